@@ -1,0 +1,90 @@
+import * as v from "valibot";
+import { sources, tableMatches } from "../offsets/evidence.ts";
+import { statuses } from "../offsets/reconcile.ts";
+
+/** Version of the document's shape: a minor step adds, a major step breaks. */
+export const formatVersion = "1.0";
+
+const offset = v.pipe(v.number(), v.integer(), v.minValue(0));
+const constants = v.record(v.string(), v.nullable(offset));
+
+/** One field: its value, and why it is that value or none. */
+export const fieldSchema = v.strictObject({
+  value: v.nullable(offset),
+  member: v.string(),
+  status: v.picklist(statuses),
+  evidence: v.record(v.picklist(sources), v.array(offset)),
+  reason: v.optional(v.string()),
+});
+
+const fields = v.record(v.string(), fieldSchema);
+const triState = v.nullable(v.boolean());
+
+/** What this host is and allows. `null`: it could not be told, a diagnostic says why. */
+export const hostSchema = v.strictObject({
+  kernel: v.strictObject({
+    release: v.string(),
+    version: v.tuple([v.number(), v.number(), v.number()]),
+    distro: v.nullable(v.string()),
+    machine: v.string(),
+  }),
+  lockdown: v.nullable(v.picklist(["none", "integrity", "confidentiality"])),
+  btf: triState,
+  kprobes: triState,
+  raw_tracepoints: triState,
+  tracefs: triState,
+  privileges: v.array(v.string()),
+});
+
+/** The running kernel's constants. */
+export const kernelSchema = v.strictObject({
+  bytecode: v.nullable(v.string()),
+  strategy: v.nullable(v.picklist(["snapshot", "stepwise"])),
+  attached: v.array(v.string()),
+  events: v.number(),
+  duration_ms: v.number(),
+  constants,
+  fields,
+});
+
+/** One TLS library file. */
+export const tlsSchema = v.strictObject({
+  path: v.string(),
+  build_id: v.nullable(v.string()),
+  library: v.picklist(["openssl", "boringssl", "aws-lc", "unknown"]),
+  version: v.nullable(v.string()),
+  version_from: v.nullable(v.string()),
+  layout: v.nullable(v.string()),
+  match: v.nullable(v.picklist(tableMatches)),
+  bytecode: v.nullable(v.string()),
+  used_by: v.array(v.number()),
+  constants,
+  fields,
+});
+
+/** Something the reader should know that belongs to no single field. */
+export const diagnosticSchema = v.strictObject({
+  code: v.pipe(v.string(), v.regex(/^[EW]_[A-Z0-9_]+$/)),
+  message: v.string(),
+});
+
+/** Everything offsetof prints under `--format json`. */
+export const documentSchema = v.strictObject({
+  format_version: v.literal(formatVersion),
+  tool: v.strictObject({
+    name: v.literal("offsetof"),
+    version: v.string(),
+    arch: v.string(),
+    libc: v.picklist(["glibc", "musl"]),
+  }),
+  host: hostSchema,
+  kernel: v.optional(kernelSchema),
+  tls: v.optional(v.array(tlsSchema)),
+  diagnostics: v.array(diagnosticSchema),
+});
+
+export type HostReport = v.InferOutput<typeof hostSchema>;
+export type KernelReport = v.InferOutput<typeof kernelSchema>;
+export type TlsReport = v.InferOutput<typeof tlsSchema>;
+export type Diagnostic = v.InferOutput<typeof diagnosticSchema>;
+export type Document = v.InferOutput<typeof documentSchema>;
