@@ -72,19 +72,18 @@ function scan(unknown: Unknown, observations: readonly Observation[]): Candidate
     return expectation === undefined ? [] : [{ observation, expectation, value: keyOf(expectation.value) }];
   });
   const longest = Math.max(0, ...relevant.map(({ observation }) => observation.bytes.length));
+  const readAt = (at: number) =>
+    relevant.filter(({ observation }) => isReadable(observation, at, shape.width));
   const offsets: number[] = [];
   const proven = new Set<number>();
   for (let at = 0; at + shape.width <= longest; at += shape.align) {
-    const seen = new Set<string>();
-    const survives = relevant.every(({ observation, expectation, value }) => {
-      if (!isReadable(observation, at, shape.width)) return true;
-      if (!holds(observation.bytes, at, expectation)) return false;
-      seen.add(value);
-      return true;
-    });
-    if (!survives) continue;
+    const refuted = relevant.some(
+      ({ observation, expectation }) =>
+        isReadable(observation, at, shape.width) && !holds(observation.bytes, at, expectation),
+    );
+    if (refuted) continue;
     offsets.push(at);
-    if (seen.size >= DISTINCT_VALUES) proven.add(at);
+    if (new Set(readAt(at).map(({ value }) => value)).size >= DISTINCT_VALUES) proven.add(at);
   }
   return { unknown, offsets, proven, values: new Set(relevant.map(({ value }) => value)).size };
 }
