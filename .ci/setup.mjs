@@ -23,7 +23,7 @@ export function step(command, args, env = {}) {
 export function install({ dev }) {
   if (isInstalled({ dev })) return;
   // A developer's tree keeps its tools.
-  const keepDev = dev || existsSync(join(root, "node_modules/typescript"));
+  const keepDev = dev || existsSync(join(root, "node_modules/@biomejs/biome"));
   // Errors are shown here although the project silences npm (see .npmrc).
   const flags = ["--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"];
   step("npm", ["ci", ...flags, ...(keepDev ? ["--include=dev"] : ["--omit=dev"])]);

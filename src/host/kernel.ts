@@ -39,7 +39,7 @@ const realVersion = (release: string, version: string, signature: string): [numb
   // "Ubuntu 5.15.0-91.101-generic 5.15.131": the last number is upstream's.
   const ubuntu = /^Ubuntu \S+ (\d+\.\d+(?:\.\d+)?)/.exec(signature)?.[1];
   // "... SMP PREEMPT_DYNAMIC Debian 6.1.170-1 (2026-03-01)": the package version begins with upstream's.
-  const debian = / Debian (\d+\.\d+(?:\.\d+)?)[^ ]*(?: \(|$)/.exec(version)?.[1];
+  const debian = / (?:Debian|Uos) (\d+\.\d+(?:\.\d+)?)[^ ]*(?: \(|$)/.exec(version)?.[1];
   const text = ubuntu ?? debian ?? release;
   const parts = /^(\d+)\.(\d+)(?:\.(\d+))?/.exec(text);
   if (parts === null) {
@@ -54,6 +54,8 @@ const realVersion = (release: string, version: string, signature: string): [numb
  */
 const builders: readonly (readonly [mark: RegExp, distro: string])[] = [
   [/microsoft-standard-WSL2|-Microsoft \(/i, "wsl"],
+  [/\) #.* Uos \d/, "uos"], // UnionTech's carries Debian's address too
+  [/-pve \(/, "proxmox"],
   [/@(?:lists\.)?debian\.org|\) #.* Debian \d/, "debian"],
   [/\) #\S+-Ubuntu |\(buildd@/, "ubuntu"],
   [/^Linux version \S+\.amzn\d+\./, "amazon"],
