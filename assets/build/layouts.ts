@@ -91,10 +91,21 @@ function layoutsOf(published: Published, prefix: string): Layouts {
 const written = (layouts: Layouts): string =>
   `${JSON.stringify(layouts, null, 1).replace(/\{\s+("constant": [^\n]+)\s+("member": [^\n]+)\s+("offset": [^\n]+)\s+\}/g, "{ $1 $2 $3 }")}\n`;
 
-const [input] = process.argv.slice(2);
-if (input === undefined) throw new Error("usage: bun assets/build/layouts.ts PUBLISHED.json");
-const published = v.parse(publishedSchema, await Bun.file(input).json());
-for (const library of ["openssl", "boringssl"]) {
-  const file = join(import.meta.dir, "..", "layouts", `${library}.json`);
-  await Bun.write(file, written(layoutsOf(published, `${library}_`)));
+/** The text of each file under assets/layouts, by its name. @throws ValiError when the input has another form */
+export function layoutFiles(input: unknown): Record<string, string> {
+  const published = v.parse(publishedSchema, input);
+  return Object.fromEntries(
+    ["openssl", "boringssl"].map((library) => [
+      `${library}.json`,
+      written(layoutsOf(published, `${library}_`)),
+    ]),
+  );
+}
+
+if (import.meta.main) {
+  const [input] = process.argv.slice(2);
+  if (input === undefined) throw new Error("usage: bun assets/build/layouts.ts PUBLISHED.json");
+  for (const [name, text] of Object.entries(layoutFiles(await Bun.file(input).json()))) {
+    await Bun.write(join(import.meta.dir, "..", "layouts", name), text);
+  }
 }

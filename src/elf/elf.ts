@@ -204,12 +204,10 @@ export class Elf implements Disposable {
     return null;
   }
 
-  /** Where constants and strings lie: `.rodata`, or without section headers the segments no one may write. */
+  /** Where constants and strings lie: `.rodata`, or without section headers the segments no one may write. @throws InputError */
   readOnly(): readonly Region[] {
-    const sections = this.sections();
-    if (sections.length > 0) {
-      return sections.filter((one) => one.name === ".rodata" && one.type === section.progbits);
-    }
+    const rodata = this.sections().filter((one) => one.name === ".rodata" && one.type === section.progbits);
+    if (rodata.length > 0) return rodata;
     return this.programHeaders
       .filter((one) => one.type === segment.load && (one.flags & segmentFlag.write) === 0)
       .map(({ offset, filesz }) => ({ name: "read-only segment", offset, size: filesz }));

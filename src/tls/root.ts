@@ -9,6 +9,7 @@ const parts = (path: string): string[] => path.split("/").filter((part) => part 
 /**
  * A file system tree seen from its root, such as a container's `/proc/PID/root`. All paths given and returned are
  * absolute inside it; links are followed inside it too, so that an absolute link never leads to the host's file.
+ * A tree that is changed meanwhile may still mislead: what is read of it is only ever read, never run.
  */
 export class Root {
   readonly #host: string;

@@ -111,13 +111,17 @@ export function decide(findings: readonly Finding[]): Identity {
   const told = listed(findings.map((one) => `${one.text} (${one.from})`));
   const nothing = { version: null, versionFrom: null };
   if (findings.some((one) => one.library !== first.library)) {
-    // A fork that still carries OpenSSL's text is the fork; anything else is not certain.
+    // A fork may still carry the text of what it came from.
     return { library: "unknown", ...nothing, reason: `several libraries name themselves: ${told}` };
   }
   const versions = findings.filter((one) => one.version !== null);
   const [sure] = versions;
   if (sure === undefined)
-    return { library: first.library, ...nothing, reason: `the text has no version: ${told}` };
+    return {
+      library: first.library,
+      ...nothing,
+      reason: `no version, so no published layout can be chosen: ${told}`,
+    };
   if (versions.some((one) => one.version !== sure.version)) {
     return { library: first.library, ...nothing, reason: `version texts disagree: ${told}` };
   }
