@@ -1,0 +1,419 @@
+import { JSCallback, type Library, type Pointer, ptr, read } from "bun:ffi";
+import { ClosedError, SystemError } from "./error.ts";
+import { lastErrno, Mapping, vsnprintf } from "./libc.ts";
+import { loadLibrary } from "./load.ts";
+
+/** One row a function of libbpf 1.x that this project calls. Unless said otherwise a negative result is -errno. */
+const functions = {
+  bpf_link__destroy: { args: ["ptr"], returns: "i32" },
+  bpf_map__fd: { args: ["ptr"], returns: "i32" },
+  bpf_map__map_flags: { args: ["ptr"], returns: "u32" },
+  bpf_map__max_entries: { args: ["ptr"], returns: "u32" },
+  bpf_map__set_map_flags: { args: ["ptr", "u32"], returns: "i32" },
+  bpf_map__value_size: { args: ["ptr"], returns: "u32" },
+  bpf_map_lookup_elem: { args: ["i32", "buffer", "buffer"], returns: "i32" },
+  bpf_map_update_elem: { args: ["i32", "buffer", "buffer", "u64"], returns: "i32" },
+  bpf_object__close: { args: ["ptr"], returns: "void" },
+  bpf_object__find_map_by_name: { args: ["ptr", "cstring"], returns: "ptr" },
+  bpf_object__find_program_by_name: { args: ["ptr", "cstring"], returns: "ptr" },
+  bpf_object__load: { args: ["ptr"], returns: "i32" },
+  bpf_object__open_mem: { args: ["buffer", "u64", "buffer"], returns: "ptr" }, // NULL with errno
+  bpf_program__attach_kprobe: { args: ["ptr", "bool", "cstring"], returns: "ptr" }, // NULL with errno
+  bpf_program__attach_raw_tracepoint: { args: ["ptr", "cstring"], returns: "ptr" }, // NULL with errno
+  bpf_program__attach_tracepoint: { args: ["ptr", "cstring", "cstring"], returns: "ptr" }, // NULL with errno
+  bpf_program__set_autoload: { args: ["ptr", "bool"], returns: "i32" },
+  btf__find_by_name_kind: { args: ["ptr", "cstring", "u32"], returns: "i32" },
+  btf__free: { args: ["ptr"], returns: "void" },
+  btf__name_by_offset: { args: ["ptr", "u32"], returns: "cstring" },
+  btf__parse: { args: ["cstring", "ptr"], returns: "ptr" }, // NULL with errno
+  btf__type_by_id: { args: ["ptr", "u32"], returns: "ptr" },
+  libbpf_probe_bpf_prog_type: { args: ["u32", "ptr"], returns: "i32" },
+  libbpf_set_print: { args: ["ptr"], returns: "ptr" },
+} as const;
+
+/** Where a failing verifier writes; it keeps the end of its log, which holds the cause. */
+const VERIFIER_LOG_SIZE = 64 * 1024;
+const PRINT_BUFFER_SIZE = 4096;
+/** BPF_F_MMAPABLE: user space maps the array instead of asking for each element (Linux 5.5 and newer). */
+export const BPF_F_MMAPABLE = 1 << 10;
+export const BPF_PROG_TYPE_KPROBE = 2;
+export const BPF_PROG_TYPE_RAW_TRACEPOINT = 17;
+
+type Address = Pointer | bigint;
+
+/**
+ * libbpf, loaded from the executable's own copy.
+ *
+ * Its objects (eBPF objects, BTF) must be closed before the process ends; `using` does it.
+ */
+export class Libbpf {
+  readonly #library: Library<typeof functions>;
+  readonly #print: JSCallback | undefined;
+
+  /**
+   * @param bytes the shared library
+   * @param trace receives what libbpf itself would print; without it libbpf is silent
+   */
+  constructor(bytes: Uint8Array, trace?: (message: string) => void) {
+    this.#library = loadLibrary("libbpf.so", bytes, functions);
+    if (trace !== undefined) this.#print = printInto(trace);
+    this.#library.symbols.libbpf_set_print(this.#print?.ptr ?? null);
+  }
+
+  /** Opens an eBPF object from memory. `name` is for messages alone. */
+  openObject(bytes: Uint8Array, name: string): BpfObject {
+    return new BpfObject(this.#library, bytes, name);
+  }
+
+  /** Reads BTF from a raw file such as /sys/kernel/btf/vmlinux, or from an ELF file's .BTF section. */
+  openBtf(path: string): Btf {
+    return new Btf(this.#library, path);
+  }
+
+  /** Whether the kernel loads programs of this type for us; loads a trivial one to find out. */
+  canLoad(programType: number): boolean {
+    return this.#library.symbols.libbpf_probe_bpf_prog_type(programType, null) === 1;
+  }
+}
+
+/** Makes a libbpf_print_fn_t of a function that takes lines. */
+function printInto(trace: (message: string) => void): JSCallback {
+  const text = new Uint8Array(PRINT_BUFFER_SIZE);
+  const decoder = new TextDecoder();
+  const print = (_level: number, format: Pointer, list: Pointer): number => {
+    // A va_list is handed on as the pointer that it is in the calling conventions of x86-64 and arm64.
+    const length = Math.min(vsnprintf(text, format, list), text.byteLength - 1);
+    trace(decoder.decode(text.subarray(0, length)).trimEnd());
+    return length;
+  };
+  return new JSCallback(print, { args: ["i32", "ptr", "ptr"], returns: "i32" });
+}
+
+/** The result of a call that returns -errno. */
+function check(result: number, call: string, advice?: string): number {
+  if (result < 0) throw new SystemError(call, -result, advice);
+  return result;
+}
+
+/** The result of a call that returns NULL and sets errno. */
+function present(result: Address | null, call: string, advice?: string): Address {
+  if (result === null || result === 0n) throw new SystemError(call, lastErrno(), advice);
+  return result;
+}
+
+/** An eBPF object: open, choose its programs, load, attach. Closing it unloads what was not attached. */
+export class BpfObject implements Disposable {
+  #address: Address | null;
+  readonly #library: Library<typeof functions>;
+  readonly #name: string;
+  // libbpf reads the object's bytes until it is closed, and the verifier writes its log into the options'.
+  readonly #bytes: Uint8Array;
+  readonly #options: OpenOptions;
+
+  constructor(library: Library<typeof functions>, bytes: Uint8Array, name: string) {
+    this.#library = library;
+    this.#name = name;
+    this.#bytes = bytes;
+    this.#options = new OpenOptions(name);
+    this.#address = present(
+      library.symbols.bpf_object__open_mem(bytes, bytes.byteLength, this.#options.bytes),
+      `open eBPF object ${name}`,
+    );
+  }
+
+  get address(): Address {
+    if (this.#address === null)
+      throw new ClosedError(`eBPF object ${this.#name} (${this.#bytes.byteLength} bytes)`);
+    return this.#address;
+  }
+
+  /** The program of this C name. Throws when the object has none. */
+  program(name: string): BpfProgram {
+    const address = present(
+      this.#library.symbols.bpf_object__find_program_by_name(this.address, name),
+      `find program ${name} in ${this.#name}`,
+    );
+    return new BpfProgram(this.#library, this, address, name);
+  }
+
+  /** The map of this C name. Throws when the object has none. */
+  map(name: string): BpfMap {
+    const address = present(
+      this.#library.symbols.bpf_object__find_map_by_name(this.address, name),
+      `find map ${name} in ${this.#name}`,
+    );
+    return new BpfMap(this.#library, this, address, name);
+  }
+
+  /** Creates the maps and loads the programs. The error carries the end of the verifier's log. */
+  load(): void {
+    const result = this.#library.symbols.bpf_object__load(this.address);
+    if (result >= 0) return;
+    const { log: text } = this.#options;
+    const log = new TextDecoder().decode(text.subarray(0, Math.max(0, text.indexOf(0)))).trim();
+    const cause =
+      log === "" ? "needs CAP_BPF and CAP_PERFMON, or root" : log.split("\n").slice(-8).join("\n");
+    throw new SystemError(`load eBPF object ${this.#name}`, -result, cause);
+  }
+
+  [Symbol.dispose](): void {
+    if (this.#address === null) return;
+    this.#library.symbols.bpf_object__close(this.#address);
+    this.#address = null;
+  }
+}
+
+/** struct bpf_object_open_opts with a name and a buffer for the verifier's log; holds what it points to. */
+class OpenOptions {
+  readonly #name: Uint8Array;
+  readonly log = new Uint8Array(VERIFIER_LOG_SIZE);
+  readonly bytes = new Uint8Array(80);
+
+  constructor(name: string) {
+    this.#name = new TextEncoder().encode(`${name}\0`);
+    const words = new BigUint64Array(this.bytes.buffer);
+    words[0] = BigInt(this.bytes.byteLength); // size_t sz
+    words[1] = BigInt(ptr(this.#name)); // const char *object_name
+    words[7] = BigInt(ptr(this.log)); // char *kernel_log_buf
+    words[8] = BigInt(this.log.byteLength); // size_t kernel_log_size
+  }
+}
+
+/** A program of an open object. Lives as long as its object. */
+export class BpfProgram {
+  readonly #library: Library<typeof functions>;
+  readonly #object: BpfObject;
+  readonly #address: Address;
+  readonly #name: string;
+
+  constructor(library: Library<typeof functions>, object: BpfObject, address: Address, name: string) {
+    this.#library = library;
+    this.#object = object;
+    this.#address = address;
+    this.#name = name;
+  }
+
+  /** Leaves the program out of the next load, or takes it in again. */
+  setAutoload(load: boolean): void {
+    check(this.#library.symbols.bpf_program__set_autoload(this.#live(), load), "bpf_program__set_autoload");
+  }
+
+  /** Runs the program at the entry of a kernel function; needs no tracefs on Linux 4.17 and newer. */
+  attachKprobe(functionName: string): BpfLink {
+    const link = this.#library.symbols.bpf_program__attach_kprobe(this.#live(), false, functionName);
+    return this.#link(link, `kprobe:${functionName}`);
+  }
+
+  /** Runs the program at a tracepoint with the tracepoint's own arguments. */
+  attachRawTracepoint(tracepoint: string): BpfLink {
+    const link = this.#library.symbols.bpf_program__attach_raw_tracepoint(this.#live(), tracepoint);
+    return this.#link(link, `raw_tp:${tracepoint}`);
+  }
+
+  /** Runs the program at a tracepoint with the tracepoint's formatted record; needs tracefs. */
+  attachTracepoint(category: string, tracepoint: string): BpfLink {
+    const link = this.#library.symbols.bpf_program__attach_tracepoint(this.#live(), category, tracepoint);
+    return this.#link(link, `tracepoint:${category}/${tracepoint}`);
+  }
+
+  #link(address: Address | null, where: string): BpfLink {
+    return new BpfLink(this.#library, present(address, `attach ${this.#name} to ${where}`), where);
+  }
+
+  #live(): Address {
+    void this.#object.address; // throws once the object is closed
+    return this.#address;
+  }
+}
+
+/** An attached program. Disposing of it detaches the program. */
+export class BpfLink implements Disposable {
+  #address: Address | null;
+  readonly #library: Library<typeof functions>;
+
+  constructor(
+    library: Library<typeof functions>,
+    address: Address,
+    /** `kind:target`, as the document's `attached` shows it. */
+    readonly where: string,
+  ) {
+    this.#library = library;
+    this.#address = address;
+  }
+
+  [Symbol.dispose](): void {
+    if (this.#address === null) return;
+    this.#library.symbols.bpf_link__destroy(this.#address);
+    this.#address = null;
+  }
+}
+
+/** Elements of an array map. `read` copies; `write` takes a whole value. */
+export interface SharedArray extends Disposable {
+  read(index: number): Uint8Array;
+  write(index: number, value: Uint8Array): void;
+}
+
+/** A map of an open object. Lives as long as its object. */
+export class BpfMap {
+  readonly #library: Library<typeof functions>;
+  readonly #object: BpfObject;
+  readonly #address: Address;
+  readonly #name: string;
+
+  constructor(library: Library<typeof functions>, object: BpfObject, address: Address, name: string) {
+    this.#library = library;
+    this.#object = object;
+    this.#address = address;
+    this.#name = name;
+  }
+
+  /** Size of one value, in bytes. */
+  get valueSize(): number {
+    return this.#library.symbols.bpf_map__value_size(this.#live());
+  }
+
+  get maxEntries(): number {
+    return this.#library.symbols.bpf_map__max_entries(this.#live());
+  }
+
+  get mmapable(): boolean {
+    return (this.#library.symbols.bpf_map__map_flags(this.#live()) & BPF_F_MMAPABLE) !== 0;
+  }
+
+  /** For kernels older than 5.5: gives up on mapping the map. Only before the object is loaded. */
+  clearMmapable(): void {
+    const { symbols } = this.#library;
+    const flags = symbols.bpf_map__map_flags(this.#live()) & ~BPF_F_MMAPABLE;
+    check(symbols.bpf_map__set_map_flags(this.#address, flags), `clear BPF_F_MMAPABLE of ${this.#name}`);
+  }
+
+  /** Copies the value of array element `index`. */
+  lookup(index: number): Uint8Array {
+    const value = new Uint8Array(this.valueSize);
+    check(
+      this.#library.symbols.bpf_map_lookup_elem(this.#fd(), new Uint32Array([index]), value),
+      `look up ${this.#name}[${index}]`,
+    );
+    return value;
+  }
+
+  /** Writes the value of array element `index`; `value` is `valueSize` bytes. */
+  update(index: number, value: Uint8Array): void {
+    if (value.byteLength !== this.valueSize) {
+      throw new RangeError(`${this.#name} holds values of ${this.valueSize} bytes, not ${value.byteLength}`);
+    }
+    check(
+      this.#library.symbols.bpf_map_update_elem(this.#fd(), new Uint32Array([index]), value, 0),
+      `update ${this.#name}[${index}]`,
+    );
+  }
+
+  /** The elements of a loaded array map, mapped where it is mmapable and by system calls elsewhere. */
+  share(): SharedArray {
+    if (!this.mmapable) {
+      return {
+        read: (index) => this.lookup(index),
+        write: (index, value) => this.update(index, value),
+        [Symbol.dispose]() {},
+      };
+    }
+    const size = this.valueSize;
+    const stride = (size + 7) & ~7; // array_map_alloc rounds values up to 8 bytes
+    const mapping = new Mapping(this.#fd(), this.maxEntries * stride, this.#name);
+    return {
+      read: (index) => mapping.copy(index * stride, size),
+      write: (index, value) => mapping.write(index * stride, value),
+      [Symbol.dispose]: () => mapping[Symbol.dispose](),
+    };
+  }
+
+  #fd(): number {
+    return check(this.#library.symbols.bpf_map__fd(this.#live()), `descriptor of ${this.#name}`);
+  }
+
+  #live(): Address {
+    void this.#object.address; // throws once the object is closed
+    return this.#address;
+  }
+}
+
+/** BTF_KIND_* of include/uapi/linux/btf.h. */
+export const BTF_KIND_STRUCT = 4;
+export const BTF_KIND_UNION = 5;
+const BTF_KIND_TYPEDEF = 8;
+const BTF_KIND_VOLATILE = 9;
+const BTF_KIND_CONST = 10;
+const BTF_KIND_RESTRICT = 11;
+const BTF_KIND_TYPE_TAG = 18;
+const aliases: ReadonlySet<number> = new Set([
+  BTF_KIND_TYPEDEF,
+  BTF_KIND_VOLATILE,
+  BTF_KIND_CONST,
+  BTF_KIND_RESTRICT,
+  BTF_KIND_TYPE_TAG,
+]);
+
+/** A member of a struct or union as BTF tells it. */
+export interface BtfMember {
+  /** Empty for an anonymous struct or union. */
+  readonly name: string;
+  readonly type: number;
+  /** Bits from the start of the struct. */
+  readonly bitOffset: number;
+}
+
+/** Parsed type information of a kernel or an object file. */
+export class Btf implements Disposable {
+  #address: Address | null;
+  readonly #library: Library<typeof functions>;
+  readonly #path: string;
+
+  constructor(library: Library<typeof functions>, path: string) {
+    this.#library = library;
+    this.#path = path;
+    this.#address = present(library.symbols.btf__parse(path, null), `read BTF from ${path}`);
+  }
+
+  /** The struct of this name, or null when the BTF has none. */
+  struct(name: string): number | null {
+    const id = this.#library.symbols.btf__find_by_name_kind(this.#live(), name, BTF_KIND_STRUCT);
+    return id < 0 ? null : id;
+  }
+
+  /** The members of a struct or union, through typedefs and qualifiers; null when `type` is neither. */
+  members(type: number): BtfMember[] | null {
+    // struct btf_type: u32 name_off, info, size_or_type; members follow it: u32 name_off, type, offset.
+    for (let id = type; ; ) {
+      const at = this.#library.symbols.btf__type_by_id(this.#live(), id);
+      if (at === null) return null;
+      const info = read.u32(at, 4);
+      const kind = (info >>> 24) & 0x1f;
+      if (aliases.has(kind)) {
+        id = read.u32(at, 8);
+        continue;
+      }
+      if (kind !== BTF_KIND_STRUCT && kind !== BTF_KIND_UNION) return null;
+      const offsetMask = info >>> 31 ? 0xffffff : 0xffffffff; // kind_flag: the top byte is a bit-field's size
+      return Array.from({ length: info & 0xffff }, (_, index) => {
+        const member = 12 + index * 12;
+        return {
+          name: this.#library.symbols.btf__name_by_offset(this.#address, read.u32(at, member)) ?? "",
+          type: read.u32(at, member + 4),
+          bitOffset: (read.u32(at, member + 8) & offsetMask) >>> 0,
+        };
+      });
+    }
+  }
+
+  #live(): Address {
+    if (this.#address === null) throw new ClosedError(`the BTF of ${this.#path}`);
+    return this.#address;
+  }
+
+  [Symbol.dispose](): void {
+    if (this.#address === null) return;
+    this.#library.symbols.btf__free(this.#address);
+    this.#address = null;
+  }
+}

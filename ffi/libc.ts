@@ -1,0 +1,267 @@
+import { dlopen, type Pointer, read, toArrayBuffer } from "bun:ffi";
+import { ClosedError, SystemError } from "./error.ts";
+
+// The C library is in every process already, so its bare name never reaches the file system; musl takes this name
+// for itself too. Only symbols that glibc had by 2.17 may stand here.
+const { symbols: c } = dlopen("libc.so.6", {
+  __errno_location: { args: [], returns: "ptr" },
+  accept4: { args: ["i32", "ptr", "ptr", "i32"], returns: "i32" },
+  bind: { args: ["i32", "buffer", "u32"], returns: "i32" },
+  close: { args: ["i32"], returns: "i32" },
+  connect: { args: ["i32", "buffer", "u32"], returns: "i32" },
+  getsockname: { args: ["i32", "buffer", "buffer"], returns: "i32" },
+  getsockopt: { args: ["i32", "i32", "i32", "buffer", "buffer"], returns: "i32" },
+  listen: { args: ["i32", "i32"], returns: "i32" },
+  mmap: { args: ["ptr", "u64", "i32", "i32", "i32", "i64"], returns: "i64" },
+  munmap: { args: ["u64", "u64"], returns: "i32" },
+  open: { args: ["cstring", "i32", "u32"], returns: "i32" },
+  poll: { args: ["buffer", "u64", "i32"], returns: "i32" },
+  prctl: { args: ["i32", "buffer", "u64", "u64", "u64"], returns: "i32" },
+  recv: { args: ["i32", "buffer", "u64", "i32"], returns: "i64" },
+  send: { args: ["i32", "buffer", "u64", "i32"], returns: "i64" },
+  setns: { args: ["i32", "i32"], returns: "i32" },
+  setsockopt: { args: ["i32", "i32", "i32", "buffer", "u32"], returns: "i32" },
+  shutdown: { args: ["i32", "i32"], returns: "i32" },
+  socket: { args: ["i32", "i32", "i32"], returns: "i32" },
+  syscall: { args: ["i64", "cstring", "u64"], returns: "i64" },
+  unshare: { args: ["i32"], returns: "i32" },
+  usleep: { args: ["u32"], returns: "i32" },
+  vsnprintf: { args: ["buffer", "u64", "ptr", "ptr"], returns: "i32" },
+  write: { args: ["i32", "buffer", "u64"], returns: "i64" },
+});
+
+/** From the kernel's uapi headers: the same on x86-64 and arm64. */
+export const AF_INET = 2;
+export const AF_NETLINK = 16;
+export const AF_INET6 = 10;
+export const SOCK_STREAM = 1;
+export const SOCK_DGRAM = 2;
+export const SOCK_RAW = 3;
+export const SOCK_NONBLOCK = 0x800;
+export const SOCK_CLOEXEC = 0x80000;
+export const SOL_SOCKET = 1;
+export const SOL_TCP = 6;
+export const SO_LINGER = 13;
+export const TCP_NODELAY = 1;
+export const TCP_INFO = 11;
+export const TCP_QUICKACK = 12;
+export const SHUT_RD = 0;
+export const SHUT_WR = 1;
+export const CLONE_NEWNET = 0x40000000;
+export const POLLIN = 1;
+const PR_SET_NAME = 15;
+const PR_GET_NAME = 16;
+const MFD_CLOEXEC = 1;
+const MFD_NOEXEC_SEAL = 8;
+const O_RDONLY = 0;
+const O_CLOEXEC = 0x80000;
+const PROT_READ_WRITE = 3;
+const MAP_SHARED = 1;
+const EACCES = 13;
+const EINTR = 4;
+
+/** memfd_create has no wrapper in glibc before 2.27, so it goes by number. */
+const SYS_MEMFD_CREATE = process.arch === "arm64" ? 279 : 319;
+
+/** TASK_COMM_LEN of the kernel: a thread's name with its closing zero byte. */
+export const TASK_COMM_LEN = 16;
+
+/** The errno of the last failed call on this thread; read it before anything else runs. */
+export function lastErrno(): number {
+  const location = c.__errno_location();
+  if (location === null) throw new Error("__errno_location gave no address");
+  return read.i32(location);
+}
+
+/** Passes a call's result on, or throws when it is negative. */
+function check(result: number | bigint, call: string, advice?: string): number {
+  if (result < 0) throw new SystemError(call, lastErrno(), advice);
+  return Number(result);
+}
+
+/** An open file descriptor that is closed with its scope. */
+export class FileDescriptor implements Disposable {
+  #fd: number;
+
+  constructor(
+    fd: number,
+    private readonly what: string,
+  ) {
+    this.#fd = fd;
+  }
+
+  /** The descriptor's number. Throws ClosedError once closed. */
+  get fd(): number {
+    if (this.#fd < 0) throw new ClosedError(this.what);
+    return this.#fd;
+  }
+
+  get isOpen(): boolean {
+    return this.#fd >= 0;
+  }
+
+  [Symbol.dispose](): void {
+    if (this.#fd < 0) return;
+    c.close(this.#fd);
+    this.#fd = -1;
+  }
+}
+
+/** Opens a file for reading (close-on-exec). */
+export function open(path: string): FileDescriptor {
+  return new FileDescriptor(check(c.open(path, O_RDONLY | O_CLOEXEC, 0), `open ${path}`), path);
+}
+
+/** Creates a socket (close-on-exec). `protocol` 0 is the family's default. */
+export function socket(family: number, type: number, protocol = 0): FileDescriptor {
+  const fd = check(
+    c.socket(family, type | SOCK_CLOEXEC, protocol),
+    `socket(${family}, ${type}, ${protocol})`,
+  );
+  return new FileDescriptor(fd, "a socket");
+}
+
+/** Binds to an encoded sockaddr. */
+export function bind(fd: number, address: Uint8Array, name: string): void {
+  check(c.bind(fd, address, address.byteLength), `bind ${name}`);
+}
+
+/** Connects to an encoded sockaddr; blocks until connected on a blocking socket. */
+export function connect(fd: number, address: Uint8Array, name: string): void {
+  check(c.connect(fd, address, address.byteLength), `connect ${name}`);
+}
+
+export function listen(fd: number, backlog: number): void {
+  check(c.listen(fd, backlog), "listen");
+}
+
+/** Takes one connection from a listening socket (close-on-exec). */
+export function accept(fd: number): FileDescriptor {
+  return new FileDescriptor(check(c.accept4(fd, null, null, SOCK_CLOEXEC), "accept4"), "an accepted socket");
+}
+
+/** The socket's own address, as an encoded sockaddr. */
+export function getsockname(fd: number): Uint8Array {
+  const address = new Uint8Array(128);
+  const length = new Uint32Array([address.byteLength]);
+  check(c.getsockname(fd, address, length), "getsockname");
+  return address.subarray(0, length[0]);
+}
+
+/** Fills `value` and returns how many bytes the kernel wrote; an old kernel may write fewer than asked. */
+export function getsockopt(fd: number, level: number, option: number, value: Uint8Array): number {
+  const length = new Uint32Array([value.byteLength]);
+  check(c.getsockopt(fd, level, option, value, length), `getsockopt(${level}, ${option})`);
+  return length[0] ?? 0;
+}
+
+/** Sets an int option. */
+export function setsockopt(fd: number, level: number, option: number, ...values: number[]): void {
+  const value = new Int32Array(values);
+  check(c.setsockopt(fd, level, option, value, value.byteLength), `setsockopt(${level}, ${option})`);
+}
+
+/** Closes one direction of a connection. */
+export function shutdown(fd: number, how: number): void {
+  check(c.shutdown(fd, how), "shutdown");
+}
+
+/** Sends all of `bytes` or throws. */
+export function send(fd: number, bytes: Uint8Array): void {
+  const sent = check(c.send(fd, bytes, bytes.byteLength, 0), "send");
+  if (sent !== bytes.byteLength) throw new Error(`send: only ${sent} of ${bytes.byteLength} bytes went out`);
+}
+
+/** Receives at most `bytes.byteLength` bytes; returns how many came, 0 at the end of the stream. */
+export function recv(fd: number, bytes: Uint8Array): number {
+  return check(c.recv(fd, bytes, bytes.byteLength, 0), "recv");
+}
+
+/** Waits until `fd` can be read, at most `milliseconds`; returns whether it can. */
+export function waitReadable(fd: number, milliseconds: number): boolean {
+  const entry = new Int32Array([fd, POLLIN]); // struct pollfd: int fd, short events, short revents
+  for (;;) {
+    const ready = c.poll(entry, 1, milliseconds);
+    // poll is never restarted after a signal, and the runtime's garbage collector uses signals.
+    if (ready >= 0 || lastErrno() !== EINTR) return check(ready, "poll") > 0;
+  }
+}
+
+/** Blocks this thread. For waits that no event can end. */
+export function sleep(microseconds: number): void {
+  c.usleep(microseconds);
+}
+
+/** Moves this thread into a new network namespace. Needs CAP_SYS_ADMIN. */
+export function unshareNetwork(): void {
+  check(c.unshare(CLONE_NEWNET), "unshare(CLONE_NEWNET)", "needs CAP_SYS_ADMIN");
+}
+
+/** Moves this thread into the network namespace that `namespace` was opened from. */
+export function enterNetwork(namespace: FileDescriptor): void {
+  check(c.setns(namespace.fd, CLONE_NEWNET), "setns", "needs CAP_SYS_ADMIN");
+}
+
+/** This thread's name as its TASK_COMM_LEN raw bytes, with the closing zeros. */
+export function threadName(): Uint8Array {
+  const name = new Uint8Array(TASK_COMM_LEN);
+  check(c.prctl(PR_GET_NAME, name, 0, 0, 0), "prctl(PR_GET_NAME)");
+  return name;
+}
+
+/** Names this thread; `name` is TASK_COMM_LEN bytes that end in zero. */
+export function setThreadName(name: Uint8Array): void {
+  check(c.prctl(PR_SET_NAME, name, 0, 0, 0), "prctl(PR_SET_NAME)");
+}
+
+/** Formats what C code would print; returns the length that the whole text needs, which may be more than fits. */
+export function vsnprintf(text: Uint8Array, format: Pointer, list: Pointer): number {
+  return check(c.vsnprintf(text, text.byteLength, format, list), "vsnprintf");
+}
+
+/** An anonymous file in memory that holds `bytes`; it has no name in any file system. */
+export function memoryFile(name: string, bytes: Uint8Array): FileDescriptor {
+  let fd = Number(c.syscall(SYS_MEMFD_CREATE, name, MFD_CLOEXEC));
+  // With vm.memfd_noexec=2 only non-executable files may be made; mapping them executable stays allowed.
+  if (fd < 0 && lastErrno() === EACCES)
+    fd = Number(c.syscall(SYS_MEMFD_CREATE, name, MFD_CLOEXEC | MFD_NOEXEC_SEAL));
+  const file = new FileDescriptor(check(fd, "memfd_create", "needs Linux 3.17 or newer"), name);
+  for (let at = 0; at < bytes.byteLength; ) {
+    const rest = bytes.subarray(at);
+    at += check(c.write(file.fd, rest, rest.byteLength), `write ${name}`);
+  }
+  return file;
+}
+
+/** Shared memory mapped from a file descriptor, unmapped with its scope. */
+export class Mapping implements Disposable {
+  #address: number;
+  readonly #bytes: Uint8Array;
+
+  constructor(fd: number, size: number, what: string) {
+    const address = check(c.mmap(null, size, PROT_READ_WRITE, MAP_SHARED, fd, 0), `mmap ${what}`);
+    this.#address = address;
+    this.#bytes = new Uint8Array(toArrayBuffer(address as Pointer, 0, size));
+  }
+
+  /** A copy of `length` bytes at `at`: views of the mapping itself never leave, they would outlive it. */
+  copy(at: number, length: number): Uint8Array {
+    return this.#live().slice(at, at + length);
+  }
+
+  /** Writes `bytes` at `at`. */
+  write(at: number, bytes: Uint8Array): void {
+    this.#live().set(bytes, at);
+  }
+
+  #live(): Uint8Array {
+    if (this.#address === 0) throw new ClosedError("a memory mapping");
+    return this.#bytes;
+  }
+
+  [Symbol.dispose](): void {
+    if (this.#address === 0) return;
+    c.munmap(this.#address, this.#bytes.byteLength);
+    this.#address = 0;
+  }
+}

@@ -1,0 +1,47 @@
+/** Bytes [start, end) of a window. */
+export interface Range {
+  readonly start: number;
+  readonly end: number;
+}
+
+/** What a member is known to hold: `value` in memory order, compared only where `mask` (default: everywhere) has bits. */
+export interface Expectation {
+  readonly value: Uint8Array;
+  readonly mask?: Uint8Array;
+}
+
+/** What is known of an instance: constant name to expectation. */
+export type Facts = ReadonlyMap<string, Expectation>;
+
+/** The bytes of one struct instance, with the values known to be in it. */
+export interface Observation {
+  /** From the start of the instance. */
+  readonly bytes: Uint8Array;
+  /** The parts of `bytes` that could be read, ascending and apart; the rest says nothing. */
+  readonly readable: readonly Range[];
+  readonly expected: Facts;
+}
+
+/** True when all of [at, at + width) was read. */
+export function isReadable(observation: Observation, at: number, width: number): boolean {
+  return observation.readable.some((range) => range.start <= at && at + width <= range.end);
+}
+
+/** True when the expected value stands at `at`. */
+export function holds(bytes: Uint8Array, at: number, expectation: Expectation): boolean {
+  const { value, mask } = expectation;
+  for (let index = 0; index < value.length; index++) {
+    const difference = (bytes[at + index] ?? 0) ^ (value[index] ?? 0);
+    if ((difference & (mask?.[index] ?? 0xff)) !== 0) return false;
+  }
+  return true;
+}
+
+/** True when the value stands anywhere in the readable parts, at any address. */
+export function occurs(observation: Pick<Observation, "bytes" | "readable">, value: Uint8Array): boolean {
+  const { bytes, readable } = observation;
+  return readable.some(({ start, end }) => {
+    for (let at = start; at + value.length <= end; at++) if (holds(bytes, at, { value })) return true;
+    return false;
+  });
+}

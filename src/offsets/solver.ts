@@ -1,0 +1,164 @@
+import type { Shape } from "./field.ts";
+import { holds, isReadable, type Observation } from "./observation.ts";
+
+/** A field to solve: its constant and how its value lies in memory. */
+export interface Unknown {
+  readonly constant: string;
+  readonly shape: Shape;
+}
+
+/**
+ * What C says of two members of one struct, whatever its layout.
+ *
+ * `adjacent`: `second` begins where `first` ends. `before`: `first` begins below `second`.
+ * That members do not overlap needs no saying: it holds for all fields of a struct (none of them share a union).
+ */
+export interface Relation {
+  readonly kind: "adjacent" | "before";
+  readonly first: string;
+  readonly second: string;
+  /** The kernel or library declaration that proves it. */
+  readonly because: string;
+}
+
+/** What the observations leave of one field. Offsets are bytes from the start of the struct, ascending. */
+export type Solution =
+  | { readonly is: "solved"; readonly offset: number }
+  | { readonly is: "ambiguous"; readonly offsets: readonly number[] }
+  | { readonly is: "open"; readonly reason: string };
+
+/**
+ * One value alone proves little: zeroed or constant memory holds it as well. A field is solved only by at least
+ * this many different values at one and the same place.
+ */
+const DISTINCT_VALUES = 2;
+
+/** Ambiguous solutions name at most this many survivors; beyond it nothing useful is known. */
+const SURVIVORS_SHOWN = 64;
+
+interface Candidates {
+  readonly unknown: Unknown;
+  /** Offsets that no observation refuted. */
+  offsets: number[];
+  /** Those of them that were seen to hold DISTINCT_VALUES different values. */
+  readonly proven: ReadonlySet<number>;
+  /** How many different values were ever expected of this field. */
+  readonly values: number;
+}
+
+/**
+ * Finds the offset of every field at once.
+ *
+ * An offset is a candidate while every observation that expects something of the field holds it there, or could
+ * not read there. Relations between members then tell survivors apart. A field is solved when one candidate is
+ * left and that one was seen to hold different values; in doubt it stays ambiguous or open.
+ *
+ * The true offset is never dropped as long as the expectations are true.
+ */
+export function solve(
+  unknowns: readonly Unknown[],
+  relations: readonly Relation[],
+  observations: readonly Observation[],
+): Map<string, Solution> {
+  const all = new Map(unknowns.map((unknown) => [unknown.constant, scan(unknown, observations)]));
+  const broken = relate(all, relations);
+  return new Map([...all].map(([constant, one]) => [constant, conclude(one, broken.get(constant))]));
+}
+
+function scan(unknown: Unknown, observations: readonly Observation[]): Candidates {
+  const { constant, shape } = unknown;
+  const relevant = observations.flatMap((observation) => {
+    const expectation = observation.expected.get(constant);
+    return expectation === undefined ? [] : [{ observation, expectation, value: keyOf(expectation.value) }];
+  });
+  const longest = Math.max(0, ...relevant.map(({ observation }) => observation.bytes.length));
+  const readAt = (at: number) =>
+    relevant.filter(({ observation }) => isReadable(observation, at, shape.width));
+  const offsets: number[] = [];
+  const proven = new Set<number>();
+  for (let at = 0; at + shape.width <= longest; at += shape.align) {
+    const refuted = relevant.some(
+      ({ observation, expectation }) =>
+        isReadable(observation, at, shape.width) && !holds(observation.bytes, at, expectation),
+    );
+    if (refuted) continue;
+    offsets.push(at);
+    if (new Set(readAt(at).map(({ value }) => value)).size >= DISTINCT_VALUES) proven.add(at);
+  }
+  return { unknown, offsets, proven, values: new Set(relevant.map(({ value }) => value)).size };
+}
+
+const keyOf = (value: Uint8Array): string => value.join();
+
+/** Narrows candidates by the relations until nothing changes; returns why for the fields that it contradicts. */
+function relate(all: ReadonlyMap<string, Candidates>, relations: readonly Relation[]): Map<string, string> {
+  const broken = new Map<string, string>();
+  // A field that was never observed, or that nothing matched, says nothing about the others.
+  const live = [...all.values()].filter((one) => one.values > 0 && one.offsets.length > 0);
+  const narrow = (
+    one: Candidates,
+    other: Candidates,
+    because: string,
+    fits: (at: number) => boolean,
+  ): boolean => {
+    const left = one.offsets.filter(fits);
+    if (left.length === one.offsets.length) return false;
+    if (left.length === 0) {
+      for (const { unknown } of [one, other]) broken.set(unknown.constant, because);
+      return false;
+    }
+    one.offsets = left;
+    return true;
+  };
+  const step = (): boolean => {
+    let changed = false;
+    for (const { kind, first, second, because } of relations) {
+      const low = live.find((one) => one.unknown.constant === first);
+      const high = live.find((one) => one.unknown.constant === second);
+      if (low === undefined || high === undefined) continue;
+      const { width } = low.unknown.shape;
+      const above = kind === "adjacent" ? new Set(high.offsets) : undefined;
+      const below = kind === "adjacent" ? new Set(low.offsets) : undefined;
+      const top = high.offsets.at(-1) ?? 0;
+      const bottom = low.offsets[0] ?? 0;
+      const text = `no place fits that ${first} is ${kind === "adjacent" ? "right before" : "before"} ${second} (${because})`;
+      changed = narrow(low, high, text, (at) => above?.has(at + width) ?? at < top) || changed;
+      changed = narrow(high, low, text, (at) => below?.has(at - width) ?? at > bottom) || changed;
+    }
+    for (const one of live) {
+      for (const other of live) {
+        const [at] = other.offsets;
+        if (other === one || other.offsets.length !== 1 || at === undefined) continue;
+        const start = at - one.unknown.shape.width;
+        const end = at + other.unknown.shape.width;
+        const text = `the only places left of ${one.unknown.constant} and ${other.unknown.constant} overlap`;
+        changed = narrow(one, other, text, (mine) => mine <= start || mine >= end) || changed;
+      }
+    }
+    return changed;
+  };
+  while (step());
+  return broken;
+}
+
+function conclude(
+  { unknown, offsets, proven, values }: Candidates,
+  contradiction: string | undefined,
+): Solution {
+  if (values === 0) return { is: "open", reason: "never observed" };
+  if (offsets.length === 0)
+    return { is: "open", reason: "no place held the expected value in every observation" };
+  if (contradiction !== undefined) return { is: "open", reason: contradiction };
+  const [offset] = offsets;
+  if (offsets.length === 1 && offset !== undefined) {
+    if (proven.has(offset)) return { is: "solved", offset };
+    return { is: "open", reason: `only one value was ever seen at ${offset}, which proves nothing` };
+  }
+  if (offsets.length > SURVIVORS_SHOWN) {
+    return {
+      is: "open",
+      reason: `${offsets.length} places of ${unknown.shape.width} bytes could not be told apart`,
+    };
+  }
+  return { is: "ambiguous", offsets };
+}

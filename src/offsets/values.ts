@@ -1,0 +1,26 @@
+import type { Expectation } from "./observation.ts";
+
+const bigEndianHost = new Uint8Array(new Uint16Array([1]).buffer)[0] === 0;
+
+function encode(width: number, littleEndian: boolean, value: number | bigint): Uint8Array {
+  const bytes = new Uint8Array(8);
+  new DataView(bytes.buffer).setBigUint64(0, BigInt.asUintN(64, BigInt(value)), littleEndian);
+  return littleEndian ? bytes.slice(0, width) : bytes.slice(8 - width);
+}
+
+/** An unsigned integer of `width` bytes in this machine's byte order. */
+export const host = (width: 1 | 2 | 4 | 8, value: number | bigint): Expectation => ({
+  value: encode(width, !bigEndianHost, value),
+});
+
+/** An unsigned integer of `width` bytes in network byte order (__be16, __be32). */
+export const network = (width: 2 | 4, value: number): Expectation => ({ value: encode(width, false, value) });
+
+/** An unsigned integer of `width` bytes in host order of which only `value >> shift` is known. */
+export const shifted = (width: 4 | 8, value: number, shift: number): Expectation => ({
+  value: encode(width, !bigEndianHost, BigInt(value) << BigInt(shift)),
+  mask: encode(width, !bigEndianHost, ~((1n << BigInt(shift)) - 1n)),
+});
+
+/** Bytes as they stand, e.g. an address. */
+export const raw = (value: Uint8Array): Expectation => ({ value });
