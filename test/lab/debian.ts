@@ -40,7 +40,8 @@ export class Suite {
       "Acquire::Retries": "3",
     };
     const flags = Object.entries(options).flatMap(([key, value]) => ["-o", `${key}=${value}`]);
-    await run(["apt-get", ...flags, "-qq", "update"]);
+    // apt gives up when another process updates the same root, so wait for it.
+    await run(["flock", join(folder, "lock"), "apt-get", ...flags, "-qq", "update"]);
     return new Suite(flags);
   }
 

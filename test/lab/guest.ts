@@ -117,8 +117,9 @@ const ACCOUNTS: Readonly<Record<string, GuestFile>> = {
 async function guestFiles(options: GuestOptions): Promise<CpioEntry[]> {
   const entries = new Map<string, CpioEntry>();
   const add = (entry: CpioEntry) => entries.set(entry.path, entry);
+  const { suite: origin, userland: suite = origin } = options.kernel.row;
   for (const name of [...BASE_PACKAGES, ...(options.packages ?? [])])
-    for (const entry of await packageEntries(options.kernel.row.userland, name)) add(entry);
+    for (const entry of await packageEntries(suite, name)) add(entry);
 
   const modules = await options.kernel.modules(options.modules ?? []);
   const scripts: Record<string, GuestFile> = { "/init": { content: initScript(options, modules) } };
