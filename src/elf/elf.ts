@@ -1,0 +1,318 @@
+import { InputError, InputFile } from "./input.ts";
+
+/**
+ * A reader of ELF64 little-endian files for x86-64 and aarch64. Every file is hostile: each read is bounded, and each
+ * error names the file and the offset. Layouts and numbers: System V ABI (gabi), chapters 4 and 5, and elf(5).
+ */
+
+const machines = { 62: "x86_64", 183: "aarch64" } as const;
+export type Machine = (typeof machines)[keyof typeof machines];
+
+const types = { 1: "relocatable", 2: "executable", 3: "shared", 4: "core" } as const;
+export type ElfType = (typeof types)[keyof typeof types];
+
+/** Sizes and limits in bytes. The limits are far above anything real and keep a hostile file cheap. */
+const headerSize = 64;
+const programHeaderSize = 56;
+const sectionHeaderSize = 64;
+const dynamicEntrySize = 16;
+const limits = {
+  table: 4 << 20,
+  dynamic: 1 << 20,
+  notes: 1 << 20,
+  names: 1 << 20,
+  string: 4096,
+  scan: 256 << 20,
+};
+/** One read of a scan, and how much of it is read again so that no text is cut in two. */
+const chunk = { size: 1 << 20, overlap: 512 };
+
+export const segment = { load: 1, dynamic: 2, note: 4 } as const;
+export const segmentFlag = { execute: 1, write: 2, read: 4 } as const;
+const section = { progbits: 1, note: 7 } as const;
+const tag = { null: 0, needed: 1, strtab: 5, strsz: 10, soname: 14, rpath: 15, runpath: 29 } as const;
+const gnuBuildId = 3;
+
+/** A segment. All numbers but `type` and `flags` are bytes; `vaddr` is the address before relocation. */
+export interface ProgramHeader {
+  readonly type: number;
+  readonly flags: number;
+  readonly offset: number;
+  readonly vaddr: number;
+  readonly filesz: number;
+  readonly memsz: number;
+  readonly align: number;
+}
+
+/** A section. `offset` and `size` are bytes in the file, `addr` the address before relocation. */
+export interface SectionHeader {
+  readonly name: string;
+  readonly type: number;
+  readonly flags: number;
+  readonly addr: number;
+  readonly offset: number;
+  readonly size: number;
+  readonly link: number;
+  readonly entsize: number;
+  readonly align: number;
+}
+
+/** What the dynamic linker is told. Search paths are as written, `$ORIGIN` and all. */
+export interface Dynamic {
+  readonly needed: readonly string[];
+  readonly soname: string | null;
+  readonly rpath: string | null;
+  readonly runpath: string | null;
+}
+
+/** A stretch of the file that is mapped read-only. */
+export interface Region {
+  /** `.rodata`, or `read-only segment` in a file without section headers. */
+  readonly name: string;
+  readonly offset: number;
+  readonly size: number;
+}
+
+/** Reads numbers of a table; `at` is the table's own place in the file, for errors. */
+class Table {
+  readonly #path: string;
+  readonly #at: number;
+  readonly #view: DataView;
+
+  constructor(path: string, at: number, bytes: Buffer) {
+    this.#path = path;
+    this.#at = at;
+    this.#view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  }
+  u16 = (offset: number): number => this.#view.getUint16(offset, true);
+  u32 = (offset: number): number => this.#view.getUint32(offset, true);
+  u64 = (offset: number): number => {
+    const value = this.u32(offset + 4) * 2 ** 32 + this.u32(offset);
+    if (Number.isSafeInteger(value)) return value;
+    throw new InputError(this.#path, this.#at + offset, "a 64-bit number larger than any file");
+  };
+}
+
+const alignUp = (value: number, align: number): number => Math.ceil(value / align) * align;
+
+export class Elf implements Disposable {
+  readonly #file: InputFile;
+  readonly #header: Table;
+  readonly machine: Machine;
+  readonly type: ElfType;
+  readonly programHeaders: readonly ProgramHeader[];
+
+  /** Takes the file over: closing this closes it. @throws InputError */
+  constructor(file: InputFile) {
+    this.#file = file;
+    if (file.size < headerSize) throw this.#error(0, `${file.size} bytes are too few for an ELF header`);
+    const bytes = file.read(0, headerSize, "ELF header", headerSize);
+    if (bytes.readUInt32BE(0) !== 0x7f454c46) throw this.#error(0, "not an ELF file");
+    if (bytes[4] === 1) throw this.#error(4, "a 32-bit ELF file is not supported");
+    if (bytes[4] !== 2) throw this.#error(4, `unknown ELF class ${bytes[4]}`);
+    if (bytes[5] === 2) throw this.#error(5, "a big-endian ELF file is not supported");
+    if (bytes[5] !== 1) throw this.#error(5, `unknown ELF byte order ${bytes[5]}`);
+    this.#header = new Table(file.path, 0, bytes);
+    this.type = this.#known(types, 16, "ELF type");
+    this.machine = this.#known(machines, 18, "ELF machine");
+    if (this.#header.u32(20) !== 1) throw this.#error(20, `unknown ELF version ${this.#header.u32(20)}`);
+    this.programHeaders = this.#readProgramHeaders();
+  }
+
+  /**
+   * @param host path to open, no symbolic link @param shown name used in errors, where it differs
+   * @throws InputError, or the system's error when it cannot be opened
+   */
+  static open(host: string, shown = host): Elf {
+    const file = InputFile.open(host, shown);
+    try {
+      return new Elf(file);
+    } catch (error) {
+      file[Symbol.dispose]();
+      throw error;
+    }
+  }
+
+  /** Empty where the file has none (stripped of them). @throws InputError */
+  sections(): readonly SectionHeader[] {
+    const at = this.#header.u64(40);
+    if (at === 0) return [];
+    const first = this.#readSectionHeaders(at, 1)[0];
+    // More than 65,279 sections: the numbers that did not fit stand in section 0 (gabi, "e_shnum").
+    const count = this.#header.u16(60) || (first?.size ?? 0);
+    const names = this.#header.u16(62) === 0xffff ? (first?.link ?? 0) : this.#header.u16(62);
+    const raw = this.#readSectionHeaders(at, count);
+    const table = raw[names];
+    if (table === undefined)
+      throw this.#error(62, `section ${names} should hold the names, there are ${count}`);
+    const text = this.#file.read(table.offset, table.size, "section names", limits.names);
+    return raw.map(({ nameAt, ...rest }) => ({ name: this.#cString(text, nameAt, table.offset), ...rest }));
+  }
+
+  /** Read by PT_DYNAMIC, as the dynamic linker does. All empty in a static file. @throws InputError */
+  dynamic(): Dynamic {
+    const header = this.programHeaders.find((one) => one.type === segment.dynamic);
+    if (header === undefined) return { needed: [], soname: null, rpath: null, runpath: null };
+    const size = header.filesz - (header.filesz % dynamicEntrySize);
+    const table = this.#table(header.offset, size, "dynamic section", limits.dynamic);
+    const entries: { key: number; value: number }[] = [];
+    for (let at = 0; at < size; at += dynamicEntrySize) {
+      const key = table.u32(at);
+      // The upper half of a tag we know is 0; any other tag is not ours.
+      if (table.u32(at + 4) !== 0 || !Object.values<number>(tag).includes(key)) continue;
+      if (key === tag.null) break;
+      entries.push({ key, value: table.u64(at + 8) });
+    }
+    const value = (key: number): number | undefined => entries.find((one) => one.key === key)?.value;
+    const strings = value(tag.strtab);
+    const stringsSize = value(tag.strsz);
+    const text = (offset: number): string => {
+      if (strings === undefined || stringsSize === undefined) {
+        throw this.#error(header.offset, "the dynamic section names strings but has no string table");
+      }
+      if (offset >= stringsSize) {
+        throw this.#error(header.offset, `a string at ${offset} of a string table of ${stringsSize} bytes`);
+      }
+      const at = this.#offsetOf(strings + offset, header.offset);
+      const length = Math.min(limits.string, stringsSize - offset, this.#file.size - at);
+      return this.#cString(this.#file.read(at, length, "string", limits.string), 0, at);
+    };
+    const one = (key: number): string | null => {
+      const offset = value(key);
+      return offset === undefined ? null : text(offset);
+    };
+    return {
+      needed: entries.filter(({ key }) => key === tag.needed).map((entry) => text(entry.value)),
+      soname: one(tag.soname),
+      rpath: one(tag.rpath),
+      runpath: one(tag.runpath),
+    };
+  }
+
+  /** The GNU build-id in lower-case hexadecimal, null where the file has none. @throws InputError */
+  buildId(): string | null {
+    const segments = this.programHeaders.filter((one) => one.type === segment.note);
+    const places =
+      segments.length > 0
+        ? segments.map(({ offset, filesz, align }) => ({ offset, size: filesz, align }))
+        : this.sections().filter((one) => one.type === section.note);
+    for (const place of places) {
+      const bytes = this.#file.read(place.offset, place.size, "notes", limits.notes);
+      const id = this.#buildIdIn(bytes, place.offset, place.align === 8 ? 8 : 4);
+      if (id !== null) return id;
+    }
+    return null;
+  }
+
+  /** Where constants and strings lie: `.rodata`, or without section headers the segments no one may write. @throws InputError */
+  readOnly(): readonly Region[] {
+    const rodata = this.sections().filter((one) => one.name === ".rodata" && one.type === section.progbits);
+    if (rodata.length > 0) return rodata;
+    return this.programHeaders
+      .filter((one) => one.type === segment.load && (one.flags & segmentFlag.write) === 0)
+      .map(({ offset, filesz }) => ({ name: "read-only segment", offset, size: filesz }));
+  }
+
+  /**
+   * The bytes of a region in pieces of at most 1 MiB. Each piece begins with the last 512 bytes of the one before, so
+   * that no text of up to 512 bytes is cut in two. @throws InputError
+   */
+  *bytes(region: Region): Generator<{ readonly offset: number; readonly bytes: Buffer }> {
+    if (region.size > limits.scan) throw this.#error(region.offset, `${region.name} of ${region.size} bytes`);
+    const end = region.offset + region.size;
+    for (let at = region.offset; at < end; at += chunk.size - chunk.overlap) {
+      const length = Math.min(chunk.size, end - at);
+      yield { offset: at, bytes: this.#file.read(at, length, region.name, chunk.size) };
+      if (at + length === end) return;
+    }
+  }
+
+  [Symbol.dispose](): void {
+    this.#file[Symbol.dispose]();
+  }
+
+  #error(offset: number, what: string): InputError {
+    return new InputError(this.#file.path, offset, what);
+  }
+
+  #known<T extends Record<number, string>>(names: T, at: number, what: string): T[keyof T] {
+    const code = this.#header.u16(at);
+    if (!Object.hasOwn(names, code)) throw this.#error(at, `${what} ${code} is not supported`);
+    return names[code as keyof T];
+  }
+
+  #table(offset: number, size: number, what: string, limit: number): Table {
+    return new Table(this.#file.path, offset, this.#file.read(offset, size, what, limit));
+  }
+
+  #readProgramHeaders(): readonly ProgramHeader[] {
+    const at = this.#header.u64(32);
+    const count = this.#header.u16(56);
+    if (count === 0) return [];
+    if (this.#header.u16(54) !== programHeaderSize)
+      throw this.#error(54, "program headers of an unknown size");
+    const table = this.#table(at, count * programHeaderSize, "program headers", limits.table);
+    return Array.from({ length: count }, (_, index) => {
+      const base = index * programHeaderSize;
+      return {
+        type: table.u32(base),
+        flags: table.u32(base + 4),
+        offset: table.u64(base + 8),
+        vaddr: table.u64(base + 16),
+        filesz: table.u64(base + 32),
+        memsz: table.u64(base + 40),
+        align: table.u64(base + 48),
+      };
+    });
+  }
+
+  #readSectionHeaders(at: number, count: number): (Omit<SectionHeader, "name"> & { nameAt: number })[] {
+    if (this.#header.u16(58) !== sectionHeaderSize)
+      throw this.#error(58, "section headers of an unknown size");
+    const table = this.#table(at, count * sectionHeaderSize, "section headers", limits.table);
+    return Array.from({ length: count }, (_, index) => {
+      const base = index * sectionHeaderSize;
+      return {
+        nameAt: table.u32(base),
+        type: table.u32(base + 4),
+        flags: table.u64(base + 8),
+        addr: table.u64(base + 16),
+        offset: table.u64(base + 24),
+        size: table.u64(base + 32),
+        link: table.u32(base + 40),
+        align: table.u64(base + 48),
+        entsize: table.u64(base + 56),
+      };
+    });
+  }
+
+  /** The place in the file of an address; `from` is where the address stands. */
+  #offsetOf(vaddr: number, from: number): number {
+    const header = this.programHeaders.find(
+      (one) => one.type === segment.load && vaddr >= one.vaddr && vaddr < one.vaddr + one.filesz,
+    );
+    if (header === undefined) throw this.#error(from, `address 0x${vaddr.toString(16)} is in no segment`);
+    return header.offset + (vaddr - header.vaddr);
+  }
+
+  #cString(bytes: Buffer, start: number, at: number): string {
+    const end = bytes.indexOf(0, start);
+    if (start >= bytes.length || end < 0) throw this.#error(at + start, "a string without an end");
+    return bytes.toString("utf8", start, end);
+  }
+
+  #buildIdIn(bytes: Buffer, at: number, align: number): string | null {
+    for (let note = 0; note + 12 <= bytes.length; ) {
+      const nameSize = bytes.readUInt32LE(note);
+      const size = bytes.readUInt32LE(note + 4);
+      const start = alignUp(note + 12 + nameSize, align);
+      if (start + size > bytes.length) throw this.#error(at + note, "a note beyond the end of its segment");
+      const name = bytes.toString("latin1", note + 12, note + 12 + nameSize);
+      if (name === "GNU\0" && bytes.readUInt32LE(note + 8) === gnuBuildId) {
+        return bytes.toString("hex", start, start + size);
+      }
+      note = alignUp(start + size, align);
+    }
+    return null;
+  }
+}

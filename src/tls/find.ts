@@ -1,0 +1,114 @@
+import type { Machine } from "../elf/elf.ts";
+import { InputFile } from "../elf/input.ts";
+import type { Diagnostic } from "../output/document.ts";
+import { type CacheEntry, cacheFlags, readCache } from "./ldcache.ts";
+import type { Root } from "./root.ts";
+
+const triples = ["x86_64-linux-gnu", "aarch64-linux-gnu", "x86_64-linux-musl", "aarch64-linux-musl"];
+
+/** Folders searched for libraries beside the cache. Only absolute ones: the working directory is never searched. */
+const standardFolders = [
+  "/lib",
+  "/usr/lib",
+  "/lib64",
+  "/usr/lib64",
+  "/usr/local/lib",
+  "/usr/local/lib64",
+  ...triples.flatMap((triple) => [`/lib/${triple}`, `/usr/lib/${triple}`, `/usr/local/lib/${triple}`]),
+  // Debian keeps its BoringSSL apart, so that no one links with it by chance.
+  ...triples.map((triple) => `/usr/lib/${triple}/android`),
+];
+
+/** musl's dynamic linker has no cache but a list of folders, one or several a line. */
+const muslPaths = ["/etc/ld-musl-x86_64.path", "/etc/ld-musl-aarch64.path"];
+const largestMuslPath = 64 << 10;
+
+/** `libssl.so.3`, `libssl.so.1.0.2k`; not NSS's `libssl3.so`, not a link for compilers, not a debugger's script. */
+const libssl = /^libssl\.so(\.\d+)+[a-z]{0,2}$/;
+
+/** Where a tree's dynamic linkers look for libraries. Read once for all the libraries in it. */
+export interface SearchPath {
+  readonly cache: readonly CacheEntry[];
+  /** Real paths inside the root, each once. */
+  readonly folders: readonly string[];
+}
+
+const reasonOf = (error: unknown): string => (error instanceof Error ? error.message : String(error));
+
+/** Reads where libraries may lie. What cannot be read is left out and told. */
+export function readSearchPath(root: Root): { searchPath: SearchPath; diagnostics: readonly Diagnostic[] } {
+  const diagnostics: Diagnostic[] = [];
+  const attempt = <T>(path: string, none: T, read: (real: string) => T): T => {
+    const real = root.resolve(path);
+    if (real === null) return none;
+    try {
+      return read(real);
+    } catch (error) {
+      diagnostics.push({ code: "W_TLS_SEARCH_PATH", message: `${path} is not used: ${reasonOf(error)}` });
+      return none;
+    }
+  };
+  const cache = attempt("/etc/ld.so.cache", [], (real) => readCache(root.host(real), real));
+  const musl = muslPaths.flatMap((path) =>
+    attempt(path, [], (real) => {
+      using file = InputFile.open(root.host(real), real);
+      return file.read(0, file.size, "list of folders", largestMuslPath).toString("utf8").split(/[:\n]/);
+    }),
+  );
+  const named = [...musl, ...standardFolders].filter((folder) => folder.startsWith("/"));
+  const folders = new Set(named.map((folder) => root.resolve(folder)).filter((real) => real !== null));
+  return { searchPath: { cache, folders: [...folders] }, diagnostics };
+}
+
+/** The real paths of all libssl files of a tree: each file once, however many names lead to it; in order of path. */
+export function findLibssl(root: Root, { cache, folders }: SearchPath): readonly string[] {
+  const names = [
+    ...cache.filter((entry) => libssl.test(entry.soname)).map((entry) => entry.path),
+    ...folders.flatMap((folder) =>
+      root
+        .list(folder)
+        .filter((name) => libssl.test(name))
+        .map((name) => `${folder}/${name}`),
+    ),
+  ].filter((path) => path.startsWith("/"));
+  const files = new Map<string, string>();
+  for (const name of new Set(names)) {
+    const real = root.resolve(name);
+    const stat = real === null ? null : root.stat(real);
+    if (real === null || stat === null || !stat.isFile()) continue;
+    const identity = `${stat.dev}:${stat.ino}`;
+    if (!files.has(identity)) files.set(identity, real);
+  }
+  return [...files.values()].sort();
+}
+
+/** Folders of an RPATH or RUNPATH. Ones that are relative or need `$LIB` or `$PLATFORM` are left out. */
+const runFolders = (path: string | null, origin: string): string[] =>
+  (path ?? "")
+    .split(":")
+    .map((folder) => folder.replace(/\$(ORIGIN\b|\{ORIGIN\})/g, () => origin))
+    .filter((folder) => folder.startsWith("/") && !folder.includes("$"));
+
+/**
+ * Real paths a needed library may have, best first: the order of ld.so(8), without the environment of a process that
+ * we do not know. The library's own folder comes last: a bundled pair lies there.
+ */
+export function findNeeded(
+  root: Root,
+  { cache, folders }: SearchPath,
+  soname: string,
+  from: { folder: string; machine: Machine; rpath: string | null; runpath: string | null },
+): readonly string[] {
+  // A name with a slash is a path; ours never is.
+  if (soname.includes("/")) return [];
+  const stages = [
+    runFolders(from.runpath ?? from.rpath, from.folder).map((folder) => `${folder}/${soname}`),
+    cache
+      .filter((entry) => entry.soname === soname && entry.flags === cacheFlags[from.machine])
+      .map((entry) => entry.path),
+    folders.map((folder) => `${folder}/${soname}`),
+    [`${from.folder}/${soname}`],
+  ];
+  const real = stages.flat().map((path) => (path.startsWith("/") ? root.resolve(path) : null));
+  return [...new Set(real.filter((path) => path !== null))];
+}

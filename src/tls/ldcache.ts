@@ -1,0 +1,77 @@
+import type { Machine } from "../elf/elf.ts";
+import { InputError, InputFile } from "../elf/input.ts";
+
+/**
+ * The dynamic linker's cache, read directly: `ldconfig -p` need not exist and may be of another root.
+ * Format: glibc's sysdeps/generic/dl-cache.h. All numbers are little-endian here.
+ */
+
+const oldMagic = Buffer.from("ld.so-1.7.0");
+const newMagic = Buffer.from("glibc-ld.so.cache1.1");
+const oldHeaderSize = 16;
+const oldEntrySize = 12;
+const newHeaderSize = 48;
+const newEntrySize = 24;
+/** The new header's own alignment when it follows an old table (ALIGN_CACHE). */
+const newAlign = 8;
+const bigEndian = 3;
+/** Bytes. A cache of a machine with every package is below 1 MiB. */
+const largestCache = 64 << 20;
+
+/** `flags` of an entry for a library of this machine's own 64-bit ABI (FLAG_ELF_LIBC6 and FLAG_*_LIB64). */
+export const cacheFlags: Readonly<Record<Machine, number>> = { x86_64: 0x0303, aarch64: 0x0a03 };
+
+export interface CacheEntry {
+  readonly soname: string;
+  /** As written by ldconfig: absolute, links not resolved. */
+  readonly path: string;
+  readonly flags: number;
+}
+
+/**
+ * All entries, in the cache's order: the dynamic linker takes the first that fits.
+ *
+ * @param host path of the cache file, no symbolic link @param shown name used in errors, where it differs
+ * @throws InputError, or the system's error when it cannot be opened
+ */
+export function readCache(host: string, shown = host): readonly CacheEntry[] {
+  using file = InputFile.open(host, shown);
+  return parseCache(file.read(0, file.size, "ld.so cache", largestCache), shown);
+}
+
+/** The entries of a cache in memory. @param path name used in errors @throws InputError */
+export function parseCache(bytes: Buffer, path: string): readonly CacheEntry[] {
+  const base = newTableAt(bytes, path);
+  const count = bytes.readUInt32LE(base + 20);
+  // Two low bits; 0 in caches from before glibc 2.33, which did not say.
+  if (((bytes[base + 28] ?? 0) & 3) === bigEndian)
+    throw new InputError(path, base + 28, "a big-endian ld.so cache");
+  const end = base + newHeaderSize + count * newEntrySize;
+  if (end > bytes.length) {
+    throw new InputError(path, base + 20, `${count} entries beyond the end of ${bytes.length} bytes`);
+  }
+  const text = (at: number): string => {
+    // Offsets in the new table count from its own header.
+    const start = base + bytes.readUInt32LE(at);
+    const stop = bytes.indexOf(0, start);
+    if (start < end || stop < 0) throw new InputError(path, at, "a string outside the string table");
+    return bytes.toString("utf8", start, stop);
+  };
+  return Array.from({ length: count }, (_, index) => {
+    const at = base + newHeaderSize + index * newEntrySize;
+    return { soname: text(at + 4), path: text(at + 8), flags: bytes.readUInt32LE(at) };
+  });
+}
+
+/** Where the new table begins: at 0, or behind an old table that glibc below 2.32 still wrote before it. */
+function newTableAt(bytes: Buffer, path: string): number {
+  let base = 0;
+  if (bytes.length >= oldHeaderSize && bytes.subarray(0, oldMagic.length).equals(oldMagic)) {
+    const old = oldHeaderSize + bytes.readUInt32LE(12) * oldEntrySize;
+    base = Math.ceil(old / newAlign) * newAlign;
+  }
+  if (base + newHeaderSize > bytes.length || !bytes.subarray(base, base + newMagic.length).equals(newMagic)) {
+    throw new InputError(path, base, "no table of the format glibc-ld.so.cache1.1");
+  }
+  return base;
+}
