@@ -3,19 +3,25 @@
  * the same source without build.ts's hardening, so that a trap which catches nothing cannot pass.
  */
 import { afterAll, beforeAll, expect, test } from "bun:test";
-import { copyFileSync, existsSync, mkdirSync, rmSync, writeFileSync } from "node:fs";
+import { copyFileSync, existsSync, mkdirSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { assetFolders, target } from "../../src/assets.ts";
 import { documentOf, executable, type Run, repository, run, Scratch } from "./executable.ts";
 
 const built = new Scratch();
 const plain = built.at("plain/offsetof");
 
 beforeAll(async () => {
+  const folders = assetFolders(target).map((folder) => join(repository, "assets", folder));
   await Bun.build({
     entrypoints: [join(repository, "src/main.ts")],
     bytecode: true,
     format: "esm",
-    compile: { outfile: plain },
+    define: { TARGET_LIBC: JSON.stringify(target.libc) },
+    compile: {
+      outfile: plain,
+      assets: folders.flatMap((folder) => readdirSync(folder).map((name) => join(folder, name))),
+    },
   });
 });
 afterAll(() => built[Symbol.dispose]());
@@ -98,6 +104,20 @@ test.each([
   expect(filesLeft(executable)).toBe("");
 });
 
+test("a crash starts no curl from PATH", () => {
+  using scratch = new Scratch();
+  writeFileSync(scratch.at("curl"), `#!/bin/sh\necho ran > ${scratch.at("mark")}\n`, { mode: 0o755 });
+  const env = { BUN_ENABLE_CRASH_REPORTING: "1", PATH: `${scratch.path}:${process.env.PATH}` };
+  // strace ends when the last process does, curl's shell included.
+  const crash = ["strace", "-f", "-qq", "-e", "trace=openat", "-e", "inject=openat:signal=SEGV:when=12"];
+  const ranCurl = (program: string): boolean => {
+    run(["sh", "-c", '"$@"; true', "sh", ...crash, program], { env });
+    return existsSync(scratch.at("mark"));
+  };
+  expect(ranCurl(executable)).toBe(false);
+  expect(ranCurl(plain)).toBe(true);
+});
+
 test("./.env is not read", () => {
   using scratch = new Scratch();
   writeFileSync(scratch.at(".env"), "PLANTED=1\n");
@@ -114,18 +134,19 @@ test("libraries planted in the working directory are not loaded", () => {
   const mark = scratch.at("mark");
   const source = `#include <fcntl.h>\n__attribute__((constructor)) static void ran(void) { open("${mark}", O_CREAT, 0600); }\n`;
   writeFileSync(scratch.at("planted.c"), source);
+  run(["gcc", "-shared", "-fPIC", "-o", scratch.at("libplanted.so"), scratch.at("planted.c")]);
   for (const name of [
     "libbpf.so",
+    "libbpf.so.1",
     "libssl.so",
     "libssl.so.3",
-    "libcrypto.so",
     "libcrypto.so.3",
     "libc.so.6",
   ]) {
-    run(["gcc", "-shared", "-fPIC", "-o", scratch.at(name), scratch.at("planted.c")]);
+    copyFileSync(scratch.at("libplanted.so"), scratch.at(name));
   }
-  // The trap works: a bare name opened from here runs the planted file.
-  const careless = `require("bun:ffi").dlopen("libssl.so", { SSL_new: {} })`;
+  // The trap works: a bare name that the system lacks is taken from here.
+  const careless = `require("bun:ffi").dlopen("libplanted.so", { f: {} })`;
   run([process.execPath, "--eval", `try { ${careless} } catch {}`], { cwd: scratch.path });
   expect(existsSync(mark)).toBe(true);
   rmSync(mark);
