@@ -20,10 +20,12 @@ const ldconfig = (...args: string[]): string => {
 
 /** What `ldconfig -p` prints of a cache: `soname (…) => path` a line. */
 const printed = (cache: string): { soname: string; path: string }[] =>
-  [...ldconfig("-p", "-C", cache).matchAll(/^\t(\S+) \(.*\) => (.*)$/gm)].map(([, soname = "", path = ""]) => ({
-    soname,
-    path,
-  }));
+  [...ldconfig("-p", "-C", cache).matchAll(/^\t(\S+) \(.*\) => (.*)$/gm)].map(
+    ([, soname = "", path = ""]) => ({
+      soname,
+      path,
+    }),
+  );
 
 /** A cache of this machine's libraries in one of ldconfig's formats; no link of the system is touched (-X). */
 function written(format: "new" | "compat" | "old"): string {
@@ -49,6 +51,21 @@ describe("ld.so.cache reads as ldconfig prints it", () => {
   test("format old alone is refused", () => {
     const file = written("old");
     expect(() => readCache(file)).toThrow(`${file}: no table of the format glibc-ld.so.cache1.1`);
+  });
+});
+
+describe("what is wrong in a cache is told with its offset", () => {
+  // The header is 48 bytes, an entry 24: flags, soname at 4, path at 8; counts stand at 20.
+  test.each([
+    ["a soname inside the table", 52, 48, "cache: a string outside the string table (at offset 0x34)"],
+    ["a path behind the end", 56, 0x7fffffff, "cache: a string outside the string table (at offset 0x38)"],
+    ["more entries than bytes", 20, 0xffffffff, "cache: 4294967295 entries beyond the end"],
+    ["another machine's byte order", 28, 3, "cache: a big-endian ld.so cache (at offset 0x1c)"],
+    ["another format", 17, 0x39392e39, "cache: no table of the format glibc-ld.so.cache1.1 (at offset 0x0)"],
+  ])("%s", (_, at, value, message) => {
+    const bytes = readFileSync(written("new"));
+    bytes.writeUInt32LE(value, at);
+    expect(() => parseCache(bytes, "cache")).toThrow(message);
   });
 });
 
