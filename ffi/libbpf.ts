@@ -22,7 +22,6 @@ const functions = {
   bpf_program__attach_raw_tracepoint: { args: ["ptr", "cstring"], returns: "ptr" }, // NULL with errno
   bpf_program__attach_tracepoint: { args: ["ptr", "cstring", "cstring"], returns: "ptr" }, // NULL with errno
   bpf_program__set_autoload: { args: ["ptr", "bool"], returns: "i32" },
-  bpf_program__set_log_buf: { args: ["ptr", "buffer", "u64"], returns: "i32" },
   btf__find_by_name_kind: { args: ["ptr", "cstring", "u32"], returns: "i32" },
   btf__free: { args: ["ptr"], returns: "void" },
   btf__name_by_offset: { args: ["ptr", "u32"], returns: "cstring" },
@@ -107,10 +106,9 @@ export class BpfObject implements Disposable {
   #address: Address | null;
   readonly #library: Library<typeof functions>;
   readonly #name: string;
-  // libbpf reads the object's bytes until it is closed, and the verifier writes its log into ours.
+  // libbpf reads the object's bytes until it is closed, and the verifier writes its log into the options'.
   readonly #bytes: Uint8Array;
   readonly #options: OpenOptions;
-  readonly #log = new Uint8Array(VERIFIER_LOG_SIZE);
 
   constructor(library: Library<typeof functions>, bytes: Uint8Array, name: string) {
     this.#library = library;
@@ -131,14 +129,9 @@ export class BpfObject implements Disposable {
 
   /** The program of this C name. Throws when the object has none. */
   program(name: string): BpfProgram {
-    const { symbols } = this.#library;
     const address = present(
-      symbols.bpf_object__find_program_by_name(this.address, name),
+      this.#library.symbols.bpf_object__find_program_by_name(this.address, name),
       `find program ${name} in ${this.#name}`,
-    );
-    check(
-      symbols.bpf_program__set_log_buf(address, this.#log, this.#log.byteLength),
-      "bpf_program__set_log_buf",
     );
     return new BpfProgram(this.#library, this, address, name);
   }
@@ -156,7 +149,8 @@ export class BpfObject implements Disposable {
   load(): void {
     const result = this.#library.symbols.bpf_object__load(this.address);
     if (result >= 0) return;
-    const log = new TextDecoder().decode(this.#log.subarray(0, Math.max(0, this.#log.indexOf(0)))).trim();
+    const { log: text } = this.#options;
+    const log = new TextDecoder().decode(text.subarray(0, Math.max(0, text.indexOf(0)))).trim();
     const cause =
       log === "" ? "needs CAP_BPF and CAP_PERFMON, or root" : log.split("\n").slice(-8).join("\n");
     throw new SystemError(`load eBPF object ${this.#name}`, -result, cause);
@@ -169,14 +163,19 @@ export class BpfObject implements Disposable {
   }
 }
 
-/** struct bpf_object_open_opts with `object_name` alone; holds the text it points to. */
+/** struct bpf_object_open_opts with a name and a buffer for the verifier's log; holds what it points to. */
 class OpenOptions {
   readonly #name: Uint8Array;
-  readonly bytes = new Uint8Array(16); // size_t sz, const char *object_name
+  readonly log = new Uint8Array(VERIFIER_LOG_SIZE);
+  readonly bytes = new Uint8Array(80);
 
   constructor(name: string) {
     this.#name = new TextEncoder().encode(`${name}\0`);
-    new BigUint64Array(this.bytes.buffer).set([16n, BigInt(ptr(this.#name))]);
+    const words = new BigUint64Array(this.bytes.buffer);
+    words[0] = BigInt(this.bytes.byteLength); // size_t sz
+    words[1] = BigInt(ptr(this.#name)); // const char *object_name
+    words[7] = BigInt(ptr(this.log)); // char *kernel_log_buf
+    words[8] = BigInt(this.log.byteLength); // size_t kernel_log_size
   }
 }
 
@@ -249,6 +248,12 @@ export class BpfLink implements Disposable {
   }
 }
 
+/** Elements of an array map. `read` copies; `write` takes a whole value. */
+export interface SharedArray extends Disposable {
+  read(index: number): Uint8Array;
+  write(index: number, value: Uint8Array): void;
+}
+
 /** A map of an open object. Lives as long as its object. */
 export class BpfMap {
   readonly #library: Library<typeof functions>;
@@ -304,14 +309,23 @@ export class BpfMap {
     );
   }
 
-  /** Maps the whole array; element i lies at i times the value size rounded up to 8 bytes. */
-  mmap(): Mapping {
-    return new Mapping(this.#fd(), this.maxEntries * this.stride, this.#name);
-  }
-
-  /** Distance of two elements in the mapping, in bytes: the kernel rounds values up to 8 (array_map_alloc). */
-  get stride(): number {
-    return (this.valueSize + 7) & ~7;
+  /** The elements of a loaded array map, mapped where it is mmapable and by system calls elsewhere. */
+  share(): SharedArray {
+    if (!this.mmapable) {
+      return {
+        read: (index) => this.lookup(index),
+        write: (index, value) => this.update(index, value),
+        [Symbol.dispose]() {},
+      };
+    }
+    const size = this.valueSize;
+    const stride = (size + 7) & ~7; // array_map_alloc rounds values up to 8 bytes
+    const mapping = new Mapping(this.#fd(), this.maxEntries * stride, this.#name);
+    return {
+      read: (index) => mapping.copy(index * stride, size),
+      write: (index, value) => mapping.write(index * stride, value),
+      [Symbol.dispose]: () => mapping[Symbol.dispose](),
+    };
   }
 
   #fd(): number {

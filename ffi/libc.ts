@@ -45,6 +45,7 @@ export const SO_LINGER = 13;
 export const TCP_NODELAY = 1;
 export const TCP_INFO = 11;
 export const TCP_QUICKACK = 12;
+export const SHUT_RD = 0;
 export const SHUT_WR = 1;
 export const CLONE_NEWNET = 0x40000000;
 export const POLLIN = 1;
@@ -93,6 +94,10 @@ export class FileDescriptor implements Disposable {
   get fd(): number {
     if (this.#fd < 0) throw new ClosedError(this.what);
     return this.#fd;
+  }
+
+  get isOpen(): boolean {
+    return this.#fd >= 0;
   }
 
   [Symbol.dispose](): void {

@@ -95,5 +95,5 @@ export function reconcile(field: Field, evidence: readonly Evidence[]): Verdict 
 }
 
 /** True when the constant may be used without a second thought. */
-export const isCertain = (verdict: Verdict): boolean =>
-  verdict.status === "confirmed" || verdict.status === "single";
+export const isCertain = ({ status }: Pick<Verdict, "status">): boolean =>
+  status === "confirmed" || status === "single";

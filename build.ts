@@ -1,0 +1,145 @@
+/**
+ * Builds the executable: bun build.ts [--target x64-glibc|arm64-glibc|x64-musl|arm64-musl]
+ *
+ * Without a target it builds dist/offsetof for this machine, with one dist/<target>/offsetof. The same input gives
+ * the same bytes.
+ */
+import { closeSync, openSync, writeSync } from "node:fs";
+import { mkdir, mkdtemp, readdir, rename, rm } from "node:fs/promises";
+import { basename, dirname, join } from "node:path";
+import { parseArgs } from "node:util";
+import { assetFolders, target as host, type Target } from "./src/assets.ts";
+
+const root = import.meta.dir;
+
+/**
+ * Environment variables by which Bun's runtime lets its caller run other code, speak to a debugger, write files or
+ * start a program, before the first line of ours. They have no switch, so their names are taken out of the image.
+ */
+const closedVariables = [
+  "BUN_BE_BUN", // turns the executable into the bun command line
+  "BUN_OPTIONS", // command-line options, --preload and --inspect among them
+  "BUN_INSPECT", // opens a debugger port
+  "BUN_INSPECT_CONNECT_TO", // connects to a debugger
+  "BUN_INSPECT_PRELOAD", // loads a script
+  "BUN_BYTECODE_ORDER_OUT", // writes a file
+  "BUN_BYTECODE_ORDER_NAMES_OUT",
+  "BUN_BYTECODE_DIGEST_OUT",
+  "BUN_ENABLE_CRASH_REPORTING", // after a crash starts curl from PATH
+];
+
+/** The second lock, should a later Bun read the variables another way: no scripts from files, no C compiler. */
+const execArgv = ["--disallow-code-generation-from-strings=strict", "--no-ffi-cc"];
+
+/** Bun's name of a target, and the npm package with its runtime. */
+const runtimes: Record<string, { target: Target; bun: Bun.Build.CompileTarget; package: string }> = {
+  "x64-glibc": {
+    target: { arch: "x64", libc: "glibc" },
+    bun: "bun-linux-x64",
+    package: "@oven/bun-linux-x64",
+  },
+  "arm64-glibc": {
+    target: { arch: "arm64", libc: "glibc" },
+    bun: "bun-linux-arm64",
+    package: "@oven/bun-linux-aarch64",
+  },
+  "x64-musl": {
+    target: { arch: "x64", libc: "musl" },
+    bun: "bun-linux-x64-musl",
+    package: "@oven/bun-linux-x64-musl",
+  },
+  "arm64-musl": {
+    target: { arch: "arm64", libc: "musl" },
+    bun: "bun-linux-arm64-musl",
+    package: "@oven/bun-linux-aarch64-musl",
+  },
+};
+
+const hostName = `${host.arch}-${host.libc}`;
+const { values } = parseArgs({ options: { target: { type: "string" } } });
+const name = values.target ?? hostName;
+const runtime = runtimes[name];
+if (runtime === undefined) {
+  console.error(`build.ts: unknown target "${name}"; known are ${Object.keys(runtimes).join(", ")}`);
+  process.exit(2);
+}
+
+const outfile = join(root, "dist", values.target === undefined ? "" : name, "offsetof");
+await mkdir(dirname(outfile), { recursive: true });
+// Built aside and renamed: dist/ never holds a half-made executable. The file's own name is part of its bytes.
+const scratch = await mkdtemp(join(root, "dist/.build-"));
+try {
+  const built = join(scratch, "offsetof");
+  await Bun.build({
+    entrypoints: [join(root, "src/main.ts")],
+    minify: true,
+    // Compiled ahead: starts in 7 ms instead of 16.
+    bytecode: true,
+    format: "esm",
+    define: { TARGET_LIBC: JSON.stringify(runtime.target.libc) },
+    compile: {
+      outfile: built,
+      target: runtime.bun,
+      executablePath: await runtimePath(runtime.package),
+      assets: await assetFiles(runtime.target),
+      execArgv,
+      autoloadDotenv: false,
+      autoloadBunfig: false,
+      autoloadTsconfig: false,
+      autoloadPackageJson: false,
+    },
+  });
+  await closeVariables(built);
+  await rename(built, outfile);
+} finally {
+  await rm(scratch, { recursive: true });
+}
+
+/** The runtime the executable is made from: this very one for this machine, else an installed npm package. */
+async function runtimePath(packageName: string): Promise<string> {
+  if (name === hostName) return process.execPath;
+  const path = join(root, "node_modules", packageName, "bin/bun");
+  if (await Bun.file(path).exists()) return path;
+  console.error(`build.ts: ${packageName} is not installed: unpack that npm package, version ${Bun.version}`);
+  console.error(`build.ts: (the integrity is in package-lock.json) into node_modules/${packageName}`);
+  process.exit(1);
+}
+
+/** The files the target needs, in a fixed order; two of one name would hide each other in the executable. */
+async function assetFiles(target: Target): Promise<string[]> {
+  const files: string[] = [];
+  for (const folder of assetFolders(target)) {
+    const path = join(root, "assets", folder);
+    const names = await readdir(path).catch(() => []);
+    if (names.length === 0) console.error(`build.ts: assets/${folder} is empty: nothing of it is embedded`);
+    files.push(...names.sort().map((each) => join(path, each)));
+  }
+  const names = files.map((file) => basename(file));
+  const twice = names.find((each, at) => names.indexOf(each) !== at);
+  if (twice !== undefined) throw new Error(`assets: two files are named ${twice}`);
+  return files;
+}
+
+/**
+ * Makes each closed variable's name start with a zero byte. No entry of an environment can hold one, and getenv("")
+ * finds nothing. Only the first byte: a linker may let another string share the rest.
+ * @throws when a name does not stand exactly once as a whole string: then this Bun is not the one this was checked on.
+ */
+async function closeVariables(path: string): Promise<void> {
+  const image = Buffer.from(await Bun.file(path).arrayBuffer());
+  const fd = openSync(path, "r+");
+  try {
+    for (const variable of closedVariables) {
+      const whole = Buffer.from(`\0${variable}\0`);
+      const at = image.indexOf(whole);
+      if (at < 0 || image.indexOf(whole, at + 1) >= 0) {
+        throw new Error(
+          `${path}: expected ${variable} once as a string of its own; Bun changed, see build.ts`,
+        );
+      }
+      writeSync(fd, new Uint8Array(1), 0, 1, at + 1);
+    }
+  } finally {
+    closeSync(fd);
+  }
+}

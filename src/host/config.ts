@@ -1,0 +1,43 @@
+import { gunzipSync } from "node:zlib";
+import { type HostFiles, textOf } from "./files.ts";
+
+/** The kernel's build options; an option that is not set is not in the map. */
+export interface KernelConfig {
+  readonly path: string;
+  readonly options: ReadonlyMap<string, string>;
+}
+
+/** Largest unpacked config that is read, in bytes; Debian's has about 280 KB. */
+const configLimit = 4 << 20;
+
+/** Reads the running kernel's config where the host has one: /proc/config.gz, then /boot. */
+export function readConfig(files: HostFiles, release: string): KernelConfig | undefined {
+  const packed = files.read("/proc/config.gz");
+  if (packed.state === "read") {
+    try {
+      const text = gunzipSync(packed.bytes, { maxOutputLength: configLimit }).toString();
+      return { path: packed.path, options: parseConfig(text) };
+    } catch {
+      // Cut short or not gzip: the copies under /boot and /lib/modules may still serve.
+    }
+  }
+  for (const path of [`/boot/config-${release}`, `/lib/modules/${release}/config`]) {
+    const file = files.read(path, configLimit);
+    const text = textOf(file);
+    if (text !== undefined) return { path, options: parseConfig(text) };
+  }
+  return undefined;
+}
+
+/** Reads lines like `CONFIG_KPROBES=y`; everything else, `# CONFIG_X is not set` included, is left out. */
+export function parseConfig(text: string): ReadonlyMap<string, string> {
+  const options = new Map<string, string>();
+  for (const [, name, value] of text.matchAll(/^(CONFIG_\w+)=(.*)$/gm)) {
+    if (name !== undefined && value !== undefined) options.set(name, value);
+  }
+  return options;
+}
+
+/** The first of `names` that the config lacks, or undefined. */
+export const missingOption = (config: KernelConfig, names: readonly string[]): string | undefined =>
+  names.find((name) => !["y", "m"].includes(config.options.get(name) ?? ""));

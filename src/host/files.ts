@@ -1,0 +1,48 @@
+import { closeSync, openSync, readSync, statSync } from "node:fs";
+
+/** A file's bytes, or why there are none. `absent` and `denied` are different answers. */
+export type FileRead =
+  | { readonly state: "read"; readonly path: string; readonly bytes: Uint8Array }
+  | { readonly state: "absent" | "denied"; readonly path: string; readonly errno: string };
+
+/** Reads files of the host; `root` other than "/" serves tests and mounted images. */
+export interface HostFiles {
+  /** Reads at most `limit` bytes (default 1 MiB): what lies under /proc, /sys and /boot is not trusted to be small. */
+  read(path: string, limit?: number): FileRead;
+  /** True when a file or folder of this name can be seen. */
+  exists(path: string): boolean;
+}
+
+export const hostFiles = (root = "/"): HostFiles => ({
+  read: (path, limit = 1 << 20) => readBounded(root, path, limit),
+  exists: (path) => {
+    try {
+      return statSync(`${root}/${path}`, { throwIfNoEntry: false }) !== undefined;
+    } catch {
+      return false; // A folder on the way may not be searched (tracefs is root's alone).
+    }
+  },
+});
+
+/** The text of a file that was read, without the trailing newline; `undefined` otherwise. */
+export const textOf = (file: FileRead): string | undefined =>
+  file.state === "read" ? new TextDecoder().decode(file.bytes).trimEnd() : undefined;
+
+function readBounded(root: string, path: string, limit: number): FileRead {
+  let fd: number | undefined;
+  try {
+    fd = openSync(`${root}/${path}`, "r");
+    const bytes = new Uint8Array(limit);
+    let length = 0;
+    // Files of /proc and /sys give a page at a time and tell no size.
+    for (let got = -1; got !== 0 && length < limit; length += got) {
+      got = readSync(fd, bytes, length, limit - length, null);
+    }
+    return { state: "read", path, bytes: bytes.subarray(0, length) };
+  } catch (error) {
+    const errno = error instanceof Error && "code" in error ? String(error.code) : "EIO";
+    return { state: errno === "ENOENT" || errno === "ENOTDIR" ? "absent" : "denied", path, errno };
+  } finally {
+    if (fd !== undefined) closeSync(fd);
+  }
+}

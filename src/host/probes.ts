@@ -1,0 +1,137 @@
+import { type Answer, no, unknown, yes } from "./answer.ts";
+import type { Capability, ProcessStatus } from "./capabilities.ts";
+import { type KernelConfig, missingOption } from "./config.ts";
+import { type FileRead, textOf } from "./files.ts";
+import { isAtLeast } from "./kernel.ts";
+
+/** Lockdown levels as /sys/kernel/security/lockdown names them. */
+export const lockdownLevels = ["none", "integrity", "confidentiality"] as const;
+export type LockdownLevel = (typeof lockdownLevels)[number];
+
+export interface LockdownAnswer {
+  readonly level: LockdownLevel | null;
+  readonly why: string;
+}
+
+/** The bracketed word of "none [integrity] confidentiality". */
+export function parseLockdown(text: string): LockdownLevel | undefined {
+  const word = /\[(\w+)\]/.exec(text)?.[1];
+  return lockdownLevels.find((level) => level === word);
+}
+
+/** `mounts` is /proc/self/mounts: without securityfs a missing file says nothing. */
+export function lockdown(
+  file: FileRead,
+  mounts: string | undefined,
+  config: KernelConfig | undefined,
+): LockdownAnswer {
+  const text = textOf(file);
+  if (text !== undefined) {
+    const level = parseLockdown(text);
+    return level === undefined
+      ? { level: null, why: `${file.path}: no known level in "${text.slice(0, 64)}"` }
+      : { level, why: `${file.path} says ${level}` };
+  }
+  if (file.state === "denied") return { level: null, why: `${file.path} cannot be read` };
+  if (mounts !== undefined && isMounted(mounts, "securityfs")) {
+    return { level: "none", why: `securityfs is mounted and has no lockdown file` };
+  }
+  if (config !== undefined && missingOption(config, ["CONFIG_SECURITY_LOCKDOWN_LSM"]) !== undefined) {
+    return { level: "none", why: `${config.path} has no CONFIG_SECURITY_LOCKDOWN_LSM` };
+  }
+  return { level: null, why: "securityfs is not mounted; mount it on /sys/kernel/security to know" };
+}
+
+/** BTF's magic number 0xEB9F in either byte order. */
+const btfMagics: readonly (readonly [number, number])[] = [
+  [0x9f, 0xeb],
+  [0xeb, 0x9f],
+];
+
+/** `file` holds at least the first two bytes of /sys/kernel/btf/vmlinux. */
+export function btf(file: FileRead, sysfs: boolean): Answer {
+  if (file.state === "read") {
+    const isBtf = btfMagics.some(([first, second]) => file.bytes[0] === first && file.bytes[1] === second);
+    return isBtf ? yes(`${file.path} is there`) : unknown(`${file.path}: no BTF magic at offset 0`);
+  }
+  if (file.state === "denied") return unknown(`${file.path} cannot be read (${file.errno})`);
+  return sysfs ? no(`${file.path} is not there`) : unknown("/sys is not mounted");
+}
+
+export interface KprobeSigns {
+  readonly version: readonly [number, number, number];
+  readonly lockdown: LockdownLevel | null;
+  readonly config: KernelConfig | undefined;
+  /** /sys/bus/event_source/devices/kprobe/type, there from Linux 4.17 on. */
+  readonly pmuType: FileRead;
+  /** /sys/kernel/debug/kprobes/enabled. */
+  readonly enabled: FileRead;
+  /** Some tracefs has a kprobe_events file. */
+  readonly tracefsEvents: boolean;
+  /** /sys/bus/event_source/devices can be seen. */
+  readonly eventSources: boolean;
+}
+
+export function kprobes(signs: KprobeSigns): Answer {
+  const { config, pmuType } = signs;
+  if (signs.lockdown === "confidentiality") return no("lockdown is confidentiality, which forbids kprobes");
+  if (textOf(signs.enabled) === "0") return no(`${signs.enabled.path} is 0`);
+  if (pmuType.state !== "absent") return yes(`${pmuType.path} is there`);
+  if (signs.tracefsEvents) return yes("tracefs has kprobe_events");
+  if (config !== undefined) {
+    const missing = missingOption(config, ["CONFIG_KPROBES", "CONFIG_KPROBE_EVENTS"]);
+    return missing === undefined
+      ? yes(`${config.path} has CONFIG_KPROBE_EVENTS`)
+      : no(`${config.path} has no ${missing}`);
+  }
+  if (signs.eventSources && isAtLeast(signs.version, 4, 17)) return no(`${pmuType.path} is not there`);
+  return unknown("no sign of kprobes either way: no /sys, no tracefs, no kernel config");
+}
+
+/** `readmes` are the README files at the usual mount points; every tracefs has one. */
+export function tracefs(readmes: readonly FileRead[], mounts: string | undefined): Answer {
+  for (const file of readmes) if (file.state === "read") return yes(`${file.path} can be read`);
+  for (const file of readmes) {
+    if (file.state === "denied") return no(`${file.path} cannot be read (${file.errno})`);
+  }
+  if (mounts === undefined) return unknown("/proc/self/mounts cannot be read");
+  return isMounted(mounts, "tracefs")
+    ? no("tracefs is mounted where this process cannot read it")
+    : no("tracefs is not mounted");
+}
+
+export interface BpfSigns {
+  readonly version: readonly [number, number, number];
+  readonly lockdown: LockdownLevel | null;
+  readonly config: KernelConfig | undefined;
+  readonly status: ProcessStatus | undefined;
+  readonly initialUserNamespace: boolean | undefined;
+}
+
+/** Options without which no raw tracepoint program attaches. */
+const rawTracepointOptions = ["CONFIG_BPF_SYSCALL", "CONFIG_BPF_EVENTS"];
+
+/** Whether this process may load and attach a raw tracepoint program that reads kernel memory. */
+export function rawTracepoints(signs: BpfSigns): Answer {
+  const { status, config } = signs;
+  if (!isAtLeast(signs.version, 4, 17)) return no("raw tracepoints need Linux 4.17");
+  if (signs.lockdown === "confidentiality") {
+    return no("lockdown is confidentiality, which forbids reading kernel memory from eBPF");
+  }
+  const missing = config === undefined ? undefined : missingOption(config, rawTracepointOptions);
+  if (missing !== undefined) return no(`${config?.path} has no ${missing}`);
+  if (status === undefined) return unknown("/proc/self/status cannot be read");
+  const has = (name: Capability): boolean => status.effective.includes(name);
+  if (!has("CAP_SYS_ADMIN") && !(has("CAP_BPF") && has("CAP_PERFMON"))) {
+    return no("needs CAP_BPF and CAP_PERFMON, or CAP_SYS_ADMIN (before Linux 5.8: CAP_SYS_ADMIN)");
+  }
+  if (signs.initialUserNamespace === false) {
+    return no("this is not the initial user namespace: its capabilities do not reach bpf(2)");
+  }
+  if (status.seccompFilter) return unknown("a seccomp filter is active and may refuse bpf(2)");
+  return yes("this process has the capabilities");
+}
+
+/** True when /proc/self/mounts lists a file system of this type. */
+const isMounted = (mounts: string, type: string): boolean =>
+  mounts.split("\n").some((line) => line.split(" ")[2] === type);

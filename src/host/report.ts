@@ -1,0 +1,95 @@
+import { machine as unameMachine, release as unameRelease } from "node:os";
+import type { Diagnostic, HostReport } from "../output/document.ts";
+import { type Answer, triState } from "./answer.ts";
+import { isInitialUserNamespace, parseStatus } from "./capabilities.ts";
+import { readConfig } from "./config.ts";
+import { type HostFiles, hostFiles, textOf } from "./files.ts";
+import { type KernelIdentity, kernelIdentity } from "./kernel.ts";
+import { btf, kprobes, type LockdownAnswer, lockdown, rawTracepoints, tracefs } from "./probes.ts";
+
+/** What this host is and allows, each answer with its reason. */
+export interface Host {
+  readonly kernel: KernelIdentity;
+  readonly lockdown: LockdownAnswer;
+  readonly btf: Answer;
+  readonly kprobes: Answer;
+  readonly tracefs: Answer;
+  readonly rawTracepoints: Answer;
+  /** Names of the effective capabilities of this process. */
+  readonly privileges: readonly string[];
+}
+
+/** Where tracefs is mounted by custom; the second is its automount inside debugfs. */
+const tracefsFolders = ["/sys/kernel/tracing", "/sys/kernel/debug/tracing"];
+
+/**
+ * Looks at the host. Reads only; mounts and loads nothing.
+ * @throws when not even the kernel's release can be read.
+ */
+export function probeHost(files: HostFiles = hostFiles()): Host {
+  const text = (path: string): string | undefined => textOf(files.read(path));
+  const kernel = kernelIdentity({
+    release: text("/proc/sys/kernel/osrelease") ?? unameRelease(),
+    machine: unameMachine(),
+    version: text("/proc/version"),
+    signature: text("/proc/version_signature"),
+  });
+  const { version } = kernel;
+  const config = readConfig(files, kernel.release);
+  const mounts = text("/proc/self/mounts");
+  const locked = lockdown(files.read("/sys/kernel/security/lockdown"), mounts, config);
+  const statusText = text("/proc/self/status");
+  const status = statusText === undefined ? undefined : parseStatus(statusText);
+  const uidMap = text("/proc/self/uid_map");
+  return {
+    kernel,
+    lockdown: locked,
+    btf: btf(files.read("/sys/kernel/btf/vmlinux", 2), files.exists("/sys/kernel")),
+    kprobes: kprobes({
+      version,
+      lockdown: locked.level,
+      config,
+      pmuType: files.read("/sys/bus/event_source/devices/kprobe/type"),
+      enabled: files.read("/sys/kernel/debug/kprobes/enabled"),
+      tracefsEvents: tracefsFolders.some((folder) => files.exists(`${folder}/kprobe_events`)),
+      eventSources: files.exists("/sys/bus/event_source/devices"),
+    }),
+    tracefs: tracefs(
+      tracefsFolders.map((folder) => files.read(`${folder}/README`)),
+      mounts,
+    ),
+    rawTracepoints: rawTracepoints({
+      version,
+      lockdown: locked.level,
+      config,
+      status,
+      initialUserNamespace: uidMap === undefined ? undefined : isInitialUserNamespace(uidMap),
+    }),
+    privileges: status?.effective ?? [],
+  };
+}
+
+/** The host as the document shows it; what could not be told is null there and a diagnostic says why. */
+export function hostReport(host: Host): { report: HostReport; diagnostics: Diagnostic[] } {
+  const { kernel } = host;
+  const untold: readonly (readonly [code: string, isUntold: boolean, why: string])[] = [
+    ["W_DISTRO_UNKNOWN", kernel.distro === null, "/proc/version names no builder this program knows"],
+    ["W_LOCKDOWN_UNKNOWN", host.lockdown.level === null, host.lockdown.why],
+    ["W_BTF_UNKNOWN", host.btf.is === "unknown", host.btf.why],
+    ["W_KPROBES_UNKNOWN", host.kprobes.is === "unknown", host.kprobes.why],
+    ["W_RAW_TRACEPOINTS_UNKNOWN", host.rawTracepoints.is === "unknown", host.rawTracepoints.why],
+    ["W_TRACEFS_UNKNOWN", host.tracefs.is === "unknown", host.tracefs.why],
+  ];
+  return {
+    report: {
+      kernel: { ...kernel, version: [...kernel.version] },
+      lockdown: host.lockdown.level,
+      btf: triState(host.btf),
+      kprobes: triState(host.kprobes),
+      raw_tracepoints: triState(host.rawTracepoints),
+      tracefs: triState(host.tracefs),
+      privileges: [...host.privileges],
+    },
+    diagnostics: untold.flatMap(([code, isUntold, why]) => (isUntold ? [{ code, message: why }] : [])),
+  };
+}

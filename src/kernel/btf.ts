@@ -1,0 +1,43 @@
+import type { Btf, Libbpf } from "../../ffi/libbpf.ts";
+import type { Evidence } from "../offsets/evidence.ts";
+import { kernelFields } from "./fields.ts";
+
+/** Where the kernel tells its own types, since Linux 5.4 with CONFIG_DEBUG_INFO_BTF. Readable by everybody. */
+export const KERNEL_BTF = "/sys/kernel/btf/vmlinux";
+
+/** The `btf` source: what the running kernel's own type information says of every field. */
+export function btfEvidence(libbpf: Libbpf, path: string = KERNEL_BTF): Evidence[] {
+  using btf = libbpf.openBtf(path);
+  return kernelFields.map(({ constant, member }) => {
+    const offset = memberOffset(btf, member);
+    if (offset !== null) return { source: "btf", constant, candidates: [offset] };
+    return { source: "btf", constant, candidates: [], reason: `the kernel's BTF has no ${member}` };
+  });
+}
+
+/**
+ * Byte offset of `type.member[.member…]` from the start of the type; null when there is no such member, or when
+ * it is a bit-field that starts inside a byte. Anonymous structs and unions on the way are looked through.
+ */
+export function memberOffset(btf: Btf, path: string): number | null {
+  const [struct = "", ...names] = path.split(".");
+  let type = btf.struct(struct);
+  let bits = 0;
+  for (const name of names) {
+    const found = type === null ? null : findMember(btf, type, name);
+    if (found === null) return null;
+    bits += found.bitOffset;
+    type = found.type;
+  }
+  return type === null || bits % 8 !== 0 ? null : bits / 8;
+}
+
+function findMember(btf: Btf, type: number, name: string): { type: number; bitOffset: number } | null {
+  for (const member of btf.members(type) ?? []) {
+    if (member.name === name) return member;
+    if (member.name !== "") continue;
+    const inner = findMember(btf, member.type, name);
+    if (inner !== null) return { type: inner.type, bitOffset: member.bitOffset + inner.bitOffset };
+  }
+  return null;
+}

@@ -1,0 +1,119 @@
+import { fstatSync } from "node:fs";
+import { SystemError } from "../../ffi/error.ts";
+import {
+  AF_INET,
+  AF_INET6,
+  enterNetwork,
+  type FileDescriptor,
+  open,
+  unshareNetwork,
+} from "../../ffi/libc.ts";
+import type { Family } from "../net/address.ts";
+import { RouteNetlink } from "../net/netlink.ts";
+
+/** This thread's network namespace; opening it keeps the namespace alive. */
+const THREAD_NAMESPACE = "/proc/thread-self/ns/net";
+/** `lo` is the first interface of every network namespace. */
+const LOOPBACK = 1;
+
+/** A network namespace in which the stimulus makes its sockets. */
+export interface Network extends Disposable {
+  /** The namespace's inode number, which is net.ns.inum. */
+  readonly inode: number;
+  /** Why there are no IPv6 sockets here; null when there are. */
+  readonly withoutIpv6: string | null;
+  /** Runs `act` with this thread inside the namespace: sockets opened meanwhile stay in it. */
+  inside<Result>(act: () => Result): Result;
+  /** A fresh random address of 4 or 16 bytes that sockets can be bound to at once. */
+  address(family: Family): Uint8Array;
+}
+
+/**
+ * A network namespace of our own, with `lo` up and nothing else in it: no traffic, no firewall rule and no busy
+ * port of the host reaches it. It is gone once it is disposed of and its last socket is closed.
+ */
+export class PrivateNetwork implements Network {
+  readonly #owned: DisposableStack;
+  readonly #home: FileDescriptor;
+  readonly #namespace: FileDescriptor;
+  readonly #netlink: RouteNetlink;
+  readonly inode: number;
+  readonly withoutIpv6: string | null;
+
+  /** @throws SystemError EPERM without CAP_SYS_ADMIN */
+  constructor() {
+    using undo = new DisposableStack();
+    this.#home = undo.use(open(THREAD_NAMESPACE));
+    unshareNetwork();
+    try {
+      this.#namespace = undo.use(open(THREAD_NAMESPACE));
+      this.#netlink = undo.use(new RouteNetlink());
+      this.#netlink.setLinkUp(LOOPBACK);
+    } finally {
+      enterNetwork(this.#home);
+    }
+    this.inode = fstatSync(this.#namespace.fd).ino;
+    this.withoutIpv6 = this.#tryIpv6();
+    this.#owned = undo.move();
+  }
+
+  inside<Result>(act: () => Result): Result {
+    enterNetwork(this.#namespace);
+    try {
+      return act();
+    } finally {
+      enterNetwork(this.#home);
+    }
+  }
+
+  address(family: Family): Uint8Array {
+    const address = randomAddress(family);
+    if (family === AF_INET6) this.#netlink.addAddress(LOOPBACK, family, address, 128);
+    return address; // all of 127.0.0.0/8 is local to begin with
+  }
+
+  /** Adding an address tells at once whether this kernel has IPv6 and has it switched on. */
+  #tryIpv6(): string | null {
+    try {
+      this.address(AF_INET6);
+      return null;
+    } catch (error) {
+      if (error instanceof SystemError) return `IPv6 is off on this host (${error.code})`;
+      throw error;
+    }
+  }
+
+  [Symbol.dispose](): void {
+    this.#owned.dispose();
+  }
+}
+
+/** The network namespace this process is in, for hosts that let us make no other: 127.0.0.0/8 alone. */
+export class CurrentNetwork implements Network {
+  readonly inode: number;
+  readonly withoutIpv6 = "there are no IPv6 addresses to choose from outside a private network namespace";
+
+  constructor() {
+    using namespace = open(THREAD_NAMESPACE);
+    this.inode = fstatSync(namespace.fd).ino;
+  }
+
+  inside<Result>(act: () => Result): Result {
+    return act();
+  }
+
+  address(): Uint8Array {
+    return randomAddress(AF_INET);
+  }
+
+  [Symbol.dispose](): void {}
+}
+
+/** 127.x.y.z, or an address of fd00::/8 (RFC 4193); no byte of it is 0, as unused memory is. */
+function randomAddress(family: Family): Uint8Array {
+  const address = crypto
+    .getRandomValues(new Uint8Array(family === AF_INET ? 4 : 16))
+    .map((byte) => 1 + (byte % 254));
+  address[0] = family === AF_INET ? 127 : 0xfd;
+  return address;
+}

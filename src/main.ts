@@ -1,0 +1,53 @@
+import { type CommandDef, defineCommand, renderUsage, runCommand } from "citty";
+import { description, name, version } from "../package.json";
+import { checkCommand, checkUsage, flags } from "./commands/flags.ts";
+import { asFailure } from "./output/failure.ts";
+import { setVerbosity } from "./output/log.ts";
+import { printable } from "./output/printable.ts";
+import { writeStdout } from "./output/stdout.ts";
+
+/** Each command is loaded only when it is asked for. */
+const commands = {
+  run: () => import("./commands/run.ts").then((module) => module.default),
+  kernel: () => import("./commands/kernel.ts").then((module) => module.default),
+  tls: () => import("./commands/tls.ts").then((module) => module.default),
+} satisfies Record<string, () => Promise<CommandDef<typeof flags>>>;
+
+const program = defineCommand({ meta: { name, description, version }, args: flags, subCommands: commands });
+
+/** Runs the command that the arguments name; without a name it is `run`. Commands set the exit code. */
+async function main(args: string[]): Promise<void> {
+  const first = args[0] ?? "";
+  const isNamed = first !== "" && !first.startsWith("-");
+  const rest = isNamed ? args.slice(1) : args;
+  const command = await commands[isNamed ? checkCommand(first, commands) : "run"]();
+  checkUsage(rest, flags, name);
+  if (rest.includes("--help") || rest.includes("-h")) {
+    const usage = isNamed ? renderUsage(command, program) : renderUsage(program);
+    return writeStdout(`${Bun.stripANSI(await usage)}\n`);
+  }
+  if (rest.includes("--version")) return writeStdout(`${version}\n`);
+  setVerbosity({ quiet: rest.includes("--quiet"), verbose: rest.includes("--verbose") });
+  await runCommand(command, { rawArgs: rest });
+}
+
+/** One line, or one JSON object where the result would have been JSON; the stack only when asked for. */
+function report(thrown: unknown, args: readonly string[]): void {
+  const failure = asFailure(thrown);
+  const { code, message } = failure;
+  const asked = /(?:^| )--format[ =](\w+)/.exec(args.join(" "))?.[1];
+  const isJson = asked === "json" || (asked !== "table" && !process.stdout.isTTY);
+  const cause = failure.cause instanceof Error ? failure.cause : failure;
+  console.error(isJson ? JSON.stringify({ code, message }) : `${name}: ${printable(message)}`);
+  if (args.includes("--verbose")) console.error(cause.stack);
+  process.exitCode = failure.exit;
+}
+
+const args = process.argv.slice(2);
+const fail = (thrown: unknown): never => {
+  report(thrown, args);
+  process.exit();
+};
+// What escapes a command would otherwise be printed by the runtime, stack and source lines included.
+process.on("uncaughtException", fail).on("unhandledRejection", fail);
+await main(args).catch(fail);

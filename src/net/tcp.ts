@@ -1,0 +1,136 @@
+import {
+  accept,
+  bind,
+  connect,
+  type FileDescriptor,
+  getsockname,
+  getsockopt,
+  listen,
+  recv,
+  SHUT_RD,
+  SHUT_WR,
+  SO_LINGER,
+  SOCK_STREAM,
+  SOL_SOCKET,
+  SOL_TCP,
+  send,
+  setsockopt,
+  shutdown,
+  socket,
+  TCP_INFO,
+  TCP_NODELAY,
+  TCP_QUICKACK,
+  waitReadable,
+} from "../../ffi/libc.ts";
+import { encodeSockaddr, type Family, formatAddress, portOf, type SocketAddress } from "./address.ts";
+
+/** Socket states of include/net/tcp_states.h. */
+export const TCP_ESTABLISHED = 1;
+export const TCP_SYN_SENT = 2;
+export const TCP_SYN_RECV = 3;
+export const TCP_FIN_WAIT1 = 4;
+export const TCP_FIN_WAIT2 = 5;
+export const TCP_CLOSE = 7;
+export const TCP_CLOSE_WAIT = 8;
+export const TCP_LAST_ACK = 9;
+export const TCP_LISTEN = 10;
+
+/** Offsets in struct tcp_info of include/uapi/linux/tcp.h, which never change. */
+const TCPI_STATE = 0;
+const TCPI_RTT = 68;
+const TCPI_RTTVAR = 72;
+const SIZE_OF_TCP_INFO_UP_TO_RTTVAR = 76;
+
+/** How long a loopback peer may take before something is wrong, in milliseconds. */
+const PATIENCE = 2000;
+
+/** What the kernel tells of a TCP socket. */
+export interface TcpInfo {
+  /** TCP_ESTABLISHED and so on. */
+  readonly state: number;
+  /** tcp_sock.srtt_us >> 3, in microseconds. */
+  readonly rtt: number;
+  /** tcp_sock.mdev_us >> 2, in microseconds. */
+  readonly rttvar: number;
+}
+
+/** A TCP socket that is closed with its scope. Calls block. */
+export class TcpSocket implements Disposable {
+  readonly #descriptor: FileDescriptor;
+
+  private constructor(descriptor: FileDescriptor) {
+    this.#descriptor = descriptor;
+  }
+
+  static open(family: Family): TcpSocket {
+    return new TcpSocket(socket(family, SOCK_STREAM));
+  }
+
+  /** Binds and returns the address with the port that the kernel chose for port 0. */
+  bind(address: SocketAddress): SocketAddress {
+    bind(this.#descriptor.fd, encodeSockaddr(address), formatAddress(address));
+    return { ...address, port: portOf(getsockname(this.#descriptor.fd)) };
+  }
+
+  listen(): void {
+    listen(this.#descriptor.fd, 1);
+  }
+
+  /** Takes a listening socket back to TCP_CLOSE, from where it can listen again. */
+  unlisten(): void {
+    shutdown(this.#descriptor.fd, SHUT_RD);
+  }
+
+  connect(address: SocketAddress): void {
+    connect(this.#descriptor.fd, encodeSockaddr(address), formatAddress(address));
+  }
+
+  accept(): TcpSocket {
+    this.#awaitReadable("a connection");
+    return new TcpSocket(accept(this.#descriptor.fd));
+  }
+
+  /** Acknowledges with data, not at once: a round trip then lasts as long as the peer's answer takes. */
+  delayAcknowledgements(): void {
+    setsockopt(this.#descriptor.fd, SOL_TCP, TCP_NODELAY, 1);
+    setsockopt(this.#descriptor.fd, SOL_TCP, TCP_QUICKACK, 0);
+  }
+
+  send(bytes: Uint8Array): void {
+    send(this.#descriptor.fd, bytes);
+  }
+
+  /** Waits for data; returns how many bytes came, 0 at the end of the stream. */
+  receive(bytes: Uint8Array): number {
+    this.#awaitReadable("data");
+    return recv(this.#descriptor.fd, bytes);
+  }
+
+  /** Sends the end of the stream. */
+  shutdown(): void {
+    shutdown(this.#descriptor.fd, SHUT_WR);
+  }
+
+  info(): TcpInfo {
+    const bytes = new Uint8Array(SIZE_OF_TCP_INFO_UP_TO_RTTVAR);
+    getsockopt(this.#descriptor.fd, SOL_TCP, TCP_INFO, bytes);
+    const words = new Uint32Array(bytes.buffer);
+    return {
+      state: bytes[TCPI_STATE] ?? 0,
+      rtt: words[TCPI_RTT / 4] ?? 0,
+      rttvar: words[TCPI_RTTVAR / 4] ?? 0,
+    };
+  }
+
+  /** Closes without a TIME_WAIT. */
+  [Symbol.dispose](): void {
+    if (!this.#descriptor.isOpen) return;
+    setsockopt(this.#descriptor.fd, SOL_SOCKET, SO_LINGER, 1, 0);
+    this.#descriptor[Symbol.dispose]();
+  }
+
+  #awaitReadable(what: string): void {
+    if (!waitReadable(this.#descriptor.fd, PATIENCE))
+      throw new Error(`no ${what} came over loopback in ${PATIENCE} ms`);
+  }
+}

@@ -1,0 +1,25 @@
+/** Exit codes, the same for every command. */
+export const exitCodes = { known: 0, failed: 1, usage: 2, incomplete: 3, impossible: 4 } as const;
+export type ExitCode = (typeof exitCodes)[keyof typeof exitCodes];
+
+/** A run that ends without a document: what went wrong and what to do, in one line. */
+export class Failure extends Error {
+  override readonly name = "Failure";
+
+  constructor(
+    /** Names the kind of failure for programs, e.g. `E_USAGE`. */
+    readonly code: `E_${string}`,
+    message: string,
+    readonly exit: Exclude<ExitCode, 0 | 3> = exitCodes.failed,
+  ) {
+    super(message);
+  }
+}
+
+/** Any thrown value as a failure; what is not one already is a plain `E_FAILED`. */
+export function asFailure(thrown: unknown): Failure {
+  if (thrown instanceof Failure) return thrown;
+  const failure = new Failure("E_FAILED", thrown instanceof Error ? thrown.message : String(thrown));
+  failure.cause = thrown;
+  return failure;
+}

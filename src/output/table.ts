@@ -1,0 +1,93 @@
+import type { Status } from "../offsets/reconcile.ts";
+import type { Document, HostReport, KernelReport, TlsReport } from "./document.ts";
+import { printable } from "./printable.ts";
+
+/** SGR colour numbers: green, yellow, red. */
+const statusColours: Record<Status, number> = {
+  confirmed: 32,
+  single: 32,
+  assumed: 33,
+  conflict: 31,
+  unresolved: 31,
+};
+
+/** The document as a table for people; `colour` marks each status. */
+export function toTable(document: Document, { colour }: { colour: boolean }): string {
+  const { tool, host, kernel, tls, diagnostics } = document;
+  const blocks = [
+    `${tool.name} ${tool.version} (${tool.arch}, ${tool.libc})`,
+    hostBlock(host),
+    ...(kernel === undefined ? [] : [kernelBlock(kernel, colour)]),
+    ...(tls ?? []).map((library) => tlsBlock(library, colour)),
+    ...(tls?.length === 0 ? ["TLS  no library found"] : []),
+    ...(diagnostics.length === 0 ? [] : [diagnosticsBlock(diagnostics)]),
+  ];
+  return `${blocks.join("\n\n")}\n`;
+}
+
+const state = (value: boolean | null): string => (value === null ? "unknown" : value ? "yes" : "no");
+
+function hostBlock({ kernel, ...host }: HostReport): string {
+  const facts: readonly (readonly [string, string])[] = [
+    ["kernel", `${kernel.version.join(".")} (${kernel.release})`],
+    ["built by", kernel.distro ?? "unknown"],
+    ["machine", kernel.machine],
+    ["lockdown", host.lockdown ?? "unknown"],
+    ["btf", state(host.btf)],
+    ["kprobes", state(host.kprobes)],
+    ["raw tracepoints", state(host.raw_tracepoints)],
+    ["tracefs", state(host.tracefs)],
+    ["privileges", `${host.privileges.length === 0 ? "none" : host.privileges.length} effective`],
+  ];
+  return ["HOST", ...facts.map(([name, value]) => `${name.padEnd(16)}${printable(value)}`)].join("\n");
+}
+
+function kernelBlock(kernel: KernelReport, colour: boolean): string {
+  const how = [
+    kernel.strategy,
+    kernel.bytecode,
+    kernel.attached.join(" "),
+    `${kernel.events} events in ${kernel.duration_ms.toFixed(1)} ms`,
+  ];
+  return `KERNEL  ${facts(how)}\n${fieldTable(kernel.fields, colour)}`;
+}
+
+function tlsBlock(tls: TlsReport, colour: boolean): string {
+  const layout = tls.layout === null ? null : `${tls.layout} (${tls.match ?? "no match"})`;
+  const how = [`${tls.library} ${tls.version ?? "of unknown version"}`, layout, tls.build_id];
+  return `TLS  ${printable(tls.path)}\n${facts(how)}\n${fieldTable(tls.fields, colour)}`;
+}
+
+const facts = (texts: readonly (string | null)[]): string =>
+  texts
+    .filter((text) => text !== null && text !== "")
+    .map((text) => printable(text ?? ""))
+    .join(" · ");
+
+function fieldTable(fields: KernelReport["fields"], colour: boolean): string {
+  const rows = Object.entries(fields).map(([constant, field]) => ({
+    status: field.status,
+    cells: [constant, field.value?.toString() ?? "-", field.status, field.member, field.reason ?? ""].map(
+      printable,
+    ),
+  }));
+  const header = ["CONSTANT", "OFFSET", "STATUS", "MEMBER", "REASON"];
+  const widths = header.map((name, at) =>
+    Math.max(name.length, ...rows.map(({ cells }) => cells[at]?.length ?? 0)),
+  );
+  const line = (cells: readonly string[], status?: Status): string =>
+    cells
+      .map((cell, at) => {
+        const width = widths[at] ?? 0;
+        const padded = at === 1 ? cell.padStart(width) : cell.padEnd(width);
+        return colour && at === 2 && status !== undefined
+          ? `\x1b[${statusColours[status]}m${padded}\x1b[39m`
+          : padded;
+      })
+      .join("  ")
+      .trimEnd();
+  return [line(header), ...rows.map(({ cells, status }) => line(cells, status))].join("\n");
+}
+
+const diagnosticsBlock = (diagnostics: Document["diagnostics"]): string =>
+  ["DIAGNOSTICS", ...diagnostics.map(({ code, message }) => `${code}  ${printable(message)}`)].join("\n");

@@ -1,0 +1,163 @@
+import { rename, rm } from "node:fs/promises";
+import { basename, join } from "node:path";
+import { CachedFolder, labCache } from "./cache.ts";
+import { Suite } from "./debian.ts";
+import { run } from "./run.ts";
+import { extractBtf, extractVmlinux } from "./vmlinux.ts";
+
+/** A kernel the lab can boot, as Debian names it. */
+export interface LabKernel {
+  readonly name: string;
+  /** Where the kernel comes from. */
+  readonly suite: string;
+  /** Where the C library and the tools of its guest come from: `suite`, or the suite it is added to. */
+  readonly userland: string;
+  /** The package that depends on the newest build. */
+  readonly meta: string;
+  readonly notes: string;
+}
+
+export const LAB_KERNELS: readonly LabKernel[] = [
+  kernel("bullseye-5.10-cloud", "bullseye", "linux-image-cloud-amd64", "oldest; modules without BTF"),
+  kernel("bookworm-6.1-cloud", "bookworm", "linux-image-cloud-amd64", "no ports but serial, PVH boot"),
+];
+
+function kernel(name: string, suite: string, meta: string, notes: string, userland = suite): LabKernel {
+  return { name, suite, userland, meta, notes };
+}
+
+/** A kernel fetched, unpacked and ready to boot. */
+export interface LoadedKernel {
+  readonly row: LabKernel;
+  /** What `uname -r` prints in it. */
+  readonly release: string;
+  /** Path of the uncompressed ELF file. */
+  readonly vmlinux: string;
+  /** Path of its raw BTF. */
+  readonly btf: string;
+  /** Named modules and all they need, in the order to insert them. Built-in ones are left out. */
+  modules(names: readonly string[]): Promise<KernelModule[]>;
+}
+
+export interface KernelModule {
+  /** As /proc/modules spells it. */
+  readonly name: string;
+  /** The uncompressed ELF file. */
+  readonly content: Uint8Array;
+}
+
+/**
+ * The kernel of a row, fetched on first use and kept in the cache. Delete the cache folder to go on to the
+ * suite's newest build.
+ */
+export async function loadKernel(row: LabKernel): Promise<LoadedKernel> {
+  const cached = await CachedFolder.open(`kernels/${row.name}`, (folder) => fetchKernel(row, folder));
+  const release = new TextDecoder().decode(await cached.read("release")).trim();
+  return {
+    row,
+    release,
+    vmlinux: await cached.path("vmlinux"),
+    btf: await cached.path("vmlinux.btf"),
+    modules: (names) => modulesInOrder(cached, release, names),
+  };
+}
+
+/** The row of a name. Throws when there is none, with the names there are. */
+export function labKernel(name: string): LabKernel {
+  const row = LAB_KERNELS.find((each) => each.name === name);
+  if (row) return row;
+  throw new Error(`No lab kernel ${name}; there are: ${LAB_KERNELS.map((each) => each.name).join(", ")}`);
+}
+
+/** The files of a suite's package, fetched on first use and kept in the cache. */
+export function loadPackage(suite: string, name: string): Promise<CachedFolder> {
+  return CachedFolder.open(`packages/${suite}/${name}`, async (folder) => {
+    await (await openSuite(suite)).unpack(name, folder);
+  });
+}
+
+const suites = new Map<string, Promise<Suite>>();
+
+function openSuite(suite: string): Promise<Suite> {
+  const opened = suites.get(suite) ?? Suite.open(suite, join(labCache(), "apt", suite));
+  suites.set(suite, opened);
+  return opened;
+}
+
+/** Leaves `release`, `vmlinux`, `vmlinux.btf` and `lib/modules/<release>` with depmod's index in `folder`. */
+async function fetchKernel(row: LabKernel, folder: string): Promise<void> {
+  const suite = await openSuite(row.suite);
+  const unpacked = join(folder, "unpacked");
+  for (const name of await kernelPackages(suite, row.meta)) await suite.unpack(name, unpacked);
+
+  const image = await onlyPath(unpacked, ["boot/vmlinuz-*", "usr/lib/modules/*/vmlinuz"]);
+  const modules = await onlyPath(unpacked, ["lib/modules/*/kernel", "usr/lib/modules/*/kernel"]);
+  const release = basename(join(modules, ".."));
+  await Bun.write(join(folder, "release"), `${release}\n`);
+  await Bun.write(join(folder, "vmlinux"), await extractVmlinux(image));
+  await extractBtf(join(folder, "vmlinux"), join(folder, "vmlinux.btf"));
+
+  await Bun.write(join(folder, "lib/modules/.keep"), "");
+  await rename(join(modules, ".."), join(folder, "lib/modules", release));
+  await run(["depmod", "--basedir", folder, release]);
+  await rm(unpacked, { recursive: true });
+}
+
+/**
+ * The packages holding the kernel behind a meta package: up to 6.x one linux-image-<release>, from 7.x on
+ * that one is empty and needs linux-binary-<release> and linux-modules-<release>.
+ */
+async function kernelPackages(suite: Suite, meta: string): Promise<string[]> {
+  const names = [meta];
+  // Grows while it is walked.
+  for (const name of names) {
+    const { depends } = await suite.find(name);
+    names.push(...depends.filter((each) => KERNEL_PACKAGE.test(each) && !names.includes(each)));
+  }
+  return names.filter((name) => KERNEL_PACKAGE.test(name));
+}
+
+const KERNEL_PACKAGE = /^linux-(image|binary|modules)-\d/;
+
+async function onlyPath(folder: string, patterns: readonly string[]): Promise<string> {
+  const found: string[] = [];
+  for (const pattern of patterns)
+    for await (const path of new Bun.Glob(pattern).scan({ cwd: folder, absolute: true, onlyFiles: false }))
+      found.push(path);
+  const [first] = found;
+  if (first !== undefined && found.length === 1) return first;
+  throw new Error(`${folder}: ${found.length} paths match ${patterns.join(" or ")}, expected one`);
+}
+
+/**
+ * What `modprobe` would insert, and in which order. It also reads softdep, which depends= is silent about:
+ * libcrc32c needs some crc32c, and only there says so.
+ */
+async function modulesInOrder(
+  cached: CachedFolder,
+  release: string,
+  names: readonly string[],
+): Promise<KernelModule[]> {
+  const modprobe = ["modprobe", "--config", "/dev/null", "--dirname", cached.folder];
+  const modules = new Map<string, KernelModule>();
+  for (const name of names) {
+    const { stdout } = await run([...modprobe, "--set-version", release, "--show-depends", name]);
+    for (const [, path = ""] of stdout.matchAll(/^insmod (\S+)/gm)) {
+      if (modules.has(path)) continue;
+      const bytes = await cached.read(path.slice(cached.folder.length + 1));
+      const content = path.endsWith(".xz") ? await unxz(bytes) : bytes;
+      modules.set(path, {
+        name: basename(path)
+          .replace(/\.ko.*$/, "")
+          .replaceAll("-", "_"),
+        content,
+      });
+    }
+  }
+  return [...modules.values()];
+}
+
+async function unxz(bytes: Uint8Array<ArrayBuffer>): Promise<Uint8Array> {
+  const child = Bun.spawn(["xz", "-dc"], { stdin: bytes, stdout: "pipe" });
+  return new Uint8Array(await new Response(child.stdout).arrayBuffer());
+}

@@ -1,0 +1,144 @@
+import { describe, expect, test } from "bun:test";
+import { parseConfig } from "../../../src/host/config.ts";
+import type { FileRead } from "../../../src/host/files.ts";
+import {
+  type BpfSigns,
+  btf,
+  type KprobeSigns,
+  kprobes,
+  lockdown,
+  parseLockdown,
+  rawTracepoints,
+  tracefs,
+} from "../../../src/host/probes.ts";
+
+const read = (path: string, content: string | readonly number[]): FileRead => ({
+  state: "read",
+  path,
+  bytes: typeof content === "string" ? new TextEncoder().encode(content) : new Uint8Array(content),
+});
+const absent = (path: string): FileRead => ({ state: "absent", path, errno: "ENOENT" });
+const denied = (path: string): FileRead => ({ state: "denied", path, errno: "EACCES" });
+const config = (text: string) => ({ path: "/boot/config", options: parseConfig(text) });
+
+const mounts = "proc /proc proc rw 0 0\nsysfs /sys sysfs rw 0 0\n";
+const withSecurityfs = `${mounts}securityfs /sys/kernel/security securityfs rw 0 0\n`;
+const withTracefs = `${mounts}tracefs /sys/kernel/tracing tracefs rw 0 0\n`;
+
+describe("lockdown", () => {
+  const path = "/sys/kernel/security/lockdown";
+
+  test.each([
+    ["[none] integrity confidentiality", "none"],
+    ["none [integrity] confidentiality", "integrity"],
+    ["none integrity [confidentiality]", "confidentiality"],
+  ] as const)("the brackets of %p mean %p", (text, level) => {
+    expect(parseLockdown(text)).toBe(level);
+    expect(lockdown(read(path, `${text}\n`), undefined, undefined).level).toBe(level);
+  });
+
+  test("without securityfs it could not be told", () => {
+    expect(lockdown(absent(path), mounts, undefined)).toEqual({
+      level: null,
+      why: expect.stringContaining("not mounted"),
+    });
+  });
+
+  test("securityfs without the file, or a kernel built without it, has none", () => {
+    expect(lockdown(absent(path), withSecurityfs, undefined).level).toBe("none");
+    expect(lockdown(absent(path), mounts, config("CONFIG_BPF=y\n")).level).toBe("none");
+    expect(lockdown(absent(path), mounts, config("CONFIG_SECURITY_LOCKDOWN_LSM=y\n")).level).toBeNull();
+  });
+
+  test("a word it does not know and a file it may not read could not be told", () => {
+    expect(lockdown(read(path, "none [total]"), withSecurityfs, undefined).level).toBeNull();
+    expect(lockdown(denied(path), withSecurityfs, undefined).level).toBeNull();
+  });
+});
+
+describe("btf", () => {
+  const path = "/sys/kernel/btf/vmlinux";
+
+  test("either byte order of the magic number is yes", () => {
+    expect(btf(read(path, [0x9f, 0xeb]), true).is).toBe("yes");
+    expect(btf(read(path, [0xeb, 0x9f]), true).is).toBe("yes");
+  });
+
+  test("absent is no only where /sys can be seen", () => {
+    expect(btf(absent(path), true).is).toBe("no");
+    expect(btf(absent(path), false).is).toBe("unknown");
+  });
+
+  test("other bytes, an empty file and a refused read could not be told", () => {
+    expect(btf(read(path, [0x7f, 0x45]), true).is).toBe("unknown");
+    expect(btf(read(path, []), true).is).toBe("unknown");
+    expect(btf(denied(path), true).is).toBe("unknown");
+  });
+});
+
+describe("kprobes", () => {
+  const nothing: KprobeSigns = {
+    version: [6, 1, 170],
+    lockdown: null,
+    config: undefined,
+    pmuType: absent("/sys/bus/event_source/devices/kprobe/type"),
+    enabled: absent("/sys/kernel/debug/kprobes/enabled"),
+    tracefsEvents: false,
+    eventSources: false,
+  };
+  const rows: readonly [string, Partial<KprobeSigns>, "yes" | "no" | "unknown"][] = [
+    ["no sign at all", {}, "unknown"],
+    ["the PMU", { pmuType: read("type", "8\n") }, "yes"],
+    ["event sources without the PMU", { eventSources: true }, "no"],
+    ["the same before 4.17", { eventSources: true, version: [4, 9, 0] }, "unknown"],
+    ["tracefs' kprobe_events", { tracefsEvents: true }, "yes"],
+    ["a config with them", { config: config("CONFIG_KPROBES=y\nCONFIG_KPROBE_EVENTS=y\n") }, "yes"],
+    ["a config without them", { config: config("# CONFIG_KPROBES is not set\n") }, "no"],
+    ["a config without the events", { config: config("CONFIG_KPROBES=y\n") }, "no"],
+    ["switched off", { pmuType: read("type", "8"), enabled: read("enabled", "0\n") }, "no"],
+    ["lockdown", { pmuType: read("type", "8"), lockdown: "confidentiality" }, "no"],
+    ["integrity allows them", { pmuType: read("type", "8"), lockdown: "integrity" }, "yes"],
+  ];
+
+  test.each(rows)("%s", (_, signs, is) => {
+    expect(kprobes({ ...nothing, ...signs }).is).toBe(is);
+  });
+});
+
+describe("tracefs", () => {
+  test("read, refused, not mounted, not to be told", () => {
+    expect(tracefs([absent("a"), read("b", "tracing mini-HOWTO")], mounts).is).toBe("yes");
+    expect(tracefs([denied("a"), absent("b")], withTracefs)).toEqual({
+      is: "no",
+      why: expect.stringContaining("EACCES"),
+    });
+    expect(tracefs([absent("a")], mounts)).toEqual({ is: "no", why: "tracefs is not mounted" });
+    expect(tracefs([absent("a")], undefined).is).toBe("unknown");
+  });
+});
+
+describe("raw tracepoints", () => {
+  const root: BpfSigns = {
+    version: [5, 10, 0],
+    lockdown: "none",
+    config: undefined,
+    status: { effective: ["CAP_SYS_ADMIN"], seccompFilter: false },
+    initialUserNamespace: true,
+  };
+  const rows: readonly [string, Partial<BpfSigns>, "yes" | "no" | "unknown"][] = [
+    ["CAP_SYS_ADMIN", {}, "yes"],
+    ["the two new ones", { status: { effective: ["CAP_PERFMON", "CAP_BPF"], seccompFilter: false } }, "yes"],
+    ["one of them", { status: { effective: ["CAP_BPF"], seccompFilter: false } }, "no"],
+    ["an ordinary user", { status: { effective: [], seccompFilter: false } }, "no"],
+    ["a user namespace's root", { initialUserNamespace: false }, "no"],
+    ["a seccomp filter", { status: { effective: ["CAP_SYS_ADMIN"], seccompFilter: true } }, "unknown"],
+    ["an old kernel", { version: [4, 16, 0] }, "no"],
+    ["lockdown", { lockdown: "confidentiality" }, "no"],
+    ["a kernel without eBPF events", { config: config("CONFIG_BPF_SYSCALL=y\n") }, "no"],
+    ["no /proc", { status: undefined }, "unknown"],
+  ];
+
+  test.each(rows)("%s", (_, signs, is) => {
+    expect(rawTracepoints({ ...root, ...signs }).is).toBe(is);
+  });
+});

@@ -1,0 +1,100 @@
+import { expect, test } from "bun:test";
+import * as v from "valibot";
+import { exitCodeOf } from "../../../src/commands/print.ts";
+import { type Document, documentSchema } from "../../../src/output/document.ts";
+import { toJson } from "../../../src/output/json.ts";
+import { toTable } from "../../../src/output/table.ts";
+
+const document: Document = {
+  format_version: "1.0",
+  tool: { name: "offsetof", version: "0.1.0", arch: "x64", libc: "glibc" },
+  host: {
+    kernel: { release: "6.1.0-47-cloud-amd64", version: [6, 1, 170], distro: "debian", machine: "x86_64" },
+    lockdown: null,
+    btf: true,
+    kprobes: false,
+    raw_tracepoints: true,
+    tracefs: null,
+    privileges: [],
+  },
+  kernel: {
+    bytecode: "socket_guess",
+    strategy: "snapshot",
+    attached: ["kprobe:tcp_getsockopt"],
+    events: 24,
+    duration_ms: 11.82,
+    constants: { offset_family: 16, offset_rtt: null },
+    fields: {
+      offset_family: {
+        value: 16,
+        member: "sock_common.skc_family",
+        status: "confirmed",
+        evidence: { guess: [16], btf: [16] },
+      },
+      offset_rtt: {
+        value: null,
+        member: "tcp_sock.srtt_us",
+        status: "unresolved",
+        evidence: {},
+        reason: "guess: 1624, 1632 not told apart",
+      },
+    },
+  },
+  tls: [
+    {
+      path: "/usr/lib/lib\x1b[2Jssl.so.3",
+      build_id: "abc",
+      library: "openssl",
+      version: "3.0.22",
+      version_from: "libcrypto.so.3 .rodata",
+      layout: "openssl_3_0_0",
+      match: "exact",
+      bytecode: null,
+      used_by: [],
+      constants: { SSL_ST_RBIO: 16 },
+      fields: {
+        SSL_ST_RBIO: { value: 16, member: "ssl_st.rbio", status: "single", evidence: { table: [16] } },
+      },
+    },
+  ],
+  diagnostics: [{ code: "W_LOCKDOWN_UNKNOWN", message: "securityfs is not mounted" }],
+};
+
+test("the sample is a valid document and survives JSON", () => {
+  expect(v.parse(documentSchema, JSON.parse(toJson(document)))).toEqual(document);
+});
+
+test("the table shows every constant with offset, status, member and reason", () => {
+  const lines = toTable(document, { colour: false }).split("\n");
+  const row = (name: string) => lines.find((line) => line.startsWith(`${name} `))?.split(/ {2,}/);
+  expect(row("offset_family")).toEqual(["offset_family", "16", "confirmed", "sock_common.skc_family"]);
+  expect(row("offset_rtt")).toEqual([
+    "offset_rtt",
+    "-",
+    "unresolved",
+    "tcp_sock.srtt_us",
+    "guess: 1624, 1632 not told apart",
+  ]);
+  expect(row("SSL_ST_RBIO")).toEqual(["SSL_ST_RBIO", "16", "single", "ssl_st.rbio"]);
+  expect(lines).toContain("W_LOCKDOWN_UNKNOWN  securityfs is not mounted");
+});
+
+test("a path cannot send control characters to the terminal", () => {
+  const text = toTable(document, { colour: false });
+  expect(text).not.toContain("\x1b");
+  expect(text).toContain("/usr/lib/lib\\x1b[2Jssl.so.3");
+});
+
+test("colour changes nothing but colours", () => {
+  const coloured = toTable(document, { colour: true });
+  expect(coloured).toContain("\x1b[32mconfirmed");
+  expect(Bun.stripANSI(coloured)).toBe(toTable(document, { colour: false }));
+});
+
+test("one uncertain constant or a failed part makes the document incomplete", () => {
+  const known: Document = { ...document };
+  delete known.kernel;
+  expect(exitCodeOf(document)).toBe(3);
+  expect(exitCodeOf(known)).toBe(0);
+  expect(exitCodeOf({ ...known, diagnostics: [{ code: "E_KERNEL", message: "no" }] })).toBe(3);
+});
