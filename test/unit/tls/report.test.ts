@@ -13,8 +13,11 @@ import {
 import { tmpdir } from "node:os";
 import { basename, dirname, join } from "node:path";
 import * as v from "valibot";
+import { Elf } from "../../../src/elf/elf.ts";
 import { diagnosticSchema, tlsSchema } from "../../../src/output/document.ts";
+import { findNeeded } from "../../../src/tls/find.ts";
 import { tlsReports } from "../../../src/tls/report.ts";
+import { Root } from "../../../src/tls/root.ts";
 import { seeded } from "../elf/seeded.ts";
 import { debianPackage, fetchTimeout, samples } from "./debian.ts";
 
@@ -176,6 +179,46 @@ describe("a tree made by hand", () => {
     const { reports, messages } = await reportsOn(folder);
     expect(reports).toMatchObject([{ library: "unknown", version: null, layout: null, constants: {} }]);
     expect(messages).toEqual([`/${lib}/libssl.so.3: its libcrypto.so.3 was not found`]);
+  });
+
+  test("a RUNPATH of $ORIGIN leads to the libcrypto ldd finds", async () => {
+    // libssl's own name, as long as it is, becomes the RUNPATH (tag 29 for 14).
+    const bytes = readFileSync(at(`${lib}/libssl.so.3`));
+    bytes.write("$ORIGIN/..\0", bytes.indexOf("\0libssl.so.3\0") + 1, "latin1");
+    using elf = Elf.open(at(`${lib}/libssl.so.3`));
+    const dynamic = elf.programHeaders.find((one) => one.type === 2)?.offset ?? 0;
+    for (let entry = dynamic; bytes.readUInt32LE(entry) !== 0; entry += 16) {
+      if (bytes.readUInt32LE(entry) === 14) bytes.writeUInt32LE(29, entry);
+    }
+    writeFileSync(at("opt/app/lib/libssl.so.3"), bytes);
+    renameSync(at(`${lib}/libcrypto.so.3`), at("opt/app/libcrypto.so.3"));
+    rmSync(at(`${lib}/libssl.so.3`));
+    writeFileSync(at("etc/ld-musl-x86_64.path"), "/opt/app/lib");
+    const { reports } = await reportsOn(folder);
+    expect(reports.map((one) => one.path)).toEqual(["/opt/app/lib/libssl.so.3"]);
+    expect(reports[0]?.version).toMatch(/^3\.0\.\d+$/);
+    const linked =
+      /libcrypto\.so\.3 => (\S+)/.exec(output(["ldd", at("opt/app/lib/libssl.so.3")]))?.[1] ?? "";
+    expect(realpathSync(linked)).toBe(realpathSync(at("opt/app/libcrypto.so.3")));
+  });
+
+  test("a RUNPATH hides an RPATH; what is relative or not expandable is left out", () => {
+    const places = ["a", "b", "app"].map((name) => at(`opt/${name}/libcrypto.so.3`));
+    for (const place of places) writeFileSync(place, "");
+    const needed = (rpath: string | null, runpath: string | null) => [
+      ...findNeeded(new Root(folder), { cache: [], folders: [] }, "libcrypto.so.3", {
+        folder: "/opt/app",
+        machine: "x86_64",
+        rpath,
+        runpath,
+      }),
+    ];
+    const [a, b, app] = ["/opt/a/libcrypto.so.3", "/opt/b/libcrypto.so.3", "/opt/app/libcrypto.so.3"];
+    expect(needed("/opt/a:/opt/b", null)).toEqual([a, b]);
+    expect(needed("/opt/a", "/opt/b:/opt/none")).toEqual([b]);
+    expect(needed(null, `$ORIGIN:\${ORIGIN}/../a`)).toEqual([app, a]);
+    expect(needed(null, "opt/a::.:/opt/$LIB:$PLATFORM:/opt/b")).toEqual([b]);
+    expect(needed(null, null)).toEqual([]);
   });
 
   test("two libcryptos it may use, of two versions: no version, no number", async () => {

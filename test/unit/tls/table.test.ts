@@ -39,9 +39,9 @@ describe("the embedded layouts", () => {
     const groups = { ...openssl.groups, ...boringssl.groups };
     expect(Object.keys(groups).sort()).toEqual(Object.keys(published.groups).sort());
     for (const [name, { constants, members }] of Object.entries(published.groups)) {
-      const fields = groups[name]?.fields ?? [];
-      expect(fields.map((one) => one.constant)).toEqual(Object.keys(constants));
-      for (const { constant, offset } of fields) {
+      const embedded = Object.entries(groups[name]?.constants ?? {});
+      expect(embedded.map(([constant]) => constant)).toEqual(Object.keys(constants));
+      for (const [constant, offset] of embedded) {
         // Published as 0 without a member: there is no such member.
         const absent = constants[constant] === 0 && members[constant] === undefined;
         expect([name, constant, offset]).toEqual([
@@ -49,6 +49,10 @@ describe("the embedded layouts", () => {
           constant,
           absent ? null : (constants[constant] ?? -1),
         ]);
+      }
+      const named = { ...openssl.members, ...boringssl.members };
+      for (const [constant, member] of Object.entries(members)) {
+        expect(named[constant]).toBe(member.replace("->", ".").replace(/ \(.*\)/, ""));
       }
     }
     const versions = Object.entries(published.version_map).filter(([text]) => /^openssl \d/.test(text));
