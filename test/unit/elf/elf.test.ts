@@ -14,7 +14,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Elf } from "../../../src/elf/elf.ts";
 import { InputError } from "../../../src/elf/input.ts";
-import { debianPackage, fetchTimeout, samples } from "../tls/debian.ts";
+import { debianPackage, fetchTimeout, loadSamples, samples } from "../tls/debian.ts";
 import { seeded } from "./seeded.ts";
 
 const readelf = (...args: string[]): string =>
@@ -22,7 +22,8 @@ const readelf = (...args: string[]): string =>
 
 let folder = "";
 let files: string[] = [];
-beforeAll(() => {
+beforeAll(async () => {
+  await loadSamples();
   folder = mkdtempSync(join(tmpdir(), "offsetof-elf-"));
   files = samples.flatMap(({ suite, arch, name }) => {
     const { root } = debianPackage(suite, arch, name);
@@ -35,7 +36,9 @@ const hex = (text: string | undefined): number => Number.parseInt(text ?? "", 16
 
 /** A libssl of this folder that the tests may damage. */
 function copyOfLibssl(name: string): string {
-  const from = files.find((file) => file.endsWith("amd64/libssl3/root/usr/lib/x86_64-linux-gnu/libssl.so.3"));
+  const from = files.find((file) =>
+    file.endsWith("bookworm-amd64/libssl3/root/usr/lib/x86_64-linux-gnu/libssl.so.3"),
+  );
   if (from === undefined) throw new Error("no libssl.so.3 among the samples");
   copyFileSync(from, join(folder, name));
   return join(folder, name);

@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
-import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { copyFileSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { InputError } from "../../../src/elf/input.ts";
@@ -45,6 +45,17 @@ describe("ld.so.cache reads as ldconfig prints it", () => {
     const file = written(format);
     const magic = readFileSync(file).toString("latin1", 0, 11);
     expect(magic).toBe(format === "new" ? "glibc-ld.so" : "ld.so-1.7.0");
+    expect(readCache(file).map(({ soname, path }) => ({ soname, path }))).toEqual(printed(file));
+  });
+
+  test("a folder whose name is not ASCII", () => {
+    const libraries = join(folder, "söhne");
+    mkdirSync(libraries);
+    copyFileSync("/lib/x86_64-linux-gnu/libssl.so.3", join(libraries, "libssl.so.3"));
+    const [conf, file] = [join(folder, "conf"), join(folder, "utf8")];
+    writeFileSync(conf, `${libraries}\n`);
+    ldconfig("-X", "-f", conf, "-C", file);
+    expect(readCache(file).map((one) => one.path)).toContain(join(libraries, "libssl.so.3"));
     expect(readCache(file).map(({ soname, path }) => ({ soname, path }))).toEqual(printed(file));
   });
 

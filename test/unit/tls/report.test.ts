@@ -19,7 +19,7 @@ import { findNeeded } from "../../../src/tls/find.ts";
 import { tlsReports } from "../../../src/tls/report.ts";
 import { Root } from "../../../src/tls/root.ts";
 import { seeded } from "../elf/seeded.ts";
-import { debianPackage, fetchTimeout, samples } from "./debian.ts";
+import { debianPackage, fetchTimeout, loadSamples, samples } from "./debian.ts";
 
 /** The reports on a tree, checked against the document's schema. */
 async function reportsOn(root: string) {
@@ -30,9 +30,7 @@ async function reportsOn(root: string) {
   };
 }
 
-beforeAll(() => {
-  for (const { suite, arch, name } of samples) debianPackage(suite, arch, name);
-}, fetchTimeout);
+beforeAll(loadSamples, fetchTimeout);
 
 const output = (command: string[], env: Record<string, string> = {}): string =>
   Bun.spawnSync(command, { env: { PATH: "/usr/bin:/bin", ...env } }).stdout.toString();
@@ -204,7 +202,7 @@ describe("a tree made by hand", () => {
 
   test("a RUNPATH hides an RPATH; what is relative or not expandable is left out", () => {
     const places = ["a", "b", "app"].map((name) => at(`opt/${name}/libcrypto.so.3`));
-    for (const place of places) writeFileSync(place, "");
+    for (const place of [...places, at("opt/$LIB/libcrypto.so.3")]) writeFileSync(place, "");
     const needed = (rpath: string | null, runpath: string | null) => [
       ...findNeeded(new Root(folder), { cache: [], folders: [] }, "libcrypto.so.3", {
         folder: "/opt/app",
@@ -219,6 +217,32 @@ describe("a tree made by hand", () => {
     expect(needed(null, `$ORIGIN:\${ORIGIN}/../a`)).toEqual([app, a]);
     expect(needed(null, "opt/a::.:/opt/$LIB:$PLATFORM:/opt/b")).toEqual([b]);
     expect(needed(null, null)).toEqual([]);
+  });
+
+  test("the cache's entries are for one machine", () => {
+    for (const name of ["arm", "intel"]) writeFileSync(at(`opt/${name}/libcrypto.so.3`), "");
+    const cache = [
+      { soname: "libcrypto.so.3", path: "/opt/arm/libcrypto.so.3", flags: 0x0a03 },
+      { soname: "libcrypto.so.3", path: "/opt/intel/libcrypto.so.3", flags: 0x0303 },
+    ];
+    const from = { folder: "/opt", rpath: null, runpath: null };
+    const needed = (machine: "x86_64" | "aarch64") => [
+      ...findNeeded(new Root(folder), { cache, folders: [] }, "libcrypto.so.3", { ...from, machine }),
+    ];
+    expect(needed("x86_64")).toEqual(["/opt/intel/libcrypto.so.3"]);
+    expect(needed("aarch64")).toEqual(["/opt/arm/libcrypto.so.3"]);
+  });
+
+  test("another machine's libcrypto in an earlier folder is passed over", async () => {
+    // Without a cache x86_64's folder comes first, and the arm64 libssl has no libcrypto beside it.
+    const arm = join(debianPackage("trixie", "arm64", "libssl3t64").root, "usr/lib/aarch64-linux-gnu");
+    cpSync(join(arm, "libcrypto.so.3"), at("usr/lib/aarch64-linux-gnu/libcrypto.so.3"));
+    cpSync(join(arm, "libssl.so.3"), at("usr/local/lib/libssl.so.3"));
+    const { reports } = await reportsOn(folder);
+    expect(reports.map((one) => [one.path, one.version?.slice(0, 3)])).toEqual([
+      [`/${lib}/libssl.so.3`, "3.0"],
+      ["/usr/local/lib/libssl.so.3", "3.5"],
+    ]);
   });
 
   test("two libcryptos it may use, of two versions: no version, no number", async () => {
