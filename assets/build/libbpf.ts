@@ -88,7 +88,15 @@ export async function buildLibbpf(
 ): Promise<void> {
   const objects = await mkdtemp(join(tmpdir(), "offsetof-libbpf-"));
   try {
-    const common = ["-target", target, "-O2", "-g0", "-fPIC", "-ffunction-sections", "-fdata-sections"].concat(
+    const common = [
+      "-target",
+      target,
+      "-O2",
+      "-g0",
+      "-fPIC",
+      "-ffunction-sections",
+      "-fdata-sections",
+    ].concat(
       ["-std=gnu11", "-fno-sanitize=all", "-w", `-ffile-prefix-map=${sources}=.`],
       [`-ffile-prefix-map=${import.meta.dir}=.`],
     );
@@ -103,9 +111,20 @@ export async function buildLibbpf(
     );
     await inParallel(tasks);
     await mkdir(dirname(output), { recursive: true });
-    const link = ["-shared", "-s", "-O2", `-Wl,--version-script=${LIBBPF}/src/libbpf.map`, "-Wl,-soname,libbpf.so.1"].concat(
-      ["-Wl,--gc-sections", "-Wl,--build-id=none", "-Wl,-z,relro,-z,now", "-Wl,--no-undefined", "-o", output],
-    );
+    const link = [
+      "-shared",
+      "-s",
+      "-O2",
+      `-Wl,--version-script=${LIBBPF}/src/libbpf.map`,
+      "-Wl,-soname,libbpf.so.1",
+    ].concat([
+      "-Wl,--gc-sections",
+      "-Wl,--build-id=none",
+      "-Wl,-z,relro,-z,now",
+      "-Wl,--no-undefined",
+      "-o",
+      output,
+    ]);
     await zig(["cc", "-target", target, ...link, ...compiled.sort()], { cwd: sources, cache });
   } finally {
     await rm(objects, { recursive: true });

@@ -12,7 +12,8 @@ export const zigInclude = (name: string): string => join(ZIG, "lib/libc/include"
 /** Runs zig with one set of arguments; throws with what it said when it fails. */
 export async function zig(args: readonly string[], options: { cwd: string; cache: string }): Promise<void> {
   const path = join(ZIG, "zig");
-  if (!existsSync(path)) throw new Error(`${path} is missing: run npm ci (the compiler exists for x64 alone)`);
+  if (!existsSync(path))
+    throw new Error(`${path} is missing: run npm ci (the compiler exists for x64 alone)`);
   const child = Bun.spawn([path, ...args], {
     cwd: options.cwd,
     env: { PATH: "/usr/bin:/bin", ZIG_GLOBAL_CACHE_DIR: options.cache, ZIG_LOCAL_CACHE_DIR: options.cache },

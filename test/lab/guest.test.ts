@@ -82,21 +82,21 @@ test(
     const guest = bootGuest({ kernel, commands: ["true", "echo c >/proc/sysrq-trigger", "true"] });
     const error = await guest.catch((reason: unknown) => reason);
     expect(error).toBeInstanceOf(GuestError);
-    expect(String(error)).toContain("in command 1: echo c");
+    expect(String(error)).toContain("boot 1, ended (QEMU's status 0) in command 1: echo c");
     expect(String(error)).toContain("sysrq triggered crash");
   },
   TIMEOUT,
 );
 
 test(
-  "a guest that never starts a command is an error that says so",
+  "a guest that dies before its first command is booted three times, then an error",
   async () => {
     const guest = bootGuest({
       kernel: await loadKernel(first),
       commands: ["true"],
       append: ["rdinit=/bin/no"],
     });
-    await expect(guest).rejects.toThrow("before its first command");
+    await expect(guest).rejects.toThrow("boot 3, ended (QEMU's status 0) before its first command");
   },
   TIMEOUT,
 );

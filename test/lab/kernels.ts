@@ -1,7 +1,7 @@
 import { rename, rm } from "node:fs/promises";
 import { basename, join } from "node:path";
-import { CachedFolder, labCache } from "./cache.ts";
-import { Suite } from "./debian.ts";
+import { CachedFolder } from "./cache.ts";
+import { openSuite, type Suite } from "./debian.ts";
 import { run } from "./run.ts";
 import { extractBtf, extractVmlinux } from "./vmlinux.ts";
 
@@ -98,21 +98,6 @@ export async function loadKernel(row: LabKernel): Promise<LoadedKernel> {
   };
 }
 
-/** The files of a suite's package, fetched on first use and kept in the cache. */
-export function loadPackage(suite: string, name: string): Promise<CachedFolder> {
-  return CachedFolder.open(`packages/${suite}/${name}`, async (folder) => {
-    await (await openSuite(suite)).unpack(name, folder);
-  });
-}
-
-const suites = new Map<string, Promise<Suite>>();
-
-function openSuite(suite: string): Promise<Suite> {
-  const opened = suites.get(suite) ?? Suite.open(suite, join(labCache(), "apt", suite));
-  suites.set(suite, opened);
-  return opened;
-}
-
 /** Leaves `release`, `vmlinux`, `vmlinux.btf` and `lib/modules/<release>` with depmod's index in `folder`. */
 async function fetchKernel(row: LabKernel, folder: string): Promise<void> {
   const suite = await openSuite(row.suite);
@@ -140,7 +125,7 @@ async function kernelPackages(suite: Suite, meta: string): Promise<string[]> {
   const names = [meta];
   // Grows while it is walked.
   for (const name of names) {
-    const { depends } = await suite.find(name);
+    const depends = await suite.depends(name);
     names.push(...depends.filter((each) => KERNEL_PACKAGE.test(each) && !names.includes(each)));
   }
   return names.filter((name) => KERNEL_PACKAGE.test(name));
