@@ -34,11 +34,12 @@ export class CachedFolder {
     return new CachedFolder(folder, new Map(sums.map((line) => [line.slice(66), line.slice(0, 64)])));
   }
 
-  /** All files and symbolic links, with paths relative to the folder. */
-  async entries(): Promise<CachedEntry[]> {
-    const { stdout } = await run(["find", this.folder, "-type", "f,l", "-printf", "%P\\t%m\\t%l\\n"]);
-    const lines = stdout.trimEnd().split("\n").sort();
-    return lines.map((line) => {
+  /** The files and symbolic links below a folder in it, with paths as `read` takes them. */
+  async entries(below: string): Promise<CachedEntry[]> {
+    const format = ["-type", "f,l", "-printf", "%p\\t%m\\t%l\\n"];
+    const { stdout } = await run(["find", below, ...format], { cwd: this.folder });
+    const lines = stdout.split("\n").filter((line) => line !== "");
+    return lines.sort().map((line) => {
       const [path = "", mode = "", target = ""] = line.split("\t");
       return target === "" ? { path, mode: Number.parseInt(mode, 8) } : { path, target };
     });

@@ -1,86 +1,124 @@
 import { mkdir, rm } from "node:fs/promises";
 import { join } from "node:path";
-import { run } from "./run.ts";
+import { CachedFolder, labCache } from "./cache.ts";
+import { attempt, run } from "./run.ts";
 
-/** One binary package as the archive holds it. */
-export interface ArchivePackage {
-  readonly name: string;
+export type Architecture = "amd64" | "arm64";
+
+/** A Debian package unpacked into the cache. */
+export interface LoadedPackage {
+  /** E.g. `3.0.22-1~deb12u2`. */
   readonly version: string;
-  /** Names in its Depends, without versions and alternatives. */
-  readonly depends: readonly string[];
+  /** The folder its files lie under as under a root. */
+  readonly root: string;
+  /** For reading them with their sums checked; paths begin with `root/`. */
+  readonly cached: CachedFolder;
 }
 
 /**
- * A Debian suite read through an apt root of its own, so that nothing of it can reach the running system.
- * The mirror's address is taken from the machine's own sources.
+ * A package of a suite, fetched on first use and kept in the cache. Nothing is installed, and what the package
+ * depends on does not come along.
  */
-export class Suite {
-  readonly #options: readonly string[];
+export async function loadPackage(
+  suite: string,
+  name: string,
+  architecture: Architecture = "amd64",
+): Promise<LoadedPackage> {
+  const cached = await CachedFolder.open(`packages/${suite}-${architecture}/${name}`, async (folder) => {
+    const version = await (await openSuite(suite, architecture)).unpack(name, join(folder, "root"));
+    await Bun.write(join(folder, "version"), version);
+  });
+  const version = new TextDecoder().decode(await cached.read("version"));
+  return { version, root: join(cached.folder, "root"), cached };
+}
 
-  private constructor(options: readonly string[]) {
-    this.#options = options;
-  }
+/** A Debian suite read through an apt root of its own, so that nothing of it can reach the running system. */
+export interface Suite {
+  /** Names in the Depends of the newest version of a package, without versions and alternatives. */
+  depends(name: string): Promise<string[]>;
+  /** Downloads a package (apt checks it against the signed lists), unpacks it into `folder`, tells its version. */
+  unpack(name: string, folder: string): Promise<string>;
+}
 
-  /** Fetches the package lists of a suite (and of its security suite, where there is one) into `folder`. */
-  static async open(suite: string, folder: string): Promise<Suite> {
-    await mkdir(join(folder, "lists/partial"), { recursive: true });
-    await mkdir(join(folder, "archives/partial"), { recursive: true });
-    await Bun.write(join(folder, "status"), "");
-    await Bun.write(join(folder, "sources.list"), (await sourceLines(suite)).join("\n"));
-    const options = {
-      "Dir::State::lists": join(folder, "lists"),
-      "Dir::State::status": join(folder, "status"),
-      "Dir::Cache": folder,
-      "Dir::Etc::sourcelist": join(folder, "sources.list"),
-      "Dir::Etc::sourceparts": "-",
-      "Dir::Etc::preferencesparts": "-",
-      // The download user of apt may not enter a private folder.
-      "APT::Sandbox::User": "root",
-      "Acquire::Languages": "none",
-      "Acquire::Retries": "3",
-    };
-    const flags = Object.entries(options).flatMap(([key, value]) => ["-o", `${key}=${value}`]);
-    await run(["apt-get", ...flags, "-qq", "update"]);
-    return new Suite(flags);
-  }
+const suites = new Map<string, Promise<Suite>>();
 
-  /** The newest version of a package. Throws when the suite has none. */
-  async find(name: string): Promise<ArchivePackage> {
-    const { stdout } = await run(["apt-cache", ...this.#options, "show", "--no-all-versions", name]);
-    const field = (key: string) => new RegExp(`^${key}: (.*)$`, "m").exec(stdout)?.[1] ?? "";
-    const depends = field("Depends").split(/[,|]/);
-    return {
-      name: field("Package"),
-      version: field("Version"),
-      depends: depends.map((text) => text.trim().split(/[ :(]/)[0] ?? "").filter((each) => each !== ""),
-    };
-  }
+/** The suite and, where there is one, its security suite, with lists fetched once a process. */
+export function openSuite(name: string, architecture: Architecture = "amd64"): Promise<Suite> {
+  const key = `${name}-${architecture}`;
+  const opened = suites.get(key) ?? openRoot(name, architecture, join(labCache(), "apt", key));
+  suites.set(key, opened);
+  return opened;
+}
 
-  /** Downloads a package (apt checks it against the signed lists) and unpacks it into `folder`. */
-  async unpack(name: string, folder: string): Promise<void> {
-    const downloads = join(folder, ".download");
-    await mkdir(downloads, { recursive: true });
-    await run(["apt-get", ...this.#options, "-qq", "download", name], { cwd: downloads });
-    for await (const file of new Bun.Glob("*.deb").scan({ cwd: downloads, absolute: true }))
-      await run(["dpkg-deb", "--extract", file, folder]);
+async function openRoot(suite: string, architecture: Architecture, folder: string): Promise<Suite> {
+  await mkdir(join(folder, "lists/partial"), { recursive: true });
+  await mkdir(join(folder, "archives/partial"), { recursive: true });
+  await Bun.write(join(folder, "status"), "");
+  await Bun.write(join(folder, "sources.list"), (await sourceLines(suite)).join("\n"));
+  const options = [
+    `Dir::State::lists=${folder}/lists`,
+    `Dir::State::status=${folder}/status`,
+    `Dir::Cache=${folder}`,
+    `Dir::Etc::sourcelist=${folder}/sources.list`,
+    "Dir::Etc::sourceparts=-",
+    "Dir::Etc::preferencesparts=-",
+    `APT::Architecture=${architecture}`,
+    `APT::Architectures=${architecture}`,
+    // The download user of apt may not enter a private folder.
+    "APT::Sandbox::User=root",
+    "Acquire::Languages=none",
+    "Acquire::Retries=3",
+  ].flatMap((option) => ["-o", option]);
+  // apt gives up when another process updates the same root, so wait for it.
+  await run(["flock", join(folder, "lock"), "apt-get", ...options, "-qq", "update"]);
+  return {
+    depends: (name) => dependsOf(options, name),
+    unpack: (name, into) => unpack(options, name, into),
+  };
+}
+
+async function dependsOf(options: readonly string[], name: string): Promise<string[]> {
+  const { stdout } = await run(["apt-cache", ...options, "show", "--no-all-versions", name]);
+  const depends = /^Depends: (.*)$/m.exec(stdout)?.[1] ?? "";
+  return depends.split(/[,|]/).flatMap((text) => text.trim().split(/[ :(]/)[0] || []);
+}
+
+async function unpack(options: readonly string[], name: string, folder: string): Promise<string> {
+  const { stdout } = await run(["apt-cache", ...options, "madison", name]);
+  const versions = stdout.split("\n").flatMap((row) => row.split("|")[1]?.trim() ?? []);
+  const downloads = join(folder, "..", "downloads");
+  await mkdir(downloads, { recursive: true });
+  await mkdir(folder, { recursive: true });
+  let refusal = "no such package";
+  // A mirror may lack the newest file of an old suite while its lists name it: then the one before serves.
+  for (const version of versions) {
+    const download = ["apt-get", ...options, "-qq", "download", `${name}=${version}`];
+    const { status, stderr } = await attempt(download, { cwd: downloads });
+    refusal = stderr;
+    if (status !== 0) continue;
+    await run(["sh", "-c", 'dpkg-deb --extract *.deb "$0"', folder], { cwd: downloads });
     await rm(downloads, { recursive: true });
+    return version;
   }
+  throw new Error(`${name} cannot be fetched: ${refusal}`);
 }
 
 /** Suites without a security suite of their own: the moving ones, and backports. */
 const WITHOUT_SECURITY = /^(sid|experimental|.*-backports)$/;
 
+/** The mirror's address is the one in the machine's own sources. */
 async function sourceLines(suite: string): Promise<string[]> {
   const release = await Bun.file("/etc/os-release").text();
-  const codename = /^VERSION_CODENAME=(\S+)$/m.exec(release)?.[1];
-  const format = "$(IDENTIFIER) $(RELEASE) $(REPO_URI)";
-  const targets = (await run(["apt-get", "indextargets", "--format", format])).stdout;
-  const mirror = (name: string) => new RegExp(`^Packages ${name} (\\S+)$`, "m").exec(targets)?.[1];
-  const line = (uri: string | undefined, name: string) => {
-    if (uri === undefined) throw new Error(`The machine's apt sources name no Debian mirror for ${name}`);
-    return `deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] ${uri} ${name} main`;
+  const codename = /^VERSION_CODENAME=(\S+)$/m.exec(release)?.[1] ?? "";
+  // Without --no-release-info apt tells nothing as long as no lists are fetched.
+  const format = ["--no-release-info", "--format", "$(IDENTIFIER) $(RELEASE) $(REPO_URI)"];
+  const targets = (await run(["apt-get", "indextargets", ...format])).stdout;
+  const line = (ours: string, theirs: string) => {
+    const mirror = new RegExp(`^Packages ${ours} (\\S+)$`, "m").exec(targets)?.[1];
+    if (mirror === undefined) throw new Error(`The machine's apt sources name no mirror of ${ours}`);
+    return `deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] ${mirror} ${theirs} main`;
   };
-  const archive = line(mirror(`${codename}`), suite);
+  const archive = line(codename, suite);
   if (WITHOUT_SECURITY.test(suite)) return [archive, ""];
-  return [archive, line(mirror(`${codename}-security`), `${suite}-security`), ""];
+  return [archive, line(`${codename}-security`, `${suite}-security`), ""];
 }

@@ -2,7 +2,8 @@ import { mkdtemp, rm, stat } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { type CpioEntry, cpioArchive, parentFolders } from "./cpio.ts";
-import { type LoadedKernel, loadPackage } from "./kernels.ts";
+import { loadPackage } from "./debian.ts";
+import type { LoadedKernel } from "./kernels.ts";
 
 export interface GuestOptions {
   readonly kernel: LoadedKernel;
@@ -80,7 +81,7 @@ export async function bootGuest(options: GuestOptions): Promise<GuestRun> {
       const kernelLog = await Bun.file(join(folder, "console")).text();
       if (frames.complete) return { ...frames, console: kernelLog };
       const again = !frames.started && ended !== "deadline" && boot < MAX_BOOTS;
-      if (!again) throw new GuestError(explain(options, frames, ended, kernelLog));
+      if (!again) throw new GuestError(explain(options, frames, ended, boot, kernelLog));
     }
   } finally {
     await rm(folder, { recursive: true });
@@ -101,7 +102,7 @@ const MOUNTS = {
 const BASE_PACKAGES = ["busybox-static", "libc6", "base-files"];
 
 /** What a guest never needs of a package; character sets alone are 8 MB. */
-const LEFT_OUT = /^SHA256SUMS$|^usr\/share\/(doc|man|locale|lintian|bug)\/|\/gconv\//;
+const LEFT_OUT = /^usr\/share\/(doc|man|locale|lintian|bug)\/|\/gconv\//;
 
 /** Debian 12 and later have /lib and the others as links into /usr; so has every guest. */
 const MERGED = ["bin", "sbin", "lib", "lib64"];
@@ -117,8 +118,9 @@ const ACCOUNTS: Readonly<Record<string, GuestFile>> = {
 async function guestFiles(options: GuestOptions): Promise<CpioEntry[]> {
   const entries = new Map<string, CpioEntry>();
   const add = (entry: CpioEntry) => entries.set(entry.path, entry);
+  const { suite: origin, userland: suite = origin } = options.kernel.row;
   for (const name of [...BASE_PACKAGES, ...(options.packages ?? [])])
-    for (const entry of await packageEntries(options.kernel.row.userland, name)) add(entry);
+    for (const entry of await packageEntries(suite, name)) add(entry);
 
   const modules = await options.kernel.modules(options.modules ?? []);
   const scripts: Record<string, GuestFile> = { "/init": { content: initScript(options, modules) } };
@@ -140,15 +142,15 @@ async function guestFiles(options: GuestOptions): Promise<CpioEntry[]> {
 const EMPTY_FOLDERS = ["dev/", "proc/", "sys/", "run/", "tmp/", "root/", "var/tmp/"];
 
 async function packageEntries(suite: string, name: string): Promise<CpioEntry[]> {
-  const unpacked = await loadPackage(suite, name);
-  const wanted = (await unpacked.entries()).filter(
-    ({ path }) => !LEFT_OUT.test(path) && !MERGED.includes(path),
-  );
+  const { cached } = await loadPackage(suite, name);
+  const entries = (await cached.entries("root"))
+    .map((entry) => ({ ...entry, inGuest: entry.path.slice("root/".length) }))
+    .filter(({ inGuest }) => !LEFT_OUT.test(inGuest) && !MERGED.includes(inGuest));
   return Promise.all(
-    wanted.map(async (entry): Promise<CpioEntry> => {
-      const path = merged(entry.path);
+    entries.map(async (entry): Promise<CpioEntry> => {
+      const path = merged(entry.inGuest);
       if ("target" in entry) return { kind: "symlink", path, target: entry.target };
-      return { kind: "file", path, content: await unpacked.read(entry.path), mode: entry.mode };
+      return { kind: "file", path, content: await cached.read(entry.path), mode: entry.mode };
     }),
   );
 }
@@ -297,11 +299,13 @@ function explain(
   options: GuestOptions,
   frames: Frames,
   ended: number | "deadline",
+  boot: number,
   kernelLog: string,
 ): string {
   const { name } = options.kernel.row;
   const done = frames.results.length;
   const place = frames.started ? `in command ${done}: ${options.commands[done]}` : "before its first command";
   const why = ended === "deadline" ? "met the deadline" : `ended (QEMU's status ${ended})`;
-  return `The guest ${name} ${why} ${place}\n${kernelLog.split("\n").slice(-40).join("\n")}`;
+  const lastLines = kernelLog.split("\n").slice(-40).join("\n");
+  return `The guest ${name}, boot ${boot}, ${why} ${place}\n${lastLines}`;
 }

@@ -1,29 +1,65 @@
 import { rename, rm } from "node:fs/promises";
 import { basename, join } from "node:path";
-import { CachedFolder, labCache } from "./cache.ts";
-import { Suite } from "./debian.ts";
+import { CachedFolder } from "./cache.ts";
+import { openSuite, type Suite } from "./debian.ts";
 import { run } from "./run.ts";
 import { extractBtf, extractVmlinux } from "./vmlinux.ts";
 
 /** A kernel the lab can boot, as Debian names it. */
 export interface LabKernel {
   readonly name: string;
-  /** Where the kernel comes from. */
+  /** The suite the kernel comes from. */
   readonly suite: string;
-  /** Where the C library and the tools of its guest come from: `suite`, or the suite it is added to. */
-  readonly userland: string;
+  /** The suite the guest's C library and tools come from; `suite` itself, if not told. */
+  readonly userland?: string;
   /** The package that depends on the newest build. */
   readonly meta: string;
+  /** Among the kernels tested without being asked for. */
+  readonly usual?: true;
   readonly notes: string;
 }
 
+const CLOUD = "linux-image-cloud-amd64";
+const PLAIN = "linux-image-amd64";
+const RT = "linux-image-rt-amd64";
+
 export const LAB_KERNELS: readonly LabKernel[] = [
-  kernel("bullseye-5.10-cloud", "bullseye", "linux-image-cloud-amd64", "oldest; modules without BTF"),
-  kernel("bookworm-6.1-cloud", "bookworm", "linux-image-cloud-amd64", "no ports but serial, PVH boot"),
+  { name: "5.10-cloud", suite: "bullseye", meta: CLOUD, usual: true, notes: "oldest; no BTF in modules" },
+  { name: "5.10", suite: "bullseye", meta: PLAIN, notes: "" },
+  { name: "6.1-cloud", suite: "bookworm", meta: CLOUD, usual: true, notes: "" },
+  { name: "6.1", suite: "bookworm", meta: PLAIN, notes: "crc32c is a module" },
+  { name: "6.1-rt", suite: "bookworm", meta: RT, notes: "real-time locks are larger: other offsets" },
+  { name: "6.12-backport-cloud", suite: "bookworm-backports", userland: "bookworm", meta: CLOUD, notes: "" },
+  { name: "6.12-cloud", suite: "trixie", meta: CLOUD, notes: "first with mdev_us before srtt_us" },
+  { name: "6.12", suite: "trixie", meta: PLAIN, notes: "" },
+  { name: "6.12-rt", suite: "trixie", meta: RT, notes: "" },
+  { name: "forky-cloud", suite: "forky", meta: CLOUD, notes: "7.2 in late 2026; kernel split in packages" },
+  { name: "sid-cloud", suite: "sid", meta: CLOUD, notes: "7.2 in late 2026" },
+  { name: "sid-rt", suite: "sid", meta: RT, notes: "" },
+  {
+    name: "experimental-cloud",
+    suite: "experimental",
+    userland: "sid",
+    meta: CLOUD,
+    notes: "7.3-rc in late 2026",
+  },
 ];
 
-function kernel(name: string, suite: string, meta: string, notes: string, userland = suite): LabKernel {
-  return { name, suite, userland, meta, notes };
+/**
+ * The rows to test: those named in the environment variable OFFSETOF_LAB (names joined by commas, or `all`),
+ * else the usual ones. Throws on a name that is not there.
+ */
+export function chosenKernels(): readonly LabKernel[] {
+  const chosen = process.env.OFFSETOF_LAB;
+  if (chosen === "all") return LAB_KERNELS;
+  return chosen ? chosen.split(",").map(labKernel) : LAB_KERNELS.filter(({ usual }) => usual);
+}
+
+/** The row of a name. Throws when there is none, with the names there are. */
+export function labKernel(name: string): LabKernel {
+  const row = LAB_KERNELS.find((each) => each.name === name);
+  if (row) return row;
+  throw new Error(`No lab kernel ${name}; there are: ${LAB_KERNELS.map((each) => each.name).join(", ")}`);
 }
 
 /** A kernel fetched, unpacked and ready to boot. */
@@ -62,28 +98,6 @@ export async function loadKernel(row: LabKernel): Promise<LoadedKernel> {
   };
 }
 
-/** The row of a name. Throws when there is none, with the names there are. */
-export function labKernel(name: string): LabKernel {
-  const row = LAB_KERNELS.find((each) => each.name === name);
-  if (row) return row;
-  throw new Error(`No lab kernel ${name}; there are: ${LAB_KERNELS.map((each) => each.name).join(", ")}`);
-}
-
-/** The files of a suite's package, fetched on first use and kept in the cache. */
-export function loadPackage(suite: string, name: string): Promise<CachedFolder> {
-  return CachedFolder.open(`packages/${suite}/${name}`, async (folder) => {
-    await (await openSuite(suite)).unpack(name, folder);
-  });
-}
-
-const suites = new Map<string, Promise<Suite>>();
-
-function openSuite(suite: string): Promise<Suite> {
-  const opened = suites.get(suite) ?? Suite.open(suite, join(labCache(), "apt", suite));
-  suites.set(suite, opened);
-  return opened;
-}
-
 /** Leaves `release`, `vmlinux`, `vmlinux.btf` and `lib/modules/<release>` with depmod's index in `folder`. */
 async function fetchKernel(row: LabKernel, folder: string): Promise<void> {
   const suite = await openSuite(row.suite);
@@ -111,7 +125,7 @@ async function kernelPackages(suite: Suite, meta: string): Promise<string[]> {
   const names = [meta];
   // Grows while it is walked.
   for (const name of names) {
-    const { depends } = await suite.find(name);
+    const depends = await suite.depends(name);
     names.push(...depends.filter((each) => KERNEL_PACKAGE.test(each) && !names.includes(each)));
   }
   return names.filter((name) => KERNEL_PACKAGE.test(name));
