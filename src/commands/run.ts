@@ -1,6 +1,7 @@
 import { defineCommand } from "citty";
+import { LogLevels } from "consola/basic";
 import { version } from "../../package.json";
-import { target } from "../assets.ts";
+import { assetBytes, target } from "../assets.ts";
 import { hostReport, probeHost } from "../host/report.ts";
 import { type Document, formatVersion } from "../output/document.ts";
 import { log } from "../output/log.ts";
@@ -11,18 +12,33 @@ import { print } from "./print.ts";
 export type Part = "kernel" | "tls";
 
 /** Looks at this machine and puts the parts asked for into one document. */
-export async function collect(_parts: readonly Part[]): Promise<Document> {
-  const probed = probeHost();
-  const host = hostReport(probed);
+export async function collect(parts: readonly Part[]): Promise<Document> {
+  const host = probeHost();
   for (const part of ["btf", "kprobes", "rawTracepoints", "tracefs", "lockdown"] as const) {
-    log.debug(`${part}: ${probed[part].why}`);
+    log.debug(`${part}: ${host[part].why}`);
   }
-  return {
+  const { report, diagnostics } = hostReport(host);
+  // libbpf's messages cost a call back into this runtime each, so they are asked for only where they are shown.
+  const trace = log.level >= LogLevels.debug ? (message: string) => log.debug(message) : undefined;
+  const document: Document = {
     format_version: formatVersion,
     tool: { name: "offsetof", version, ...target },
-    host: host.report,
-    diagnostics: host.diagnostics,
+    host: report,
+    diagnostics,
   };
+  if (parts.includes("kernel")) {
+    const { kernelReport } = await import("../kernel/report.ts");
+    const kernel = kernelReport({ host, asset: assetBytes, ...(trace && { trace }) });
+    document.kernel = kernel.report;
+    document.diagnostics.push(...kernel.diagnostics);
+  }
+  if (parts.includes("tls")) {
+    const { tlsReports } = await import("../tls/report.ts");
+    const tls = await tlsReports({ ...(trace && { trace }) });
+    document.tls = tls.reports;
+    document.diagnostics.push(...tls.diagnostics);
+  }
+  return document;
 }
 
 export default defineCommand({

@@ -16,6 +16,9 @@ const THREAD_NAMESPACE = "/proc/thread-self/ns/net";
 /** `lo` is the first interface of every network namespace. */
 const LOOPBACK = 1;
 
+/** Locally assigned unique local addresses, RFC 4193. */
+const IPV6_PREFIX = { network: Uint8Array.of(0xfd, ...new Uint8Array(15)), length: 8 };
+
 /** A network namespace in which the stimulus makes its sockets. */
 export interface Network extends Disposable {
   /** The namespace's inode number, which is net.ns.inum. */
@@ -36,7 +39,6 @@ export class PrivateNetwork implements Network {
   readonly #owned: DisposableStack;
   readonly #home: FileDescriptor;
   readonly #namespace: FileDescriptor;
-  readonly #netlink: RouteNetlink;
   readonly inode: number;
   readonly withoutIpv6: string | null;
 
@@ -47,13 +49,13 @@ export class PrivateNetwork implements Network {
     unshareNetwork();
     try {
       this.#namespace = undo.use(open(THREAD_NAMESPACE));
-      this.#netlink = undo.use(new RouteNetlink());
-      this.#netlink.setLinkUp(LOOPBACK);
+      using netlink = new RouteNetlink();
+      netlink.setLinkUp(LOOPBACK);
+      this.withoutIpv6 = routeIpv6(netlink);
     } finally {
       enterNetwork(this.#home);
     }
     this.inode = fstatSync(this.#namespace.fd).ino;
-    this.withoutIpv6 = this.#tryIpv6();
     this.#owned = undo.move();
   }
 
@@ -67,24 +69,25 @@ export class PrivateNetwork implements Network {
   }
 
   address(family: Family): Uint8Array {
-    const address = randomAddress(family);
-    if (family === AF_INET6) this.#netlink.addAddress(LOOPBACK, family, address, 128);
-    return address; // all of 127.0.0.0/8 is local to begin with
-  }
-
-  /** Adding an address tells at once whether this kernel has IPv6 and has it switched on. */
-  #tryIpv6(): string | null {
-    try {
-      this.address(AF_INET6);
-      return null;
-    } catch (error) {
-      if (error instanceof SystemError) return `IPv6 is off on this host (${error.code})`;
-      throw error;
-    }
+    return randomAddress(family);
   }
 
   [Symbol.dispose](): void {
     this.#owned.dispose();
+  }
+}
+
+/**
+ * Makes all of fd00::/8 local, as 127.0.0.0/8 is to begin with. An address on the interface would do as well, but
+ * becomes usable only later, when the kernel's addrconf work has run. Returns why there is no IPv6, or null.
+ */
+function routeIpv6(netlink: RouteNetlink): string | null {
+  try {
+    netlink.addLocalRoute(LOOPBACK, AF_INET6, IPV6_PREFIX.network, IPV6_PREFIX.length);
+    return null;
+  } catch (error) {
+    if (error instanceof SystemError) return `IPv6 is off on this host (${error.message})`;
+    throw error;
   }
 }
 
@@ -109,7 +112,7 @@ export class CurrentNetwork implements Network {
   [Symbol.dispose](): void {}
 }
 
-/** 127.x.y.z, or an address of fd00::/8 (RFC 4193); no byte of it is 0, as unused memory is. */
+/** An address of 127.0.0.0/8 or of fd00::/8; no byte of it is 0, as unused memory is. */
 function randomAddress(family: Family): Uint8Array {
   const address = crypto
     .getRandomValues(new Uint8Array(family === AF_INET ? 4 : 16))

@@ -1,7 +1,7 @@
 import { SystemError } from "../../ffi/error.ts";
 import { AF_NETLINK, type FileDescriptor, recv, SOCK_RAW, send, socket } from "../../ffi/libc.ts";
 
-/** Numbers of include/uapi/linux/{netlink,rtnetlink,if_addr,if_link,if}.h. */
+/** Numbers of include/uapi/linux/{netlink,rtnetlink,if}.h. */
 const NETLINK_ROUTE = 0;
 const NLMSG_ERROR = 2;
 const NLM_F_REQUEST = 0x1;
@@ -9,12 +9,14 @@ const NLM_F_ACK = 0x4;
 const NLM_F_EXCL = 0x200;
 const NLM_F_CREATE = 0x400;
 const RTM_NEWLINK = 16;
-const RTM_NEWADDR = 20;
+const RTM_NEWROUTE = 24;
 const IFF_UP = 1;
-const IFA_ADDRESS = 1;
-const IFA_LOCAL = 2;
-const IFA_F_NODAD = 0x02;
-const RT_SCOPE_UNIVERSE = 0;
+const RT_TABLE_LOCAL = 255;
+const RTPROT_BOOT = 3;
+const RT_SCOPE_HOST = 254;
+const RTN_LOCAL = 2;
+const RTA_DST = 1;
+const RTA_OIF = 4;
 
 const SIZE_OF_NLMSGHDR = 16;
 const align4 = (size: number): number => (size + 3) & ~3;
@@ -33,14 +35,14 @@ export class RouteNetlink implements Disposable {
     this.#request(RTM_NEWLINK, 0, message, `set link ${index} up`);
   }
 
-  /** Adds an address without duplicate detection, so that it can be used at once. */
-  addAddress(index: number, family: number, address: Uint8Array, prefix: number): void {
-    // struct ifaddrmsg: u8 family, prefixlen, flags, scope, u32 index
-    const message = new Uint8Array(8);
-    message.set([family, prefix, IFA_F_NODAD, RT_SCOPE_UNIVERSE]);
-    new Uint32Array(message.buffer, 4, 1).set([index]);
-    const body = Buffer.concat([message, attribute(IFA_LOCAL, address), attribute(IFA_ADDRESS, address)]);
-    this.#request(RTM_NEWADDR, NLM_F_CREATE | NLM_F_EXCL, body, `add an address to link ${index}`);
+  /** Makes all addresses of a prefix local: packets to them are delivered through the interface to this host. */
+  addLocalRoute(index: number, family: number, network: Uint8Array, prefix: number): void {
+    // struct rtmsg: u8 family, dst_len, src_len, tos, table, protocol, scope, type, u32 flags
+    const message = new Uint8Array(12);
+    message.set([family, prefix, 0, 0, RT_TABLE_LOCAL, RTPROT_BOOT, RT_SCOPE_HOST, RTN_LOCAL]);
+    const interfaceIndex = new Uint8Array(new Uint32Array([index]).buffer);
+    const body = Buffer.concat([message, attribute(RTA_DST, network), attribute(RTA_OIF, interfaceIndex)]);
+    this.#request(RTM_NEWROUTE, NLM_F_CREATE | NLM_F_EXCL, body, `add a local route to link ${index}`);
   }
 
   /** Sends one request and waits for the kernel's acknowledgement. */

@@ -1,16 +1,19 @@
 import {
+  AF_INET6,
   accept,
   bind,
   connect,
   type FileDescriptor,
   getsockname,
   getsockopt,
+  IPV6_FREEBIND,
   listen,
   recv,
   SHUT_RD,
   SHUT_WR,
   SO_LINGER,
   SOCK_STREAM,
+  SOL_IPV6,
   SOL_SOCKET,
   SOL_TCP,
   send,
@@ -66,8 +69,12 @@ export class TcpSocket implements Disposable {
     return new TcpSocket(socket(family, SOCK_STREAM));
   }
 
-  /** Binds and returns the address with the port that the kernel chose for port 0. */
+  /**
+   * Binds and returns the address with the port that the kernel chose for port 0. The address may be one of a local
+   * route that no interface bears.
+   */
   bind(address: SocketAddress): SocketAddress {
+    if (address.family === AF_INET6) setsockopt(this.#descriptor.fd, SOL_IPV6, IPV6_FREEBIND, 1);
     bind(this.#descriptor.fd, encodeSockaddr(address), formatAddress(address));
     return { ...address, port: portOf(getsockname(this.#descriptor.fd)) };
   }

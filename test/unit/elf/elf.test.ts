@@ -161,7 +161,9 @@ describe("an ELF file reads as readelf reads it", () => {
     expect({ dynamic: elf.dynamic(), id: elf.buildId() }).toEqual(before);
     const regions = elf.readOnly();
     expect(regions.map((one) => one.name)).toContain("read-only segment");
-    const text = regions.flatMap((one) => [...elf.bytes(one)].map(({ bytes }) => bytes.toString("latin1"))).join("");
+    const text = regions
+      .flatMap((one) => [...elf.bytes(one)].map(({ bytes }) => bytes.toString("latin1")))
+      .join("");
     expect(text).toContain("SSL_CTX_use_certificate");
   });
 

@@ -1,4 +1,12 @@
-import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, renameSync, writeFileSync } from "node:fs";
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  writeFileSync,
+} from "node:fs";
 import { homedir } from "node:os";
 import { join } from "node:path";
 
@@ -39,7 +47,9 @@ function aptRoot(suite: string, arch: string): string[] {
   writeFileSync(join(folder, "status"), "");
   writeFileSync(
     join(folder, "sources.list"),
-    [...line(mirror(codename), suite), ...line(mirror(`${codename}-security`), `${suite}-security`), ""].join("\n"),
+    [...line(mirror(codename), suite), ...line(mirror(`${codename}-security`), `${suite}-security`), ""].join(
+      "\n",
+    ),
   );
   const options = [
     `Dir::State::lists=${folder}/lists`,
@@ -77,7 +87,8 @@ export function debianPackage(suite: string, arch: string, name: string): Unpack
       return got.exitCode === 0;
     });
     const file = readdirSync(work).find((one) => one.endsWith(".deb"));
-    if (version === undefined || file === undefined) throw new Error(`${suite} ${arch}: ${name} cannot be fetched`);
+    if (version === undefined || file === undefined)
+      throw new Error(`${suite} ${arch}: ${name} cannot be fetched`);
     run(["dpkg-deb", "--extract", join(work, file), join(work, "root")]);
     writeFileSync(join(work, "version"), version);
     renameSync(work, folder);

@@ -20,10 +20,12 @@ const ldconfig = (...args: string[]): string => {
 
 /** What `ldconfig -p` prints of a cache: `soname (…) => path` a line. */
 const printed = (cache: string): { soname: string; path: string }[] =>
-  [...ldconfig("-p", "-C", cache).matchAll(/^\t(\S+) \(.*\) => (.*)$/gm)].map(([, soname = "", path = ""]) => ({
-    soname,
-    path,
-  }));
+  [...ldconfig("-p", "-C", cache).matchAll(/^\t(\S+) \(.*\) => (.*)$/gm)].map(
+    ([, soname = "", path = ""]) => ({
+      soname,
+      path,
+    }),
+  );
 
 /** A cache of this machine's libraries in one of ldconfig's formats; no link of the system is touched (-X). */
 function written(format: "new" | "compat" | "old"): string {

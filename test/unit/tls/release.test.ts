@@ -46,8 +46,16 @@ describe("releases", () => {
 
   test("comparing is the same both ways round", () => {
     const any = fc
-      .tuple(fc.nat(5), fc.nat(20), fc.nat(20), fc.stringMatching(/^[a-z]{0,2}$/), fc.constantFrom("", "-dev", "+quic"))
-      .map(([major, minor, patch, letters, suffix]) => release(`${major}.${minor}.${patch}${letters}${suffix}`));
+      .tuple(
+        fc.nat(5),
+        fc.nat(20),
+        fc.nat(20),
+        fc.stringMatching(/^[a-z]{0,2}$/),
+        fc.constantFrom("", "-dev", "+quic"),
+      )
+      .map(([major, minor, patch, letters, suffix]) =>
+        release(`${major}.${minor}.${patch}${letters}${suffix}`),
+      );
     fc.assert(
       fc.property(any, any, (a, b) => {
         expect(Math.sign(compareReleases(a, b)) + Math.sign(compareReleases(b, a))).toBe(0);
