@@ -39,24 +39,23 @@ const disputed: Layouts["disputed"] = [
   },
 ];
 
-const members = (published: Published): Map<string, string> =>
-  new Map(Object.values(published.groups).flatMap((group) => Object.entries(group.members)));
-
-/** The `_LEN` macros name no member: they are the size kept inside the array member of that name (InplaceVector). */
-function memberOf(
-  constant: string,
-  group: v.InferOutput<typeof groupSchema>,
-  all: Map<string, string>,
-): string {
-  const length = group.members[constant.replace(/_LEN$/, "")];
-  const member = group.members[constant] ?? (length === undefined ? all.get(constant) : `${length}.size`);
-  if (member === undefined) throw new Error(`${constant}: no member is known, add it to the input`);
-  // Some members carry a remark in brackets.
-  return member.replace("->", ".").replace(/ \(.*\)/, "");
+/** Constant to member. Every group that names a constant's member names the same. */
+function membersOf(groups: readonly v.InferOutput<typeof groupSchema>[]): Record<string, string> {
+  const named = Object.fromEntries(groups.flatMap((group) => Object.entries(group.members)));
+  const constants = new Set(groups.flatMap((group) => Object.keys(group.constants)));
+  return Object.fromEntries(
+    [...constants].map((constant) => {
+      // A `_LEN` names no member: it is the size kept inside the array member of that name (InplaceVector).
+      const array = named[constant.replace(/_LEN$/, "")];
+      const member = named[constant] ?? (array === undefined ? undefined : `${array}.size`);
+      if (member === undefined) throw new Error(`${constant}: no member is known, add it to the input`);
+      // Some members carry a remark in brackets.
+      return [constant, member.replace("->", ".").replace(/ \(.*\)/, "")];
+    }),
+  );
 }
 
 function layoutsOf(published: Published, prefix: string): Layouts {
-  const all = members(published);
   const groups = Object.entries(published.groups).filter(([name]) => name.startsWith(prefix));
   const versions = Object.entries(published.version_map).flatMap(([key, group]) => {
     // Only versions a library's text can hold: eCapture's own fallbacks (`linux_default_…`) and names of Android
@@ -66,17 +65,19 @@ function layoutsOf(published: Published, prefix: string): Layouts {
   });
   return v.parse(layoutsSchema, {
     attribution: published.source,
+    members: membersOf(groups.map(([, group]) => group)),
     groups: Object.fromEntries(
-      groups.map(([name, group]) => [
+      groups.map(([name, { measured_on, constants, members }]) => [
         name,
         {
-          measured_on: group.measured_on,
-          fields: Object.entries(group.constants).map(([constant, offset]) => ({
-            constant,
-            member: memberOf(constant, group, all),
-            // A 0 without a member only lets eCapture's code compile: 1.0.2 and 1.1.0 have no TLS 1.3 secrets.
-            offset: offset === 0 && !Object.hasOwn(group.members, constant) ? null : offset,
-          })),
+          measured_on,
+          // A 0 without a member only lets eCapture's code compile: 1.0.2 and 1.1.0 have no TLS 1.3 secrets.
+          constants: Object.fromEntries(
+            Object.entries(constants).map(([constant, offset]) => [
+              constant,
+              offset === 0 && !Object.hasOwn(members, constant) ? null : offset,
+            ]),
+          ),
         },
       ]),
     ),
@@ -87,17 +88,13 @@ function layoutsOf(published: Published, prefix: string): Layouts {
   });
 }
 
-/** One field a line: a change of one figure is one line of a diff. */
-const written = (layouts: Layouts): string =>
-  `${JSON.stringify(layouts, null, 1).replace(/\{\s+("constant": [^\n]+)\s+("member": [^\n]+)\s+("offset": [^\n]+)\s+\}/g, "{ $1 $2 $3 }")}\n`;
-
 /** The text of each file under assets/layouts, by its name. @throws ValiError when the input has another form */
 export function layoutFiles(input: unknown): Record<string, string> {
   const published = v.parse(publishedSchema, input);
   return Object.fromEntries(
     ["openssl", "boringssl"].map((library) => [
       `${library}.json`,
-      written(layoutsOf(published, `${library}_`)),
+      `${JSON.stringify(layoutsOf(published, `${library}_`), null, 1)}\n`,
     ]),
   );
 }

@@ -44,7 +44,7 @@ export function kernelReport({ host, asset, trace }: KernelOptions): {
   const started = performance.now();
   const libbpf = new Libbpf(asset("libbpf.so"), trace);
   const btf = readBtf(libbpf, host, note("W_NO_BTF"));
-  const climbed = climb(libbpf, asset(`${BYTECODE}.o`), host, note("W_RUNG"));
+  const climbed = climb(libbpf, asset(`${BYTECODE}.o`), host, note("W_RUNG"), note("E_NO_GUESS"));
   for (const limit of climbed.guess?.limits ?? []) note("W_GUESS_LIMITED")(limit);
 
   const evidence = new Map<string, Evidence[]>();
@@ -86,12 +86,13 @@ function readBtf(libbpf: Libbpf, { btf }: KernelHost, note: (message: string) =>
   }
 }
 
-/** Goes down the ladder until a rung holds. */
+/** Goes down the ladder until a rung holds; `refuse` hears why none did. */
 function climb(
   libbpf: Libbpf,
   bytecode: Uint8Array,
   host: KernelHost,
   note: (message: string) => void,
+  refuse: (reason: string) => void,
 ): { guess: Guess | null; evidence: Evidence[] } {
   const [major, minor] = host.kernel.version;
   const mmapable = major > MMAPABLE_SINCE[0] || (major === MMAPABLE_SINCE[0] && minor >= MMAPABLE_SINCE[1]);
@@ -111,7 +112,9 @@ function climb(
       note(reason);
     }
   }
-  return { guess: null, evidence: silent("guess", refusals.join("; ")) };
+  const reason = refusals.join("; ");
+  refuse(reason);
+  return { guess: null, evidence: silent("guess", reason) };
 }
 
 /** Whether the host has what a rung of this kind needs. */

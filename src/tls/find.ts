@@ -90,25 +90,23 @@ const runFolders = (path: string | null, origin: string): string[] =>
     .filter((folder) => folder.startsWith("/") && !folder.includes("$"));
 
 /**
- * Real paths a needed library may have, best first: the order of ld.so(8), without the environment of a process that
- * we do not know. The library's own folder comes last: a bundled pair lies there.
+ * Real paths a needed library may have, best first, looked up only as far as they are asked for: the order of ld.so(8),
+ * without the environment of a process, which we do not know.
  */
-export function findNeeded(
+export function* findNeeded(
   root: Root,
   { cache, folders }: SearchPath,
   soname: string,
   from: { folder: string; machine: Machine; rpath: string | null; runpath: string | null },
-): readonly string[] {
-  // A name with a slash is a path; ours never is.
-  if (soname.includes("/")) return [];
-  const stages = [
-    runFolders(from.runpath ?? from.rpath, from.folder).map((folder) => `${folder}/${soname}`),
-    cache
-      .filter((entry) => entry.soname === soname && entry.flags === cacheFlags[from.machine])
-      .map((entry) => entry.path),
-    folders.map((folder) => `${folder}/${soname}`),
-    [`${from.folder}/${soname}`],
+): Generator<string> {
+  const cached = cache.filter((one) => one.soname === soname && one.flags === cacheFlags[from.machine]);
+  const paths = [
+    ...runFolders(from.runpath ?? from.rpath, from.folder).map((folder) => `${folder}/${soname}`),
+    ...cached.map((entry) => entry.path),
+    ...folders.map((folder) => `${folder}/${soname}`),
   ];
-  const real = stages.flat().map((path) => (path.startsWith("/") ? root.resolve(path) : null));
-  return [...new Set(real.filter((path) => path !== null))];
+  for (const path of paths) {
+    const real = path.startsWith("/") ? root.resolve(path) : null;
+    if (real !== null) yield real;
+  }
 }

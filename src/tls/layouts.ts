@@ -1,11 +1,8 @@
 import * as v from "valibot";
 
-const fieldSchema = v.strictObject({
-  constant: v.pipe(v.string(), v.regex(/^[A-Z0-9_]+$/)),
-  member: v.pipe(v.string(), v.nonEmpty()),
-  /** Bytes from the start of the type; null where the struct has no such member in this group. */
-  offset: v.nullable(v.pipe(v.number(), v.integer(), v.minValue(0), v.maxValue(65_535))),
-});
+const name = v.pipe(v.string(), v.regex(/^[A-Z0-9_]+$/));
+/** Bytes from the start of the type; null where the struct has no such member in this group. */
+const offset = v.nullable(v.pipe(v.number(), v.integer(), v.minValue(0), v.maxValue(65_535)));
 
 /** Published figures that are known not to hold for every build of a version: no value is told for them. */
 const disputeSchema = v.strictObject({
@@ -21,7 +18,13 @@ const disputeSchema = v.strictObject({
 export const layoutsSchema = v.pipe(
   v.strictObject({
     attribution: v.string(),
-    groups: v.record(v.string(), v.strictObject({ measured_on: v.string(), fields: v.array(fieldSchema) })),
+    /** Constant to `type.member`. */
+    members: v.record(name, v.string()),
+    /** Constants in published order. */
+    groups: v.record(
+      v.string(),
+      v.strictObject({ measured_on: v.string(), constants: v.record(name, offset) }),
+    ),
     /** Version text to group. */
     versions: v.record(v.string(), v.string()),
     disputed: v.array(disputeSchema),
@@ -30,10 +33,14 @@ export const layoutsSchema = v.pipe(
     ({ groups, versions }) => Object.values(versions).every((group) => Object.hasOwn(groups, group)),
     "a version names a group that is not there",
   ),
+  v.check(
+    ({ groups, members }) =>
+      Object.values(groups).every(({ constants }) => Object.keys(constants).every((one) => one in members)),
+    "a constant has no member",
+  ),
 );
 
 export type Layouts = v.InferOutput<typeof layoutsSchema>;
-export type Layout = Layouts["groups"][string];
 
 /** Libraries of which layouts are published. Loaded on demand: other subcommands never need them. */
 const files = {

@@ -50,12 +50,15 @@ export function parseCache(bytes: Buffer, path: string): readonly CacheEntry[] {
   if (end > bytes.length) {
     throw new InputError(path, base + 20, `${count} entries beyond the end of ${bytes.length} bytes`);
   }
+  // One decoding for all strings; as latin1 a character is a byte, so that offsets hold.
+  const strings = bytes.toString("latin1");
   const text = (at: number): string => {
     // Offsets in the new table count from its own header.
     const start = base + bytes.readUInt32LE(at);
-    const stop = bytes.indexOf(0, start);
+    const stop = strings.indexOf("\0", start);
     if (start < end || stop < 0) throw new InputError(path, at, "a string outside the string table");
-    return bytes.toString("utf8", start, stop);
+    const raw = strings.slice(start, stop);
+    return /[\x80-\xff]/.test(raw) ? Buffer.from(raw, "latin1").toString("utf8") : raw;
   };
   return Array.from({ length: count }, (_, index) => {
     const at = base + newHeaderSize + index * newEntrySize;

@@ -26,7 +26,7 @@ export function compareReleases(a: Release, b: Release): number {
     .map((number, index) => number - (b.numbers[index] ?? 0))
     .find((step) => step !== 0);
   if (numbers !== undefined) return numbers;
-  if (a.letters.length !== b.letters.length) return a.letters.length - b.letters.length;
+  // As text: none, a, …, z, za is the order they were published in.
   if (a.letters !== b.letters) return a.letters < b.letters ? -1 : 1;
   return Number(isBefore(b)) - Number(isBefore(a));
 }

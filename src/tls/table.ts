@@ -79,12 +79,18 @@ export interface TableField {
   readonly evidence: Evidence;
 }
 
+const fieldOf = ({ members }: Layouts, constant: string): Field => ({
+  constant,
+  member: members[constant] ?? constant,
+});
+
 /** What the table says, in published order. A figure that is disputed or absent is a reason, never a number. */
 export function tableFields(layouts: Layouts, choice: Choice, version: string): readonly TableField[] {
   const disputes = layouts.disputed.filter(
     ({ group, suffix }) => group === choice.layout || (suffix !== undefined && version.includes(suffix)),
   );
-  return (layouts.groups[choice.layout]?.fields ?? []).map(({ constant, member, offset }) => {
+  const published = Object.entries(layouts.groups[choice.layout]?.constants ?? {});
+  return published.map(([constant, offset]) => {
     const said = { source: "table", constant, match: choice.match } as const;
     const dispute = disputes.find((one) => one.constants.includes(constant));
     const why =
@@ -97,18 +103,18 @@ export function tableFields(layouts: Layouts, choice: Choice, version: string): 
             candidates: [offset],
             ...(choice.reason === undefined ? {} : { reason: choice.reason }),
           };
-    return { field: { constant, member }, evidence };
+    return { field: fieldOf(layouts, constant), evidence };
   });
 }
 
 /** The fields every group of a library has, all unknown for the same reason: which group it is cannot be told. */
 export function unknownFields(layouts: Layouts, reason: string): readonly TableField[] {
-  const [first, ...others] = Object.values(layouts.groups);
-  const shared = (first?.fields ?? []).filter(({ constant }) =>
-    others.every((group) => group.fields.some((one) => one.constant === constant)),
+  const [first, ...others] = Object.values(layouts.groups).map((group) => group.constants);
+  const shared = Object.keys(first ?? {}).filter((constant) =>
+    others.every((one) => Object.hasOwn(one, constant)),
   );
-  return shared.map(({ constant, member }) => ({
-    field: { constant, member },
+  return shared.map((constant) => ({
+    field: fieldOf(layouts, constant),
     evidence: { source: "table", constant, candidates: [], reason },
   }));
 }

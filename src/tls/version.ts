@@ -128,6 +128,8 @@ export function decide(findings: readonly Finding[]): Identity {
   return { library: sure.library, version: sure.version, versionFrom: sure.from };
 }
 
+const messageOf = (error: unknown): string => (error instanceof Error ? error.message : String(error));
+
 /**
  * Which library and version a libssl file is.
  *
@@ -139,31 +141,32 @@ export function decide(findings: readonly Finding[]): Identity {
 export function identify(root: Root, searchPath: SearchPath, path: string, elf: Elf): Identity {
   const findings = [...readSignatures(elf, basename(path))];
   const { needed, rpath, runpath } = elf.dynamic();
-  const soname = needed.find((name) => /^libcrypto\.so(\.|$)/.test(name));
+  // A name with a slash is a path of the process's own; a library's never is.
+  const soname = needed.find((name) => /^libcrypto\.so[^/]*$/.test(name));
   if (soname === undefined) return decide(findings);
 
-  const folder = dirname(path);
-  const candidates = findNeeded(root, searchPath, soname, { folder, machine: elf.machine, rpath, runpath });
-  const beside = root.resolve(`${folder}/${soname}`);
   const problems: string[] = [];
-  let linked = false;
-  for (const candidate of candidates) {
-    // Behind the one it is linked with, only the one beside it still matters.
-    if (linked && candidate !== beside) continue;
+  /** Adds what a libcrypto says; false where the dynamic linker would pass over it. */
+  const hear = (candidate: string): boolean => {
     try {
       using crypto = Elf.open(root.host(candidate), candidate);
-      // The dynamic linker passes over another machine's files.
-      if (crypto.machine !== elf.machine) continue;
-      findings.push(...readSignatures(crypto, basename(soname)));
-      linked = true;
+      if (crypto.machine !== elf.machine) return false;
+      findings.push(...readSignatures(crypto, soname));
+      return true;
     } catch (error) {
-      problems.push(error instanceof Error ? error.message : String(error));
+      problems.push(messageOf(error));
+      return false;
     }
-  }
+  };
+  const folder = dirname(path);
+  const from = { folder, machine: elf.machine, rpath, runpath };
+  const linked = findNeeded(root, searchPath, soname, from).find(hear);
+  const beside = root.resolve(`${folder}/${soname}`);
+  const heard = beside !== null && beside !== linked ? hear(beside) : linked !== undefined;
+
   const identity = decide(findings);
-  if (problems.length > 0 && identity.version === null) {
-    return { ...identity, reason: [identity.reason, ...problems].join("; ") };
-  }
-  if (!linked && findings.length === 0) return { ...identity, reason: `its ${soname} was not found` };
+  if (identity.version !== null) return identity;
+  if (problems.length > 0) return { ...identity, reason: [identity.reason, ...problems].join("; ") };
+  if (!heard && findings.length === 0) return { ...identity, reason: `its ${soname} was not found` };
   return identity;
 }

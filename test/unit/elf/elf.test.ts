@@ -14,7 +14,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Elf } from "../../../src/elf/elf.ts";
 import { InputError } from "../../../src/elf/input.ts";
-import { debianPackage, fetchTimeout, samples } from "../tls/debian.ts";
+import { debianPackage, fetchTimeout, loadSamples, samples } from "../tls/debian.ts";
 import { seeded } from "./seeded.ts";
 
 const readelf = (...args: string[]): string =>
@@ -22,7 +22,8 @@ const readelf = (...args: string[]): string =>
 
 let folder = "";
 let files: string[] = [];
-beforeAll(() => {
+beforeAll(async () => {
+  await loadSamples();
   folder = mkdtempSync(join(tmpdir(), "offsetof-elf-"));
   files = samples.flatMap(({ suite, arch, name }) => {
     const { root } = debianPackage(suite, arch, name);
@@ -35,7 +36,9 @@ const hex = (text: string | undefined): number => Number.parseInt(text ?? "", 16
 
 /** A libssl of this folder that the tests may damage. */
 function copyOfLibssl(name: string): string {
-  const from = files.find((file) => file.endsWith("amd64/libssl3/root/usr/lib/x86_64-linux-gnu/libssl.so.3"));
+  const from = files.find((file) =>
+    file.endsWith("bookworm-amd64/libssl3/root/usr/lib/x86_64-linux-gnu/libssl.so.3"),
+  );
   if (from === undefined) throw new Error("no libssl.so.3 among the samples");
   copyFileSync(from, join(folder, name));
   return join(folder, name);
@@ -211,6 +214,66 @@ describe("what is not such a file is refused with its name and offset", () => {
     expect(() => Elf.open(empty)).toThrow(`${empty}: 0 bytes are too few`);
     symlinkSync(empty, join(folder, "link"));
     expect(() => Elf.open(join(folder, "link"))).toThrow("ELOOP");
+  });
+});
+
+describe("what is wrong inside is told with its offset", () => {
+  /** Changes a copy of libssl and reads it; the places are given by the file's own headers. */
+  function reading(name: string, change: (bytes: Buffer, at: (type: number) => number) => void) {
+    const path = copyOfLibssl(name);
+    const bytes = readFileSync(path);
+    const header = (type: number): number => {
+      using elf = Elf.open(path);
+      return 64 + 56 * elf.programHeaders.findIndex((one) => one.type === type);
+    };
+    change(bytes, header);
+    writeFileSync(path, bytes);
+    return () => {
+      using elf = Elf.open(path);
+      return [elf.dynamic(), elf.buildId(), elf.sections()];
+    };
+  }
+  const dynamicEntry = (bytes: Buffer, header: number, tag: number): number => {
+    const start = Number(bytes.readBigUInt64LE(header + 8));
+    for (let at = start; ; at += 16) if (bytes.readUInt32LE(at) === tag) return at;
+  };
+
+  test("a name outside the string table", () => {
+    const read = reading("soname.so", (bytes, at) => {
+      bytes.writeUInt32LE(0x10000000, dynamicEntry(bytes, at(2), 14) + 8);
+    });
+    expect(read).toThrow(/a string at 268435456 of a string table of \d+ bytes \(at offset 0x[0-9a-f]+\)/);
+  });
+
+  test("a string table that is in no segment", () => {
+    const read = reading("strtab.so", (bytes, at) => {
+      bytes.writeUInt32LE(0x70000000, dynamicEntry(bytes, at(2), 5) + 8);
+    });
+    expect(read).toThrow(/address 0x7[0-9a-f]+ is in no segment \(at offset 0x[0-9a-f]+\)/);
+  });
+
+  test("a string without an end", () => {
+    const read = reading("endless.so", (bytes, at) => {
+      bytes.writeUInt32LE(3, dynamicEntry(bytes, at(2), 10) + 8);
+      bytes.writeUInt32LE(1, dynamicEntry(bytes, at(2), 1) + 8);
+    });
+    expect(read).toThrow("a string without an end");
+  });
+
+  test("a note larger than its segment", () => {
+    const read = reading("note.so", (bytes, at) => {
+      bytes.writeUInt32LE(0x7fffffff, Number(bytes.readBigUInt64LE(at(4) + 8)) + 4);
+    });
+    expect(read).toThrow(/a note beyond the end of its segment/);
+  });
+
+  test("an offset no file can have, and a dynamic section no file has", () => {
+    expect(reading("huge.so", (bytes, at) => void bytes.writeUInt32LE(0xffffffff, at(2) + 12))).toThrow(
+      "a 64-bit number larger than any file",
+    );
+    expect(reading("wide.so", (bytes, at) => void bytes.writeUInt32LE(0x00200000, at(2) + 32))).toThrow(
+      "dynamic section of 2097152 bytes, at most 1048576",
+    );
   });
 });
 

@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
-import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { copyFileSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { InputError } from "../../../src/elf/input.ts";
@@ -48,9 +48,35 @@ describe("ld.so.cache reads as ldconfig prints it", () => {
     expect(readCache(file).map(({ soname, path }) => ({ soname, path }))).toEqual(printed(file));
   });
 
+  test("a folder whose name is not ASCII", () => {
+    const libraries = join(folder, "söhne");
+    mkdirSync(libraries);
+    copyFileSync("/lib/x86_64-linux-gnu/libssl.so.3", join(libraries, "libssl.so.3"));
+    const [conf, file] = [join(folder, "conf"), join(folder, "utf8")];
+    writeFileSync(conf, `${libraries}\n`);
+    ldconfig("-X", "-f", conf, "-C", file);
+    expect(readCache(file).map((one) => one.path)).toContain(join(libraries, "libssl.so.3"));
+    expect(readCache(file).map(({ soname, path }) => ({ soname, path }))).toEqual(printed(file));
+  });
+
   test("format old alone is refused", () => {
     const file = written("old");
     expect(() => readCache(file)).toThrow(`${file}: no table of the format glibc-ld.so.cache1.1`);
+  });
+});
+
+describe("what is wrong in a cache is told with its offset", () => {
+  // The header is 48 bytes, an entry 24: flags, soname at 4, path at 8; counts stand at 20.
+  test.each([
+    ["a soname inside the table", 52, 48, "cache: a string outside the string table (at offset 0x34)"],
+    ["a path behind the end", 56, 0x7fffffff, "cache: a string outside the string table (at offset 0x38)"],
+    ["more entries than bytes", 20, 0xffffffff, "cache: 4294967295 entries beyond the end"],
+    ["another machine's byte order", 28, 3, "cache: a big-endian ld.so cache (at offset 0x1c)"],
+    ["another format", 17, 0x39392e39, "cache: no table of the format glibc-ld.so.cache1.1 (at offset 0x0)"],
+  ])("%s", (_, at, value, message) => {
+    const bytes = readFileSync(written("new"));
+    bytes.writeUInt32LE(value, at);
+    expect(() => parseCache(bytes, "cache")).toThrow(message);
   });
 });
 

@@ -15,6 +15,7 @@ beforeAll(() => {
   link("/usr/lib", "lib64");
   link("/etc/passwd", "usr/lib/host");
   link("../../../../../../usr/lib/libssl.so.3", "usr/lib/deep/up");
+  link("/usr/lib/libssl.so.3", "etc/absolute");
   link("loop", "usr/lib/loop");
   link("../lib64/deep/../libssl.so.3", "etc/winding");
   for (let step = 0; step < 41; step++) link(`chain${step + 1}`, `etc/chain${step}`);
@@ -27,6 +28,7 @@ describe("links are followed inside the root", () => {
     ["/lib/libssl.so.3", "/usr/lib/libssl.so.3"],
     ["/lib64/libssl.so.3", "/usr/lib/libssl.so.3"],
     ["/lib/deep/up", "/usr/lib/libssl.so.3"],
+    ["/etc/absolute", "/usr/lib/libssl.so.3"],
     ["/etc/winding", "/usr/lib/libssl.so.3"],
     ["/../../usr/./lib//libssl.so.3", "/usr/lib/libssl.so.3"],
     ["/", "/"],

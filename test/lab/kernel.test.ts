@@ -1,0 +1,57 @@
+import { expect, test } from "bun:test";
+import { join } from "node:path";
+import * as v from "valibot";
+import { kernelFields } from "../../src/kernel/fields.ts";
+import { type Document, documentSchema } from "../../src/output/document.ts";
+import { bootGuest, type CommandResult, HIDE_BTF, text } from "./guest.ts";
+import { chosenKernels, loadKernel } from "./kernels.ts";
+import { truthOf } from "./truth.ts";
+
+const TIMEOUT = 600_000;
+const EXECUTABLE = join(import.meta.dir, "../../dist/offsetof");
+/** How often the same question is asked, with the kernel's BTF there and again with it hidden. */
+const RUNS = 20;
+
+const documentOf = ({ status, stdout, stderr }: CommandResult): Document => {
+  if (status !== 0) throw new Error(`exit ${status}: ${text(stdout)}${text(stderr)}`);
+  return v.parse(documentSchema, JSON.parse(text(stdout)));
+};
+
+for (const row of chosenKernels()) {
+  test(
+    `${row.name}: the guess equals the kernel's BTF, with it and without it, every time`,
+    async () => {
+      const kernel = await loadKernel(row);
+      const truth = await truthOf(
+        kernel.btf,
+        kernelFields.map(({ member }) => member),
+      );
+      const expected = Object.fromEntries(kernelFields.map(({ constant, member }) => [constant, truth.get(member)]));
+      expect(Object.values(expected)).not.toContain(null);
+
+      const ask = Array.from({ length: RUNS }, () => "/opt/offsetof kernel --format json");
+      const { results } = await bootGuest({
+        kernel,
+        commands: [...ask, HIDE_BTF, ...ask],
+        files: { "/opt/offsetof": { from: EXECUTABLE } },
+        deadlineSeconds: 500,
+      });
+      const shown = results.slice(0, RUNS).map(documentOf);
+      const hidden = results.slice(RUNS + 1).map(documentOf);
+      expect(hidden.length).toBe(RUNS);
+      for (const [documents, status] of [
+        [shown, "confirmed"],
+        [hidden, "single"],
+      ] as const) {
+        for (const { host, kernel: report } of documents) {
+          expect(host.kernel.release).toBe(kernel.release);
+          expect(host.btf).toBe(status === "confirmed");
+          expect(report?.constants).toEqual(expected);
+          expect(report?.attached).toEqual(["kprobe:tcp_getsockopt"]);
+          for (const field of Object.values(report?.fields ?? {})) expect(field.status).toBe(status);
+        }
+      }
+    },
+    TIMEOUT,
+  );
+}

@@ -1,0 +1,176 @@
+import { describe, expect, test } from "bun:test";
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+import * as v from "valibot";
+import { layoutFiles } from "../../../assets/build/layouts.ts";
+import { type Layouts, layoutsSchema, loadLayouts } from "../../../src/tls/layouts.ts";
+import { chooseLayout, tableFields, unknownFields } from "../../../src/tls/table.ts";
+
+const repository = join(import.meta.dir, "../../..");
+const shared = join(repository, "../shared/data");
+const json = (path: string): unknown => JSON.parse(readFileSync(path, "utf8"));
+
+const load = async (library: string): Promise<Layouts> => {
+  const layouts = await loadLayouts(library);
+  if (layouts === null) throw new Error(`no layouts of ${library}`);
+  return layouts;
+};
+const openssl = await load("openssl");
+const boringssl = await load("boringssl");
+
+describe("the embedded layouts", () => {
+  test("are what the generator writes from the published figures", () => {
+    const files = layoutFiles(json(join(shared, "published-tls-layouts.json")));
+    expect(Object.keys(files)).toEqual(["openssl.json", "boringssl.json"]);
+    for (const [name, text] of Object.entries(files)) {
+      expect(readFileSync(join(repository, "assets/layouts", name), "utf8")).toBe(text);
+    }
+  });
+
+  test("hold every published constant, in its order, and every version", () => {
+    const groupSchema = v.object({
+      constants: v.record(v.string(), v.number()),
+      members: v.record(v.string(), v.string()),
+    });
+    const published = v.parse(
+      v.object({ groups: v.record(v.string(), groupSchema), version_map: v.record(v.string(), v.string()) }),
+      json(join(shared, "published-tls-layouts.json")),
+    );
+    const groups = { ...openssl.groups, ...boringssl.groups };
+    expect(Object.keys(groups).sort()).toEqual(Object.keys(published.groups).sort());
+    for (const [name, { constants, members }] of Object.entries(published.groups)) {
+      const embedded = Object.entries(groups[name]?.constants ?? {});
+      expect(embedded.map(([constant]) => constant)).toEqual(Object.keys(constants));
+      for (const [constant, offset] of embedded) {
+        // Published as 0 without a member: there is no such member.
+        const absent = constants[constant] === 0 && members[constant] === undefined;
+        expect([name, constant, offset]).toEqual([
+          name,
+          constant,
+          absent ? null : (constants[constant] ?? -1),
+        ]);
+      }
+      const named = { ...openssl.members, ...boringssl.members };
+      for (const [constant, member] of Object.entries(members)) {
+        expect(named[constant]).toBe(member.replace("->", ".").replace(/ \(.*\)/, ""));
+      }
+    }
+    const versions = Object.entries(published.version_map).filter(([text]) => /^openssl \d/.test(text));
+    expect(openssl.versions).toEqual(
+      Object.fromEntries(versions.map(([text, group]) => [text.slice("openssl ".length), group])),
+    );
+    expect(openssl.attribution).toContain("eCapture");
+  });
+
+  test("a file that names a group it does not hold is refused", () => {
+    const bad = { ...openssl, versions: { "3.0.0": "openssl_9" } };
+    expect(() => v.parse(layoutsSchema, bad)).toThrow("a version names a group that is not there");
+  });
+
+  test("there are none of AWS-LC", async () => {
+    expect(await loadLayouts("aws-lc")).toBeNull();
+  });
+});
+
+describe("the layout for a version", () => {
+  test.each([
+    ["3.0.19", "openssl_3_0_0", "exact"],
+    ["1.1.1w", "openssl_1_1_1j", "exact"],
+    ["3.2.1", "openssl_3_2_0", "exact"],
+    ["3.2.3", "openssl_3_2_3", "exact"],
+    ["4.0.1", "openssl_3_5_0", "exact"],
+    // Numeric order: not 3.2.1's.
+    ["3.2.10", "openssl_3_2_4", "nearest"],
+    ["3.0.22", "openssl_3_0_0", "nearest"],
+    ["3.0.100", "openssl_3_0_0", "nearest"],
+    ["1.0.2zg", "openssl_1_0_2a", "nearest"],
+    ["3.6.5", "openssl_3_5_0", "nearest"],
+    // A suffix is another build.
+    ["1.1.1c+quic", "openssl_1_1_1b", "nearest"],
+    ["1.1.1k FIPS", "openssl_1_1_1j", "nearest"],
+    ["3.3.2-beta1", "openssl_3_3_0", "nearest"],
+    // A bare 1.1.1 is of the series 1.1.1, not of 1.1.0.
+    ["1.1.1", "openssl_1_1_1a", "nearest"],
+    ["3.5.0-beta1", "openssl_3_5_0", "nearest"],
+    ["3.7.0", "openssl_3_5_0", "default"],
+    ["4.1.0", "openssl_3_5_0", "default"],
+  ] as const)("%s is %s, %s", (version, layout, match) => {
+    const choice = chooseLayout(openssl, version);
+    expect({ layout: choice.layout, match: choice.match }).toEqual({ layout, match });
+    expect(choice.reason === undefined).toBe(match === "exact");
+  });
+
+  test.each(["1.0.1u", "0.9.8zh", "2.0.0", "5.0.0", "4", "toString", "__proto__"])(
+    "%s has none",
+    (version) => {
+      const choice = chooseLayout(openssl, version);
+      expect(choice).toMatchObject({ layout: null, match: null });
+      expect(choice.reason).toContain(version);
+    },
+  );
+
+  test("a newer one is never taken silently", () => {
+    expect(chooseLayout(openssl, "1.1.1").reason).toBe(
+      "1.1.1 is older than all published: the newer 1.1.1a is used (openssl_1_1_1a, measured on OpenSSL 1.1.1a  20 Nov 2018)",
+    );
+    expect(chooseLayout(openssl, "3.2.10").reason).toBe(
+      "3.2.10 is not published, the nearest older 3.2.6 is used (openssl_3_2_4, measured on OpenSSL 3.2.6 30 Sep 2025)",
+    );
+  });
+});
+
+describe("what the table says", () => {
+  const said = (version: string) => {
+    const choice = chooseLayout(openssl, version);
+    if (choice.layout === null) throw new Error(choice.reason);
+    return tableFields(openssl, choice, version);
+  };
+  const of = (version: string, constant: string) =>
+    said(version).find((one) => one.field.constant === constant)?.evidence;
+
+  // Compiled from the headers of Debian's packages: a reader that has nothing to do with the table.
+  test.each(["1.1.1w", "3.0.22", "3.5.7"])("is true of %s", (version) => {
+    const truth = v.parse(
+      v.record(v.string(), v.number()),
+      json(join(shared, "truth", `openssl-${version}-amd64.json`)),
+    );
+    const fields = said(version);
+    const compared = fields.filter(({ field }) => truth[field.member] !== undefined);
+    expect(compared.map(({ field, evidence }) => [field.member, ...evidence.candidates])).toEqual(
+      compared.map(({ field }) => [field.member, truth[field.member] ?? -1]),
+    );
+    expect(compared.length).toBe(fields.length);
+  });
+
+  test("no number where the struct has no such member", () => {
+    expect(of("1.0.2u", "SSL_ST_EARLY_SECRET")).toEqual({
+      source: "table",
+      constant: "SSL_ST_EARLY_SECRET",
+      candidates: [],
+      match: "exact",
+      reason: "the struct of this version has no such member",
+    });
+    expect(of("1.0.2u", "SSL_ST_VERSION")?.candidates).toEqual([0]);
+  });
+
+  test("no number where builds of one version differ", () => {
+    expect(of("3.0.12", "SSL_ST_SESSION")).toMatchObject({
+      candidates: [],
+      reason: expect.stringContaining("2328"),
+    });
+    expect(of("3.0.12", "SSL_ST_RBIO")?.candidates).toEqual([16]);
+    for (const version of ["1.1.1v+quic", "3.0.15+quic"]) {
+      expect(of(version, "SSL_ST_SESSION")?.candidates).toEqual([]);
+      expect(of(version, "SSL_ST_EXPORTER_MASTER_SECRET")?.candidates).toEqual([]);
+      expect(of(version, "SSL_ST_RBIO")?.candidates).toEqual([16]);
+    }
+    expect(of("3.0.13", "SSL_ST_SESSION")?.candidates).toEqual([2328]);
+  });
+
+  test("a variant that cannot be told has names and no numbers", () => {
+    const fields = unknownFields(boringssl, "which one cannot be told");
+    expect(fields.map((one) => one.field.constant)).toContain("BSSL__SSL_HANDSHAKE_HINTS");
+    expect(fields.flatMap((one) => one.evidence.candidates)).toEqual([]);
+    expect(new Set(fields.map((one) => one.evidence.reason))).toEqual(new Set(["which one cannot be told"]));
+  });
+});
