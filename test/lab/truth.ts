@@ -1,7 +1,7 @@
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { attempt, run } from "./run.ts";
+import { attempt, run } from "../../assets/build/run.ts";
 
 /**
  * Byte offsets of `type.member` paths, e.g. `net.ns.inum`, `flowi4.uli.ports.sport` or
