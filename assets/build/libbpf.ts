@@ -1,6 +1,7 @@
 import { mkdir, mkdtemp, readdir, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
+import type { SourcePackage } from "./debian.ts";
 import { architectures } from "./paths.ts";
 import { inParallel, zig } from "./zig.ts";
 
@@ -9,12 +10,12 @@ const LIBBPF = "libbpf-1.7.0";
 const ELFUTILS = "elfutils-0.192";
 const ZLIB = "zlib-1.3.dfsg+really1.3.2";
 
-/** Debian source packages that hold them, by suite. */
-export const sourcePackages = [
-  { suite: "sid", name: "libbpf", version: "1.7.0-1" },
+/** Debian source packages that hold them. A new libbpf knows the BTF of new kernels, and trixie's is older. */
+export const sourcePackages: readonly SourcePackage[] = [
+  { suite: "forky", name: "libbpf", version: "1.7.0-1" },
   { suite: "trixie", name: "elfutils", version: "0.192-4" },
-  { suite: "sid", name: "zlib", version: "1:1.3.dfsg+really1.3.2-3" },
-] as const;
+  { suite: "forky", name: "zlib", version: "1:1.3.dfsg+really1.3.2-3" },
+];
 
 /** One build of libbpf.so per libc; glibc 2.17 is what Bun itself asks for. */
 const libcs = [

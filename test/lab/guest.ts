@@ -1,8 +1,8 @@
 import { mkdtemp, rm, stat } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { loadPackage } from "../../assets/build/debian.ts";
 import { type CpioEntry, cpioArchive, parentFolders } from "./cpio.ts";
-import { loadPackage } from "./debian.ts";
 import type { LoadedKernel } from "./kernels.ts";
 
 export interface GuestOptions {

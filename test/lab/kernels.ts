@@ -1,8 +1,8 @@
 import { rename, rm } from "node:fs/promises";
 import { basename, join } from "node:path";
-import { CachedFolder } from "./cache.ts";
-import { openSuite, type Suite } from "./debian.ts";
-import { run } from "./run.ts";
+import { CachedFolder } from "../../assets/build/cache.ts";
+import { openSuite, type Suite } from "../../assets/build/debian.ts";
+import { run } from "../../assets/build/run.ts";
 import { extractBtf, extractVmlinux } from "./vmlinux.ts";
 
 /** A kernel the lab can boot, as Debian names it. */

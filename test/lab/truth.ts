@@ -1,5 +1,5 @@
 import * as v from "valibot";
-import { attempt } from "./run.ts";
+import { attempt } from "../../assets/build/run.ts";
 
 /**
  * Byte offsets of `type.member` paths, e.g. `net.ns.inum`, `flowi4.uli.ports.sport` or

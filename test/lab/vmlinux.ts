@@ -1,4 +1,4 @@
-import { run } from "./run.ts";
+import { run } from "../../assets/build/run.ts";
 
 /**
  * The ELF vmlinux inside a bzImage. The setup header (Documentation/arch/x86/boot.rst) tells where the

@@ -3,9 +3,9 @@ import { homedir } from "node:os";
 import { dirname, join } from "node:path";
 import { run } from "./run.ts";
 
-/** Where the lab keeps what it fetched, outside any checkout: `$XDG_CACHE_HOME/offsetof/lab` or below `~/.cache`. */
-export function labCache(): string {
-  return join(process.env.XDG_CACHE_HOME || join(homedir(), ".cache"), "offsetof", "lab");
+/** Where what was fetched is kept, outside any checkout: `$XDG_CACHE_HOME/offsetof` or `~/.cache/offsetof`. */
+export function cacheFolder(): string {
+  return join(process.env.XDG_CACHE_HOME || join(homedir(), ".cache"), "offsetof");
 }
 
 /** A file with its permission bits, or a symbolic link. */
@@ -28,7 +28,7 @@ export class CachedFolder {
    * all: it is filled under another name first, so two processes at once do no harm.
    */
   static async open(name: string, fill: (folder: string) => Promise<void>): Promise<CachedFolder> {
-    const folder = join(labCache(), name);
+    const folder = join(cacheFolder(), name);
     if (!(await Bun.file(join(folder, "SHA256SUMS")).exists())) await fillOnce(folder, fill);
     const sums = (await Bun.file(join(folder, "SHA256SUMS")).text()).trimEnd().split("\n");
     return new CachedFolder(folder, new Map(sums.map((line) => [line.slice(66), line.slice(0, 64)])));

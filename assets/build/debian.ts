@@ -1,6 +1,6 @@
 import { mkdir, rm } from "node:fs/promises";
 import { join } from "node:path";
-import { CachedFolder, labCache } from "./cache.ts";
+import { CachedFolder, cacheFolder } from "./cache.ts";
 import { attempt, run } from "./run.ts";
 
 export type Architecture = "amd64" | "arm64";
@@ -32,29 +32,60 @@ export async function loadPackage(
   return { version, root: join(cached.folder, "root"), cached };
 }
 
+/** A Debian source package of one version, and a suite that has it. */
+export interface SourcePackage {
+  readonly suite: string;
+  readonly name: string;
+  readonly version: string;
+}
+
+/**
+ * Unpacks a source package into a folder of its own below `folder`, with Debian's patches applied. Fetched on first
+ * use and kept in the cache, where it stays after the suite has gone on to another version.
+ */
+export async function downloadSource(source: SourcePackage, folder: string): Promise<void> {
+  const { suite, name, version } = source;
+  const cached = await CachedFolder.open(`sources/${name}_${version}`, async (downloads) => {
+    await (await openSuite(suite, "source")).download(name, version, downloads);
+  });
+  const files = (await cached.entries(".")).map(({ path }) => path).filter((path) => path !== "./SHA256SUMS");
+  // Reading checks each file against the sum taken when apt had checked it.
+  for (const path of files) await cached.read(path.slice("./".length));
+  const description = files.find((path) => path.endsWith(".dsc"));
+  if (description === undefined) throw new Error(`${cached.folder} holds no .dsc file: delete it`);
+  await mkdir(folder, { recursive: true });
+  await run(["dpkg-source", "--no-check", "--extract", join(cached.folder, description)], { cwd: folder });
+}
+
 /** A Debian suite read through an apt root of its own, so that nothing of it can reach the running system. */
 export interface Suite {
   /** Names in the Depends of the newest version of a package, without versions and alternatives. */
   depends(name: string): Promise<string[]>;
   /** Downloads a package (apt checks it against the signed lists), unpacks it into `folder`, tells its version. */
   unpack(name: string, folder: string): Promise<string>;
+  /** Downloads the files of a source package into `folder`; apt checks them likewise. Needs the `source` index. */
+  download(name: string, version: string, folder: string): Promise<void>;
 }
+
+/** What of a suite is read: the binary packages of an architecture, or the source packages. */
+export type Index = Architecture | "source";
 
 const suites = new Map<string, Promise<Suite>>();
 
 /** The suite and, where there is one, its security suite, with lists fetched once a process. */
-export function openSuite(name: string, architecture: Architecture = "amd64"): Promise<Suite> {
-  const key = `${name}-${architecture}`;
-  const opened = suites.get(key) ?? openRoot(name, architecture, join(labCache(), "apt", key));
+export function openSuite(name: string, index: Index = "amd64"): Promise<Suite> {
+  const key = `${name}-${index}`;
+  const opened = suites.get(key) ?? openRoot(name, index, join(cacheFolder(), "apt", key));
   suites.set(key, opened);
   return opened;
 }
 
-async function openRoot(suite: string, architecture: Architecture, folder: string): Promise<Suite> {
+async function openRoot(suite: string, index: Index, folder: string): Promise<Suite> {
   await mkdir(join(folder, "lists/partial"), { recursive: true });
   await mkdir(join(folder, "archives/partial"), { recursive: true });
   await Bun.write(join(folder, "status"), "");
-  await Bun.write(join(folder, "sources.list"), (await sourceLines(suite)).join("\n"));
+  await Bun.write(join(folder, "sources.list"), (await sourceLines(suite, index)).join("\n"));
+  const architecture = index === "source" ? "amd64" : index;
   const options = [
     `Dir::State::lists=${folder}/lists`,
     `Dir::State::status=${folder}/status`,
@@ -74,6 +105,7 @@ async function openRoot(suite: string, architecture: Architecture, folder: strin
   return {
     depends: (name) => dependsOf(options, name),
     unpack: (name, into) => unpack(options, name, into),
+    download: (name, version, into) => download(options, `${name}=${version}`, suite, into),
   };
 }
 
@@ -103,11 +135,22 @@ async function unpack(options: readonly string[], name: string, folder: string):
   throw new Error(`${name} cannot be fetched: ${refusal}`);
 }
 
+async function download(
+  options: readonly string[],
+  pinned: string,
+  suite: string,
+  into: string,
+): Promise<void> {
+  const command = ["apt-get", ...options, "-qq", "source", "--download-only", pinned];
+  const { status, stderr } = await attempt(command, { cwd: into });
+  if (status !== 0) throw new Error(`${suite}: source ${pinned} cannot be fetched, pin another: ${stderr}`);
+}
+
 /** Suites without a security suite of their own: the moving ones, and backports. */
 const WITHOUT_SECURITY = /^(sid|experimental|.*-backports)$/;
 
 /** The mirror's address is the one in the machine's own sources. */
-async function sourceLines(suite: string): Promise<string[]> {
+async function sourceLines(suite: string, index: Index): Promise<string[]> {
   const release = await Bun.file("/etc/os-release").text();
   const codename = /^VERSION_CODENAME=(\S+)$/m.exec(release)?.[1] ?? "";
   // Without --no-release-info apt tells nothing as long as no lists are fetched.
@@ -116,7 +159,7 @@ async function sourceLines(suite: string): Promise<string[]> {
   const line = (ours: string, theirs: string) => {
     const mirror = new RegExp(`^Packages ${ours} (\\S+)$`, "m").exec(targets)?.[1];
     if (mirror === undefined) throw new Error(`The machine's apt sources name no mirror of ${ours}`);
-    return `deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] ${mirror} ${theirs} main`;
+    return `${index === "source" ? "deb-src" : "deb"} [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] ${mirror} ${theirs} main`;
   };
   const archive = line(codename, suite);
   if (WITHOUT_SECURITY.test(suite)) return [archive, ""];

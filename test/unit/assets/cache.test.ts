@@ -2,7 +2,7 @@ import { afterEach, beforeEach, expect, test } from "bun:test";
 import { chmodSync, mkdtempSync, readdirSync, rmSync, symlinkSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { CachedFolder } from "../../lab/cache.ts";
+import { CachedFolder } from "../../../assets/build/cache.ts";
 
 const before = process.env.XDG_CACHE_HOME;
 let home = "";
@@ -32,7 +32,7 @@ test("a folder is filled once, and its files read back", async () => {
   await CachedFolder.open("packages/x", counted);
   const cached = await CachedFolder.open("packages/x", counted);
   expect(fills).toBe(1);
-  expect(cached.folder).toBe(join(home, "offsetof/lab/packages/x"));
+  expect(cached.folder).toBe(join(home, "offsetof/packages/x"));
   expect(new TextDecoder().decode(await cached.read("lib/a file"))).toBe("content");
   expect(await cached.entries("lib")).toEqual([
     { path: "lib/a file", mode: 0o750 },
@@ -51,12 +51,12 @@ test("a folder that could not be filled is not there, and the next try fills it"
     throw new Error("no network");
   };
   await expect(CachedFolder.open("x", failing)).rejects.toThrow("no network");
-  expect(readdirSync(join(home, "offsetof/lab"))).toEqual([]);
-  expect((await CachedFolder.open("x", fill)).folder).toBe(join(home, "offsetof/lab/x"));
+  expect(readdirSync(join(home, "offsetof"))).toEqual([]);
+  expect((await CachedFolder.open("x", fill)).folder).toBe(join(home, "offsetof/x"));
 });
 
 test("two at once both get the folder, and nothing else is left", async () => {
   const both = await Promise.all([CachedFolder.open("x", fill), CachedFolder.open("x", fill)]);
   for (const cached of both) expect((await cached.read("lib/a file")).length).toBe(7);
-  expect(readdirSync(join(home, "offsetof/lab"))).toEqual(["x"]);
+  expect(readdirSync(join(home, "offsetof"))).toEqual(["x"]);
 });
