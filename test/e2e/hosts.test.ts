@@ -1,6 +1,6 @@
 import { beforeAll, expect, test } from "bun:test";
 import { chmodSync, copyFileSync, mkdirSync } from "node:fs";
-import { loadPackage } from "../lab/debian.ts";
+import { loadPackage } from "../../assets/build/debian.ts";
 import { documentOf, executable, run, Scratch } from "./executable.ts";
 
 let glibc: string;

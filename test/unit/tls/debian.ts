@@ -1,4 +1,4 @@
-import { type Architecture, type LoadedPackage, loadPackage } from "../../lab/debian.ts";
+import { type Architecture, type LoadedPackage, loadPackage } from "../../../assets/build/debian.ts";
 
 export interface Sample {
   readonly suite: string;
