@@ -110,8 +110,8 @@ async function assetFiles(target: Target): Promise<string[]> {
   const files: string[] = [];
   for (const folder of assetFolders(target)) {
     const path = join(root, "assets", folder);
-    const names = await readdir(path).catch(() => []);
-    if (names.length === 0) console.error(`build.ts: assets/${folder} is empty: nothing of it is embedded`);
+    const names = await readdir(path);
+    if (names.length === 0) throw new Error(`assets/${folder} is empty: run "bun run build:assets"`);
     files.push(...names.sort().map((each) => join(path, each)));
   }
   const names = files.map((file) => basename(file));

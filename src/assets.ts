@@ -11,11 +11,7 @@ export interface Target {
 declare const TARGET_LIBC: Target["libc"] | undefined;
 
 /** Folders under assets/ whose files serve one target; the executable embeds these and no others, side by side. */
-export const assetFolders = ({ arch, libc }: Target): string[] => [
-  `lib/${arch}-${libc}`,
-  `bpf/${arch}`,
-  "layouts",
-];
+export const assetFolders = ({ arch, libc }: Target): string[] => [`lib/${arch}-${libc}`, `bpf/${arch}`];
 
 /** What this program runs on: fixed at build time; from source, the machine it runs on. */
 export const target: Target = {

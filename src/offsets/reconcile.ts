@@ -75,8 +75,9 @@ export function reconcile(field: Field, evidence: readonly Evidence[]): Verdict 
     );
     return verdict(null, "unresolved", open.join("; "));
   }
-  const [described] = table?.candidates ?? [];
+  const [described, ...others] = table?.candidates ?? [];
   if (table !== undefined && described !== undefined) {
+    if (others.length > 0) return verdict(null, "unresolved", `the table says ${list(table.candidates)}`);
     if (table.match === "exact") return verdict(described, "single");
     return verdict(
       described,

@@ -168,3 +168,10 @@ test.each(["noexec", "ro", "noexec,ro"])("a TMPDIR mounted %s is neither needed 
   documentOf(result);
   expect(result.stderr).toBe(run([executable]).stderr);
 });
+
+test("a run opens no file for writing", () => {
+  const { stderr } = run(["strace", "-f", "-e", "trace=open,openat,creat,mkdir,mkdirat", executable]);
+  const written = stderr.split("\n").filter((line) => /O_WRONLY|O_RDWR|O_CREAT|mkdir|creat/.test(line));
+  expect(stderr).toContain("openat(");
+  expect(written).toEqual([]);
+});

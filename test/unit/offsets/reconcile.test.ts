@@ -62,6 +62,8 @@ describe("reconcile", () => {
     expect(reconcile(field, [table("exact")])).toMatchObject({ value: 8, status: "single" });
     expect(reconcile(field, [table("nearest")])).toMatchObject({ value: 8, status: "assumed" });
     expect(reconcile(field, [table("default")])).toMatchObject({ value: 8, status: "assumed" });
+    const two = { ...table("exact"), candidates: [8, 16] };
+    expect(reconcile(field, [two])).toMatchObject({ value: null, status: "unresolved" });
   });
 
   test("no evidence is null with every source's reason", () => {

@@ -1,0 +1,136 @@
+import { beforeAll, describe, expect, test } from "bun:test";
+import { readFileSync } from "node:fs";
+import { kernelFields } from "../../src/kernel/fields.ts";
+import { truthOf } from "../lab/truth.ts";
+import { documentOf, executable, run } from "./executable.ts";
+
+const KERNEL_BTF = "/sys/kernel/btf/vmlinux";
+const ask = [executable, "kernel", "--format", "json"];
+
+describe("the kernel this runs on", () => {
+  let truth: Record<string, number | null>;
+
+  beforeAll(async () => {
+    const offsets = await truthOf(
+      KERNEL_BTF,
+      kernelFields.map(({ member }) => member),
+    );
+    truth = Object.fromEntries(
+      kernelFields.map(({ constant, member }) => [constant, offsets.get(member) ?? null]),
+    );
+  }, 60_000);
+
+  test("every constant is confirmed and true", () => {
+    const { kernel } = documentOf(run(ask));
+    expect(kernel?.constants).toEqual(truth);
+    expect(new Set(Object.values(kernel?.fields ?? {}).map(({ status }) => status))).toEqual(
+      new Set(["confirmed"]),
+    );
+  });
+
+  test("without BTF the guess alone gives the same numbers, twenty times of twenty", () => {
+    // In a mount namespace of its own, with an empty folder where the kernel's BTF is.
+    const hidden = [
+      "unshare",
+      "--mount",
+      "sh",
+      "-c",
+      `mount -t tmpfs none /sys/kernel/btf && exec ${ask.join(" ")}`,
+    ];
+    for (let count = 0; count < 20; count++) {
+      const { kernel, host } = documentOf(run(hidden));
+      expect(host.btf).toBe(false);
+      expect(kernel?.constants).toEqual(truth);
+      for (const field of Object.values(kernel?.fields ?? {})) {
+        expect(field).toMatchObject({ status: "single", evidence: { guess: [field.value] } });
+      }
+    }
+  }, 60_000);
+
+  test("in a pid namespace of its own the guess is as good", () => {
+    const { kernel } = documentOf(run(["unshare", "--pid", "--fork", "--mount-proc", ...ask]));
+    expect(kernel?.constants).toEqual(truth);
+    expect(kernel?.events).toBeGreaterThan(0);
+  });
+
+  test("twenty runs at the same time all tell the truth", async () => {
+    const children = Array.from({ length: 20 }, () =>
+      Bun.spawn(ask, { stdout: "pipe", stderr: "pipe", stdin: "ignore" }),
+    );
+    const answers = await Promise.all(children.map((child) => new Response(child.stdout).text()));
+    for (const stdout of answers) {
+      const { kernel } = documentOf({ status: 0, stdout, stderr: "" });
+      expect(kernel?.constants).toEqual(truth);
+      expect(kernel?.fields["offset_rtt"]?.evidence.guess).toEqual([truth["offset_rtt"] ?? -1]);
+    }
+  }, 60_000);
+
+  test("other processes' connections do not mix in", async () => {
+    // Thousands of short connections on loopback, all through the probed functions.
+    await using server = Bun.listen({
+      hostname: "127.0.0.1",
+      port: 0,
+      socket: { data: (socket) => void socket.end() },
+    });
+    const worker = `for (;;) { const s = await Bun.connect({ hostname: "127.0.0.1", port: ${server.port}, socket: { open: (s) => void s.write("x"), data() {} } }); s.end(); }`;
+    await using storm = Bun.spawn([process.execPath, "-e", worker], { stdout: "ignore", stderr: "ignore" });
+    for (let count = 0; count < 20; count++) {
+      const child = Bun.spawn(ask, { stdout: "pipe", stdin: "ignore" });
+      const { kernel } = documentOf({
+        status: 0,
+        stdout: await new Response(child.stdout).text(),
+        stderr: "",
+      });
+      expect(kernel?.constants).toEqual(truth);
+      expect(Object.values(kernel?.fields ?? {}).every(({ status }) => status === "confirmed")).toBe(true);
+    }
+    expect(storm.exitCode).toBeNull();
+  }, 60_000);
+});
+
+/** What could outlive a run, as other tools list it. */
+function leftovers() {
+  const listed = (what: string) =>
+    run(["bpftool", what, "list"]).stdout.replaceAll(/\b(pids|loaded_at).*/g, "");
+  return {
+    programs: listed("prog"),
+    maps: listed("map"),
+    links: listed("link"),
+    namespaces: run(["lsns", "-t", "net", "-n", "-o", "NS"]).stdout,
+    mounts: readFileSync("/proc/self/mounts", "utf8"),
+    log: run(["dmesg"]).stdout.split("\n").at(-2),
+  };
+}
+
+/** Waits until `settled` holds: the kernel frees programs, maps and namespaces some time after their last user is gone. */
+async function eventually(settled: () => boolean): Promise<void> {
+  for (let wait = 0; wait < 100 && !settled(); wait++) await Bun.sleep(100);
+  expect(settled()).toBe(true);
+}
+
+describe("after a run", () => {
+  test("nothing is left: no program, map, link, namespace, mount or line in the kernel's log", async () => {
+    await eventually(() => !leftovers().programs.includes("sock_set_state")); // of the tests before
+    const before = leftovers();
+    expect(run(ask).status).toBe(0);
+    await eventually(() => Bun.deepEquals(leftovers(), before));
+  }, 30_000);
+
+  test("no file is left in any folder for temporary files", () => {
+    const folders = ["/tmp", "/var/tmp", "/dev/shm", "/run"];
+    const mounts = folders.map((folder) => `mount -t tmpfs none ${folder}`).join(" && ");
+    const script = `cp ${executable} /mnt/offsetof && ${mounts} && /mnt/offsetof && find ${folders.join(" ")} -mindepth 1 >&2`;
+    const inside = run(["unshare", "--mount", "sh", "-c", `mount -t tmpfs none /mnt && ${script}`]);
+    expect(documentOf(inside).kernel?.events).toBeGreaterThan(0);
+    expect(inside.stderr).toBe("");
+  });
+
+  test("the kernel frees the network namespaces, which no tool lists once no process is in them", async () => {
+    const living = () => Number(/^net_namespace\s+(\d+)/m.exec(readFileSync("/proc/slabinfo", "utf8"))?.[1]);
+    expect(living()).toBeGreaterThan(0);
+    const before = living();
+    const RUNS = 20; // of two namespaces each
+    for (let count = 0; count < RUNS; count++) run(ask);
+    await eventually(() => living() <= before + RUNS / 2);
+  }, 60_000);
+});

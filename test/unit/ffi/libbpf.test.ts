@@ -1,0 +1,114 @@
+import { beforeAll, describe, expect, test } from "bun:test";
+import { ClosedError } from "../../../ffi/error.ts";
+import { Libbpf } from "../../../ffi/libbpf.ts";
+import { assetBytes } from "../../../src/assets.ts";
+import { memberOffset } from "../../../src/kernel/btf.ts";
+import { truthOf } from "../../lab/truth.ts";
+
+const KERNEL_BTF = "/sys/kernel/btf/vmlinux";
+const OBJECT = "socket_guess.o";
+let libbpf: Libbpf;
+
+beforeAll(() => {
+  libbpf = new Libbpf(assetBytes("libbpf.so"));
+});
+
+describe("BTF", () => {
+  test("members lie where bpftool and gcc say, nested, anonymous and missing ones included", async () => {
+    const members = [
+      "sock_common.skc_daddr", // in an anonymous struct in an anonymous union
+      "sock_common.skc_net.net", // in a typedef of a struct
+      "inet_sock.inet_sport",
+      "tcp_sock.inet_conn.icsk_inet.sk.__sk_common.skc_num", // five structs deep
+      "tcp_sock.srtt_us",
+      "net.ns.inum",
+      "flowi4.uli.ports.sport", // in a union
+      "sk_buff.head",
+      "task_struct.comm",
+      "sock_common.no_such_member",
+      "no_such_struct.member",
+    ];
+    const truth = await truthOf(KERNEL_BTF, members);
+    expect([...truth.values()].filter((offset) => offset !== null).length).toBeGreaterThan(7);
+    using btf = libbpf.openBtf(KERNEL_BTF);
+    expect(new Map(members.map((member) => [member, memberOffset(btf, member)]))).toEqual(truth);
+  }, 60_000);
+
+  test("a file without BTF is an error that names it", () => {
+    expect(() => libbpf.openBtf("/etc/passwd")).toThrow("read BTF from /etc/passwd: ");
+    expect(() => libbpf.openBtf("/no/such/file")).toThrow("/no/such/file: ENOENT");
+  });
+
+  test("used after it was closed it throws", () => {
+    const btf = libbpf.openBtf(KERNEL_BTF);
+    btf[Symbol.dispose]();
+    btf[Symbol.dispose]();
+    expect(() => btf.struct("sock")).toThrow(ClosedError);
+  });
+});
+
+describe("an eBPF object", () => {
+  test("loads, shares its maps, and is gone when closed", () => {
+    const object = libbpf.openObject(assetBytes(OBJECT), "socket_guess");
+    object.program("kprobe_tcp_getsockopt").setAutoload(false);
+    object.load();
+    const map = object.map("controls");
+    const value = crypto.getRandomValues(new Uint8Array(map.valueSize));
+    {
+      using mapped = map.share();
+      mapped.write(0, value);
+    }
+    expect(map.mmapable).toBe(true);
+    expect(map.lookup(0)).toEqual(value); // by system call, what was written through the mapping
+    expect(() => map.update(0, new Uint8Array(3))).toThrow("controls holds values of 32 bytes, not 3");
+    object[Symbol.dispose]();
+    object[Symbol.dispose]();
+    expect(() => map.lookup(0)).toThrow(ClosedError);
+    expect(() => object.program("raw_tp_inet_sock_set_state")).toThrow(ClosedError);
+  });
+
+  test("without BPF_F_MMAPABLE its maps are read and written by system calls", () => {
+    using object = libbpf.openObject(assetBytes(OBJECT), "socket_guess");
+    object.program("kprobe_tcp_getsockopt").setAutoload(false);
+    const map = object.map("slots");
+    map.clearMmapable();
+    object.load();
+    expect(map.mmapable).toBe(false);
+    using shared = map.share();
+    const value = crypto.getRandomValues(new Uint8Array(map.valueSize));
+    shared.write(3, value);
+    expect(shared.read(3)).toEqual(value);
+    expect(shared.read(2)).toEqual(new Uint8Array(map.valueSize));
+  });
+
+  test("what the verifier refuses shows why", () => {
+    const bytes = Buffer.from(assetBytes(OBJECT));
+    // `call bpf_probe_read_kernel` (helper 113) becomes a call of a helper that no kernel has.
+    const [call, unknown] = [113, 65535].map((helper) => Buffer.from(Uint32Array.of(0x85, helper).buffer));
+    if (call === undefined || unknown === undefined) throw new Error("two instructions");
+    for (let at = bytes.indexOf(call); at >= 0; at = bytes.indexOf(call, at)) bytes.set(unknown, at);
+    using object = libbpf.openObject(bytes, "spoiled");
+    object.program("kprobe_tcp_getsockopt").setAutoload(false);
+    expect(() => object.load()).toThrow(
+      /^load eBPF object spoiled: EINVAL; [\s\S]*invalid func unknown#65535/,
+    );
+  });
+
+  test("what is no object, no program, no map or no tracepoint is an error that names it", () => {
+    expect(() => libbpf.openObject(new Uint8Array(100), "noise")).toThrow("open eBPF object noise: ");
+    using object = libbpf.openObject(assetBytes(OBJECT), "socket_guess");
+    expect(() => object.program("absent")).toThrow("find program absent in socket_guess: ENOENT");
+    expect(() => object.map("absent")).toThrow("find map absent in socket_guess: ENOENT");
+    object.program("kprobe_tcp_getsockopt").setAutoload(false);
+    object.load();
+    const program = object.program("raw_tp_inet_sock_set_state");
+    expect(() => program.attachRawTracepoint("no_such_event")).toThrow("to raw_tp:no_such_event: ENOENT");
+  });
+
+  test("its messages go where they are asked to, and nowhere else", () => {
+    const said: string[] = [];
+    const talking = new Libbpf(assetBytes("libbpf.so"), (message) => said.push(message));
+    talking.openObject(assetBytes(OBJECT), "traced")[Symbol.dispose]();
+    expect(said.join("\n")).toContain("loading object 'traced' from buffer");
+  });
+});
