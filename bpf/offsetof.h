@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
-/* Definitions that the eBPF objects share. User space holds the same layout in src/kernel/window.ts. */
+/* Definitions that the eBPF objects share. User space holds the same layout in src/kernel/recorder.ts. */
 #ifndef OFFSETOF_H
 #define OFFSETOF_H
 
@@ -10,38 +10,70 @@
 #define WINDOW_CHUNKS (WINDOW_SIZE / CHUNK_SIZE)
 #define SLOT_COUNT 64
 #define COMM_SIZE 16 /* TASK_COMM_LEN */
+#define PATH_MAX_LENGTH 2
 
-/* Written by user space but for `next`; one element. */
-struct control {
-	__u64 comm[COMM_SIZE / 8]; /* only the thread of this name is served */
-	__u32 armed;		   /* 0: every hit is ignored */
-	__u32 next;		   /* the slot the next hit fills; SLOT_COUNT: full */
-	__u32 chase;		   /* copy what the pointer at `pointer` leads to, not the struct itself */
-	__u32 pointer;		   /* byte offset of that pointer in the struct */
+/* Which struct a program copies; the order is that of `structs` in user space. */
+enum kind {
+	KIND_SOCK,
+	KIND_SOCKET,
+	KIND_FLOWI4,
+	KIND_FLOWI6,
+	KIND_SK_BUFF,
+	KIND_NF_CONN,
+	KIND_COUNT = 8, /* room for more */
 };
 
-/* One hit: the bytes of one struct instance. */
+/* Written by user space, but for `next` and `quota`; one element. */
+struct control {
+	__u64 comm[COMM_SIZE / 8];     /* only the thread of this name is served */
+	__u32 next;		       /* the slot that the next copy fills; SLOT_COUNT: full */
+	__u32 path_length;	       /* how many pointers to follow from the struct; 0: none */
+	__u32 path[PATH_MAX_LENGTH];   /* byte offset of each pointer in the struct before it */
+	__u32 quota[KIND_COUNT];       /* how many more instances of each kind are copied */
+};
+
+/* One copy: the bytes of one struct instance, or of what the path from it leads to. */
 struct slot {
 	__u64 instance; /* kernel address of the struct that was hit, to tell instances apart */
-	__u32 from;	/* socket state before and after, of inet_sock_set_state */
+	__u32 kind;
+	__u32 chased; /* 1: the window is what the path leads to */
+	__u32 from;   /* socket state before and after, of inet_sock_set_state */
 	__u32 to;
-	__u32 chunks; /* bit i: bytes [i * CHUNK_SIZE, (i + 1) * CHUNK_SIZE) could be read */
+	__u32 chunks; /* how many chunks of the window were tried */
 	__u32 unused;
+	__s32 errors[WINDOW_CHUNKS]; /* of each chunk: 0, or why it could not be read */
 	__u8 window[WINDOW_SIZE];
 };
 
-/* First argument of a kprobed function: only these registers of struct pt_regs are ever read. */
+/*
+ * A read of a non-canonical address is a general protection fault, for which old kernels log a warning: such
+ * an address is never read. `known` is an address the kernel itself gave, so it tells the width of addresses.
+ */
+static __always_inline int is_kernel_address(__u64 address, __u64 known)
+{
+	if (address & 7)
+		return 0;
+	if ((known >> 48) == 0xffff) /* 48-bit addresses, or the upper part of 57-bit ones */
+		return (address >> 47) == 0x1ffff;
+	return (address >> 56) == 0xff; /* 57-bit (la57) and 52-bit addresses */
+}
+
+/* Arguments of a kprobed function, from the registers that the calling convention puts them in. */
 #if defined(__TARGET_ARCH_x86)
+/* struct pt_regs: r15 r14 r13 r12 bp bx r11 r10 r9 r8 ax cx dx si di ... */
 struct registers {
-	__u64 before[14];
-	__u64 di;
+	__u64 r[15];
 };
-#define FIRST_ARGUMENT(regs) ((regs)->di)
+#define ARGUMENT_0(regs) ((regs)->r[14])
+#define ARGUMENT_1(regs) ((regs)->r[13])
+#define ARGUMENT_2(regs) ((regs)->r[12])
 #elif defined(__TARGET_ARCH_arm64)
 struct registers {
 	__u64 x[31];
 };
-#define FIRST_ARGUMENT(regs) ((regs)->x[0])
+#define ARGUMENT_0(regs) ((regs)->x[0])
+#define ARGUMENT_1(regs) ((regs)->x[1])
+#define ARGUMENT_2(regs) ((regs)->x[2])
 #else
 #error "no calling convention for this architecture"
 #endif

@@ -25,6 +25,7 @@ const functions = {
   btf__find_by_name_kind: { args: ["ptr", "cstring", "u32"], returns: "i32" },
   btf__free: { args: ["ptr"], returns: "void" },
   btf__name_by_offset: { args: ["ptr", "u32"], returns: "cstring" },
+  btf__resolve_size: { args: ["ptr", "u32"], returns: "i64" },
   btf__parse: { args: ["cstring", "ptr"], returns: "ptr" }, // NULL with errno
   btf__type_by_id: { args: ["ptr", "u32"], returns: "ptr" },
   libbpf_probe_bpf_prog_type: { args: ["u32", "ptr"], returns: "i32" },
@@ -341,6 +342,7 @@ export class BpfMap {
 /** BTF_KIND_* of include/uapi/linux/btf.h. */
 export const BTF_KIND_STRUCT = 4;
 export const BTF_KIND_UNION = 5;
+const BTF_KIND_ARRAY = 3;
 const BTF_KIND_TYPEDEF = 8;
 const BTF_KIND_VOLATILE = 9;
 const BTF_KIND_CONST = 10;
@@ -353,6 +355,9 @@ const aliases: ReadonlySet<number> = new Set([
   BTF_KIND_RESTRICT,
   BTF_KIND_TYPE_TAG,
 ]);
+
+/** BTF_INFO_KIND. */
+const kindOf = (info: number): number => (info >>> 24) & 0x1f;
 
 /** A member of a struct or union as BTF tells it. */
 export interface BtfMember {
@@ -383,26 +388,40 @@ export class Btf implements Disposable {
 
   /** The members of a struct or union, through typedefs and qualifiers; null when `type` is neither. */
   members(type: number): BtfMember[] | null {
-    // struct btf_type: u32 name_off, info, size_or_type; members follow it: u32 name_off, type, offset.
+    const { at, info } = this.#resolve(type);
+    const kind = kindOf(info);
+    if (kind !== BTF_KIND_STRUCT && kind !== BTF_KIND_UNION) return null;
+    const offsetMask = info >>> 31 ? 0xffffff : 0xffffffff; // kind_flag: the top byte is a bit-field's size
+    return Array.from({ length: info & 0xffff }, (_, index) => {
+      // behind struct btf_type, struct btf_member: u32 name_off, type, offset
+      const member = 12 + index * 12;
+      return {
+        name: this.#library.symbols.btf__name_by_offset(this.#address, read.u32(at, member)) ?? "",
+        type: read.u32(at, member + 4),
+        bitOffset: (read.u32(at, member + 8) & offsetMask) >>> 0,
+      };
+    });
+  }
+
+  /** The element type of an array and its size in bytes; null when `type` is no array. */
+  element(type: number): { type: number; size: number } | null {
+    const { at, info } = this.#resolve(type);
+    if (kindOf(info) !== BTF_KIND_ARRAY) return null;
+    const element = read.u32(at, 12); // behind struct btf_type, struct btf_array: u32 type, index_type, nelems
+    const size = Number(this.#library.symbols.btf__resolve_size(this.#live(), element));
+    return { type: element, size: check(size, `size of type ${element} in ${this.#path}`) };
+  }
+
+  /** struct btf_type of what typedefs and qualifiers stand for: u32 name_off, info, size_or_type. */
+  #resolve(type: number): { at: Address; info: number } {
     for (let id = type; ; ) {
-      const at = this.#library.symbols.btf__type_by_id(this.#live(), id);
-      if (at === null) return null;
+      const at = present(
+        this.#library.symbols.btf__type_by_id(this.#live(), id),
+        `type ${id} in ${this.#path}`,
+      );
       const info = read.u32(at, 4);
-      const kind = (info >>> 24) & 0x1f;
-      if (aliases.has(kind)) {
-        id = read.u32(at, 8);
-        continue;
-      }
-      if (kind !== BTF_KIND_STRUCT && kind !== BTF_KIND_UNION) return null;
-      const offsetMask = info >>> 31 ? 0xffffff : 0xffffffff; // kind_flag: the top byte is a bit-field's size
-      return Array.from({ length: info & 0xffff }, (_, index) => {
-        const member = 12 + index * 12;
-        return {
-          name: this.#library.symbols.btf__name_by_offset(this.#address, read.u32(at, member)) ?? "",
-          type: read.u32(at, member + 4),
-          bitOffset: (read.u32(at, member + 8) & offsetMask) >>> 0,
-        };
-      });
+      if (!aliases.has(kindOf(info))) return { at, info };
+      id = read.u32(at, 8);
     }
   }
 

@@ -39,6 +39,8 @@ export const SOCK_DGRAM = 2;
 export const SOCK_RAW = 3;
 export const SOCK_NONBLOCK = 0x800;
 export const SOCK_CLOEXEC = 0x80000;
+export const SOL_IP = 0;
+export const IP_OPTIONS = 4;
 export const SOL_SOCKET = 1;
 export const SOL_TCP = 6;
 export const SOL_IPV6 = 41;
@@ -157,9 +159,13 @@ export function getsockopt(fd: number, level: number, option: number, value: Uin
   return length[0] ?? 0;
 }
 
-/** Sets an int option. */
+/** Sets an option of one or more ints. */
 export function setsockopt(fd: number, level: number, option: number, ...values: number[]): void {
-  const value = new Int32Array(values);
+  setsockoptBytes(fd, level, option, new Uint8Array(new Int32Array(values).buffer));
+}
+
+/** Sets an option of raw bytes. */
+export function setsockoptBytes(fd: number, level: number, option: number, value: Uint8Array): void {
   check(c.setsockopt(fd, level, option, value, value.byteLength), `setsockopt(${level}, ${option})`);
 }
 

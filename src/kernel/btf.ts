@@ -16,18 +16,25 @@ export function btfEvidence(libbpf: Libbpf, path: string = KERNEL_BTF): Evidence
 }
 
 /**
- * Byte offset of `type.member[.member…]` from the start of the type; null when there is no such member, or when
- * it is a bit-field that starts inside a byte. Anonymous structs and unions on the way are looked through.
+ * Byte offset of `type.member[.member…]` from the start of the type, where a member may be an element of an array,
+ * `member[1]`. Null when there is no such member, or when it is a bit-field that starts inside a byte. Anonymous
+ * structs and unions on the way are looked through.
  */
 export function memberOffset(btf: Btf, path: string): number | null {
-  const [struct = "", ...names] = path.split(".");
+  const [struct = "", ...steps] = path.split(".");
   let type = btf.struct(struct);
   let bits = 0;
-  for (const name of names) {
+  for (const step of steps) {
+    const [, name = "", index] = /^(\w+)(?:\[(\d+)\])?$/.exec(step) ?? [];
     const found = type === null ? null : findMember(btf, type, name);
     if (found === null) return null;
     bits += found.bitOffset;
     type = found.type;
+    if (index === undefined) continue;
+    const element = btf.element(type);
+    if (element === null) return null;
+    bits += Number(index) * element.size * 8;
+    type = element.type;
   }
   return type === null || bits % 8 !== 0 ? null : bits / 8;
 }

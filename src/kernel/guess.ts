@@ -1,17 +1,16 @@
 import { SystemError } from "../../ffi/error.ts";
 import type { Libbpf } from "../../ffi/libbpf.ts";
-import { AF_INET, AF_INET6 } from "../../ffi/libc.ts";
-import { TcpSocket } from "../net/tcp.ts";
 import type { Evidence } from "../offsets/evidence.ts";
-import type { Observation } from "../offsets/observation.ts";
-import { pointersToGroup } from "../offsets/pointers.ts";
-import { type Solution, solve } from "../offsets/solver.ts";
-import { host } from "../offsets/values.ts";
-import { inoField, kernelFields, sockFields, sockRelations } from "./fields.ts";
+import type { Solution } from "../offsets/solver.ts";
+import { chaseFile, chaseHead, chaseNamespace, chaseSocket } from "./chase.ts";
+import { Connection } from "./connection.ts";
+import { fieldsOf, type KernelConstant, kernelFields } from "./fields.ts";
+import { type Rung, type Struct, structs } from "./ladder.ts";
 import { CurrentNetwork, type Network, PrivateNetwork } from "./namespace.ts";
-import { Recorder, type Rung } from "./recorder.ts";
-import { Connection } from "./stimulus.ts";
-import { GetsockoptWitness, type ObservingWitness, StateChangeWitness } from "./witness.ts";
+import { Recorder } from "./recorder.ts";
+import { familiesOf, type Scene, type Site, solveStruct } from "./scene.ts";
+import { solveTracking } from "./tracking.ts";
+import { Witness } from "./witness.ts";
 
 /** What the snapshot strategy found, and how. */
 export interface Guess {
@@ -22,61 +21,52 @@ export interface Guess {
   readonly events: number;
   /** Why the guess knows less here than it could, in words for a person. */
   readonly limits: string[];
+  /** Why there are no IPv6 sockets here; null when there are. */
+  readonly withoutIpv6: string | null;
 }
 
-/** Connections per address family in the first and in the second network namespace. */
-const CONNECTIONS = [2, 1] as const;
 /** How often the stimulus is run at most while fields are ambiguous. */
 const ROUNDS = 3;
-/** More pointers than this would mean that the namespaces are not told apart at all. */
-const MOST_POINTERS = 8;
-
-/** A network namespace of the stimulus, and what was seen of the sockets in it. */
-interface Site {
-  readonly network: Network;
-  readonly witness: ObservingWitness;
-  readonly connections: number;
-}
 
 /**
- * Learns the offsets of struct sock from sockets that it makes for the purpose, on one rung.
+ * Learns the offsets of the kernel's socket structs from sockets that it makes for the purpose.
  *
+ * @param offers why the host has no rungs of a kind, or null where it has
  * @param mmapable whether the kernel has BPF_F_MMAPABLE (5.5 and newer)
- * @throws SystemError when the rung cannot be used here
+ * @throws SystemError when no rung of struct sock can be used here; all else starts from sockets
  */
-export function guess(libbpf: Libbpf, bytecode: Uint8Array, rung: Rung, mmapable: boolean): Guess {
+export function guess(
+  libbpf: Libbpf,
+  bytecode: Uint8Array,
+  offers: (rung: Rung) => string | null,
+  mmapable: boolean,
+): Guess {
   using owned = new DisposableStack();
-  const recorder = owned.use(new Recorder(libbpf, bytecode, rung, mmapable));
+  const recorder = owned.use(new Recorder(libbpf, bytecode, offers, mmapable));
+  if (recorder.rung("sock") === undefined) throw new Unwatchable(recorder.refusal("sock"));
   const { networks, limits } = openNetworks(owned);
-  const sites = networks.map((network, index) => ({
-    network,
-    witness: witnessOf(rung, recorder),
-    connections: CONNECTIONS[index] ?? 1,
-  }));
-
-  let solutions = new Map<string, Solution>();
-  for (let round = 0; round < ROUNDS; round++) {
-    stimulate(sites);
-    solutions = solve(
-      sockFields,
-      sockRelations,
-      sites.flatMap(({ witness }) => witness.observations),
-    );
-    if (![...solutions.values()].some(({ is }) => is === "ambiguous")) break;
-  }
-  for (const [constant, solution] of solveNamespace(sites, recorder)) solutions.set(constant, solution);
-
-  const [withoutIpv6] = networks.flatMap(({ withoutIpv6 }) => withoutIpv6 ?? []);
+  const scene: Scene = {
+    recorder,
+    sites: networks.map((network) => ({ network, witness: new Witness(recorder) })),
+  };
+  const solutions = solveScene(scene);
+  const withoutIpv6 =
+    networks.map((network) => network.withoutIpv6).find((reason) => reason !== null) ?? null;
   return {
-    evidence: kernelFields.map(({ constant }) => {
-      const solution = solutions.get(constant) ?? { is: "open", reason: "not part of the stimulus" };
-      const hopeless = constant.endsWith("_ipv6") ? withoutIpv6 : undefined;
-      return evidenceOf(constant, hopeless === undefined ? solution : { is: "open", reason: hopeless });
+    evidence: kernelFields.map(({ constant, struct }) => {
+      const solution = solutions.get(constant) ?? { is: "open", reason: "not observed" };
+      return evidenceOf(constant, explain(solution, constant, struct, recorder, withoutIpv6));
     }),
-    attached: [recorder.attached],
+    attached: recorder.attached,
     events: recorder.events,
     limits,
+    withoutIpv6,
   };
+}
+
+/** No rung of struct sock holds on this host. */
+export class Unwatchable extends Error {
+  override readonly name = "Unwatchable";
 }
 
 /** Two private namespaces, or the current one where no other may be made. */
@@ -90,76 +80,84 @@ function openNetworks(owned: DisposableStack): { networks: Network[]; limits: st
   }
 }
 
-function witnessOf(rung: Rung, recorder: Recorder): ObservingWitness {
-  switch (rung.kind) {
-    case "kprobe":
-      return new GetsockoptWitness(recorder);
-    case "raw_tp":
-      return new StateChangeWitness(recorder);
+/** Runs the stimulus and solves every struct, those that are reached by pointers last. */
+function solveScene(scene: Scene): Map<string, Solution> {
+  const solutions = new Map<string, Solution>();
+  const take = (found: Iterable<readonly [string, Solution]>) => {
+    for (const [constant, solution] of found) solutions.set(constant, solution);
+  };
+  /** What the system refuses to one struct's stimulus is that struct's reason, not the end of the guess. */
+  const takeOf = (struct: Struct, find: () => Iterable<readonly [string, Solution]>) => {
+    try {
+      take(find());
+    } catch (error) {
+      if (!(error instanceof SystemError)) throw error;
+      const { message } = error;
+      take(fieldsOf(struct).map(({ constant }) => [constant, { is: "open", reason: message }]));
+    }
+  };
+  const offset = (constant: KernelConstant): number | null => {
+    const solution = solutions.get(constant);
+    return solution?.is === "solved" ? solution.offset : null;
+  };
+  for (let round = 0; round < ROUNDS; round++) {
+    stimulate(scene.sites);
+    take(solveStruct(scene, "sock"));
+    if (![...solutions.values()].some(({ is }) => is === "ambiguous")) break;
   }
+  take(solveStruct(scene, "flowi4"));
+  take(solveStruct(scene, "flowi6"));
+  take(chaseNamespace(scene));
+  const ino = solutions.get("offset_ino");
+  if (ino !== undefined) take([["offset_ct_ino", ino]]); // both are net.ns.inum
+
+  const isShown = scene.recorder.rung("socket") !== undefined;
+  if (!isShown) take(chaseSocket(scene));
+  take(solveStruct(scene, "socket"));
+  const [sk, skSocket] = [offset("offset_socket_sk"), offset("offset_sk_socket")];
+  if (sk !== null && skSocket !== null) take(chaseFile(scene, sk, isShown ? [] : [skSocket]));
+
+  take(solveStruct(scene, "sk_buff"));
+  takeOf("sk_buff", () => {
+    const head = chaseHead(scene, offset("offset_sk_buff_sock"));
+    return [...solveStruct(scene, "sk_buff"), ...head];
+  });
+  takeOf("nf_conn", () => solveTracking(scene, offset("offset_netns")));
+  return solutions;
 }
 
 /** Takes fresh connections of both families through their lives, all of them primed at once. */
 function stimulate(sites: readonly Site[]): void {
   using owned = new DisposableStack();
-  const connections: Connection[] = [];
-  for (const { network, witness, connections: count } of sites) {
-    for (const family of network.withoutIpv6 === null
-      ? ([AF_INET, AF_INET6] as const)
-      : ([AF_INET] as const)) {
-      for (let made = 0; made < count; made++) {
-        const [from, to] = [network.address(family), network.address(family)];
-        connections.push(owned.use(network.inside(() => new Connection(family, from, to, witness))));
-      }
-    }
-  }
+  const connections = sites.flatMap((site) =>
+    familiesOf(site).map((family) => {
+      const { network, witness } = site;
+      const [from, to] = [network.address(family), network.address(family)];
+      return owned.use(network.inside(() => new Connection(family, from, to, witness)));
+    }),
+  );
   Connection.prime(connections);
   for (const connection of connections) connection.rest();
   for (const connection of connections) connection.finish();
 }
 
-/**
- * Finds the pointer to struct net, and the inode number in it: of the pointers that tell the namespaces apart, the
- * one that leads to each namespace's own inode number, at the same place in both.
- */
-function solveNamespace(sites: readonly Site[], recorder: Recorder): [string, Solution][] {
-  const both = (solution: Solution): [string, Solution][] => [
-    ["offset_netns", solution],
-    ["offset_ino", solution],
-  ];
-  if (sites.length < 2)
-    return both({ is: "open", reason: "needs a second network namespace to tell pointers apart" });
-  const pointers = pointersToGroup(sites.map(({ witness }) => witness.observations));
-  if (pointers.length > MOST_POINTERS) {
-    return both({ is: "open", reason: `${pointers.length} pointers tell the two network namespaces apart` });
+/** Puts the host's own reason in the place of a solution that had to stay open. */
+function explain(
+  solution: Solution,
+  constant: KernelConstant,
+  struct: Struct | "net",
+  recorder: Recorder,
+  withoutIpv6: string | null,
+): Solution {
+  if (solution.is !== "open") return solution;
+  if (withoutIpv6 !== null && (constant.endsWith("_ipv6") || struct === "flowi6")) {
+    return { is: "open", reason: withoutIpv6 };
   }
-  const leading = pointers.flatMap((pointer) => {
-    const namespaces = sites.flatMap((site) => chase(site, recorder, pointer));
-    const ino = solve([inoField], [], namespaces).get(inoField.constant);
-    return ino?.is === "solved" || ino?.is === "ambiguous" ? [{ pointer, ino }] : [];
-  });
-  const [only] = leading;
-  if (only === undefined)
-    return both({ is: "open", reason: "no pointer led to the inode numbers of the namespaces" });
-  if (leading.length > 1) {
-    return [
-      ["offset_netns", { is: "ambiguous", offsets: leading.map(({ pointer }) => pointer) }],
-      ["offset_ino", { is: "open", reason: "the pointer to struct net is ambiguous" }],
-    ];
+  const needsRung = structs.some((each) => each === struct) && struct !== "socket";
+  if (needsRung && struct !== "net" && recorder.rung(struct) === undefined) {
+    return { is: "open", reason: recorder.refusal(struct) };
   }
-  return [
-    ["offset_netns", { is: "solved", offset: only.pointer }],
-    ["offset_ino", only.ino],
-  ];
-}
-
-/** Copies what the pointer leads to, from an idle socket of the site: struct net, if it is the right one. */
-function chase({ network, witness }: Site, recorder: Recorder, pointer: number): Observation[] {
-  using socket = network.inside(() => TcpSocket.open(AF_INET));
-  const expected = new Map([[inoField.constant, host(4, network.inode)]]);
-  return recorder
-    .during(() => witness.nudge(socket), pointer)
-    .map(({ bytes, readable }) => ({ bytes, readable, expected }));
+  return solution;
 }
 
 function evidenceOf(constant: string, solution: Solution): Evidence {

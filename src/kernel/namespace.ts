@@ -9,7 +9,7 @@ import {
   unshareNetwork,
 } from "../../ffi/libc.ts";
 import type { Family } from "../net/address.ts";
-import { RouteNetlink } from "../net/netlink.ts";
+import { RouteNetlink } from "../net/route.ts";
 
 /** This thread's network namespace; opening it keeps the namespace alive. */
 const THREAD_NAMESPACE = "/proc/thread-self/ns/net";

@@ -1,71 +1,110 @@
+import { SystemError } from "../../ffi/error.ts";
 import type { BpfLink, BpfObject, Libbpf, SharedArray } from "../../ffi/libbpf.ts";
 import { setThreadName, TASK_COMM_LEN, threadName } from "../../ffi/libc.ts";
 import type { Range } from "../offsets/observation.ts";
+import { ladder, type Rung, type Struct, structs } from "./ladder.ts";
 
 /** The layout of bpf/offsetof.h. */
 const CHUNK_SIZE = 256;
-const WINDOW_CHUNKS = 16;
-const CONTROL = { armed: 16, next: 20, size: 32 } as const;
-const SLOT = { instance: 0, from: 8, to: 12, chunks: 16, window: 24 } as const;
+const SLOT_COUNT = 64;
+const CONTROL = { next: 16, pathLength: 20, path: 24, quota: 32, size: 64 } as const;
+const SLOT = {
+  instance: 0,
+  kind: 8,
+  chased: 12,
+  from: 16,
+  to: 20,
+  chunks: 24,
+  errors: 32,
+  window: 96,
+} as const;
 
-/** A place in the kernel where a struct passes by, and the program that copies it there. */
-export interface Rung {
-  readonly kind: "kprobe" | "raw_tp";
-  readonly target: string;
-  readonly program: string;
-}
-
-/** The ladder of struct sock, best first. */
-export const sockLadder: readonly Rung[] = [
-  { kind: "kprobe", target: "tcp_getsockopt", program: "kprobe_tcp_getsockopt" },
-  { kind: "raw_tp", target: "inet_sock_set_state", program: "raw_tp_inet_sock_set_state" },
-];
+/**
+ * How many bytes of a copy may belong to the struct: no less than any kernel's struct, and not much more, because
+ * what lies behind it (other stack variables, the next object of the slab) can hold the same values.
+ */
+const windows: Record<Struct, number> = {
+  sock: 4096, // struct tcp6_sock, about 2500
+  socket: 128, // struct socket, 88 to 128: up to its wait queue
+  flowi4: 64, // struct flowi4, 56 to 64
+  flowi6: 96, // struct flowi6, 80 to 96
+  sk_buff: 256, // struct sk_buff, 224 to 256
+  nf_conn: 320, // struct nf_conn, 248 to 320
+};
 
 /** One struct instance that a program copied. */
 export interface Hit {
+  readonly struct: Struct;
   /** Kernel address of the instance; never printed. */
   readonly instance: bigint;
-  /** Socket states of inet_sock_set_state; 0 for a kprobe. */
+  /** Socket states of inet_sock_set_state; 0 elsewhere. */
   readonly from: number;
   readonly to: number;
   readonly bytes: Uint8Array;
   readonly readable: readonly Range[];
+  /** What the path from it led to, when a path was given and could be followed; always a whole window. */
+  readonly target?: Pick<Hit, "bytes" | "readable">;
 }
 
+/** What a recording copies: at most so many instances of each struct. */
+export type Quota = Partial<Record<Struct, number>>;
+
 /**
- * The eBPF side of the snapshot strategy: loads the object, attaches one rung, and hands out what it copied.
+ * The eBPF side of the snapshot strategy: loads the object once, attaches the best rung of every struct that holds
+ * here, and hands out what the programs copied.
  *
- * Only this thread is recorded: it bears a random name meanwhile, which the program compares. A pid would not do,
+ * Only this thread is recorded: it bears a random name meanwhile, which the programs compare. A pid would not do,
  * because inside a pid namespace the kernel knows another one than this process does.
  */
 export class Recorder implements Disposable {
-  readonly #owned = new DisposableStack();
+  readonly #owned: DisposableStack;
   readonly #controls: SharedArray;
   readonly #slots: SharedArray;
   readonly #name = randomThreadName();
-  readonly attached: string;
+  readonly #rungs = new Map<Struct, Rung>();
+  readonly #refusals = new Map<Struct, string[]>();
   #events = 0;
 
   /**
+   * @param offers why the host has no rungs of a kind, or null where it has
    * @param mmapable whether the kernel has BPF_F_MMAPABLE (5.5 and newer)
-   * @throws SystemError when the kernel refuses the program or the attachment
+   * @throws SystemError when the kernel refuses the programs
    */
-  constructor(libbpf: Libbpf, bytes: Uint8Array, rung: Rung, mmapable: boolean) {
+  constructor(libbpf: Libbpf, bytes: Uint8Array, offers: (rung: Rung) => string | null, mmapable: boolean) {
     using undo = new DisposableStack();
     const object: BpfObject = undo.use(libbpf.openObject(bytes, "socket_guess"));
-    for (const { program } of sockLadder) object.program(program).setAutoload(program === rung.program);
+    const offered = ladder.filter((rung) => {
+      const reason = offers(rung);
+      object.program(rung.program).setAutoload(reason === null);
+      if (reason !== null) this.#refuse(rung, reason);
+      return reason === null;
+    });
     const maps = [object.map("controls"), object.map("slots")] as const;
     if (!mmapable) for (const map of maps) map.clearMmapable();
-    object.load();
+    if (offered.length > 0) object.load();
     this.#controls = undo.use(maps[0].share());
     this.#slots = undo.use(maps[1].share());
-    const link: BpfLink = undo.use(attach(object, rung));
-    this.attached = link.where;
+    for (const rung of offered) this.#climb(object, rung, undo);
 
     const before = threadName();
     undo.defer(() => setThreadName(before));
     setThreadName(this.#name);
     this.#owned = undo.move();
+  }
+
+  /** The rung that copies this struct; undefined where none of its ladder holds. */
+  rung(struct: Struct): Rung | undefined {
+    return this.#rungs.get(struct);
+  }
+
+  /** Why a struct has no rung, in words for a person. */
+  refusal(struct: Struct): string {
+    return this.#refusals.get(struct)?.join("; ") ?? "no kernel function or tracepoint is known for it";
+  }
+
+  /** `kind:target` of every rung in use. */
+  get attached(): string[] {
+    return [...this.#rungs.values()].map(({ kind, target }) => `${kind}:${target}`);
   }
 
   /** How many structs have been copied so far. */
@@ -74,34 +113,59 @@ export class Recorder implements Disposable {
   }
 
   /**
-   * Runs `act` and returns what the rung copied meanwhile, in order.
+   * Runs `act` and returns what the rungs copied meanwhile, in order.
    *
-   * @param pointer byte offset of a pointer in the struct: copies what it leads to instead. A pointer that is not
-   *   a canonical, aligned kernel address is not followed and gives no hit.
+   * @param path byte offsets of at most two pointers to follow, from the struct and from what the first leads to. A
+   *   pointer that is not a canonical, aligned kernel address is not followed.
    */
-  during(act: () => void, pointer?: number): Hit[] {
-    this.#arm(true, pointer);
-    let copied = 0;
+  during(act: () => void, quota: Quota, path: readonly number[] = []): Hit[] {
+    this.#arm(quota, path);
+    let filled = 0;
     try {
       act();
     } finally {
-      copied = new Uint32Array(this.#controls.read(0).buffer)[CONTROL.next / 4] ?? 0;
-      this.#arm(false);
+      filled = Math.min(new Uint32Array(this.#controls.read(0).buffer)[CONTROL.next / 4] ?? 0, SLOT_COUNT);
+      this.#arm({}, []);
     }
-    this.#events += copied;
-    return Array.from({ length: copied }, (_, index) => decode(this.#slots.read(index)));
+    const hits: Hit[] = [];
+    for (let index = 0; index < filled; index++) {
+      const { chased, ...hit } = decode(this.#slots.read(index));
+      const last = hits.at(-1);
+      if (chased && last !== undefined) hits[hits.length - 1] = { ...last, target: hit };
+      else hits.push(hit);
+    }
+    this.#events += hits.length;
+    return hits.map(crop);
+  }
+
+  /** Attaches a rung unless a better one of its struct holds already. */
+  #climb(object: BpfObject, rung: Rung, owner: DisposableStack): void {
+    if (this.#rungs.has(rung.struct)) return;
+    try {
+      owner.use(attach(object, rung));
+      this.#rungs.set(rung.struct, rung);
+    } catch (error) {
+      if (!(error instanceof SystemError)) throw error;
+      this.#refuse(rung, error.message);
+    }
+  }
+
+  #refuse({ struct, kind, target }: Rung, reason: string): void {
+    const said = this.#refusals.get(struct) ?? [];
+    this.#refusals.set(struct, [...said, `${kind}:${target}: ${reason}`]);
   }
 
   /** Writes struct control, with the first slot next. */
-  #arm(armed: boolean, pointer?: number): void {
+  #arm(quota: Quota, path: readonly number[]): void {
     const control = new Uint8Array(CONTROL.size);
     control.set(this.#name);
-    new Uint32Array(control.buffer, CONTROL.armed).set([
-      Number(armed),
-      0,
-      Number(pointer !== undefined),
-      pointer ?? 0,
-    ]);
+    const words = new Uint32Array(control.buffer);
+    words[CONTROL.pathLength / 4] = path.length;
+    words.set(path, CONTROL.path / 4);
+    words.set(
+      structs.map((struct) => quota[struct] ?? 0),
+      CONTROL.quota / 4,
+    );
     this.#controls.write(0, control);
   }
 
@@ -113,9 +177,8 @@ export class Recorder implements Disposable {
 /** A thread name that nobody else bears: printable, and random enough not to be met by chance. */
 function randomThreadName(): Uint8Array {
   const name = new Uint8Array(TASK_COMM_LEN);
-  name.set(
-    new TextEncoder().encode(`ofs-${crypto.randomUUID().replaceAll("-", "")}`.slice(0, TASK_COMM_LEN - 1)),
-  );
+  const text = `ofs-${crypto.randomUUID().replaceAll("-", "")}`.slice(0, TASK_COMM_LEN - 1);
+  name.set(new TextEncoder().encode(text));
   return name;
 }
 
@@ -129,22 +192,36 @@ function attach(object: BpfObject, { kind, target, program }: Rung): BpfLink {
 }
 
 /** Reads struct slot. */
-function decode(slot: Uint8Array): Hit {
+function decode(slot: Uint8Array): Hit & { chased: boolean } {
   const view = new DataView(slot.buffer, slot.byteOffset);
   const chunks = view.getUint32(SLOT.chunks, true);
   const readable: Range[] = [];
-  for (let chunk = 0; chunk < WINDOW_CHUNKS; chunk++) {
-    if ((chunks & (1 << chunk)) === 0) continue;
+  for (let chunk = 0; chunk < chunks; chunk++) {
+    if (view.getInt32(SLOT.errors + 4 * chunk, true) !== 0) continue;
     const start = chunk * CHUNK_SIZE;
     const last = readable.at(-1);
     if (last?.end === start) readable[readable.length - 1] = { start: last.start, end: start + CHUNK_SIZE };
     else readable.push({ start, end: start + CHUNK_SIZE });
   }
+  const struct = structs[view.getUint32(SLOT.kind, true)];
+  if (struct === undefined)
+    throw new Error("the eBPF object copies a struct that this program does not know");
   return {
+    struct,
     instance: view.getBigUint64(SLOT.instance, true),
+    chased: view.getUint32(SLOT.chased, true) === 1,
     from: view.getUint32(SLOT.from, true),
     to: view.getUint32(SLOT.to, true),
     bytes: slot.subarray(SLOT.window),
     readable,
   };
+}
+
+/** Cuts a copy down to what may belong to its struct. */
+function crop(hit: Hit): Hit {
+  const size = windows[hit.struct];
+  const readable = hit.readable
+    .filter(({ start }) => start < size)
+    .map(({ start, end }) => ({ start, end: Math.min(end, size) }));
+  return { ...hit, bytes: hit.bytes.subarray(0, size), readable };
 }

@@ -1,12 +1,13 @@
 import { ClosedError, SystemError } from "../../ffi/error.ts";
 import { Libbpf } from "../../ffi/libbpf.ts";
 import type { Evidence, Source } from "../offsets/evidence.ts";
-import { reconcile } from "../offsets/reconcile.ts";
+import { reconcile, type Verdict } from "../offsets/reconcile.ts";
 import type { Diagnostic, KernelReport } from "../output/document.ts";
 import { btfEvidence } from "./btf.ts";
 import { kernelFields } from "./fields.ts";
+import { type Asked, kernelFlags } from "./flags.ts";
 import { type Guess, guess } from "./guess.ts";
-import { type Rung, sockLadder } from "./recorder.ts";
+import type { Rung } from "./ladder.ts";
 
 /** A yes, a no, or a could-not-tell, with what it rests on. */
 interface Answer {
@@ -28,6 +29,7 @@ export interface KernelOptions {
   readonly asset: (name: string) => Uint8Array;
   /** Receives what libbpf says of its work; without it libbpf says nothing. */
   readonly trace?: (message: string) => void;
+  readonly asked?: Asked;
 }
 
 const BYTECODE = "socket_guess";
@@ -35,7 +37,7 @@ const BYTECODE = "socket_guess";
 const MMAPABLE_SINCE = [5, 5] as const;
 
 /** Asks every source for the running kernel's constants and joins what they say. */
-export function kernelReport({ host, asset, trace }: KernelOptions): {
+export function kernelReport({ host, asset, trace, asked = { tcpV6: true, udpV6: true } }: KernelOptions): {
   report: KernelReport;
   diagnostics: Diagnostic[];
 } {
@@ -44,31 +46,41 @@ export function kernelReport({ host, asset, trace }: KernelOptions): {
   const started = performance.now();
   const libbpf = new Libbpf(asset("libbpf.so"), trace);
   const btf = readBtf(libbpf, host, note("W_NO_BTF"));
-  const climbed = climb(libbpf, asset(`${BYTECODE}.o`), host, note("W_RUNG"), note("E_NO_GUESS"));
-  for (const limit of climbed.guess?.limits ?? []) note("W_GUESS_LIMITED")(limit);
+  const tried = tryGuess(libbpf, asset(`${BYTECODE}.o`), host, note("W_RUNG"), note("E_NO_GUESS"));
+  for (const limit of tried.guess?.limits ?? []) note("W_GUESS_LIMITED")(limit);
 
-  const evidence = new Map<string, Evidence[]>();
-  for (const one of [...climbed.evidence, ...btf]) {
-    evidence.set(one.constant, [...(evidence.get(one.constant) ?? []), one]);
-  }
-  const fields: KernelReport["fields"] = {};
-  const constants: KernelReport["constants"] = {};
-  for (const field of kernelFields) {
-    const { evidence: shown, ...verdict } = reconcile(field, evidence.get(field.constant) ?? []);
-    const candidates = Object.entries(shown).map(([source, offsets]) => [source, [...offsets]]);
-    fields[field.constant] = { ...verdict, evidence: Object.fromEntries(candidates) };
-    constants[field.constant] = verdict.value;
-  }
+  const verdicts = judge([...tried.evidence, ...btf], asked);
   const report: KernelReport = {
-    bytecode: climbed.guess === null ? null : BYTECODE,
-    strategy: climbed.guess === null ? null : "snapshot",
-    attached: climbed.guess?.attached ?? [],
-    events: climbed.guess?.events ?? 0,
+    bytecode: tried.guess === null ? null : BYTECODE,
+    strategy: tried.guess === null ? null : "snapshot",
+    attached: tried.guess?.attached ?? [],
+    events: tried.guess?.events ?? 0,
     duration_ms: Math.round((performance.now() - started) * 10) / 10,
-    constants,
-    fields,
+    constants: Object.fromEntries(verdicts.map(([constant, { value }]) => [constant, value])),
+    fields: Object.fromEntries(verdicts.map(([constant, verdict]) => [constant, shown(verdict)])),
   };
   return { report, diagnostics };
+}
+
+/** The verdicts on all constants, in the order they are published in. */
+function judge(evidence: readonly Evidence[], asked: Asked): [constant: string, Verdict][] {
+  const of = (constant: string) => evidence.filter((each) => each.constant === constant);
+  const offsets = new Map(
+    kernelFields.map((field) => [field.constant as string, reconcile(field, of(field.constant))]),
+  );
+  return [...offsets].flatMap(([constant, verdict]) => {
+    const flags = kernelFlags.filter(({ after }) => after === constant);
+    return [[constant, verdict], ...flags.map((flag) => [flag.constant, flag.verdict(offsets, asked)])] as [
+      string,
+      Verdict,
+    ][];
+  });
+}
+
+/** A verdict as the document has it. */
+function shown({ evidence, ...verdict }: Verdict): KernelReport["fields"][string] {
+  const candidates = Object.entries(evidence).map(([source, offsets]) => [source, [...offsets]]);
+  return { ...verdict, evidence: Object.fromEntries(candidates) };
 }
 
 /** Evidence of a source that could not be asked at all. */
@@ -86,8 +98,11 @@ function readBtf(libbpf: Libbpf, { btf }: KernelHost, note: (message: string) =>
   }
 }
 
-/** Goes down the ladder until a rung holds; `refuse` hears why none did. */
-function climb(
+/**
+ * Guesses with all kinds of rungs that the host offers; where the kernel refuses them together, with each kind alone.
+ * `refuse` hears why nothing could be guessed.
+ */
+function tryGuess(
   libbpf: Libbpf,
   bytecode: Uint8Array,
   host: KernelHost,
@@ -96,18 +111,20 @@ function climb(
 ): { guess: Guess | null; evidence: Evidence[] } {
   const [major, minor] = host.kernel.version;
   const mmapable = major > MMAPABLE_SINCE[0] || (major === MMAPABLE_SINCE[0] && minor >= MMAPABLE_SINCE[1]);
-  const refusals: string[] = [];
-  for (const rung of sockLadder) {
-    const offered = offer(rung, host);
-    if (offered.is === "no") {
-      refusals.push(`${rung.kind}: ${offered.why}`);
-      continue;
-    }
+  const offered = kinds.filter((kind) => offerOf[kind](host).is !== "no");
+  const refusals: string[] = kinds
+    .filter((kind) => !offered.includes(kind))
+    .map((kind) => `${kind}: ${offerOf[kind](host).why}`);
+  const attempts = offered.length > 1 ? [offered, ...offered.map((kind) => [kind])] : [offered];
+  for (const attempt of attempts.filter(({ length }) => length > 0)) {
+    const whyNot = (kind: Rung["kind"]) =>
+      offered.includes(kind) ? refusals.at(-1) : offerOf[kind](host).why;
+    const offers = ({ kind }: Rung) => (attempt.includes(kind) ? null : (whyNot(kind) ?? "not offered"));
     try {
-      const found = guess(libbpf, bytecode, rung, mmapable);
+      const found = guess(libbpf, bytecode, offers, mmapable);
       return { guess: found, evidence: found.evidence };
     } catch (error) {
-      const reason = `${rung.kind}:${rung.target}: ${reasonOf(error)}`;
+      const reason = `${attempt.join(" and ")}: ${reasonOf(error)}`;
       refusals.push(reason);
       note(reason);
     }
@@ -117,15 +134,12 @@ function climb(
   return { guess: null, evidence: silent("guess", reason) };
 }
 
-/** Whether the host has what a rung of this kind needs. */
-function offer({ kind }: Rung, host: KernelHost): Answer {
-  switch (kind) {
-    case "kprobe":
-      return host.kprobes;
-    case "raw_tp":
-      return host.rawTracepoints;
-  }
-}
+/** Whether the host has what rungs of a kind need. */
+const offerOf: Record<Rung["kind"], (host: KernelHost) => Answer> = {
+  kprobe: ({ kprobes }) => kprobes,
+  raw_tp: ({ rawTracepoints }) => rawTracepoints,
+};
+const kinds = ["kprobe", "raw_tp"] as const satisfies readonly Rung["kind"][];
 
 /** What the system refused, in words; anything else is a defect of ours and goes on up. */
 function reasonOf(error: unknown): string {

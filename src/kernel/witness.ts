@@ -1,73 +1,143 @@
+import { AF_INET } from "../../ffi/libc.ts";
+import type { SocketAddress } from "../net/address.ts";
 import type { TcpSocket } from "../net/tcp.ts";
-import { type Observation, occurs } from "../offsets/observation.ts";
-import type { Hit, Recorder } from "./recorder.ts";
-import { type End, factsOf, stableInfo, type Timing, type Transition, type Witness } from "./stimulus.ts";
+import { type Facts, type Observation, occurs } from "../offsets/observation.ts";
+import { network, pointer } from "../offsets/values.ts";
+import { type Spectator, stableInfo, type Transition } from "./connection.ts";
+import { type End, facts, flowFacts, sockFacts, type Timing } from "./facts.ts";
+import type { Struct } from "./ladder.ts";
+import type { Hit, Quota, Recorder } from "./recorder.ts";
 
-/** A witness that turns what a rung copies into observations. */
-export interface ObservingWitness extends Witness {
-  readonly observations: Observation[];
-  /** Makes the rung pass over an unconnected socket of ours, which changes nothing that lasts. */
-  nudge(socket: TcpSocket): void;
+/** An observation, and the instance it is of. */
+export interface Sighting extends Observation {
+  readonly instance: bigint;
+}
+
+/** fib_table_lookup is asked for the source address first (__ip_dev_find), then for the route itself. */
+const ROUTE_LOOKUPS = 2;
+
+/**
+ * Observes our connections through the rungs that hold on this host.
+ *
+ * With kprobe:tcp_getsockopt a socket is copied whenever it is asked for TCP_INFO, which tells its state and timing
+ * as well. With raw_tp:inet_sock_set_state each change of state copies the socket as it was just before.
+ */
+export class Witness implements Spectator {
+  readonly #recorder: Recorder;
+  readonly #seen = new Map<Struct, Sighting[]>();
+  readonly #instances = new Map<End, bigint>();
+  readonly #packets: { hit: Hit; sender: End }[] = [];
+
+  constructor(recorder: Recorder) {
+    this.#recorder = recorder;
+  }
+
+  /** What was seen of a struct so far. */
+  seen(struct: Struct): readonly Sighting[] {
+    return struct === "sk_buff" ? this.#packetSightings() : (this.#seen.get(struct) ?? []);
+  }
+
+  /** Notes an observation from elsewhere. */
+  note(struct: Struct, hit: Pick<Hit, "bytes" | "readable" | "instance">, expected: Facts): void {
+    const { bytes, readable, instance } = hit;
+    this.#seen.set(struct, [...(this.#seen.get(struct) ?? []), { bytes, readable, instance, expected }]);
+  }
+
+  moving(act: () => void, transitions: readonly Transition[], sender?: End): void {
+    const quota: Quota = { ...this.#stateQuota(transitions), ...(sender && this.#senderQuota(sender)) };
+    for (const hit of this.#recorder.during(act, quota)) {
+      if (hit.struct === "sock") this.#noteTransition(hit, transitions);
+      else if (sender === undefined) continue;
+      else if (hit.struct === "sk_buff") this.#packets.push({ hit, sender });
+      else if (sender.peer !== undefined) this.#noteFlow(hit, sender.own, sender.peer);
+    }
+  }
+
+  resting(socket: TcpSocket, end: End): void {
+    if (this.#recorder.rung("sock")?.kind !== "kprobe") return;
+    const before = stableInfo(socket);
+    let asked = before;
+    // An end's struct socket is the same all its life: once seen is enough.
+    const quota: Quota =
+      end.peer === undefined || this.#instances.has(end) ? { sock: 1 } : { sock: 1, socket: 1 };
+    const hits = this.#recorder.during(() => {
+      asked = socket.info();
+    }, quota);
+    const sock = hits.find(({ struct }) => struct === "sock");
+    if (before === null || asked === null || asked.state !== before.state) return;
+    if (sock === undefined || !isOurs(sock, end)) return;
+    const still = asked.rtt === before.rtt && asked.rttvar === before.rttvar;
+    this.#noteSock(sock, end, asked.state, end.peer !== undefined && still ? asked : undefined);
+    const owner = hits.find(({ struct }) => struct === "socket");
+    if (owner === undefined) return;
+    // sock_common_getsockopt(sock) calls tcp_getsockopt(sock->sk), and sock_graft made the pointer back.
+    this.note("socket", owner, facts([["offset_socket_sk", pointer(sock.instance)]]));
+    this.note("sock", sock, facts([["offset_sk_socket", pointer(owner.instance)]]));
+  }
+
+  /** Makes the rung of a struct pass over an unconnected socket of ours once, which changes nothing that lasts. */
+  nudge(socket: TcpSocket, struct: "sock" | "socket", path: readonly number[] = []): Hit | undefined {
+    const viaStates = this.#recorder.rung(struct)?.kind === "raw_tp";
+    const [hit] = this.#recorder.during(
+      () => (viaStates ? socket.listen() : socket.info()),
+      { [struct]: 1 },
+      path,
+    );
+    if (viaStates) socket.unlisten();
+    return hit;
+  }
+
+  #stateQuota(transitions: readonly Transition[]): Quota {
+    if (this.#recorder.rung("sock")?.kind !== "raw_tp") return {};
+    return { sock: transitions.length };
+  }
+
+  /** The first packet of a system call is its own, and so are the first routes; those of the answers follow. */
+  #senderQuota({ own }: End): Quota {
+    const flow = own.family === AF_INET ? "flowi4" : "flowi6";
+    return { [flow]: this.#recorder.rung(flow)?.kind === "raw_tp" ? ROUTE_LOOKUPS : 1, sk_buff: 1 };
+  }
+
+  #noteTransition(hit: Hit, transitions: readonly Transition[]): void {
+    const known = transitions.find(
+      ({ from, to, end }) => from === hit.from && to === hit.to && isOurs(hit, end),
+    );
+    // trace_inet_sock_set_state runs before the new state is stored, so `from` still stands in the struct.
+    if (known !== undefined) this.#noteSock(hit, known.end, known.from, known.timing);
+  }
+
+  #noteSock(hit: Hit, end: End, state: number, timing?: Timing): void {
+    this.#instances.set(end, hit.instance);
+    this.note("sock", hit, sockFacts(end, state, timing));
+  }
+
+  #noteFlow(hit: Hit, own: SocketAddress, peer: SocketAddress): void {
+    if (isFlowOf(hit, own, peer)) this.note(hit.struct, hit, flowFacts(own, peer));
+  }
+
+  /** A packet's socket is known once that socket was seen, which may be later than the packet. */
+  #packetSightings(): Sighting[] {
+    const later = this.#packets.flatMap(({ hit, sender }) => {
+      const owner = this.#instances.get(sender);
+      const { bytes, readable, instance } = hit;
+      if (owner === undefined) return [];
+      return [{ bytes, readable, instance, expected: facts([["offset_sk_buff_sock", pointer(owner)]]) }];
+    });
+    return [...later, ...(this.#seen.get("sk_buff") ?? [])];
+  }
 }
 
 /** A struct is ours only if the random addresses that we chose are in it, wherever; others are none of our business. */
 const isOurs = (hit: Hit, { own, peer }: End): boolean =>
   occurs(hit, own.address) && (peer === undefined || occurs(hit, peer.address));
 
-const observation = (hit: Hit, end: End, state: number, timing?: Timing): Observation => ({
-  bytes: hit.bytes,
-  readable: hit.readable,
-  expected: factsOf(end, state, timing),
-});
-
-/** For kprobe:tcp_getsockopt: asking a socket at rest for TCP_INFO copies it, and tells its state and timing as well. */
-export class GetsockoptWitness implements ObservingWitness {
-  readonly observations: Observation[] = [];
-
-  constructor(private readonly recorder: Recorder) {}
-
-  moving(act: () => void): void {
-    act();
-  }
-
-  resting(socket: TcpSocket, end: End): void {
-    const before = stableInfo(socket);
-    let asked = before;
-    const hits = this.recorder.during(() => {
-      asked = socket.info();
-    });
-    if (before === null || asked === null || asked.state !== before.state) return;
-    const still = asked.rtt === before.rtt && asked.rttvar === before.rttvar;
-    const timed = end.peer !== undefined && still ? asked : undefined;
-    for (const hit of hits)
-      if (isOurs(hit, end)) this.observations.push(observation(hit, end, asked.state, timed));
-  }
-
-  nudge(socket: TcpSocket): void {
-    socket.info();
-  }
-}
-
-/** For raw_tp:inet_sock_set_state: each change of state copies the socket as it was just before. */
-export class StateChangeWitness implements ObservingWitness {
-  readonly observations: Observation[] = [];
-
-  constructor(private readonly recorder: Recorder) {}
-
-  moving(act: () => void, transitions: readonly Transition[]): void {
-    for (const hit of this.recorder.during(act)) {
-      const known = transitions.find(
-        ({ from, to, end }) => from === hit.from && to === hit.to && isOurs(hit, end),
-      );
-      // trace_inet_sock_set_state runs before the new state is stored, so `from` still stands in the struct.
-      if (known !== undefined) this.observations.push(observation(hit, known.end, known.from, known.timing));
-    }
-  }
-
-  resting(): void {}
-
-  nudge(socket: TcpSocket): void {
-    socket.listen();
-    socket.unlisten();
-  }
+/**
+ * A route is looked up again, without ports, where the packet arrives, and from there back: only the flow that holds
+ * all of the sender's values, in the order of struct flowi4 or flowi6, is the sender's.
+ */
+function isFlowOf(hit: Hit, own: SocketAddress, peer: SocketAddress): boolean {
+  const ports = [...network(2, peer.port).value, ...network(2, own.port).value];
+  return own.family === AF_INET
+    ? occurs(hit, Uint8Array.of(...own.address, ...peer.address, ...ports))
+    : occurs(hit, Uint8Array.of(...peer.address, ...own.address)) && occurs(hit, Uint8Array.from(ports));
 }

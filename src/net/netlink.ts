@@ -1,52 +1,35 @@
 import { SystemError } from "../../ffi/error.ts";
 import { AF_NETLINK, type FileDescriptor, recv, SOCK_RAW, send, socket } from "../../ffi/libc.ts";
 
-/** Numbers of include/uapi/linux/{netlink,rtnetlink,if}.h. */
-const NETLINK_ROUTE = 0;
+/** Numbers of include/uapi/linux/netlink.h. */
 const NLMSG_ERROR = 2;
 const NLM_F_REQUEST = 0x1;
 const NLM_F_ACK = 0x4;
 const NLM_F_EXCL = 0x200;
 const NLM_F_CREATE = 0x400;
-const RTM_NEWLINK = 16;
-const RTM_NEWROUTE = 24;
-const IFF_UP = 1;
-const RT_TABLE_LOCAL = 255;
-const RTPROT_BOOT = 3;
-const RT_SCOPE_HOST = 254;
-const RTN_LOCAL = 2;
-const RTA_DST = 1;
-const RTA_OIF = 4;
-
+const NLA_F_NESTED = 0x8000;
 const SIZE_OF_NLMSGHDR = 16;
-const align4 = (size: number): number => (size + 3) & ~3;
 
-/** A routing netlink socket of the network namespace this thread is in when it is opened. */
-export class RouteNetlink implements Disposable {
-  readonly #socket: FileDescriptor = socket(AF_NETLINK, SOCK_RAW, NETLINK_ROUTE);
+/** Flags of a request that makes something which must not be there yet. */
+export const CREATE = NLM_F_CREATE | NLM_F_EXCL;
+
+/** A netlink socket of the network namespace this thread is in when it is opened. */
+export class Netlink implements Disposable {
+  readonly #socket: FileDescriptor;
   #sequence = 0;
 
-  /** Sets an interface up. */
-  setLinkUp(index: number): void {
-    // struct ifinfomsg: u8 family, pad, u16 type, int index, u32 flags, u32 change
-    const message = new Uint8Array(16);
-    new Int32Array(message.buffer, 4, 1).set([index]);
-    new Uint32Array(message.buffer, 8, 2).set([IFF_UP, IFF_UP]);
-    this.#request(RTM_NEWLINK, 0, message, `set link ${index} up`);
+  /** @param protocol NETLINK_ROUTE and so on */
+  constructor(protocol: number) {
+    this.#socket = socket(AF_NETLINK, SOCK_RAW, protocol);
   }
 
-  /** Makes all addresses of a prefix local: packets to them are delivered through the interface to this host. */
-  addLocalRoute(index: number, family: number, network: Uint8Array, prefix: number): void {
-    // struct rtmsg: u8 family, dst_len, src_len, tos, table, protocol, scope, type, u32 flags
-    const message = new Uint8Array(12);
-    message.set([family, prefix, 0, 0, RT_TABLE_LOCAL, RTPROT_BOOT, RT_SCOPE_HOST, RTN_LOCAL]);
-    const interfaceIndex = new Uint8Array(new Uint32Array([index]).buffer);
-    const body = Buffer.concat([message, attribute(RTA_DST, network), attribute(RTA_OIF, interfaceIndex)]);
-    this.#request(RTM_NEWROUTE, NLM_F_CREATE | NLM_F_EXCL, body, `add a local route to link ${index}`);
-  }
-
-  /** Sends one request and waits for the kernel's acknowledgement. */
-  #request(type: number, flags: number, body: Uint8Array, what: string): void {
+  /**
+   * Sends one request and waits for the kernel's acknowledgement.
+   *
+   * @param what for the error: what was to be done
+   * @throws SystemError with the errno that the kernel answered
+   */
+  request(type: number, flags: number, body: Uint8Array, what: string): void {
     const sequence = ++this.#sequence;
     // struct nlmsghdr: u32 len, u16 type, u16 flags, u32 seq, u32 pid
     const message = new Uint8Array(SIZE_OF_NLMSGHDR + body.length);
@@ -71,10 +54,14 @@ export class RouteNetlink implements Disposable {
   }
 }
 
-/** struct rtattr: u16 len, u16 type, then the payload, padded to 4 bytes. */
-function attribute(type: number, payload: Uint8Array): Uint8Array {
-  const bytes = new Uint8Array(align4(4 + payload.length));
+/** struct nlattr (rtattr): u16 len, u16 type, then the payload, padded to 4 bytes. */
+export function attribute(type: number, payload: Uint8Array): Uint8Array {
+  const bytes = new Uint8Array((4 + payload.length + 3) & ~3);
   new Uint16Array(bytes.buffer, 0, 2).set([4 + payload.length, type]);
   bytes.set(payload, 4);
   return bytes;
 }
+
+/** An attribute that holds attributes. */
+export const nested = (type: number, ...attributes: Uint8Array[]): Uint8Array =>
+  attribute(type | NLA_F_NESTED, Buffer.concat(attributes));

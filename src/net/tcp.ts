@@ -1,3 +1,4 @@
+import { fstatSync } from "node:fs";
 import {
   AF_INET6,
   accept,
@@ -116,6 +117,11 @@ export class TcpSocket implements Disposable {
   /** Sends the end of the stream. */
   shutdown(): void {
     shutdown(this.#descriptor.fd, SHUT_WR);
+  }
+
+  /** The inode number that the kernel gave the socket in sockfs. */
+  get inode(): number {
+    return fstatSync(this.#descriptor.fd).ino;
   }
 
   info(): TcpInfo {

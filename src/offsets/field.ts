@@ -8,7 +8,7 @@ export interface Field {
 
 /** How a member's value lies in memory. Widths and alignment are in bytes. */
 export interface Shape {
-  readonly width: 1 | 2 | 4 | 8 | 16;
+  readonly width: number;
   /** Natural alignment of the member in its struct; an unaligned match is never a candidate. */
   readonly align: 1 | 2 | 4 | 8;
 }

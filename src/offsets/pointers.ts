@@ -4,11 +4,20 @@ const POINTER = 8;
 /** The kernel half of 64-bit addresses begins above this upper word, with 48-bit, 52-bit and 57-bit addresses alike. */
 const KERNEL_HALF = 0xff000000;
 
-/** The 64-bit word at `at` as text, when it can be a kernel address of an aligned object; else null. */
-function kernelAddress({ bytes }: Observation, at: number): string | null {
+/** The pointer at `at`, when it can be a kernel address of an aligned object; else null. */
+export function pointerAt({ bytes }: Pick<Observation, "bytes">, at: number): bigint | null {
   const view = new DataView(bytes.buffer, bytes.byteOffset);
   const [low, high] = [view.getUint32(at, true), view.getUint32(at + 4, true)];
-  return high >= KERNEL_HALF && low % POINTER === 0 ? `${high}:${low}` : null;
+  return high >= KERNEL_HALF && low % POINTER === 0 ? (BigInt(high) << 32n) | BigInt(low) : null;
+}
+
+/** Offsets that hold a pointer to a kernel object in every observation. */
+export function pointersInAll(observations: readonly Observation[]): number[] {
+  const size = Math.min(...observations.map(({ bytes }) => bytes.length));
+  const offsets = Array.from({ length: Math.floor(size / POINTER) || 0 }, (_, index) => index * POINTER);
+  return offsets.filter((at) =>
+    observations.every((each) => isReadable(each, at, POINTER) && pointerAt(each, at) !== null),
+  );
 }
 
 /**
@@ -19,13 +28,19 @@ export function pointersToGroup(groups: readonly (readonly Observation[])[]): nu
   const size = Math.min(...groups.flat().map(({ bytes }) => bytes.length));
   const offsets: number[] = [];
   for (let at = 0; at + POINTER <= size; at += POINTER) {
-    const targets = groups.map((group) => {
-      const read = group.filter((observation) => isReadable(observation, at, POINTER));
-      const values = new Set(read.map((observation) => kernelAddress(observation, at)));
+    const targets = new Set<bigint>();
+    const told = groups.every((group) => {
+      const values = new Set<bigint | null>();
+      for (const observation of group) {
+        if (isReadable(observation, at, POINTER)) values.add(pointerAt(observation, at));
+        if (values.size > 1) return false;
+      }
       const [value] = values;
-      return values.size === 1 ? (value ?? null) : null;
+      if (value === undefined || value === null || targets.has(value)) return false;
+      targets.add(value);
+      return true;
     });
-    if (!targets.includes(null) && new Set(targets).size === targets.length) offsets.push(at);
+    if (told) offsets.push(at);
   }
   return offsets;
 }

@@ -24,3 +24,12 @@ export const shifted = (width: 4 | 8, value: number, shift: number): Expectation
 
 /** Bytes as they stand, e.g. an address. */
 export const raw = (value: Uint8Array): Expectation => ({ value });
+
+/** A 64-bit pointer of which the whole value is known. */
+export const pointer = (value: bigint): Expectation => host(8, value);
+
+/** An unsigned integer of `width` bytes in host order of which only the bits of `mask` are known. */
+export const masked = (width: 1 | 2 | 4 | 8, value: number, mask: number): Expectation => ({
+  value: encode(width, !bigEndianHost, value),
+  mask: encode(width, !bigEndianHost, mask),
+});

@@ -1,18 +1,8 @@
-import { AF_INET, sleep } from "../../ffi/libc.ts";
-import type { Family, SocketAddress } from "../net/address.ts";
+import { sleep } from "../../ffi/libc.ts";
+import type { Family } from "../net/address.ts";
 import * as tcp from "../net/tcp.ts";
 import { type TcpInfo, TcpSocket } from "../net/tcp.ts";
-import type { Expectation, Facts } from "../offsets/observation.ts";
-import { host, network, raw, shifted } from "../offsets/values.ts";
-
-/** What we know of one end of a TCP connection: its own address, and the peer's once it has one. */
-export interface End {
-  readonly own: SocketAddress;
-  readonly peer?: SocketAddress;
-}
-
-/** Round-trip times that were read while they could not change. */
-export type Timing = Pick<TcpInfo, "rtt" | "rttvar">;
+import type { End, Timing } from "./facts.ts";
 
 /** A state change that a system call of ours brings about, and the end whose socket it happens to. */
 export interface Transition {
@@ -22,10 +12,10 @@ export interface Transition {
   readonly timing?: Timing;
 }
 
-/** Observes our sockets, each kind of probe in its own way. */
-export interface Witness {
-  /** Runs a system call that makes these state changes. */
-  moving(act: () => void, transitions: readonly Transition[]): void;
+/** Who observes our connections. */
+export interface Spectator {
+  /** Runs a system call that makes these state changes; `sender` looks up a route and sends a packet meanwhile. */
+  moving(act: () => void, transitions: readonly Transition[], sender?: End): void;
   /** The socket is at rest: nothing of it will change until we change it. */
   resting(socket: TcpSocket, end: End): void;
 }
@@ -37,27 +27,6 @@ const PRIMING_PAUSE = { least: 300, spread: 900 };
 /** waitUntilStable: at most this many pairs of readings, and the pause inside a pair, in microseconds. */
 const STABLE_ATTEMPTS = 20;
 const STABLE_PAUSE = 100;
-
-/** What stands in struct tcp_sock of one of our sockets. */
-export function factsOf({ own, peer }: End, state: number, timing: Timing | undefined): Facts {
-  const facts = new Map<string, Expectation>([
-    ["offset_family", host(2, own.family)],
-    ["offset_state", host(1, state)],
-    ["offset_sport", network(2, own.port)],
-    ["offset_num", host(2, own.port)],
-    ["offset_dport", network(2, peer?.port ?? 0)],
-  ]);
-  // The IPv4 members of an IPv6 socket hold what the kernel likes (LOOPBACK4_IPV6): nothing is expected there.
-  const [saddr, daddr] =
-    own.family === AF_INET ? ["offset_saddr", "offset_daddr"] : ["offset_saddr_ipv6", "offset_daddr_ipv6"];
-  facts.set(saddr, raw(own.address));
-  facts.set(daddr, raw(peer?.address ?? new Uint8Array(own.address.length)));
-  if (timing !== undefined) {
-    facts.set("offset_rtt", shifted(4, timing.rtt, 3)); // tcp_get_info: tcpi_rtt = srtt_us >> 3
-    facts.set("offset_rtt_var", shifted(4, timing.rttvar, 2)); // tcp_get_info: tcpi_rttvar = mdev_us >> 2
-  }
-  return facts;
-}
 
 /** TCP_INFO once two readings in a row agree (waitUntilStable); null when they never do. */
 export function stableInfo(socket: TcpSocket): TcpInfo | null {
@@ -77,10 +46,10 @@ function timingOf(socket: TcpSocket): { timing?: Timing } {
   return timing === null ? {} : { timing };
 }
 
-/** A TCP connection over loopback from its birth to its end, under the eyes of a witness. */
+/** A TCP connection over loopback from its birth to its end, under the eyes of a spectator. */
 export class Connection implements Disposable {
-  readonly #owned = new DisposableStack();
-  readonly #witness: Witness;
+  readonly #owned: DisposableStack;
+  readonly #spectator: Spectator;
   readonly #client: TcpSocket;
   readonly #server: TcpSocket;
   readonly #clientEnd: End;
@@ -90,50 +59,42 @@ export class Connection implements Disposable {
    * Listens on `to`, connects from `from`, both on ports that the kernel picks. The thread must be in the network
    * namespace that has the addresses (4 or 16 bytes).
    */
-  constructor(family: Family, from: Uint8Array, to: Uint8Array, witness: Witness) {
+  constructor(family: Family, from: Uint8Array, to: Uint8Array, spectator: Spectator) {
     using undo = new DisposableStack();
-    this.#witness = witness;
+    this.#spectator = spectator;
     const listener = undo.use(TcpSocket.open(family));
     const listening: End = { own: listener.bind({ family, address: to, port: 0 }) };
-    witness.resting(listener, listening);
-    witness.moving(() => listener.listen(), [{ from: tcp.TCP_CLOSE, to: tcp.TCP_LISTEN, end: listening }]);
-    witness.resting(listener, listening);
+    spectator.moving(() => listener.listen(), [{ from: tcp.TCP_CLOSE, to: tcp.TCP_LISTEN, end: listening }]);
+    spectator.resting(listener, listening);
 
     this.#client = undo.use(TcpSocket.open(family));
     this.#clientEnd = { own: this.#client.bind({ family, address: from, port: 0 }), peer: listening.own };
     this.#serverEnd = { own: listening.own, peer: this.#clientEnd.own };
-    witness.moving(
-      () => this.#client.connect(listening.own),
-      [
-        { from: tcp.TCP_CLOSE, to: tcp.TCP_SYN_SENT, end: this.#clientEnd },
-        { from: tcp.TCP_SYN_SENT, to: tcp.TCP_ESTABLISHED, end: this.#clientEnd },
-        { from: tcp.TCP_SYN_RECV, to: tcp.TCP_ESTABLISHED, end: this.#serverEnd },
-      ],
-    );
+    const transitions = [
+      { from: tcp.TCP_CLOSE, to: tcp.TCP_SYN_SENT, end: this.#clientEnd },
+      { from: tcp.TCP_SYN_SENT, to: tcp.TCP_ESTABLISHED, end: this.#clientEnd },
+    ];
+    spectator.moving(() => this.#client.connect(listening.own), transitions, this.#clientEnd);
     this.#server = undo.use(listener.accept());
     for (const socket of [this.#client, this.#server]) socket.delayAcknowledgements();
     this.#owned = undo.move();
   }
 
-  /** Tells the witness of the established ends. */
+  /** Shows the established ends. */
   rest(): void {
-    this.#witness.resting(this.#client, this.#clientEnd);
-    this.#witness.resting(this.#server, this.#serverEnd);
+    this.#spectator.resting(this.#client, this.#clientEnd);
+    this.#spectator.resting(this.#server, this.#serverEnd);
   }
 
   /** Closes both directions, the client first. The sockets stay. */
   finish(): void {
-    this.#witness.moving(
+    this.#spectator.moving(
       () => this.#client.shutdown(),
-      [
-        { from: tcp.TCP_ESTABLISHED, to: tcp.TCP_FIN_WAIT1, end: this.#clientEnd, ...timingOf(this.#client) },
-        { from: tcp.TCP_FIN_WAIT1, to: tcp.TCP_FIN_WAIT2, end: this.#clientEnd },
-        { from: tcp.TCP_ESTABLISHED, to: tcp.TCP_CLOSE_WAIT, end: this.#serverEnd },
-      ],
+      [{ from: tcp.TCP_ESTABLISHED, to: tcp.TCP_FIN_WAIT1, end: this.#clientEnd, ...timingOf(this.#client) }],
     );
     this.#server.receive(new Uint8Array(1)); // the client's end of stream
     this.rest();
-    this.#witness.moving(
+    this.#spectator.moving(
       () => this.#server.shutdown(),
       [{ from: tcp.TCP_CLOSE_WAIT, to: tcp.TCP_LAST_ACK, end: this.#serverEnd, ...timingOf(this.#server) }],
     );

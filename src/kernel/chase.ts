@@ -1,0 +1,246 @@
+import { SystemError } from "../../ffi/error.ts";
+import { AF_INET } from "../../ffi/libc.ts";
+import type { Family, SocketAddress } from "../net/address.ts";
+import { TCP_SYN_RECV, TcpSocket } from "../net/tcp.ts";
+import { UdpSocket } from "../net/udp.ts";
+import { holds, type Observation, occurs } from "../offsets/observation.ts";
+import { pointerAt, pointersInAll, pointersToGroup } from "../offsets/pointers.ts";
+import { type Solution, solve, type Unknown } from "../offsets/solver.ts";
+import { host, pointer } from "../offsets/values.ts";
+import { facts } from "./facts.ts";
+import { fieldOf, type KernelConstant } from "./fields.ts";
+import { findHeaders } from "./packet.ts";
+import type { Hit } from "./recorder.ts";
+import {
+  byInstance,
+  chase,
+  familiesOf,
+  MOST_POINTERS,
+  onlyOne,
+  type Scene,
+  type Site,
+  sightings,
+} from "./scene.ts";
+import type { Sighting } from "./witness.ts";
+
+type Solutions = [KernelConstant, Solution][];
+
+/** Bytes of a chased window in which a small struct's own members are looked for. */
+const SMALL_STRUCT = 128;
+/** struct socket_alloc: the struct socket and behind it the inode, together no more than this. */
+const SOCKET_ALLOC = 1024;
+
+const crop = (target: Chasing, size: number): Chasing => ({
+  bytes: target.bytes.subarray(0, size),
+  readable: target.readable
+    .filter(({ start }) => start < size)
+    .map(({ start, end }) => ({ start, end: Math.min(end, size) })),
+});
+type Chasing = Pick<Observation, "bytes" | "readable">;
+
+/**
+ * Finds the pointer to struct net and the inode number in it: of the pointers that tell the namespaces apart, the
+ * one that leads to each namespace's own inode number, at the same place in both.
+ */
+export function chaseNamespace(scene: Scene): Solutions {
+  const open = (reason: string): Solutions => [
+    ["offset_netns", { is: "open", reason }],
+    ["offset_ino", { is: "open", reason }],
+  ];
+  if (scene.sites.length < 2) return open("needs a second network namespace to tell pointers apart");
+  const pointers = pointersToGroup(scene.sites.map(({ witness }) => witness.seen("sock")));
+  if (pointers.length > MOST_POINTERS) return open(`${pointers.length} pointers tell the namespaces apart`);
+  const leading = pointers.flatMap((at) => {
+    const namespaces = chase(scene, "sock", [at]).map(({ site, target }) => ({
+      ...target,
+      expected: facts([["offset_ino", host(4, site.network.inode)]]),
+    }));
+    const ino = solve([fieldOf("offset_ino")], [], namespaces).get("offset_ino");
+    return ino?.is === "solved" || ino?.is === "ambiguous" ? [[at, ino] as const] : [];
+  });
+  const { solution, found } = onlyOne(leading);
+  const ino = found ?? { is: "open", reason: "the pointer to struct net is not known" };
+  return [
+    ["offset_netns", solution],
+    ["offset_ino", ino],
+  ];
+}
+
+/**
+ * Finds sock.sk_socket where no rung shows struct socket: the pointer that is the socket's own, and leads to a
+ * struct socket_alloc, which points back and holds the inode number that fstat tells.
+ */
+export function chaseSocket(scene: Scene): Solutions {
+  const accepted = byInstance(sightings(scene, "sock")).filter((group) => !group.some(isUnaccepted));
+  const pointers = foreignPointers(accepted);
+  if (pointers.length > MOST_POINTERS) {
+    return [
+      ["offset_sk_socket", { is: "open", reason: `${pointers.length} pointers are each socket's own` }],
+    ];
+  }
+  const back: Unknown = fieldOf("offset_socket_sk");
+  const leading = pointers.flatMap((at) => {
+    const chased = chase(scene, "sock", [at]);
+    const sockets = chased.map(({ hit, target }) => ({
+      ...crop(target, SMALL_STRUCT),
+      instance: pointerAt(hit, at) ?? 0n,
+      expected: facts([["offset_socket_sk", pointer(hit.instance)]]),
+    }));
+    const pointsBack = solve([back], [], sockets).get(back.constant)?.is === "solved";
+    const isSocket = chased.every(({ target, inode }) =>
+      occurs(crop(target, SOCKET_ALLOC), host(8, inode).value),
+    );
+    return pointsBack && isSocket ? [[at, { chased, sockets }] as const] : [];
+  });
+  const { solution, found } = onlyOne(leading);
+  found?.chased.forEach(({ site }, index) => {
+    const socket = found.sockets[index];
+    if (socket !== undefined) site.witness.note("socket", socket, socket.expected);
+  });
+  return [["offset_sk_socket", solution]];
+}
+
+/** A socket in SYN_RECV has no struct socket yet: inet_accept grafts it later. */
+const isUnaccepted = ({ expected }: Sighting): boolean => {
+  const state = expected.get("offset_state");
+  return state !== undefined && holds(Uint8Array.of(TCP_SYN_RECV), 0, state);
+};
+
+/** Pointers that each instance has for itself and that do not lead back into it, as list heads do. */
+function foreignPointers(groups: readonly (readonly Sighting[])[]): number[] {
+  return pointersToGroup(groups).filter((at) => isForeign(groups.flat(), at));
+}
+
+const isForeign = (all: readonly Sighting[], at: number): boolean =>
+  all.every((sighting) => {
+    const distance = (pointerAt(sighting, at) ?? 0n) - sighting.instance;
+    return distance < 0n || distance >= BigInt(sighting.bytes.length);
+  });
+
+/**
+ * Finds socket.file: the pointer from struct socket, other than sk, to a struct that points back to it, as
+ * file.private_data does.
+ *
+ * @param path from struct sock to struct socket; empty where a rung shows struct socket itself
+ */
+export function chaseFile(scene: Scene, skOffset: number, path: readonly number[]): Solutions {
+  const pointers = foreignPointers(byInstance(sightings(scene, "socket"))).filter((at) => at !== skOffset);
+  const leading = pointers.slice(0, MOST_POINTERS).flatMap((at) => {
+    const [skSocket] = path;
+    const files = chase(scene, skSocket === undefined ? "socket" : "sock", [...path, at]).map(
+      ({ hit, target }) => {
+        const socket = skSocket === undefined ? hit.instance : (pointerAt(hit, skSocket) ?? 0n);
+        return { ...target, expected: new Map([[back.constant, pointer(socket)]]) };
+      },
+    );
+    const privateData = solve(
+      [back],
+      [],
+      files.map((file) => ({ ...file, ...crop(file, 2 * SMALL_STRUCT) })),
+    ).get(back.constant);
+    return privateData?.is === "solved" ? [[at, files] as const] : [];
+  });
+  return [["offset_socket_file", onlyOne(leading).solution]];
+}
+
+/** A pointer back, of no constant that is published. */
+const back: Unknown = { constant: "back", shape: { width: 8, align: 8 } };
+
+/** A packet of ours, and what was seen of it. */
+interface Packet {
+  readonly site: Site;
+  readonly own: SocketAddress;
+  readonly peer: SocketAddress;
+  readonly hit: Hit;
+}
+
+/** Packets whose headers begin at different places. IPv4 options lengthen a header by these bytes. */
+const packetKinds = [
+  { protocol: "udp", pad: 0 },
+  { protocol: "udp", pad: 8 },
+  { protocol: "syn", pad: 0 },
+] as const;
+type PacketKind = (typeof packetKinds)[number];
+
+/**
+ * Finds sk_buff.head, the pointer that leads to a buffer with our packet's headers, and notes where in the buffer
+ * they begin, which the other members must hold.
+ */
+export function chaseHead(scene: Scene, skOffset: number | null): Solutions {
+  const [site] = scene.sites;
+  if (site === undefined) return [];
+  const seen = sightings(scene, "sk_buff");
+  const pointers = pointersInAll(seen).filter((at) => at !== skOffset && isForeign(seen, at));
+  const headersOf = (packet: Packet | null) =>
+    packet?.hit.target === undefined ? null : findHeaders(packet.hit.target.bytes, packet.own, packet.peer);
+  const [kind] = packetKinds;
+  const leading = pointers
+    .slice(0, MOST_POINTERS)
+    .filter((at) => headersOf(sendPacket(scene, site, AF_INET, kind, [at])) !== null);
+  const { solution } = onlyOne(leading.map((at) => [at, at] as const));
+  if (solution.is !== "solved") return [["offset_sk_buff_head", solution]];
+
+  for (const family of familiesOf(site)) {
+    for (const sent of family === AF_INET ? packetKinds : packetKinds.filter(({ pad }) => pad === 0)) {
+      notePacket(sendPacket(scene, site, family, sent, [solution.offset]), headersOf, solution.offset);
+    }
+  }
+  return [];
+}
+
+function notePacket(
+  packet: Packet | null,
+  headersOf: (packet: Packet) => ReturnType<typeof findHeaders>,
+  at: number,
+): void {
+  const headers = packet === null ? null : headersOf(packet);
+  const head = packet === null ? null : pointerAt(packet.hit, at);
+  if (packet === null || headers === null || head === null) return;
+  const expected = facts([
+    ["offset_sk_buff_head", pointer(head)],
+    ["offset_sk_buff_transport_header", host(2, headers.transport)],
+    ["offset_sk_buff_network_header", host(2, headers.network)],
+    ["offset_sk_buff_mac_header", host(2, headers.mac)],
+    // A device is handed packets that begin with the link-layer header: skb->data is at skb_mac_header().
+    ["offset_sk_buff_data", pointer(head + BigInt(headers.mac))],
+  ]);
+  packet.site.witness.note("sk_buff", packet.hit, expected);
+}
+
+/** Sends a packet over loopback and follows the path from its sk_buff; null when it was not seen. */
+function sendPacket(
+  { recorder }: Scene,
+  site: Site,
+  family: Family,
+  kind: PacketKind,
+  path: number[],
+): Packet | null {
+  const { network } = site;
+  const [from, to] = [network.address(family), network.address(family)];
+  const random = crypto.getRandomValues(new Uint8Array(1 + Math.floor(Math.random() * 64)));
+  return network.inside(() => {
+    using receiver = UdpSocket.open(family);
+    const peer = receiver.bind({ family, address: to, port: 0 });
+    using sender = kind.protocol === "udp" ? UdpSocket.open(family) : TcpSocket.open(family);
+    const own = sender.bind({ family, address: from, port: 0 });
+    if (sender instanceof UdpSocket) {
+      if (kind.pad > 0) sender.padHeader(kind.pad);
+      sender.connect(peer);
+    }
+    const [hit] = recorder.during(() => send(sender, peer, random), { sk_buff: 1 }, path);
+    return hit === undefined ? null : { site, own, peer, hit };
+  });
+}
+
+/** One datagram, or the first packet of a connection that nobody accepts. */
+function send(sender: UdpSocket | TcpSocket, peer: SocketAddress, bytes: Uint8Array): void {
+  if (sender instanceof UdpSocket) {
+    sender.send(bytes);
+    return;
+  }
+  try {
+    sender.connect(peer);
+  } catch (error) {
+    if (!(error instanceof SystemError && error.code === "ECONNREFUSED")) throw error;
+  }
+}

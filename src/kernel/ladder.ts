@@ -1,0 +1,40 @@
+/** The kernel structs that a program can copy, in the order of `enum kind` in bpf/offsetof.h. */
+export const structs = ["sock", "socket", "flowi4", "flowi6", "sk_buff", "nf_conn"] as const;
+export type Struct = (typeof structs)[number];
+
+/** A place in the kernel where a struct passes by, and the program of bpf/socket_guess.bpf.c that copies it there. */
+export interface Rung {
+  readonly struct: Struct;
+  readonly kind: "kprobe" | "raw_tp";
+  /** A kernel function or a tracepoint. */
+  readonly target: string;
+  readonly program: string;
+}
+
+const kprobe = (struct: Struct, target: string): Rung => ({
+  struct,
+  kind: "kprobe",
+  target,
+  program: `kprobe_${target}`,
+});
+const rawTracepoint = (struct: Struct, target: string): Rung => ({
+  struct,
+  kind: "raw_tp",
+  target,
+  program: `raw_tp_${target}`,
+});
+
+/** The ladder of every struct, best rung first. */
+export const ladder: readonly Rung[] = [
+  kprobe("sock", "tcp_getsockopt"),
+  rawTracepoint("sock", "inet_sock_set_state"),
+  kprobe("socket", "sock_common_getsockopt"), // else by the pointers between sock and socket
+  kprobe("flowi4", "ip_route_output_flow"),
+  rawTracepoint("flowi4", "fib_table_lookup"),
+  kprobe("flowi6", "ip6_route_output_flags"),
+  rawTracepoint("flowi6", "fib6_table_lookup"),
+  kprobe("sk_buff", "dev_hard_start_xmit"),
+  rawTracepoint("sk_buff", "net_dev_queue"),
+  kprobe("nf_conn", "nf_conntrack_hash_check_insert"),
+  kprobe("nf_conn", "__nf_conntrack_hash_insert"),
+];

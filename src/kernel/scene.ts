@@ -1,0 +1,80 @@
+import { AF_INET, AF_INET6 } from "../../ffi/libc.ts";
+import type { Family } from "../net/address.ts";
+import { TcpSocket } from "../net/tcp.ts";
+import type { Observation } from "../offsets/observation.ts";
+import { type Solution, solve } from "../offsets/solver.ts";
+import { fieldsOf, relations } from "./fields.ts";
+import type { Struct } from "./ladder.ts";
+import type { Network } from "./namespace.ts";
+import type { Hit, Recorder } from "./recorder.ts";
+import type { Sighting, Witness } from "./witness.ts";
+
+/** A network namespace of the stimulus, and what was seen of the sockets in it. */
+export interface Site {
+  readonly network: Network;
+  readonly witness: Witness;
+}
+
+/** Everything a part of the guess works with. */
+export interface Scene {
+  readonly recorder: Recorder;
+  readonly sites: readonly Site[];
+}
+
+/** The address families that a site has. */
+export const familiesOf = ({ network }: Site): readonly Family[] =>
+  network.withoutIpv6 === null ? [AF_INET, AF_INET6] : [AF_INET];
+
+/** What was seen of a struct in all sites. */
+export const sightings = ({ sites }: Scene, struct: Struct): Sighting[] =>
+  sites.flatMap(({ witness }) => witness.seen(struct));
+
+/** Solves the fields of a struct by all that was seen of it. */
+export const solveStruct = (scene: Scene, struct: Struct): Map<string, Solution> =>
+  solve(fieldsOf(struct), relations[struct], sightings(scene, struct));
+
+/** Sightings by the instance they are of. */
+export function byInstance(all: readonly Sighting[]): Sighting[][] {
+  const groups = new Map<bigint, Sighting[]>();
+  for (const sighting of all)
+    groups.set(sighting.instance, [...(groups.get(sighting.instance) ?? []), sighting]);
+  return [...groups.values()];
+}
+
+/** What a path of pointers from an idle socket leads to. */
+export interface Chased {
+  readonly site: Site;
+  readonly hit: Hit;
+  readonly target: Pick<Observation, "bytes" | "readable">;
+  /** The inode number of the socket in sockfs. */
+  readonly inode: number;
+}
+
+/** Follows a path from an idle socket in every site. Sites where it leads nowhere are left out. */
+export function chase({ sites }: Scene, struct: "sock" | "socket", path: readonly number[]): Chased[] {
+  // All sockets are open at the same time: a closed one's memory would serve the next one, at the same address.
+  using owned = new DisposableStack();
+  const idle = sites.map((site) => ({
+    site,
+    socket: owned.use(site.network.inside(() => TcpSocket.open(AF_INET))),
+  }));
+  return idle.flatMap(({ site, socket }) => {
+    const hit = site.witness.nudge(socket, struct, path);
+    return hit?.target === undefined ? [] : [{ site, hit, target: hit.target, inode: socket.inode }];
+  });
+}
+
+/** The candidate of several that alone has a value; else why there is none. */
+export function onlyOne<Found>(found: readonly (readonly [at: number, found: Found])[]): {
+  solution: Solution;
+  found?: Found;
+} {
+  const [first] = found;
+  if (first === undefined)
+    return { solution: { is: "open", reason: "no pointer led to what was looked for" } };
+  if (found.length > 1) return { solution: { is: "ambiguous", offsets: found.map(([at]) => at) } };
+  return { solution: { is: "solved", offset: first[0] }, found: first[1] };
+}
+
+/** More pointers than this are not chased: the struct would not be told apart by them in any useful time. */
+export const MOST_POINTERS = 12;

@@ -1,0 +1,85 @@
+import { existsSync, readFileSync } from "node:fs";
+import { AF_INET } from "../../ffi/libc.ts";
+import {
+  ConntrackNetlink,
+  IPPROTO_UDP,
+  IPS_ASSURED,
+  IPS_CONFIRMED,
+  IPS_SEEN_REPLY,
+  type Tuple,
+} from "../net/conntrack.ts";
+import { pointerAt } from "../offsets/pointers.ts";
+import type { Solution } from "../offsets/solver.ts";
+import { host, masked, network, pointer, raw } from "../offsets/values.ts";
+import { facts } from "./facts.ts";
+import { fieldsOf, type KernelConstant } from "./fields.ts";
+import { type Scene, type Site, solveStruct } from "./scene.ts";
+
+/** What the entries of a site are marked with, one entry each. */
+const statuses = [IPS_CONFIRMED | IPS_SEEN_REPLY, IPS_CONFIRMED | IPS_SEEN_REPLY | IPS_ASSURED];
+/** Bits that the kernel sets when it likes: CONFIRMED, SEQ_ADJUST, SRC_NAT_DONE, DST_NAT_DONE, DYING, FIXED_TIMEOUT. */
+const STATUS_KNOWN = ~((1 << 3) | (1 << 6) | (1 << 7) | (1 << 8) | (1 << 9) | (1 << 10));
+
+/** IP_CT_DIR_ORIGINAL and IP_CT_DIR_REPLY, kept in the tuple itself. */
+const ORIGINAL = 0;
+const REPLY = 1;
+/** union nf_inet_addr. */
+const SIZE_OF_ADDRESS = 16;
+
+/** Solves struct nf_conn by conntrack entries that it makes in the private namespaces, without any traffic. */
+export function solveTracking(scene: Scene, netnsOffset: number | null): [KernelConstant, Solution][] {
+  const { recorder, sites } = scene;
+  const missing = recorder.rung("nf_conn") === undefined ? recorder.refusal("nf_conn") : whyNoCtnetlink();
+  if (missing !== null) {
+    return fieldsOf("nf_conn").map(({ constant }) => [
+      constant as KernelConstant,
+      { is: "open", reason: missing },
+    ]);
+  }
+  for (const site of sites) site.network.inside(() => addEntries(scene, site, netnsOffset));
+  return [...solveStruct(scene, "nf_conn")].map(([constant, solution]) => [
+    constant as KernelConstant,
+    solution,
+  ]);
+}
+
+/** A request to nfnetlink would load this module; a run must not load any. */
+function whyNoCtnetlink(): string | null {
+  if (existsSync("/sys/module/nf_conntrack_netlink")) return null;
+  if (readFileSync("/proc/kallsyms", "latin1").includes(" ctnetlink_new_conntrack\n")) return null; // built in
+  return "the module nf_conntrack_netlink is not loaded";
+}
+
+function addEntries({ recorder }: Scene, { network: site, witness }: Site, netnsOffset: number | null): void {
+  using conntrack = new ConntrackNetlink();
+  const [sock] = witness.seen("sock");
+  const net = sock === undefined || netnsOffset === null ? null : pointerAt(sock, netnsOffset);
+  for (const status of statuses) {
+    const end = () => ({ address: site.address(AF_INET), port: 1024 + Math.floor(Math.random() * 64000) });
+    const original = { source: end(), destination: end() };
+    const reply = { source: end(), destination: end() };
+    const [hit] = recorder.during(() => conntrack.add(original, reply, status), { nf_conn: 1 });
+    if (hit === undefined) continue;
+    const expected = facts([
+      ["offset_ct_origin", raw(encode(original, ORIGINAL))],
+      ["offset_ct_reply", raw(encode(reply, REPLY))],
+      ["offset_ct_status", masked(4, status, STATUS_KNOWN)],
+      ...(net === null ? [] : ([["offset_ct_netns", pointer(net)]] as const)),
+    ]);
+    witness.note("nf_conn", hit, expected);
+  }
+}
+
+/** struct nf_conntrack_tuple: src {u3, u, l3num}, dst {u3, u, protonum, dir}. */
+function encode({ source, destination }: Tuple, direction: number): Uint8Array {
+  const address = (bytes: Uint8Array) => [...bytes, ...new Uint8Array(SIZE_OF_ADDRESS - bytes.length)];
+  return Uint8Array.of(
+    ...address(source.address),
+    ...network(2, source.port).value,
+    ...host(2, AF_INET).value,
+    ...address(destination.address),
+    ...network(2, destination.port).value,
+    IPPROTO_UDP,
+    direction,
+  );
+}

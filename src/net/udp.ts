@@ -1,0 +1,57 @@
+import {
+  AF_INET6,
+  bind,
+  connect,
+  type FileDescriptor,
+  getsockname,
+  IP_OPTIONS,
+  IPV6_FREEBIND,
+  SOCK_DGRAM,
+  SOL_IP,
+  SOL_IPV6,
+  send,
+  setsockopt,
+  setsockoptBytes,
+  socket,
+} from "../../ffi/libc.ts";
+import { encodeSockaddr, type Family, formatAddress, portOf, type SocketAddress } from "./address.ts";
+
+/** IPOPT_NOOP: one byte of padding in the options of an IPv4 header. */
+const IPOPT_NOOP = 1;
+
+/** A UDP socket that is closed with its scope. */
+export class UdpSocket implements Disposable {
+  readonly #descriptor: FileDescriptor;
+
+  private constructor(descriptor: FileDescriptor) {
+    this.#descriptor = descriptor;
+  }
+
+  static open(family: Family): UdpSocket {
+    return new UdpSocket(socket(family, SOCK_DGRAM));
+  }
+
+  /** Binds and returns the address with the port that the kernel chose for port 0. */
+  bind(address: SocketAddress): SocketAddress {
+    if (address.family === AF_INET6) setsockopt(this.#descriptor.fd, SOL_IPV6, IPV6_FREEBIND, 1);
+    bind(this.#descriptor.fd, encodeSockaddr(address), formatAddress(address));
+    return { ...address, port: portOf(getsockname(this.#descriptor.fd)) };
+  }
+
+  connect(address: SocketAddress): void {
+    connect(this.#descriptor.fd, encodeSockaddr(address), formatAddress(address));
+  }
+
+  /** Makes the IPv4 header of every packet longer, by a multiple of 4 bytes up to 40. */
+  padHeader(bytes: number): void {
+    setsockoptBytes(this.#descriptor.fd, SOL_IP, IP_OPTIONS, new Uint8Array(bytes).fill(IPOPT_NOOP));
+  }
+
+  send(bytes: Uint8Array): void {
+    send(this.#descriptor.fd, bytes);
+  }
+
+  [Symbol.dispose](): void {
+    this.#descriptor[Symbol.dispose]();
+  }
+}
