@@ -30,6 +30,19 @@ struct slot {
 	__u8 window[WINDOW_SIZE];
 };
 
+/*
+ * A read of a non-canonical address is a general protection fault, for which old kernels log a warning: such
+ * an address is never read. `known` is an address the kernel itself gave, so it tells the width of addresses.
+ */
+static __always_inline int is_kernel_address(__u64 address, __u64 known)
+{
+	if (address & 7)
+		return 0;
+	if ((known >> 48) == 0xffff) /* 48-bit addresses, or the upper part of 57-bit ones */
+		return (address >> 47) == 0x1ffff;
+	return (address >> 56) == 0xff; /* 57-bit (la57) and 52-bit addresses */
+}
+
 /* First argument of a kprobed function: only these registers of struct pt_regs are ever read. */
 #if defined(__TARGET_ARCH_x86)
 struct registers {

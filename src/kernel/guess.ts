@@ -80,7 +80,7 @@ export function guess(libbpf: Libbpf, bytecode: Uint8Array, rung: Rung, mmapable
 }
 
 /** Two private namespaces, or the current one where no other may be made. */
-function openNetworks(owned: DisposableStack): { networks: Network[]; limits: string[] } {
+export function openNetworks(owned: DisposableStack): { networks: Network[]; limits: string[] } {
   try {
     return { networks: [owned.use(new PrivateNetwork()), owned.use(new PrivateNetwork())], limits: [] };
   } catch (error) {
@@ -162,7 +162,7 @@ function chase({ network, witness }: Site, recorder: Recorder, pointer: number):
     .map(({ bytes, readable }) => ({ bytes, readable, expected }));
 }
 
-function evidenceOf(constant: string, solution: Solution): Evidence {
+export function evidenceOf(constant: string, solution: Solution): Evidence {
   const base = { source: "guess", constant } as const;
   switch (solution.is) {
     case "solved":

@@ -119,7 +119,7 @@ function randomThreadName(): Uint8Array {
   return name;
 }
 
-function attach(object: BpfObject, { kind, target, program }: Rung): BpfLink {
+export function attach(object: BpfObject, { kind, target, program }: Rung): BpfLink {
   switch (kind) {
     case "kprobe":
       return object.program(program).attachKprobe(target);

@@ -8,6 +8,8 @@ import {
   getsockopt,
   IPV6_FREEBIND,
   listen,
+  MSG_DONTWAIT,
+  MSG_PEEK,
   recv,
   SHUT_RD,
   SHUT_WR,
@@ -103,6 +105,11 @@ export class TcpSocket implements Disposable {
     setsockopt(this.#descriptor.fd, SOL_TCP, TCP_QUICKACK, 0);
   }
 
+  /** Acknowledges at once what has come so far, so that nothing of the peer's is left in flight. */
+  acknowledge(): void {
+    setsockopt(this.#descriptor.fd, SOL_TCP, TCP_QUICKACK, 1);
+  }
+
   send(bytes: Uint8Array): void {
     send(this.#descriptor.fd, bytes);
   }
@@ -111,6 +118,11 @@ export class TcpSocket implements Disposable {
   receive(bytes: Uint8Array): number {
     this.#awaitReadable("data");
     return recv(this.#descriptor.fd, bytes);
+  }
+
+  /** Looks at the first received byte, which must be there, and leaves it where it is. */
+  peek(): void {
+    recv(this.#descriptor.fd, new Uint8Array(1), MSG_PEEK | MSG_DONTWAIT);
   }
 
   /** Sends the end of the stream. */
