@@ -1,6 +1,6 @@
 import type { Libbpf } from "../../ffi/libbpf.ts";
-import { AF_INET, AF_INET6 } from "../../ffi/libc.ts";
-import type { TcpSocket } from "../net/tcp.ts";
+import { AF_INET, AF_INET6, sleep } from "../../ffi/libc.ts";
+import type { TcpInfo, TcpSocket } from "../net/tcp.ts";
 import type { Facts } from "../offsets/observation.ts";
 import type { Solution } from "../offsets/solver.ts";
 import { host } from "../offsets/values.ts";
@@ -55,6 +55,10 @@ const steps: readonly { readonly constant: KernelConstant; readonly within: "com
 
 /** Connections per address family in the first and in the second network namespace. */
 const CONNECTIONS = [2, 1] as const;
+
+/** An acknowledgement may be delayed by 200 ms (TCP_DELACK_MAX). In microseconds. */
+const LONGEST_DELAY = 300_000;
+const DELAY_STEP = 500;
 
 /** A socket at rest that candidates are read from. */
 interface Subject {
@@ -188,19 +192,29 @@ function openSubjects(owned: DisposableStack, networks: readonly Network[], rung
 }
 
 /**
- * Leaves one byte to be read at every end and nothing in flight, so that no timer changes a round-trip time later;
- * and closes one direction of every second connection, for its states.
+ * Leaves one byte to be read at every end, and closes one direction of every second connection, for its states.
  *
  * @param connected both ends of each connection, the client first
  */
 function settle(connected: readonly TcpSocket[]): void {
   const byte = new Uint8Array(1);
-  for (const socket of connected) socket.send(byte);
-  for (const socket of connected) socket.acknowledge();
-  for (let index = 0; index < connected.length; index += 4) {
-    connected[index]?.shutdown();
-    connected[index + 1]?.acknowledge();
+  for (let index = 0; index < connected.length; index += 2) {
+    const [client, server] = connected.slice(index);
+    if (client === undefined || server === undefined) continue;
+    client.send(byte);
+    if (index % 4 === 0) client.shutdown();
+    client.hastenAcknowledgements();
+    server.send(byte); // and acknowledges the client's
   }
+}
+
+/** Waits until nothing is in flight and two readings of TCP_INFO agree: then no timer changes the timing later. */
+function restingInfo(socket: TcpSocket): TcpInfo | null {
+  for (let waited = 0; waited < LONGEST_DELAY; waited += DELAY_STEP) {
+    if (socket.info().unacknowledged === 0) return stableInfo(socket);
+    sleep(DELAY_STEP);
+  }
+  return null;
 }
 
 /** Remembers the sockets of connections, instead of watching what they do. */
@@ -225,7 +239,7 @@ class Collector implements Witness {
   /** The sockets that stand still, and what is known of them now. */
   subjects(): (Subject & { readonly isConnected: boolean })[] {
     return [...this.#ends].flatMap(([socket, end]) => {
-      const info = stableInfo(socket);
+      const info = restingInfo(socket);
       if (info === null) return [];
       const isConnected = end.peer !== undefined;
       const facts = new Map(factsOf(end, info.state, isConnected ? info : undefined));

@@ -42,6 +42,7 @@ export const TCP_LISTEN = 10;
 
 /** Offsets in struct tcp_info of include/uapi/linux/tcp.h, which never change. */
 const TCPI_STATE = 0;
+const TCPI_UNACKED = 24;
 const TCPI_RTT = 68;
 const TCPI_RTTVAR = 72;
 const SIZE_OF_TCP_INFO_UP_TO_RTTVAR = 76;
@@ -53,6 +54,8 @@ const PATIENCE = 2000;
 export interface TcpInfo {
   /** TCP_ESTABLISHED and so on. */
   readonly state: number;
+  /** Segments that were sent and not acknowledged; their acknowledgement will change the timing. */
+  readonly unacknowledged: number;
   /** tcp_sock.srtt_us >> 3, in microseconds. */
   readonly rtt: number;
   /** tcp_sock.mdev_us >> 2, in microseconds. */
@@ -105,8 +108,8 @@ export class TcpSocket implements Disposable {
     setsockopt(this.#descriptor.fd, SOL_TCP, TCP_QUICKACK, 0);
   }
 
-  /** Acknowledges at once what has come so far, so that nothing of the peer's is left in flight. */
-  acknowledge(): void {
+  /** Acknowledges what comes next as soon as it comes. */
+  hastenAcknowledgements(): void {
     setsockopt(this.#descriptor.fd, SOL_TCP, TCP_QUICKACK, 1);
   }
 
@@ -136,6 +139,7 @@ export class TcpSocket implements Disposable {
     const words = new Uint32Array(bytes.buffer);
     return {
       state: bytes[TCPI_STATE] ?? 0,
+      unacknowledged: words[TCPI_UNACKED / 4] ?? 0,
       rtt: words[TCPI_RTT / 4] ?? 0,
       rttvar: words[TCPI_RTTVAR / 4] ?? 0,
     };
