@@ -36,8 +36,9 @@ export interface StepwiseGuess extends Guess {
  * dport, num, family, state, …, net, v6_daddr, v6_rcv_saddr (include/net/sock.h). Its copies of these values, as
  * inet_sock.inet_saddr and inet_cork.fl, lie behind it.
  * `tcp`: members of inet_sock or tcp_sock, far behind. sock_common has the own port only in host order (skc_num),
- * and no other member holds it before inet_sport (include/net/inet_sock.h). The round-trip times have no copy:
- * mdev_max_us and rttvar_us are at least the minimal timeout, 200 ms here (net/ipv4/tcp_input.c: tcp_rtt_estimator).
+ * and no other member holds it before inet_sport (include/net/inet_sock.h). The round-trip times have no copy before
+ * them: mdev_max_us and rttvar_us, which follow mdev_us, hold at least the minimal timeout of 200 ms
+ * (include/linux/tcp.h; net/ipv4/tcp_input.c: tcp_rtt_estimator).
  */
 const steps: readonly { readonly constant: KernelConstant; readonly within: "common" | "tcp" }[] = [
   { constant: "offset_saddr", within: "common" },

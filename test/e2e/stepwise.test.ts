@@ -70,6 +70,12 @@ describe("stepwise on the kernel this runs on", () => {
     for (const constant of CLASSIC) expect(kernel?.fields[constant]?.status).toBe("confirmed");
   });
 
+  test("another strategy is wrong usage", () => {
+    const { status, stderr } = run([executable, "kernel", "--strategy", "classic"]);
+    expect(status).toBe(2);
+    expect(stderr).toContain("snapshot or stepwise");
+  });
+
   test("in a pid namespace, and beside nine other runs and a storm of received bytes, it is as good", async () => {
     // Ever new short connections on loopback: all of them receive, and so pass the probed function.
     await using server = Bun.listen({
