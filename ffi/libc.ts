@@ -53,6 +53,8 @@ export const SHUT_RD = 0;
 export const SHUT_WR = 1;
 export const CLONE_NEWNET = 0x40000000;
 export const POLLIN = 1;
+export const MSG_PEEK = 2;
+export const MSG_DONTWAIT = 0x40;
 const PR_SET_NAME = 15;
 const PR_GET_NAME = 16;
 const MFD_CLOEXEC = 1;
@@ -181,8 +183,8 @@ export function send(fd: number, bytes: Uint8Array): void {
 }
 
 /** Receives at most `bytes.byteLength` bytes; returns how many came, 0 at the end of the stream. */
-export function recv(fd: number, bytes: Uint8Array): number {
-  return check(c.recv(fd, bytes, bytes.byteLength, 0), "recv");
+export function recv(fd: number, bytes: Uint8Array, flags = 0): number {
+  return check(c.recv(fd, bytes, bytes.byteLength, flags), "recv");
 }
 
 /** Waits until `fd` can be read, at most `milliseconds`; returns whether it can. */

@@ -1,5 +1,6 @@
 import { parseArgs } from "node:util";
 import type { ArgsDef } from "citty";
+import { strategies } from "../output/document.ts";
 import { exitCodes, Failure } from "../output/failure.ts";
 
 /** How a document can be printed. */
@@ -11,6 +12,11 @@ export const flags = {
     type: "enum",
     options: [...formats],
     description: "Output format (default: table on a terminal, json otherwise)",
+  },
+  strategy: {
+    type: "enum",
+    options: [...strategies],
+    description: "How the kernel is guessed: by whole structs, or one candidate an event (default: snapshot)",
   },
   quiet: { type: "boolean", description: "No messages on stderr but errors" },
   verbose: { type: "boolean", description: "More messages on stderr, stack traces with errors" },

@@ -3,7 +3,7 @@ import { LogLevels } from "consola/basic";
 import { version } from "../../package.json";
 import { assetBytes, target } from "../assets.ts";
 import { hostReport, probeHost } from "../host/report.ts";
-import { type Document, formatVersion } from "../output/document.ts";
+import { type Document, formatVersion, type Strategy } from "../output/document.ts";
 import { log } from "../output/log.ts";
 import { flags } from "./flags.ts";
 import { print } from "./print.ts";
@@ -12,7 +12,10 @@ import { print } from "./print.ts";
 export type Part = "kernel" | "tls";
 
 /** Looks at this machine and puts the parts asked for into one document. */
-export async function collect(parts: readonly Part[]): Promise<Document> {
+export async function collect(
+  parts: readonly Part[],
+  { strategy }: { readonly strategy?: Strategy | undefined } = {},
+): Promise<Document> {
   const host = probeHost();
   for (const part of ["btf", "kprobes", "rawTracepoints", "tracefs", "lockdown"] as const) {
     log.debug(`${part}: ${host[part].why}`);
@@ -28,7 +31,12 @@ export async function collect(parts: readonly Part[]): Promise<Document> {
   };
   if (parts.includes("kernel")) {
     const { kernelReport } = await import("../kernel/report.ts");
-    const kernel = kernelReport({ host, asset: assetBytes, ...(trace && { trace }) });
+    const kernel = kernelReport({
+      host,
+      asset: assetBytes,
+      ...(strategy && { strategy }),
+      ...(trace && { trace }),
+    });
     document.kernel = kernel.report;
     document.diagnostics.push(...kernel.diagnostics);
   }
@@ -44,5 +52,5 @@ export async function collect(parts: readonly Part[]): Promise<Document> {
 export default defineCommand({
   meta: { name: "run", description: "Everything for this machine: kernel and TLS libraries (the default)" },
   args: flags,
-  run: async ({ args }) => print(await collect(["kernel", "tls"]), args.format),
+  run: async ({ args }) => print(await collect(["kernel", "tls"], args), args.format),
 });

@@ -5,7 +5,7 @@ import type { Solution } from "../offsets/solver.ts";
 import { chaseFile, chaseHead, chaseNamespace, chaseSocket } from "./chase.ts";
 import { Connection } from "./connection.ts";
 import { fieldsOf, type KernelConstant, kernelFields } from "./fields.ts";
-import { type Rung, type Struct, structs } from "./ladder.ts";
+import { type Offers, type Struct, structs } from "./ladder.ts";
 import { CurrentNetwork, type Network, PrivateNetwork } from "./namespace.ts";
 import { Recorder } from "./recorder.ts";
 import { familiesOf, type Scene, type Site, solveStruct } from "./scene.ts";
@@ -21,8 +21,8 @@ export interface Guess {
   readonly events: number;
   /** Why the guess knows less here than it could, in words for a person. */
   readonly limits: string[];
-  /** Why there are no IPv6 sockets here; null when there are. */
-  readonly withoutIpv6: string | null;
+  /** How many attempts it took; the answer is of the last one alone. */
+  readonly attempts: number;
 }
 
 /** How often the stimulus is run at most while fields are ambiguous. */
@@ -31,15 +31,14 @@ const ROUNDS = 3;
 /**
  * Learns the offsets of the kernel's socket structs from sockets that it makes for the purpose.
  *
- * @param offers why the host has no rungs of a kind, or null where it has
  * @param mmapable whether the kernel has BPF_F_MMAPABLE (5.5 and newer)
  * @throws SystemError when no rung of struct sock can be used here; all else starts from sockets
  */
 export function guess(
   libbpf: Libbpf,
   bytecode: Uint8Array,
-  offers: (rung: Rung) => string | null,
-  mmapable: boolean,
+  offers: Offers,
+  { mmapable }: { mmapable: boolean },
 ): Guess {
   using owned = new DisposableStack();
   const recorder = owned.use(new Recorder(libbpf, bytecode, offers, mmapable));
@@ -60,7 +59,7 @@ export function guess(
     attached: recorder.attached,
     events: recorder.events,
     limits,
-    withoutIpv6,
+    attempts: 1,
   };
 }
 
@@ -70,7 +69,7 @@ export class Unwatchable extends Error {
 }
 
 /** Two private namespaces, or the current one where no other may be made. */
-function openNetworks(owned: DisposableStack): { networks: Network[]; limits: string[] } {
+export function openNetworks(owned: DisposableStack): { networks: Network[]; limits: string[] } {
   try {
     return { networks: [owned.use(new PrivateNetwork()), owned.use(new PrivateNetwork())], limits: [] };
   } catch (error) {
@@ -160,7 +159,7 @@ function explain(
   return solution;
 }
 
-function evidenceOf(constant: string, solution: Solution): Evidence {
+export function evidenceOf(constant: string, solution: Solution): Evidence {
   const base = { source: "guess", constant } as const;
   switch (solution.is) {
     case "solved":

@@ -2,7 +2,7 @@
 export const structs = ["sock", "socket", "flowi4", "flowi6", "sk_buff", "nf_conn"] as const;
 export type Struct = (typeof structs)[number];
 
-/** A place in the kernel where a struct passes by, and the program of bpf/socket_guess.bpf.c that copies it there. */
+/** A place in the kernel where a struct passes by, and the eBPF program that looks at it there. */
 export interface Rung {
   readonly struct: Struct;
   readonly kind: "kprobe" | "raw_tp";
@@ -10,6 +10,9 @@ export interface Rung {
   readonly target: string;
   readonly program: string;
 }
+
+/** Why the host has no rungs of a kind, or null where it has. */
+export type Offers = (rung: Rung) => string | null;
 
 const kprobe = (struct: Struct, target: string): Rung => ({
   struct,
@@ -24,7 +27,7 @@ const rawTracepoint = (struct: Struct, target: string): Rung => ({
   program: `raw_tp_${target}`,
 });
 
-/** The ladder of every struct, best rung first. */
+/** The ladder of every struct for the snapshot strategy, best rung first. */
 export const ladder: readonly Rung[] = [
   kprobe("sock", "tcp_getsockopt"),
   rawTracepoint("sock", "inet_sock_set_state"),
@@ -37,4 +40,10 @@ export const ladder: readonly Rung[] = [
   rawTracepoint("sk_buff", "net_dev_queue"),
   kprobe("nf_conn", "nf_conntrack_hash_check_insert"),
   kprobe("nf_conn", "__nf_conntrack_hash_insert"),
+];
+
+/** The ladder of the stepwise strategy. Both rungs fire as often as we like, and change nothing of the socket. */
+export const stepwiseLadder: readonly Rung[] = [
+  kprobe("sock", "tcp_getsockopt"),
+  rawTracepoint("sock", "tcp_rcv_space_adjust"),
 ];

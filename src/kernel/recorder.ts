@@ -1,8 +1,8 @@
 import { SystemError } from "../../ffi/error.ts";
 import type { BpfLink, BpfObject, Libbpf, SharedArray } from "../../ffi/libbpf.ts";
-import { setThreadName, TASK_COMM_LEN, threadName } from "../../ffi/libc.ts";
 import type { Range } from "../offsets/observation.ts";
-import { ladder, type Rung, type Struct, structs } from "./ladder.ts";
+import { ladder, type Offers, type Rung, type Struct, structs } from "./ladder.ts";
+import { NamedThread } from "./thread.ts";
 
 /** The layout of bpf/offsetof.h. */
 const CHUNK_SIZE = 256;
@@ -60,7 +60,7 @@ export class Recorder implements Disposable {
   readonly #owned: DisposableStack;
   readonly #controls: SharedArray;
   readonly #slots: SharedArray;
-  readonly #name = randomThreadName();
+  readonly #name: Uint8Array;
   readonly #rungs = new Map<Struct, Rung>();
   readonly #refusals = new Map<Struct, string[]>();
   #events = 0;
@@ -70,7 +70,7 @@ export class Recorder implements Disposable {
    * @param mmapable whether the kernel has BPF_F_MMAPABLE (5.5 and newer)
    * @throws SystemError when the kernel refuses the programs
    */
-  constructor(libbpf: Libbpf, bytes: Uint8Array, offers: (rung: Rung) => string | null, mmapable: boolean) {
+  constructor(libbpf: Libbpf, bytes: Uint8Array, offers: Offers, mmapable: boolean) {
     using undo = new DisposableStack();
     const object: BpfObject = undo.use(libbpf.openObject(bytes, "socket_guess"));
     const offered = ladder.filter((rung) => {
@@ -86,9 +86,7 @@ export class Recorder implements Disposable {
     this.#slots = undo.use(maps[1].share());
     for (const rung of offered) this.#climb(object, rung, undo);
 
-    const before = threadName();
-    undo.defer(() => setThreadName(before));
-    setThreadName(this.#name);
+    this.#name = undo.use(new NamedThread()).name;
     this.#owned = undo.move();
   }
 
@@ -174,15 +172,8 @@ export class Recorder implements Disposable {
   }
 }
 
-/** A thread name that nobody else bears: printable, and random enough not to be met by chance. */
-function randomThreadName(): Uint8Array {
-  const name = new Uint8Array(TASK_COMM_LEN);
-  const text = `ofs-${crypto.randomUUID().replaceAll("-", "")}`.slice(0, TASK_COMM_LEN - 1);
-  name.set(new TextEncoder().encode(text));
-  return name;
-}
-
-function attach(object: BpfObject, { kind, target, program }: Rung): BpfLink {
+/** Attaches the program of a rung to its function or tracepoint. */
+export function attach(object: BpfObject, { kind, target, program }: Rung): BpfLink {
   switch (kind) {
     case "kprobe":
       return object.program(program).attachKprobe(target);

@@ -2,12 +2,13 @@ import { ClosedError, SystemError } from "../../ffi/error.ts";
 import { Libbpf } from "../../ffi/libbpf.ts";
 import type { Evidence, Source } from "../offsets/evidence.ts";
 import { reconcile, type Verdict } from "../offsets/reconcile.ts";
-import type { Diagnostic, KernelReport } from "../output/document.ts";
+import type { Diagnostic, KernelReport, Strategy } from "../output/document.ts";
 import { btfEvidence } from "./btf.ts";
 import { kernelFields } from "./fields.ts";
 import { type Asked, kernelFlags } from "./flags.ts";
 import { type Guess, guess } from "./guess.ts";
-import type { Rung } from "./ladder.ts";
+import type { Offers, Rung } from "./ladder.ts";
+import { stepwise } from "./stepwise.ts";
 
 /** A yes, a no, or a could-not-tell, with what it rests on. */
 interface Answer {
@@ -30,31 +31,64 @@ export interface KernelOptions {
   /** Receives what libbpf says of its work; without it libbpf says nothing. */
   readonly trace?: (message: string) => void;
   readonly asked?: Asked;
+  readonly strategy?: Strategy;
+  /** For the stepwise strategy: candidates of sock_common lie below so many bytes. */
+  readonly threshold?: number;
+  /** For the stepwise strategy: how often a failed attempt is repeated from the beginning. */
+  readonly retries?: number;
 }
 
-const BYTECODE = "socket_guess";
+/** A way to guess: its eBPF object, and what asks it. */
+interface Way {
+  readonly bytecode: string;
+  readonly guess: (libbpf: Libbpf, bytecode: Uint8Array, offers: Offers, options: WayOptions) => Guess;
+}
+
+interface WayOptions {
+  /** Whether the kernel has BPF_F_MMAPABLE (5.5 and newer). */
+  readonly mmapable: boolean;
+  readonly threshold: number;
+  readonly retries: number;
+}
+
+const ways: Readonly<Record<Strategy, Way>> = {
+  snapshot: { bytecode: "socket_guess", guess },
+  stepwise: { bytecode: "socket_stepwise", guess: stepwise },
+};
+
 /** BPF_F_MMAPABLE came with this kernel. */
 const MMAPABLE_SINCE = [5, 5] as const;
 
 /** Asks every source for the running kernel's constants and joins what they say. */
-export function kernelReport({ host, asset, trace, asked = { tcpV6: true, udpV6: true } }: KernelOptions): {
-  report: KernelReport;
-  diagnostics: Diagnostic[];
-} {
+export function kernelReport({
+  host,
+  asset,
+  trace,
+  asked = { tcpV6: true, udpV6: true },
+  strategy = "snapshot",
+  threshold = 400,
+  retries = 2,
+}: KernelOptions): { report: KernelReport; diagnostics: Diagnostic[] } {
   const diagnostics: Diagnostic[] = [];
   const note = (code: string) => (message: string) => void diagnostics.push({ code, message });
   const started = performance.now();
   const libbpf = new Libbpf(asset("libbpf.so"), trace);
   const btf = readBtf(libbpf, host, note("W_NO_BTF"));
-  const tried = tryGuess(libbpf, asset(`${BYTECODE}.o`), host, note("W_RUNG"), note("E_NO_GUESS"));
+  const way = ways[strategy];
+  const bytecode = asset(`${way.bytecode}.o`);
+  const [major, minor] = host.kernel.version;
+  const mmapable = major > MMAPABLE_SINCE[0] || (major === MMAPABLE_SINCE[0] && minor >= MMAPABLE_SINCE[1]);
+  const ask = (offers: Offers) => way.guess(libbpf, bytecode, offers, { mmapable, threshold, retries });
+  const tried = tryGuess(ask, host, note("W_RUNG"), note("E_NO_GUESS"));
   for (const limit of tried.guess?.limits ?? []) note("W_GUESS_LIMITED")(limit);
 
   const verdicts = judge([...tried.evidence, ...btf], asked);
   const report: KernelReport = {
-    bytecode: tried.guess === null ? null : BYTECODE,
-    strategy: tried.guess === null ? null : "snapshot",
+    bytecode: tried.guess === null ? null : way.bytecode,
+    strategy: tried.guess === null ? null : strategy,
     attached: tried.guess?.attached ?? [],
     events: tried.guess?.events ?? 0,
+    ...(tried.guess !== null && { attempts: tried.guess.attempts }),
     duration_ms: Math.round((performance.now() - started) * 10) / 10,
     constants: Object.fromEntries(verdicts.map(([constant, { value }]) => [constant, value])),
     fields: Object.fromEntries(verdicts.map(([constant, verdict]) => [constant, shown(verdict)])),
@@ -103,14 +137,11 @@ function readBtf(libbpf: Libbpf, { btf }: KernelHost, note: (message: string) =>
  * `refuse` hears why nothing could be guessed.
  */
 function tryGuess(
-  libbpf: Libbpf,
-  bytecode: Uint8Array,
+  ask: (offers: Offers) => Guess,
   host: KernelHost,
   note: (message: string) => void,
   refuse: (reason: string) => void,
 ): { guess: Guess | null; evidence: Evidence[] } {
-  const [major, minor] = host.kernel.version;
-  const mmapable = major > MMAPABLE_SINCE[0] || (major === MMAPABLE_SINCE[0] && minor >= MMAPABLE_SINCE[1]);
   const offered = kinds.filter((kind) => offerOf[kind](host).is !== "no");
   const refusals: string[] = kinds
     .filter((kind) => !offered.includes(kind))
@@ -121,7 +152,7 @@ function tryGuess(
       offered.includes(kind) ? refusals.at(-1) : offerOf[kind](host).why;
     const offers = ({ kind }: Rung) => (attempt.includes(kind) ? null : (whyNot(kind) ?? "not offered"));
     try {
-      const found = guess(libbpf, bytecode, offers, mmapable);
+      const found = ask(offers);
       return { guess: found, evidence: found.evidence };
     } catch (error) {
       const reason = `${attempt.join(" and ")}: ${reasonOf(error)}`;

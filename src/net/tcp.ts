@@ -9,6 +9,8 @@ import {
   getsockopt,
   IPV6_FREEBIND,
   listen,
+  MSG_DONTWAIT,
+  MSG_PEEK,
   recv,
   SHUT_RD,
   SHUT_WR,
@@ -41,6 +43,7 @@ export const TCP_LISTEN = 10;
 
 /** Offsets in struct tcp_info of include/uapi/linux/tcp.h, which never change. */
 const TCPI_STATE = 0;
+const TCPI_UNACKED = 24;
 const TCPI_RTT = 68;
 const TCPI_RTTVAR = 72;
 const SIZE_OF_TCP_INFO_UP_TO_RTTVAR = 76;
@@ -52,6 +55,8 @@ const PATIENCE = 2000;
 export interface TcpInfo {
   /** TCP_ESTABLISHED and so on. */
   readonly state: number;
+  /** Segments that were sent and not acknowledged; their acknowledgement will change the timing. */
+  readonly unacknowledged: number;
   /** tcp_sock.srtt_us >> 3, in microseconds. */
   readonly rtt: number;
   /** tcp_sock.mdev_us >> 2, in microseconds. */
@@ -104,6 +109,11 @@ export class TcpSocket implements Disposable {
     setsockopt(this.#descriptor.fd, SOL_TCP, TCP_QUICKACK, 0);
   }
 
+  /** Acknowledges what comes next as soon as it comes. */
+  hastenAcknowledgements(): void {
+    setsockopt(this.#descriptor.fd, SOL_TCP, TCP_QUICKACK, 1);
+  }
+
   send(bytes: Uint8Array): void {
     send(this.#descriptor.fd, bytes);
   }
@@ -112,6 +122,11 @@ export class TcpSocket implements Disposable {
   receive(bytes: Uint8Array): number {
     this.#awaitReadable("data");
     return recv(this.#descriptor.fd, bytes);
+  }
+
+  /** Looks at the first received byte, which must be there, and leaves it where it is. */
+  peek(): void {
+    recv(this.#descriptor.fd, new Uint8Array(1), MSG_PEEK | MSG_DONTWAIT);
   }
 
   /** Sends the end of the stream. */
@@ -130,6 +145,7 @@ export class TcpSocket implements Disposable {
     const words = new Uint32Array(bytes.buffer);
     return {
       state: bytes[TCPI_STATE] ?? 0,
+      unacknowledged: words[TCPI_UNACKED / 4] ?? 0,
       rtt: words[TCPI_RTT / 4] ?? 0,
       rttvar: words[TCPI_RTTVAR / 4] ?? 0,
     };

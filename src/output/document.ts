@@ -5,6 +5,10 @@ import { statuses } from "../offsets/reconcile.ts";
 /** Version of the document's shape: a minor step adds, a major step breaks. */
 export const formatVersion = "1.0";
 
+/** How the kernel can be guessed. */
+export const strategies = ["snapshot", "stepwise"] as const;
+export type Strategy = (typeof strategies)[number];
+
 const offset = v.pipe(v.number(), v.integer(), v.minValue(0));
 const constants = v.record(v.string(), v.nullable(offset));
 
@@ -39,9 +43,11 @@ export const hostSchema = v.strictObject({
 /** The running kernel's constants. */
 export const kernelSchema = v.strictObject({
   bytecode: v.nullable(v.string()),
-  strategy: v.nullable(v.picklist(["snapshot", "stepwise"])),
+  strategy: v.nullable(v.picklist(strategies)),
   attached: v.array(v.string()),
   events: v.number(),
+  /** How many attempts the stepwise strategy took; the answer is of the last one. */
+  attempts: v.optional(v.number()),
   duration_ms: v.number(),
   constants,
   fields,

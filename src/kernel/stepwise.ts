@@ -1,0 +1,274 @@
+import { SystemError } from "../../ffi/error.ts";
+import type { Libbpf } from "../../ffi/libbpf.ts";
+import { AF_INET, AF_INET6, sleep } from "../../ffi/libc.ts";
+import type { TcpInfo, TcpSocket } from "../net/tcp.ts";
+import type { Facts } from "../offsets/observation.ts";
+import type { Solution } from "../offsets/solver.ts";
+import { host } from "../offsets/values.ts";
+import { Connection, type Spectator, stableInfo } from "./connection.ts";
+import { type End, sockFacts } from "./facts.ts";
+import { fieldOf, fieldsOf, type KernelConstant, kernelFields, relations } from "./fields.ts";
+import { evidenceOf, type Guess, openNetworks, Unwatchable } from "./guess.ts";
+import { type Offers, type Rung, stepwiseLadder } from "./ladder.ts";
+import type { Network } from "./namespace.ts";
+import { Prober } from "./prober.ts";
+import { type Search, searchBehind, searchField, withoutContradictions } from "./steps.ts";
+
+const inoField = fieldOf("offset_ino");
+
+/** The widest threshold, in bytes: about the size of struct tcp_sock, beyond which is nothing to find. */
+export const MOST_THRESHOLD = 3000;
+
+export interface StepwiseOptions {
+  /** Whether the kernel has BPF_F_MMAPABLE (5.5 and newer). */
+  readonly mmapable: boolean;
+  /** How far the search goes for members of sock_common and of net: candidates lie below so many bytes. */
+  readonly threshold: number;
+  /** How often a failed attempt is repeated from the beginning. */
+  readonly retries: number;
+}
+
+/**
+ * The members that are found by stepping up from the start of struct sock, in this order.
+ *
+ * `common`: members of struct sock_common, which struct sock begins with, in the order daddr, rcv_saddr, (hash),
+ * dport, num, family, state, …, net, v6_daddr, v6_rcv_saddr (include/net/sock.h). Its copies of these values, as
+ * inet_sock.inet_saddr and inet_cork.fl, lie behind it.
+ * `tcp`: members of inet_sock or tcp_sock, far behind. sock_common has the own port only in host order (skc_num),
+ * and no other member holds it before inet_sport (include/net/inet_sock.h). The round-trip times have no copy before
+ * them: mdev_max_us and rttvar_us, which follow mdev_us, hold at least the minimal timeout of 200 ms
+ * (include/linux/tcp.h; net/ipv4/tcp_input.c: tcp_rtt_estimator).
+ */
+const steps: readonly { readonly constant: KernelConstant; readonly within: "common" | "tcp" }[] = [
+  { constant: "offset_saddr", within: "common" },
+  { constant: "offset_daddr", within: "common" },
+  { constant: "offset_dport", within: "common" },
+  { constant: "offset_family", within: "common" },
+  { constant: "offset_num", within: "common" },
+  { constant: "offset_state", within: "common" },
+  { constant: "offset_sport", within: "tcp" },
+  { constant: "offset_rtt", within: "tcp" },
+  { constant: "offset_rtt_var", within: "tcp" }, // before offset_rtt on 6.12 and newer, so this starts anew
+  { constant: "offset_daddr_ipv6", within: "common" },
+  { constant: "offset_saddr_ipv6", within: "common" },
+];
+
+/** Connections per address family in the first and in the second network namespace. */
+const CONNECTIONS = [2, 1] as const;
+
+/** An acknowledgement may be delayed by 200 ms (TCP_DELACK_MAX). In microseconds. */
+const LONGEST_DELAY = 300_000;
+const DELAY_STEP = 500;
+
+/** A socket at rest that candidates are read from. */
+interface Subject {
+  readonly socket: TcpSocket;
+  readonly facts: Facts;
+}
+
+/**
+ * Learns the classic offsets of struct sock one candidate an event, on one rung.
+ *
+ * @throws Unwatchable when no rung can be used here
+ */
+export function stepwise(
+  libbpf: Libbpf,
+  bytecode: Uint8Array,
+  offers: Offers,
+  { mmapable, threshold, retries }: StepwiseOptions,
+): Guess {
+  const { rung, prober: attached } = climb(libbpf, bytecode, offers, mmapable);
+  using prober = attached;
+  const reach = { common: threshold, tcp: MOST_THRESHOLD };
+  for (let attempts = 1; ; attempts++) {
+    const { solutions, limits, failed } = attempt(prober, rung, reach);
+    if (failed && attempts <= retries) continue;
+    return {
+      evidence: kernelFields.map(({ constant }) =>
+        evidenceOf(
+          constant,
+          solutions.get(constant) ?? { is: "open", reason: "not guessed by the stepwise strategy" },
+        ),
+      ),
+      attached: [prober.attached],
+      events: prober.events,
+      limits: attempts === 1 ? limits : [...limits, `the stepwise strategy took ${attempts} attempts`],
+      attempts,
+    };
+  }
+}
+
+/** Goes down the ladder until a rung holds. */
+function climb(
+  libbpf: Libbpf,
+  bytecode: Uint8Array,
+  offers: Offers,
+  mmapable: boolean,
+): { rung: Rung; prober: Prober } {
+  const refusals: string[] = [];
+  for (const rung of stepwiseLadder) {
+    const refusal = offers(rung);
+    if (refusal !== null) {
+      refusals.push(`${rung.kind}:${rung.target}: ${refusal}`);
+      continue;
+    }
+    try {
+      return { rung, prober: new Prober(libbpf, bytecode, rung, mmapable) };
+    } catch (error) {
+      if (!(error instanceof SystemError)) throw error;
+      refusals.push(`${rung.kind}:${rung.target}: ${error.message}`);
+    }
+  }
+  throw new Unwatchable(refusals.join("; "));
+}
+
+interface Attempt {
+  readonly solutions: ReadonlyMap<string, Solution>;
+  readonly limits: string[];
+  /** A field was looked for and not found: another attempt may do better. */
+  readonly failed: boolean;
+}
+
+/** One whole guess with namespaces, sockets and searches of its own. */
+function attempt(prober: Prober, rung: Rung, reach: { common: number; tcp: number }): Attempt {
+  using owned = new DisposableStack();
+  owned.defer(() => prober.reset());
+  const { networks, limits } = openNetworks(owned);
+  const subjects = openSubjects(owned, networks, rung);
+  const facts = subjects.map((subject) => subject.facts);
+  const pass = passOf(rung);
+  const run = <Result>(search: Search<Result>): Result => {
+    for (let next = search.next(); ; ) {
+      if (next.done) return next.value;
+      const question = next.value;
+      const subject = subjects[question.subject];
+      if (subject === undefined) throw new TypeError(`there is no socket ${question.subject}`);
+      next = search.next(prober.ask(question, () => pass(subject.socket)));
+    }
+  };
+
+  const found = new Map<string, Solution>();
+  const hopeless = hopelessIn(networks);
+  for (const { constant, within } of steps) {
+    const field = kernelFields.find((each) => each.constant === constant);
+    if (field === undefined || hopeless.has(constant)) continue;
+    found.set(constant, run(searchField(field, facts, reach[within])));
+  }
+  if (!hopeless.has("offset_netns")) {
+    const { pointer, member } = run(searchBehind(inoField, facts, reach.common));
+    found.set("offset_netns", pointer);
+    found.set("offset_ino", member);
+  }
+  const solutions = withoutContradictions(fieldsOf("sock"), found, relations.sock);
+  const failed = [...solutions.values()].some(({ is }) => is !== "solved");
+  for (const [constant, reason] of hopeless) solutions.set(constant, { is: "open", reason });
+  return { solutions, limits, failed };
+}
+
+/** Fields that no attempt can find with these networks, and why. */
+function hopelessIn(networks: readonly Network[]): Map<KernelConstant, string> {
+  const hopeless = new Map<KernelConstant, string>();
+  for (const { withoutIpv6 } of networks) {
+    if (withoutIpv6 === null) continue;
+    for (const constant of ["offset_daddr_ipv6", "offset_saddr_ipv6"] as const)
+      hopeless.set(constant, withoutIpv6);
+    hopeless.set("offset_family", `AF_INET alone proves nothing: ${withoutIpv6}`);
+  }
+  if (networks.length < 2) {
+    for (const constant of ["offset_netns", "offset_ino"] as const)
+      hopeless.set(constant, "needs a second network namespace to tell pointers apart");
+  }
+  return hopeless;
+}
+
+/** Makes the rung pass over a socket, once. */
+function passOf({ kind }: Rung): (socket: TcpSocket) => void {
+  switch (kind) {
+    case "kprobe":
+      return (socket) => void socket.info();
+    case "raw_tp":
+      return (socket) => socket.peek();
+  }
+}
+
+/** Opens connections and listening sockets of both families, in several states, and brings all of them to rest. */
+function openSubjects(owned: DisposableStack, networks: readonly Network[], rung: Rung): Subject[] {
+  const connections: Connection[] = [];
+  const collectors = networks.map((network, index) => {
+    const collector = new Collector(network);
+    const families = network.withoutIpv6 === null ? ([AF_INET, AF_INET6] as const) : ([AF_INET] as const);
+    for (const family of families) {
+      for (let made = 0; made < (CONNECTIONS[index] ?? 1); made++) {
+        const [from, to] = [network.address(family), network.address(family)];
+        connections.push(owned.use(network.inside(() => new Connection(family, from, to, collector))));
+      }
+    }
+    return collector;
+  });
+  Connection.prime(connections);
+  for (const connection of connections) connection.rest();
+  settle(collectors.flatMap((collector) => collector.connected));
+  const subjects = collectors.flatMap((collector) => collector.subjects());
+  // Connected ones first: their values are random, where those of the others are often 0.
+  const connected = subjects.filter(({ isConnected }) => isConnected);
+  const others = subjects.filter(({ isConnected }) => !isConnected);
+  return rung.kind === "kprobe" ? [...connected, ...others] : connected; // nothing is received without a peer
+}
+
+/**
+ * Leaves one byte to be read at every end, and closes one direction of every second connection, for its states.
+ *
+ * @param connected both ends of each connection, the client first
+ */
+function settle(connected: readonly TcpSocket[]): void {
+  const byte = new Uint8Array(1);
+  for (let index = 0; index < connected.length; index += 2) {
+    const [client, server] = connected.slice(index);
+    if (client === undefined || server === undefined) continue;
+    client.send(byte);
+    if (index % 4 === 0) client.shutdown();
+    client.hastenAcknowledgements();
+    server.send(byte); // and acknowledges the client's
+  }
+}
+
+/** Waits until nothing is in flight and two readings of TCP_INFO agree: then no timer changes the timing later. */
+function restingInfo(socket: TcpSocket): TcpInfo | null {
+  for (let waited = 0; waited < LONGEST_DELAY; waited += DELAY_STEP) {
+    if (socket.info().unacknowledged === 0) return stableInfo(socket);
+    sleep(DELAY_STEP);
+  }
+  return null;
+}
+
+/** Remembers the sockets of connections, instead of watching what they do. */
+class Collector implements Spectator {
+  readonly #ends = new Map<TcpSocket, End>();
+
+  constructor(private readonly network: Network) {}
+
+  moving(act: () => void): void {
+    act();
+  }
+
+  resting(socket: TcpSocket, end: End): void {
+    this.#ends.set(socket, end);
+  }
+
+  /** Both ends of each connection, as they come to rest: the client first. */
+  get connected(): TcpSocket[] {
+    return [...this.#ends].flatMap(([socket, { peer }]) => (peer === undefined ? [] : [socket]));
+  }
+
+  /** The sockets that stand still, and what is known of them now. */
+  subjects(): (Subject & { readonly isConnected: boolean })[] {
+    return [...this.#ends].flatMap(([socket, end]) => {
+      const info = restingInfo(socket);
+      if (info === null) return [];
+      const isConnected = end.peer !== undefined;
+      const facts = new Map(sockFacts(end, info.state, isConnected ? info : undefined));
+      facts.set(inoField.constant, host(4, this.network.inode));
+      return [{ socket, facts, isConnected }];
+    });
+  }
+}
