@@ -6,5 +6,5 @@ import { collect } from "./run.ts";
 export default defineCommand({
   meta: { name: "kernel", description: "The running kernel's constants" },
   args: flags,
-  run: async ({ args }) => print(await collect(["kernel"]), args.format),
+  run: async ({ args }) => print(await collect(["kernel"], args), args.format),
 });

@@ -1,6 +1,7 @@
 import { SystemError } from "../../ffi/error.ts";
 import type { Libbpf } from "../../ffi/libbpf.ts";
 import { AF_INET, AF_INET6 } from "../../ffi/libc.ts";
+import type { Family } from "../net/address.ts";
 import { TcpSocket } from "../net/tcp.ts";
 import type { Evidence } from "../offsets/evidence.ts";
 import type { Observation } from "../offsets/observation.ts";
@@ -10,7 +11,7 @@ import { host } from "../offsets/values.ts";
 import { inoField, kernelFields, sockFields, sockRelations } from "./fields.ts";
 import { CurrentNetwork, type Network, PrivateNetwork } from "./namespace.ts";
 import { Recorder, type Rung } from "./recorder.ts";
-import { Connection } from "./stimulus.ts";
+import { Connection, type Stability } from "./stimulus.ts";
 import { GetsockoptWitness, type ObservingWitness, StateChangeWitness } from "./witness.ts";
 
 /** What the snapshot strategy found, and how. */
@@ -22,6 +23,20 @@ export interface Guess {
   readonly events: number;
   /** Why the guess knows less here than it could, in words for a person. */
   readonly limits: string[];
+}
+
+/** Of which kinds sockets are made. */
+export interface Families {
+  readonly tcpv4: boolean;
+  readonly tcpv6: boolean;
+  readonly udpv4: boolean;
+  readonly udpv6: boolean;
+}
+
+/** What the stimulus may do. */
+export interface Stimulation {
+  readonly families: Families;
+  readonly stability: Stability;
 }
 
 /** Connections per address family in the first and in the second network namespace. */
@@ -44,19 +59,25 @@ interface Site {
  * @param mmapable whether the kernel has BPF_F_MMAPABLE (5.5 and newer)
  * @throws SystemError when the rung cannot be used here
  */
-export function guess(libbpf: Libbpf, bytecode: Uint8Array, rung: Rung, mmapable: boolean): Guess {
+export function guess(
+  libbpf: Libbpf,
+  bytecode: Uint8Array,
+  rung: Rung,
+  mmapable: boolean,
+  { families, stability }: Stimulation,
+): Guess {
   using owned = new DisposableStack();
   const recorder = owned.use(new Recorder(libbpf, bytecode, rung, mmapable));
   const { networks, limits } = openNetworks(owned);
   const sites = networks.map((network, index) => ({
     network,
-    witness: witnessOf(rung, recorder),
+    witness: witnessOf(rung, recorder, stability),
     connections: CONNECTIONS[index] ?? 1,
   }));
 
   let solutions = new Map<string, Solution>();
   for (let round = 0; round < ROUNDS; round++) {
-    stimulate(sites);
+    stimulate(sites, families);
     solutions = solve(
       sockFields,
       sockRelations,
@@ -66,7 +87,9 @@ export function guess(libbpf: Libbpf, bytecode: Uint8Array, rung: Rung, mmapable
   }
   for (const [constant, solution] of solveNamespace(sites, recorder)) solutions.set(constant, solution);
 
-  const [withoutIpv6] = networks.flatMap(({ withoutIpv6 }) => withoutIpv6 ?? []);
+  const [withoutIpv6] = families.tcpv6
+    ? networks.flatMap(({ withoutIpv6 }) => withoutIpv6 ?? [])
+    : ["TCP over IPv6 is left out (collect_tcpv6)"];
   return {
     evidence: kernelFields.map(({ constant }) => {
       const solution = solutions.get(constant) ?? { is: "open", reason: "not part of the stimulus" };
@@ -90,23 +113,24 @@ function openNetworks(owned: DisposableStack): { networks: Network[]; limits: st
   }
 }
 
-function witnessOf(rung: Rung, recorder: Recorder): ObservingWitness {
+function witnessOf(rung: Rung, recorder: Recorder, stability: Stability): ObservingWitness {
   switch (rung.kind) {
     case "kprobe":
-      return new GetsockoptWitness(recorder);
+      return new GetsockoptWitness(recorder, stability);
     case "raw_tp":
-      return new StateChangeWitness(recorder);
+      return new StateChangeWitness(recorder, stability);
   }
 }
 
-/** Takes fresh connections of both families through their lives, all of them primed at once. */
-function stimulate(sites: readonly Site[]): void {
+/** Takes fresh connections of the families asked for through their lives, all of them primed at once. */
+function stimulate(sites: readonly Site[], { tcpv4, tcpv6 }: Families): void {
   using owned = new DisposableStack();
   const connections: Connection[] = [];
   for (const { network, witness, connections: count } of sites) {
-    for (const family of network.withoutIpv6 === null
-      ? ([AF_INET, AF_INET6] as const)
-      : ([AF_INET] as const)) {
+    const families: Family[] = [];
+    if (tcpv4) families.push(AF_INET);
+    if (tcpv6 && network.withoutIpv6 === null) families.push(AF_INET6);
+    for (const family of families) {
       for (let made = 0; made < count; made++) {
         const [from, to] = [network.address(family), network.address(family)];
         connections.push(owned.use(network.inside(() => new Connection(family, from, to, witness))));

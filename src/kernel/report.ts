@@ -1,11 +1,11 @@
 import { ClosedError, SystemError } from "../../ffi/error.ts";
 import { Libbpf } from "../../ffi/libbpf.ts";
-import type { Evidence, Source } from "../offsets/evidence.ts";
+import { type Evidence, type Source, unchosen } from "../offsets/evidence.ts";
 import { reconcile } from "../offsets/reconcile.ts";
 import type { Diagnostic, KernelReport } from "../output/document.ts";
 import { btfEvidence } from "./btf.ts";
 import { kernelFields } from "./fields.ts";
-import { type Guess, guess } from "./guess.ts";
+import { type Guess, guess, type Stimulation } from "./guess.ts";
 import { type Rung, sockLadder } from "./recorder.ts";
 
 /** A yes, a no, or a could-not-tell, with what it rests on. */
@@ -22,8 +22,10 @@ export interface KernelHost {
   readonly rawTracepoints: Answer;
 }
 
-export interface KernelOptions {
+export interface KernelOptions extends Stimulation {
   readonly host: KernelHost;
+  /** The sources that may speak; no other is asked. */
+  readonly sources: readonly Source[];
   /** The bytes of an embedded file, by its name. */
   readonly asset: (name: string) => Uint8Array;
   /** Receives what libbpf says of its work; without it libbpf says nothing. */
@@ -35,16 +37,23 @@ const BYTECODE = "socket_guess";
 const MMAPABLE_SINCE = [5, 5] as const;
 
 /** Asks every source for the running kernel's constants and joins what they say. */
-export function kernelReport({ host, asset, trace }: KernelOptions): {
+export function kernelReport(options: KernelOptions): {
   report: KernelReport;
   diagnostics: Diagnostic[];
 } {
   const diagnostics: Diagnostic[] = [];
   const note = (code: string) => (message: string) => void diagnostics.push({ code, message });
   const started = performance.now();
-  const libbpf = new Libbpf(asset("libbpf.so"), trace);
-  const btf = readBtf(libbpf, host, note("W_NO_BTF"));
-  const climbed = climb(libbpf, asset(`${BYTECODE}.o`), host, note("W_RUNG"), note("E_NO_GUESS"));
+  const { sources } = options;
+  const libbpf = sources.some(isKernelSource) ? new Libbpf(options.asset("libbpf.so"), options.trace) : null;
+  const btf =
+    libbpf !== null && sources.includes("btf")
+      ? readBtf(libbpf, options.host, note("W_NO_BTF"))
+      : silent("btf", unchosen);
+  const climbed =
+    libbpf !== null && sources.includes("guess")
+      ? climb(libbpf, options, note("W_RUNG"), note("E_NO_GUESS"))
+      : { guess: null, evidence: silent("guess", unchosen) };
   for (const limit of climbed.guess?.limits ?? []) note("W_GUESS_LIMITED")(limit);
 
   const evidence = new Map<string, Evidence[]>();
@@ -71,6 +80,8 @@ export function kernelReport({ host, asset, trace }: KernelOptions): {
   return { report, diagnostics };
 }
 
+const isKernelSource = (source: Source): boolean => source === "guess" || source === "btf";
+
 /** Evidence of a source that could not be asked at all. */
 const silent = (source: Source, reason: string): Evidence[] =>
   kernelFields.map(({ constant }) => ({ source, constant, candidates: [], reason }));
@@ -89,11 +100,12 @@ function readBtf(libbpf: Libbpf, { btf }: KernelHost, note: (message: string) =>
 /** Goes down the ladder until a rung holds; `refuse` hears why none did. */
 function climb(
   libbpf: Libbpf,
-  bytecode: Uint8Array,
-  host: KernelHost,
+  options: KernelOptions,
   note: (message: string) => void,
   refuse: (reason: string) => void,
 ): { guess: Guess | null; evidence: Evidence[] } {
+  const { host, asset } = options;
+  const bytecode = asset(`${BYTECODE}.o`);
   const [major, minor] = host.kernel.version;
   const mmapable = major > MMAPABLE_SINCE[0] || (major === MMAPABLE_SINCE[0] && minor >= MMAPABLE_SINCE[1]);
   const refusals: string[] = [];
@@ -104,7 +116,7 @@ function climb(
       continue;
     }
     try {
-      const found = guess(libbpf, bytecode, rung, mmapable);
+      const found = guess(libbpf, bytecode, rung, mmapable, options);
       return { guess: found, evidence: found.evidence };
     } catch (error) {
       const reason = `${rung.kind}:${rung.target}: ${reasonOf(error)}`;

@@ -22,8 +22,16 @@ export interface Transition {
   readonly timing?: Timing;
 }
 
+/** waitUntilStable: the pause between the two readings of a pair, in microseconds, and how many pairs at most. */
+export interface Stability {
+  readonly window: number;
+  readonly attempts: number;
+}
+
 /** Observes our sockets, each kind of probe in its own way. */
 export interface Witness {
+  /** When round-trip times count as standing still. */
+  readonly stability: Stability;
   /** Runs a system call that makes these state changes. */
   moving(act: () => void, transitions: readonly Transition[]): void;
   /** The socket is at rest: nothing of it will change until we change it. */
@@ -33,10 +41,6 @@ export interface Witness {
 /** Round trips that make srtt_us and mdev_us large and different. Pauses are in microseconds. */
 const PRIMING_ROUNDS = 3;
 const PRIMING_PAUSE = { least: 300, spread: 900 };
-
-/** waitUntilStable: at most this many pairs of readings, and the pause inside a pair, in microseconds. */
-const STABLE_ATTEMPTS = 20;
-const STABLE_PAUSE = 100;
 
 /** What stands in struct tcp_sock of one of our sockets. */
 export function factsOf({ own, peer }: End, state: number, timing: Timing | undefined): Facts {
@@ -60,10 +64,10 @@ export function factsOf({ own, peer }: End, state: number, timing: Timing | unde
 }
 
 /** TCP_INFO once two readings in a row agree (waitUntilStable); null when they never do. */
-export function stableInfo(socket: TcpSocket): TcpInfo | null {
-  for (let attempt = 0; attempt < STABLE_ATTEMPTS; attempt++) {
+export function stableInfo(socket: TcpSocket, { window, attempts }: Stability): TcpInfo | null {
+  for (let attempt = 0; attempt < attempts; attempt++) {
     const first = socket.info();
-    sleep(STABLE_PAUSE);
+    sleep(window);
     const second = socket.info();
     if (first.rtt === second.rtt && first.rttvar === second.rttvar && first.state === second.state)
       return second;
@@ -72,8 +76,8 @@ export function stableInfo(socket: TcpSocket): TcpInfo | null {
 }
 
 /** The timing of a connected socket, when it stands still. */
-function timingOf(socket: TcpSocket): { timing?: Timing } {
-  const timing = stableInfo(socket);
+function timingOf(socket: TcpSocket, stability: Stability): { timing?: Timing } {
+  const timing = stableInfo(socket, stability);
   return timing === null ? {} : { timing };
 }
 
@@ -123,10 +127,16 @@ export class Connection implements Disposable {
 
   /** Closes both directions, the client first. The sockets stay. */
   finish(): void {
+    const { stability } = this.#witness;
     this.#witness.moving(
       () => this.#client.shutdown(),
       [
-        { from: tcp.TCP_ESTABLISHED, to: tcp.TCP_FIN_WAIT1, end: this.#clientEnd, ...timingOf(this.#client) },
+        {
+          from: tcp.TCP_ESTABLISHED,
+          to: tcp.TCP_FIN_WAIT1,
+          end: this.#clientEnd,
+          ...timingOf(this.#client, stability),
+        },
         { from: tcp.TCP_FIN_WAIT1, to: tcp.TCP_FIN_WAIT2, end: this.#clientEnd },
         { from: tcp.TCP_ESTABLISHED, to: tcp.TCP_CLOSE_WAIT, end: this.#serverEnd },
       ],
@@ -135,7 +145,14 @@ export class Connection implements Disposable {
     this.rest();
     this.#witness.moving(
       () => this.#server.shutdown(),
-      [{ from: tcp.TCP_CLOSE_WAIT, to: tcp.TCP_LAST_ACK, end: this.#serverEnd, ...timingOf(this.#server) }],
+      [
+        {
+          from: tcp.TCP_CLOSE_WAIT,
+          to: tcp.TCP_LAST_ACK,
+          end: this.#serverEnd,
+          ...timingOf(this.#server, stability),
+        },
+      ],
     );
   }
 

@@ -1,7 +1,15 @@
 import type { TcpSocket } from "../net/tcp.ts";
 import { type Observation, occurs } from "../offsets/observation.ts";
 import type { Hit, Recorder } from "./recorder.ts";
-import { type End, factsOf, stableInfo, type Timing, type Transition, type Witness } from "./stimulus.ts";
+import {
+  type End,
+  factsOf,
+  type Stability,
+  stableInfo,
+  type Timing,
+  type Transition,
+  type Witness,
+} from "./stimulus.ts";
 
 /** A witness that turns what a rung copies into observations. */
 export interface ObservingWitness extends Witness {
@@ -24,14 +32,17 @@ const observation = (hit: Hit, end: End, state: number, timing?: Timing): Observ
 export class GetsockoptWitness implements ObservingWitness {
   readonly observations: Observation[] = [];
 
-  constructor(private readonly recorder: Recorder) {}
+  constructor(
+    private readonly recorder: Recorder,
+    readonly stability: Stability,
+  ) {}
 
   moving(act: () => void): void {
     act();
   }
 
   resting(socket: TcpSocket, end: End): void {
-    const before = stableInfo(socket);
+    const before = stableInfo(socket, this.stability);
     let asked = before;
     const hits = this.recorder.during(() => {
       asked = socket.info();
@@ -52,7 +63,10 @@ export class GetsockoptWitness implements ObservingWitness {
 export class StateChangeWitness implements ObservingWitness {
   readonly observations: Observation[] = [];
 
-  constructor(private readonly recorder: Recorder) {}
+  constructor(
+    private readonly recorder: Recorder,
+    readonly stability: Stability,
+  ) {}
 
   moving(act: () => void, transitions: readonly Transition[]): void {
     for (const hit of this.recorder.during(act)) {
