@@ -15,6 +15,8 @@ const root = import.meta.dir;
 /**
  * Environment variables by which Bun's runtime lets its caller run other code, speak to a debugger, write files or
  * start a program, before the first line of ours. They have no switch, so their names are taken out of the image.
+ * Left alone: BUN_JSC_* and mimalloc_* tune the engine and print to stderr, but run nothing; an unknown BUN_JSC_ name
+ * ends the program with a message. LD_PRELOAD and its kin are the loader's: who sets them runs code in any program.
  */
 const closedVariables = [
   "BUN_BE_BUN", // turns the executable into the bun command line

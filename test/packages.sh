@@ -4,7 +4,7 @@ set -eu
 
 packages="
   qemu-system-x86
-  binutils gcc libc6-dev
+  binutils dpkg-dev gcc libc6-dev
   bpftool dwarves
   kmod cpio gzip lz4 xz-utils zstd
   iproute2 jq libcap2-bin strace util-linux

@@ -100,23 +100,28 @@ async function openRoot(suite: string, index: Index, folder: string): Promise<Su
     "Acquire::Languages=none",
     "Acquire::Retries=3",
   ].flatMap((option) => ["-o", option]);
-  // apt gives up when another process updates the same root, so wait for it.
-  await run(["flock", join(folder, "lock"), "apt-get", ...options, "-qq", "update"]);
+  // apt gives up when another process works in the same root, so wait for it.
+  const apt: Apt = (tool, ...args) => ["flock", join(folder, "lock"), tool, ...options, "-qq", ...args];
+  const { status, stderr } = await attempt(apt("apt-get", "update"));
+  if (status !== 0) throw new Error(`${suite}: the package lists cannot be fetched: ${stderr}`);
   return {
-    depends: (name) => dependsOf(options, name),
-    unpack: (name, into) => unpack(options, name, into),
-    download: (name, version, into) => download(options, `${name}=${version}`, suite, into),
+    depends: (name) => dependsOf(apt, name),
+    unpack: (name, into) => unpack(apt, suite, name, into),
+    download: (name, version, into) => download(apt, suite, `${name}=${version}`, into),
   };
 }
 
-async function dependsOf(options: readonly string[], name: string): Promise<string[]> {
-  const { stdout } = await run(["apt-cache", ...options, "show", "--no-all-versions", name]);
+/** The command line of one of apt's tools in the root. */
+type Apt = (tool: "apt-get" | "apt-cache", ...args: string[]) => string[];
+
+async function dependsOf(apt: Apt, name: string): Promise<string[]> {
+  const { stdout } = await run(apt("apt-cache", "show", "--no-all-versions", name));
   const depends = /^Depends: (.*)$/m.exec(stdout)?.[1] ?? "";
   return depends.split(/[,|]/).flatMap((text) => text.trim().split(/[ :(]/)[0] || []);
 }
 
-async function unpack(options: readonly string[], name: string, folder: string): Promise<string> {
-  const { stdout } = await run(["apt-cache", ...options, "madison", name]);
+async function unpack(apt: Apt, suite: string, name: string, folder: string): Promise<string> {
+  const { stdout } = await run(apt("apt-cache", "madison", name));
   const versions = stdout.split("\n").flatMap((row) => row.split("|")[1]?.trim() ?? []);
   const downloads = join(folder, "..", "downloads");
   await mkdir(downloads, { recursive: true });
@@ -124,25 +129,20 @@ async function unpack(options: readonly string[], name: string, folder: string):
   let refusal = "no such package";
   // A mirror may lack the newest file of an old suite while its lists name it: then the one before serves.
   for (const version of versions) {
-    const download = ["apt-get", ...options, "-qq", "download", `${name}=${version}`];
-    const { status, stderr } = await attempt(download, { cwd: downloads });
-    refusal = stderr;
-    if (status !== 0) continue;
+    const fetched = await attempt(apt("apt-get", "download", `${name}=${version}`), { cwd: downloads });
+    refusal = fetched.stderr;
+    if (fetched.status !== 0) continue;
     await run(["sh", "-c", 'dpkg-deb --extract *.deb "$0"', folder], { cwd: downloads });
     await rm(downloads, { recursive: true });
     return version;
   }
-  throw new Error(`${name} cannot be fetched: ${refusal}`);
+  throw new Error(`${suite}: ${name} cannot be fetched: ${refusal}`);
 }
 
-async function download(
-  options: readonly string[],
-  pinned: string,
-  suite: string,
-  into: string,
-): Promise<void> {
-  const command = ["apt-get", ...options, "-qq", "source", "--download-only", pinned];
-  const { status, stderr } = await attempt(command, { cwd: into });
+async function download(apt: Apt, suite: string, pinned: string, into: string): Promise<void> {
+  const { status, stderr } = await attempt(apt("apt-get", "source", "--download-only", pinned), {
+    cwd: into,
+  });
   if (status !== 0) throw new Error(`${suite}: source ${pinned} cannot be fetched, pin another: ${stderr}`);
 }
 

