@@ -16,6 +16,7 @@ function kernelAddress({ bytes }: Observation, at: number): string | null {
  * for sockets grouped by network namespace, a pointer to the namespace is one of them.
  */
 export function pointersToGroup(groups: readonly (readonly Observation[])[]): number[] {
+  if (groups.flat().length === 0) return [];
   const size = Math.min(...groups.flat().map(({ bytes }) => bytes.length));
   const offsets: number[] = [];
   for (let at = 0; at + POINTER <= size; at += POINTER) {
