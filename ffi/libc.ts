@@ -62,6 +62,7 @@ const PROT_READ_WRITE = 3;
 const MAP_SHARED = 1;
 const EACCES = 13;
 const EINTR = 4;
+const STDERR = 2;
 
 /** memfd_create has no wrapper in glibc before 2.27, so it goes by number. */
 const SYS_MEMFD_CREATE = process.arch === "arm64" ? 279 : 319;
@@ -195,8 +196,13 @@ export function sleep(microseconds: number): void {
   c.usleep(microseconds);
 }
 
-/** Ends the process with all its threads at once; nothing of this runtime runs any more (exit_group(2)). */
-export function exitProcess(status: number): void {
+/**
+ * Writes a line on stderr and ends the process with all its threads at once (exit_group(2)). Nothing of this runtime
+ * runs any more. Works from any thread.
+ */
+export function endProcess(status: number, complaint: string): void {
+  const line = new TextEncoder().encode(`${complaint}\n`);
+  c.write(STDERR, line, line.byteLength);
   c._exit(status);
 }
 

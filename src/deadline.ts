@@ -1,4 +1,3 @@
-import { Worker } from "node:worker_threads";
 import { Failure } from "./output/failure.ts";
 import { DONE, EXPIRED, RUNNING, type Watch } from "./watchdog.ts";
 
@@ -18,7 +17,9 @@ export async function withinDeadline<Result>(
   const late = new Failure("E_DEADLINE", `not done after ${milliseconds} ms; allow more with --deadline`);
   const state = new Int32Array(new SharedArrayBuffer(Int32Array.BYTES_PER_ELEMENT));
   const watch: Watch = { state, milliseconds, complaint: describe(late), exit: late.exit };
-  new Worker(new URL("./watchdog.ts", import.meta.url), { workerData: watch }).unref();
+  const watchdog = new Worker(new URL("./watchdog.ts", import.meta.url).href);
+  watchdog.postMessage(watch);
+  watchdog.unref();
   const started = performance.now();
   try {
     const result = await act();

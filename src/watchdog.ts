@@ -1,12 +1,7 @@
-import { writeSync } from "node:fs";
-import { isMainThread, workerData } from "node:worker_threads";
-
 /** What `state` holds: the run goes on, came to its end, or ran out of time. */
 export const RUNNING = 0;
 export const DONE = 1;
 export const EXPIRED = 2;
-
-const STDERR = 2; // In a thread of its own process.stderr has no descriptor.
 
 /** What the watchdog is told; `state` is shared memory. */
 export interface Watch {
@@ -21,13 +16,10 @@ export interface Watch {
 async function guard({ state, milliseconds, complaint, exit }: Watch): Promise<void> {
   if (Atomics.wait(state, 0, RUNNING, milliseconds) !== "timed-out") return;
   if (Atomics.compareExchange(state, 0, RUNNING, EXPIRED) !== RUNNING) return;
-  const { exitProcess } = await import("../ffi/libc.ts");
-  try {
-    writeSync(STDERR, `${complaint}\n`);
-  } finally {
-    exitProcess(exit);
-  }
+  const { endProcess } = await import("../ffi/libc.ts");
+  endProcess(exit, complaint);
 }
 
+declare const self: Worker;
 // This file is imported for its words too; as a thread of its own it guards.
-if (!isMainThread) await guard(workerData as Watch);
+if (!Bun.isMainThread) self.onmessage = ({ data }: MessageEvent<Watch>) => guard(data);
