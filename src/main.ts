@@ -1,9 +1,8 @@
 import { type CommandDef, defineCommand, renderUsage, runCommand } from "citty";
 import { description, name, version } from "../package.json";
 import { checkCommand, checkUsage, flags } from "./commands/flags.ts";
-import { asFailure } from "./output/failure.ts";
+import { asFailure, failureText } from "./output/failure.ts";
 import { setVerbosity } from "./output/log.ts";
-import { printable } from "./output/printable.ts";
 import { writeStdout } from "./output/stdout.ts";
 
 /** Each command is loaded only when it is asked for. */
@@ -11,6 +10,7 @@ const commands = {
   run: () => import("./commands/run.ts").then((module) => module.default),
   kernel: () => import("./commands/kernel.ts").then((module) => module.default),
   tls: () => import("./commands/tls.ts").then((module) => module.default),
+  config: () => import("./commands/config.ts").then((module) => module.default),
 } satisfies Record<string, () => Promise<CommandDef<typeof flags>>>;
 
 const program = defineCommand({ meta: { name, description, version }, args: flags, subCommands: commands });
@@ -34,11 +34,10 @@ async function main(args: string[]): Promise<void> {
 /** One line, or one JSON object where the result would have been JSON; the stack only when asked for. */
 function report(thrown: unknown, args: readonly string[]): void {
   const failure = asFailure(thrown);
-  const { code, message } = failure;
   const asked = /(?:^| )--format[ =](\w+)/.exec(args.join(" "))?.[1];
   const isJson = asked === "json" || (asked !== "table" && !process.stdout.isTTY);
   const cause = failure.cause instanceof Error ? failure.cause : failure;
-  console.error(isJson ? JSON.stringify({ code, message }) : `${name}: ${printable(message)}`);
+  console.error(failureText(failure, isJson ? "json" : "table"));
   if (args.includes("--verbose")) console.error(cause.stack);
   process.exitCode = failure.exit;
 }

@@ -1,10 +1,29 @@
 import { parseArgs } from "node:util";
-import type { ArgsDef } from "citty";
-import { strategies } from "../output/document.ts";
+import type { ArgsDef, ParsedArgs } from "citty";
+import { type FlagName, flagName, type SettingKey, settingKeys, settings } from "../config.ts";
 import { exitCodes, Failure } from "../output/failure.ts";
+import { didYouMean } from "../output/suggest.ts";
 
 /** How a document can be printed. */
 export const formats = ["json", "table"] as const;
+
+interface SettingFlag {
+  readonly type: "string";
+  readonly description: string;
+}
+
+/** One flag a setting; the setting's own checks apply to what they are given. */
+const settingFlags = Object.fromEntries(settingKeys.map((key) => [flagName(key), flagOf(key)])) as Readonly<
+  Record<FlagName, SettingFlag>
+>;
+
+function flagOf(key: SettingKey): SettingFlag {
+  const { allowed, description, standard } = settings[key];
+  return { type: "string", description: `${description}: ${allowed} (default: ${standard})` };
+}
+
+/** Flags that every command takes, parsed. */
+export type Flags = ParsedArgs<typeof flags>;
 
 /** Flags that every command takes. */
 export const flags = {
@@ -13,15 +32,16 @@ export const flags = {
     options: [...formats],
     description: "Output format (default: table on a terminal, json otherwise)",
   },
-  strategy: {
-    type: "enum",
-    options: [...strategies],
-    description: "How the kernel is guessed: by whole structs, or one candidate an event (default: snapshot)",
-  },
   quiet: { type: "boolean", description: "No messages on stderr but errors" },
   verbose: { type: "boolean", description: "More messages on stderr, stack traces with errors" },
   help: { type: "boolean", alias: "h", description: "Show this text" },
   version: { type: "boolean", description: "Show the version" },
+  config: {
+    type: "string",
+    valueHint: "FILE",
+    description: "Settings (default: /etc/offsetof.json, if it is there)",
+  },
+  ...settingFlags,
 } as const satisfies ArgsDef;
 
 const usage = (message: string): Failure => new Failure("E_USAGE", message, exitCodes.usage);
@@ -74,7 +94,7 @@ export function checkUsage(args: readonly string[], definition: ArgsDef, command
 export function checkCommand<Commands extends object>(name: string, commands: Commands): keyof Commands {
   if (isKey(commands, name)) return name;
   const known = Object.keys(commands);
-  const hint = didYouMean(name, known, "");
+  const hint = didYouMean(name, known);
   throw usage(`unknown command "${name}"${hint}; commands are ${known.join(", ")}`);
 }
 
@@ -83,22 +103,3 @@ const isKey = <Known extends object>(known: Known, name: PropertyKey): name is k
 
 const allowed = (flag: ArgsDef[string]): string =>
   flag.type === "enum" && flag.options !== undefined ? `: ${flag.options.join(" or ")}` : "";
-
-function didYouMean(name: string, known: readonly string[], prefix: string): string {
-  const close = known.find((each) => each.startsWith(name) || distance(name, each) <= 2);
-  return close === undefined ? "" : `, did you mean "${prefix}${close}"?`;
-}
-
-/** Levenshtein distance, over one row. */
-function distance(from: string, to: string): number {
-  let row = Array.from({ length: to.length + 1 }, (_, at) => at);
-  for (const [i, letter] of [...from].entries()) {
-    const next = [i + 1];
-    for (const [j, other] of [...to].entries()) {
-      const swap = (row[j] ?? 0) + (letter === other ? 0 : 1);
-      next.push(Math.min(swap, (row[j + 1] ?? 0) + 1, (next[j] ?? 0) + 1));
-    }
-    row = next;
-  }
-  return row.at(-1) ?? 0;
-}

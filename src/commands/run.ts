@@ -2,21 +2,29 @@ import { defineCommand } from "citty";
 import { LogLevels } from "consola/basic";
 import { version } from "../../package.json";
 import { assetBytes, target } from "../assets.ts";
+import { type Config, configOf, loadConfig, settings } from "../config.ts";
+import { withinDeadline } from "../deadline.ts";
+import { hostFiles } from "../host/files.ts";
 import { hostReport, probeHost } from "../host/report.ts";
-import { type Document, formatVersion, type Strategy } from "../output/document.ts";
+import type { Families } from "../kernel/options.ts";
+import { type Document, formatVersion } from "../output/document.ts";
+import { type Failure, failureText } from "../output/failure.ts";
 import { log } from "../output/log.ts";
-import { flags } from "./flags.ts";
-import { print } from "./print.ts";
+import { type Flags, flags } from "./flags.ts";
+import { formatFor, print } from "./print.ts";
 
 /** What a document can be asked to hold beside the host. */
 export type Part = "kernel" | "tls";
 
-/** Looks at this machine and puts the parts asked for into one document. */
-export async function collect(
-  parts: readonly Part[],
-  { strategy }: { readonly strategy?: Strategy | undefined } = {},
-): Promise<Document> {
-  const host = probeHost();
+/** Looks at this machine and puts the parts asked for into one document, within the deadline. */
+export async function collect(parts: readonly Part[], args: Flags): Promise<Document> {
+  const config = configOf(loadConfig({ flags: args, env: process.env }));
+  const describe = (failure: Failure): string => failureText(failure, formatFor(args.format));
+  return withinDeadline(config.deadline, describe, () => look(parts, config));
+}
+
+async function look(parts: readonly Part[], config: Config): Promise<Document> {
+  const host = probeHost(hostFiles("/", config.proc_root));
   for (const part of ["btf", "kprobes", "rawTracepoints", "tracefs", "lockdown"] as const) {
     log.debug(`${part}: ${host[part].why}`);
   }
@@ -34,7 +42,12 @@ export async function collect(
     const kernel = kernelReport({
       host,
       asset: assetBytes,
-      ...(strategy && { strategy }),
+      sources: config.source,
+      strategy: config.strategy,
+      threshold: config.threshold,
+      retries: config.retries,
+      families: familiesOf(config),
+      stability: { window: config.stability_window, attempts: config.stability_attempts },
       ...(trace && { trace }),
     });
     document.kernel = kernel.report;
@@ -42,12 +55,27 @@ export async function collect(
   }
   if (parts.includes("tls")) {
     const { tlsReports } = await import("../tls/report.ts");
-    const tls = await tlsReports({ ...(trace && { trace }) });
+    const tls = await tlsReports({
+      root: treeOf(config),
+      sources: config.source,
+      ...(trace && { trace }),
+    });
     document.tls = tls.reports;
     document.diagnostics.push(...tls.diagnostics);
   }
   return document;
 }
+
+const familiesOf = (config: Config): Families => ({
+  tcpv4: config.collect_tcpv4,
+  tcpv6: config.collect_tcpv6,
+  udpv4: config.collect_udpv4,
+  udpv6: config.collect_udpv6,
+});
+
+/** The tree with the libraries: where the host's procfs is mounted aside, its first process's, not this container's. */
+const treeOf = ({ proc_root }: Config): string =>
+  proc_root === settings.proc_root.standard ? "/" : `${proc_root}/1/root`;
 
 export default defineCommand({
   meta: { name: "run", description: "Everything for this machine: kernel and TLS libraries (the default)" },

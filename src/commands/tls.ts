@@ -6,5 +6,5 @@ import { collect } from "./run.ts";
 export default defineCommand({
   meta: { name: "tls", description: "The constants of this machine's TLS libraries" },
   args: flags,
-  run: async ({ args }) => print(await collect(["tls"]), args.format),
+  run: async ({ args }) => print(await collect(["tls"], args), args.format),
 });

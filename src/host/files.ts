@@ -5,7 +5,7 @@ export type FileRead =
   | { readonly state: "read"; readonly path: string; readonly bytes: Uint8Array }
   | { readonly state: "absent" | "denied"; readonly path: string; readonly errno: string };
 
-/** Reads files of the host; `root` other than "/" serves tests and mounted images. */
+/** Reads files of the host. */
 export interface HostFiles {
   /** Reads at most `limit` bytes (default 1 MiB): what lies under /proc, /sys and /boot is not trusted to be small. */
   read(path: string, limit?: number): FileRead;
@@ -13,16 +13,23 @@ export interface HostFiles {
   exists(path: string): boolean;
 }
 
-export const hostFiles = (root = "/"): HostFiles => ({
-  read: (path, limit = 1 << 20) => readBounded(root, path, limit),
-  exists: (path) => {
-    try {
-      return statSync(`${root}/${path}`, { throwIfNoEntry: false }) !== undefined;
-    } catch {
-      return false; // A folder on the way may not be searched (tracefs is root's alone).
-    }
-  },
-});
+/**
+ * `root` other than "/" serves tests and mounted images. What lies under /proc is read below `procRoot` instead, which
+ * in a container may be where the host's procfs is mounted.
+ */
+export function hostFiles(root = "/", procRoot = "/proc"): HostFiles {
+  const place = (path: string): string => path.replace(/^\/proc(?=\/)/, () => procRoot);
+  return {
+    read: (path, limit = 1 << 20) => readBounded(root, place(path), limit),
+    exists: (path) => {
+      try {
+        return statSync(`${root}/${place(path)}`, { throwIfNoEntry: false }) !== undefined;
+      } catch {
+        return false; // A folder on the way may not be searched (tracefs is root's alone).
+      }
+    },
+  };
+}
 
 /** The text of a file that was read, without the trailing newline; `undefined` otherwise. */
 export const textOf = (file: FileRead): string | undefined =>

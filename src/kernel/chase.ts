@@ -1,5 +1,5 @@
 import { SystemError } from "../../ffi/error.ts";
-import { AF_INET } from "../../ffi/libc.ts";
+import { AF_INET, AF_INET6 } from "../../ffi/libc.ts";
 import type { Family, SocketAddress } from "../net/address.ts";
 import { TCP_SYN_RECV, TcpSocket } from "../net/tcp.ts";
 import { UdpSocket } from "../net/udp.ts";
@@ -11,16 +11,7 @@ import { facts } from "./facts.ts";
 import { fieldOf, type KernelConstant } from "./fields.ts";
 import { findHeaders } from "./packet.ts";
 import type { Hit } from "./recorder.ts";
-import {
-  byInstance,
-  chase,
-  familiesOf,
-  MOST_POINTERS,
-  onlyOne,
-  type Scene,
-  type Site,
-  sightings,
-} from "./scene.ts";
+import { byInstance, chase, MOST_POINTERS, onlyOne, type Scene, type Site, sightings } from "./scene.ts";
 import type { Sighting } from "./witness.ts";
 
 type Solutions = [KernelConstant, Solution][];
@@ -174,19 +165,30 @@ export function chaseHead(scene: Scene, skOffset: number | null): Solutions {
   const headersOf = (packet: Packet | null) =>
     packet?.hit.target === undefined ? null : findHeaders(packet.hit.target.bytes, packet.own, packet.peer);
   const [kind] = packetKinds;
+  const [family] = packetFamilies(scene, site);
+  if (family === undefined)
+    return [
+      ["offset_sk_buff_head", { is: "open", reason: "UDP is left out (collect_udpv4, collect_udpv6)" }],
+    ];
   const leading = pointers
     .slice(0, MOST_POINTERS)
-    .filter((at) => headersOf(sendPacket(scene, site, AF_INET, kind, [at])) !== null);
+    .filter((at) => headersOf(sendPacket(scene, site, family, kind, [at])) !== null);
   const { solution } = onlyOne(leading.map((at) => [at, at] as const));
   if (solution.is !== "solved") return [["offset_sk_buff_head", solution]];
 
-  for (const family of familiesOf(site)) {
+  for (const family of packetFamilies(scene, site)) {
     for (const sent of family === AF_INET ? packetKinds : packetKinds.filter(({ pad }) => pad === 0)) {
       notePacket(sendPacket(scene, site, family, sent, [solution.offset]), headersOf, solution.offset);
     }
   }
   return [];
 }
+
+/** The address families of which packets are sent. */
+const packetFamilies = ({ families }: Scene, { network }: Site): Family[] => [
+  ...(families.udpv4 ? ([AF_INET] as const) : []),
+  ...(families.udpv6 && network.withoutIpv6 === null ? ([AF_INET6] as const) : []),
+];
 
 function notePacket(
   packet: Packet | null,

@@ -3,6 +3,7 @@ import type { Family } from "../net/address.ts";
 import * as tcp from "../net/tcp.ts";
 import { type TcpInfo, TcpSocket } from "../net/tcp.ts";
 import type { End, Timing } from "./facts.ts";
+import type { Stability } from "./options.ts";
 
 /** A state change that a system call of ours brings about, and the end whose socket it happens to. */
 export interface Transition {
@@ -14,6 +15,8 @@ export interface Transition {
 
 /** Who observes our connections. */
 export interface Spectator {
+  /** When round-trip times count as standing still. */
+  readonly stability: Stability;
   /** Runs a system call that makes these state changes; `sender` looks up a route and sends a packet meanwhile. */
   moving(act: () => void, transitions: readonly Transition[], sender?: End): void;
   /** The socket is at rest: nothing of it will change until we change it. */
@@ -24,15 +27,11 @@ export interface Spectator {
 const PRIMING_ROUNDS = 3;
 const PRIMING_PAUSE = { least: 300, spread: 900 };
 
-/** waitUntilStable: at most this many pairs of readings, and the pause inside a pair, in microseconds. */
-const STABLE_ATTEMPTS = 20;
-const STABLE_PAUSE = 100;
-
 /** TCP_INFO once two readings in a row agree (waitUntilStable); null when they never do. */
-export function stableInfo(socket: TcpSocket): TcpInfo | null {
-  for (let attempt = 0; attempt < STABLE_ATTEMPTS; attempt++) {
+export function stableInfo(socket: TcpSocket, { window, attempts }: Stability): TcpInfo | null {
+  for (let attempt = 0; attempt < attempts; attempt++) {
     const first = socket.info();
-    sleep(STABLE_PAUSE);
+    sleep(window);
     const second = socket.info();
     if (first.rtt === second.rtt && first.rttvar === second.rttvar && first.state === second.state)
       return second;
@@ -41,8 +40,8 @@ export function stableInfo(socket: TcpSocket): TcpInfo | null {
 }
 
 /** The timing of a connected socket, when it stands still. */
-function timingOf(socket: TcpSocket): { timing?: Timing } {
-  const timing = stableInfo(socket);
+function timingOf(socket: TcpSocket, stability: Stability): { timing?: Timing } {
+  const timing = stableInfo(socket, stability);
   return timing === null ? {} : { timing };
 }
 
@@ -88,16 +87,15 @@ export class Connection implements Disposable {
 
   /** Closes both directions, the client first. The sockets stay. */
   finish(): void {
-    this.#spectator.moving(
-      () => this.#client.shutdown(),
-      [{ from: tcp.TCP_ESTABLISHED, to: tcp.TCP_FIN_WAIT1, end: this.#clientEnd, ...timingOf(this.#client) }],
-    );
+    const { stability } = this.#spectator;
+    const closing = { from: tcp.TCP_ESTABLISHED, to: tcp.TCP_FIN_WAIT1, end: this.#clientEnd };
+    const clientTiming = timingOf(this.#client, stability);
+    this.#spectator.moving(() => this.#client.shutdown(), [{ ...closing, ...clientTiming }]);
     this.#server.receive(new Uint8Array(1)); // the client's end of stream
     this.rest();
-    this.#spectator.moving(
-      () => this.#server.shutdown(),
-      [{ from: tcp.TCP_CLOSE_WAIT, to: tcp.TCP_LAST_ACK, end: this.#serverEnd, ...timingOf(this.#server) }],
-    );
+    const last = { from: tcp.TCP_CLOSE_WAIT, to: tcp.TCP_LAST_ACK, end: this.#serverEnd };
+    const serverTiming = timingOf(this.#server, stability);
+    this.#spectator.moving(() => this.#server.shutdown(), [{ ...last, ...serverTiming }]);
   }
 
   /** Exchanges delayed echoes over all connections at once, so that each end has measured round trips. */

@@ -1,6 +1,7 @@
 import { existsSync } from "node:fs";
 import { isCertain, type Verdict } from "../offsets/reconcile.ts";
 import type { KernelConstant } from "./fields.ts";
+import type { Families } from "./options.ts";
 
 /** A constant that is no offset but says whether offsets may be used: 0 or 1. */
 export interface Flag {
@@ -9,13 +10,7 @@ export interface Flag {
   readonly member: string;
   /** The offset it is published behind. */
   readonly after: KernelConstant;
-  readonly verdict: (offsets: ReadonlyMap<string, Verdict>, asked: Asked) => Verdict;
-}
-
-/** Which sockets the reader wants to look at. */
-export interface Asked {
-  readonly tcpV6: boolean;
-  readonly udpV6: boolean;
+  readonly verdict: (offsets: ReadonlyMap<string, Verdict>, families: Families) => Verdict;
 }
 
 /** There unless the kernel has no IPv6 or was booted with ipv6.disable=1. */
@@ -35,8 +30,8 @@ export const kernelFlags: readonly Flag[] = [
     "offset_sport_fl6",
     "offset_dport_fl6",
   ]),
-  enabled("tcpv6_enabled", "TCP over IPv6", ({ tcpV6 }) => tcpV6),
-  enabled("udpv6_enabled", "UDP over IPv6", ({ udpV6 }) => udpV6),
+  enabled("tcpv6_enabled", "TCP over IPv6", ({ tcpv6 }) => tcpv6),
+  enabled("udpv6_enabled", "UDP over IPv6", ({ udpv6 }) => udpv6),
 ];
 
 /** 1 when all of some offsets are certain. */
@@ -68,13 +63,13 @@ function allOf(
 }
 
 /** 1 when it was asked for and this host has IPv6. */
-function enabled(constant: string, member: string, isAsked: (asked: Asked) => boolean): Flag {
+function enabled(constant: string, member: string, isAsked: (families: Families) => boolean): Flag {
   return {
     constant,
     member,
     after: "offset_ct_ino",
-    verdict: (_, asked) => {
-      const value = isAsked(asked) && existsSync(IPV6_INTERFACES) ? 1 : 0;
+    verdict: (_, families) => {
+      const value = isAsked(families) && existsSync(IPV6_INTERFACES) ? 1 : 0;
       return { value, member, status: "single", evidence: {} };
     },
   };

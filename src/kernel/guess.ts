@@ -4,12 +4,13 @@ import type { Evidence } from "../offsets/evidence.ts";
 import type { Solution } from "../offsets/solver.ts";
 import { chaseFile, chaseHead, chaseNamespace, chaseSocket } from "./chase.ts";
 import { Connection } from "./connection.ts";
-import { fieldsOf, type KernelConstant, kernelFields } from "./fields.ts";
+import { fieldsOf, type KernelConstant, type KernelField, kernelFields } from "./fields.ts";
 import { type Offers, type Struct, structs } from "./ladder.ts";
-import { CurrentNetwork, type Network, PrivateNetwork } from "./namespace.ts";
+import { CurrentNetwork, type Network, PrivateNetwork, tcpFamilies, whyNoTcpV6 } from "./namespace.ts";
+import type { Families, GuessOptions } from "./options.ts";
 import { Recorder } from "./recorder.ts";
-import { familiesOf, type Scene, type Site, solveStruct } from "./scene.ts";
-import { solveTracking } from "./tracking.ts";
+import { type Scene, solveStruct } from "./scene.ts";
+import { solveTracking, whyNoCtnetlink } from "./tracking.ts";
 import { Witness } from "./witness.ts";
 
 /** What the snapshot strategy found, and how. */
@@ -25,41 +26,63 @@ export interface Guess {
   readonly attempts: number;
 }
 
-/** How often the stimulus is run at most while fields are ambiguous. */
+/** How often the stimulus of one attempt is run at most while fields are ambiguous. */
 const ROUNDS = 3;
 
 /**
  * Learns the offsets of the kernel's socket structs from sockets that it makes for the purpose.
  *
- * @param mmapable whether the kernel has BPF_F_MMAPABLE (5.5 and newer)
- * @throws SystemError when no rung of struct sock can be used here; all else starts from sockets
+ * @throws SystemError when the kernel refuses the programs
+ * @throws Unwatchable when no rung of struct sock holds here; all else starts from sockets
  */
-export function guess(
-  libbpf: Libbpf,
-  bytecode: Uint8Array,
-  offers: Offers,
-  { mmapable }: { mmapable: boolean },
-): Guess {
-  using owned = new DisposableStack();
-  const recorder = owned.use(new Recorder(libbpf, bytecode, offers, mmapable));
+export function guess(libbpf: Libbpf, bytecode: Uint8Array, offers: Offers, options: GuessOptions): Guess {
+  using recorder = new Recorder(libbpf, bytecode, offers, options.mmapable);
   if (recorder.rung("sock") === undefined) throw new Unwatchable(recorder.refusal("sock"));
+  for (let attempts = 1; ; attempts++) {
+    const { evidence, limits, failed } = attempt(recorder, options);
+    if (failed && attempts <= options.retries) continue;
+    return { evidence, limits, attached: recorder.attached, events: recorder.events, attempts };
+  }
+}
+
+/** One whole guess with namespaces, sockets and observations of its own: nothing of it reaches the next one. */
+function attempt(
+  recorder: Recorder,
+  { families, stability }: GuessOptions,
+): Pick<Guess, "evidence" | "limits"> & { failed: boolean } {
+  using owned = new DisposableStack();
   const { networks, limits } = openNetworks(owned);
-  const scene: Scene = {
-    recorder,
-    sites: networks.map((network) => ({ network, witness: new Witness(recorder) })),
-  };
-  const solutions = solveScene(scene);
-  const withoutIpv6 =
-    networks.map((network) => network.withoutIpv6).find((reason) => reason !== null) ?? null;
-  return {
-    evidence: kernelFields.map(({ constant, struct }) => {
-      const solution = solutions.get(constant) ?? { is: "open", reason: "not observed" };
-      return evidenceOf(constant, explain(solution, constant, struct, recorder, withoutIpv6));
-    }),
-    attached: recorder.attached,
-    events: recorder.events,
-    limits,
-    attempts: 1,
+  const sites = networks.map((network) => ({ network, witness: new Witness(recorder, stability) }));
+  const solutions = solveScene({ recorder, families, sites });
+  const hopeless = hopelessIn(recorder, networks, families);
+  let failed = false;
+  const evidence = kernelFields.map((field) => {
+    const solution = solutions.get(field.constant) ?? { is: "open", reason: "not observed" };
+    const reason = solution.is === "solved" ? null : hopeless(field);
+    failed ||= solution.is !== "solved" && reason === null;
+    return evidenceOf(field.constant, reason === null ? solution : { is: "open", reason });
+  });
+  return { evidence, limits, failed };
+}
+
+/** Why no attempt can find a field on this host, whatever it does; null where there is no such reason. */
+function hopelessIn(
+  recorder: Recorder,
+  networks: readonly Network[],
+  families: Families,
+): (field: KernelField) => string | null {
+  const withoutIpv6 = whyNoTcpV6(networks, families);
+  const reached: readonly string[] = ["socket", "net"]; // by pointers, without a rung of their own
+  return ({ constant, struct }) => {
+    if (withoutIpv6 !== null && (constant.endsWith("_ipv6") || struct === "flowi6")) return withoutIpv6;
+    if (withoutIpv6 !== null && constant === "offset_family")
+      return `one family proves nothing: ${withoutIpv6}`;
+    if (networks.length < 2 && (struct === "net" || constant.endsWith("_netns"))) {
+      return "needs a second network namespace to tell pointers apart";
+    }
+    const isWatched = structs.some((each) => each === struct && recorder.rung(each) !== undefined);
+    if (struct === "nf_conn" && isWatched) return whyNoCtnetlink();
+    return isWatched || struct === "net" || reached.includes(struct) ? null : recorder.refusal(struct);
   };
 }
 
@@ -100,7 +123,7 @@ function solveScene(scene: Scene): Map<string, Solution> {
     return solution?.is === "solved" ? solution.offset : null;
   };
   for (let round = 0; round < ROUNDS; round++) {
-    stimulate(scene.sites);
+    stimulate(scene);
     take(solveStruct(scene, "sock"));
     if (![...solutions.values()].some(({ is }) => is === "ambiguous")) break;
   }
@@ -126,10 +149,10 @@ function solveScene(scene: Scene): Map<string, Solution> {
 }
 
 /** Takes fresh connections of both families through their lives, all of them primed at once. */
-function stimulate(sites: readonly Site[]): void {
+function stimulate({ sites, families }: Scene): void {
   using owned = new DisposableStack();
   const connections = sites.flatMap((site) =>
-    familiesOf(site).map((family) => {
+    tcpFamilies(site.network, families).map((family) => {
       const { network, witness } = site;
       const [from, to] = [network.address(family), network.address(family)];
       return owned.use(network.inside(() => new Connection(family, from, to, witness)));
@@ -138,25 +161,6 @@ function stimulate(sites: readonly Site[]): void {
   Connection.prime(connections);
   for (const connection of connections) connection.rest();
   for (const connection of connections) connection.finish();
-}
-
-/** Puts the host's own reason in the place of a solution that had to stay open. */
-function explain(
-  solution: Solution,
-  constant: KernelConstant,
-  struct: Struct | "net",
-  recorder: Recorder,
-  withoutIpv6: string | null,
-): Solution {
-  if (solution.is !== "open") return solution;
-  if (withoutIpv6 !== null && (constant.endsWith("_ipv6") || struct === "flowi6")) {
-    return { is: "open", reason: withoutIpv6 };
-  }
-  const needsRung = structs.some((each) => each === struct) && struct !== "socket";
-  if (needsRung && struct !== "net" && recorder.rung(struct) === undefined) {
-    return { is: "open", reason: recorder.refusal(struct) };
-  }
-  return solution;
 }
 
 export function evidenceOf(constant: string, solution: Solution): Evidence {

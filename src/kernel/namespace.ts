@@ -10,6 +10,7 @@ import {
 } from "../../ffi/libc.ts";
 import type { Family } from "../net/address.ts";
 import { RouteNetlink } from "../net/route.ts";
+import type { Families } from "./options.ts";
 
 /** This thread's network namespace; opening it keeps the namespace alive. */
 const THREAD_NAMESPACE = "/proc/thread-self/ns/net";
@@ -111,6 +112,18 @@ export class CurrentNetwork implements Network {
 
   [Symbol.dispose](): void {}
 }
+
+/** The address families of which TCP sockets are made in a network. */
+export const tcpFamilies = ({ withoutIpv6 }: Network, { tcpv4, tcpv6 }: Families): Family[] => [
+  ...(tcpv4 ? ([AF_INET] as const) : []),
+  ...(tcpv6 && withoutIpv6 === null ? ([AF_INET6] as const) : []),
+];
+
+/** Why no TCP sockets of IPv6 are made; null when they are. */
+export const whyNoTcpV6 = (networks: readonly Network[], { tcpv6 }: Families): string | null =>
+  tcpv6
+    ? (networks.map(({ withoutIpv6 }) => withoutIpv6).find((reason) => reason !== null) ?? null)
+    : "TCP over IPv6 is left out (collect_tcpv6)";
 
 /** An address of 127.0.0.0/8 or of fd00::/8; no byte of it is 0, as unused memory is. */
 function randomAddress(family: Family): Uint8Array {

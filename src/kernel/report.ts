@@ -1,13 +1,14 @@
 import { ClosedError, SystemError } from "../../ffi/error.ts";
 import { Libbpf } from "../../ffi/libbpf.ts";
-import type { Evidence, Source } from "../offsets/evidence.ts";
+import { type Evidence, type Source, unchosen } from "../offsets/evidence.ts";
 import { reconcile, type Verdict } from "../offsets/reconcile.ts";
 import type { Diagnostic, KernelReport, Strategy } from "../output/document.ts";
 import { btfEvidence } from "./btf.ts";
 import { kernelFields } from "./fields.ts";
-import { type Asked, kernelFlags } from "./flags.ts";
+import { kernelFlags } from "./flags.ts";
 import { type Guess, guess } from "./guess.ts";
 import type { Offers, Rung } from "./ladder.ts";
+import type { Families, GuessOptions } from "./options.ts";
 import { stepwise } from "./stepwise.ts";
 
 /** A yes, a no, or a could-not-tell, with what it rests on. */
@@ -24,31 +25,21 @@ export interface KernelHost {
   readonly rawTracepoints: Answer;
 }
 
-export interface KernelOptions {
+export interface KernelOptions extends Omit<GuessOptions, "mmapable"> {
   readonly host: KernelHost;
   /** The bytes of an embedded file, by its name. */
   readonly asset: (name: string) => Uint8Array;
   /** Receives what libbpf says of its work; without it libbpf says nothing. */
   readonly trace?: (message: string) => void;
-  readonly asked?: Asked;
-  readonly strategy?: Strategy;
-  /** For the stepwise strategy: candidates of sock_common lie below so many bytes. */
-  readonly threshold?: number;
-  /** For the stepwise strategy: how often a failed attempt is repeated from the beginning. */
-  readonly retries?: number;
+  /** The sources that may speak; no other is asked. */
+  readonly sources: readonly Source[];
+  readonly strategy: Strategy;
 }
 
 /** A way to guess: its eBPF object, and what asks it. */
 interface Way {
   readonly bytecode: string;
-  readonly guess: (libbpf: Libbpf, bytecode: Uint8Array, offers: Offers, options: WayOptions) => Guess;
-}
-
-interface WayOptions {
-  /** Whether the kernel has BPF_F_MMAPABLE (5.5 and newer). */
-  readonly mmapable: boolean;
-  readonly threshold: number;
-  readonly retries: number;
+  readonly guess: (libbpf: Libbpf, bytecode: Uint8Array, offers: Offers, options: GuessOptions) => Guess;
 }
 
 const ways: Readonly<Record<Strategy, Way>> = {
@@ -60,31 +51,25 @@ const ways: Readonly<Record<Strategy, Way>> = {
 const MMAPABLE_SINCE = [5, 5] as const;
 
 /** Asks every source for the running kernel's constants and joins what they say. */
-export function kernelReport({
-  host,
-  asset,
-  trace,
-  asked = { tcpV6: true, udpV6: true },
-  strategy = "snapshot",
-  threshold = 400,
-  retries = 2,
-}: KernelOptions): { report: KernelReport; diagnostics: Diagnostic[] } {
+export function kernelReport(options: KernelOptions): { report: KernelReport; diagnostics: Diagnostic[] } {
+  const { host, asset, sources, strategy } = options;
   const diagnostics: Diagnostic[] = [];
   const note = (code: string) => (message: string) => void diagnostics.push({ code, message });
   const started = performance.now();
-  const libbpf = new Libbpf(asset("libbpf.so"), trace);
-  const btf = readBtf(libbpf, host, note("W_NO_BTF"));
-  const way = ways[strategy];
-  const bytecode = asset(`${way.bytecode}.o`);
-  const [major, minor] = host.kernel.version;
-  const mmapable = major > MMAPABLE_SINCE[0] || (major === MMAPABLE_SINCE[0] && minor >= MMAPABLE_SINCE[1]);
-  const ask = (offers: Offers) => way.guess(libbpf, bytecode, offers, { mmapable, threshold, retries });
-  const tried = tryGuess(ask, host, note("W_RUNG"), note("E_NO_GUESS"));
+  const libbpf = sources.some(isKernelSource) ? new Libbpf(asset("libbpf.so"), options.trace) : null;
+  const btf =
+    libbpf !== null && sources.includes("btf")
+      ? readBtf(libbpf, host, note("W_NO_BTF"))
+      : silent("btf", unchosen);
+  const tried =
+    libbpf !== null && sources.includes("guess")
+      ? tryGuess(guesserOf(libbpf, options), host, note("W_RUNG"), note("E_NO_GUESS"))
+      : { guess: null, evidence: silent("guess", unchosen) };
   for (const limit of tried.guess?.limits ?? []) note("W_GUESS_LIMITED")(limit);
 
-  const verdicts = judge([...tried.evidence, ...btf], asked);
+  const verdicts = judge([...tried.evidence, ...btf], options.families);
   const report: KernelReport = {
-    bytecode: tried.guess === null ? null : way.bytecode,
+    bytecode: tried.guess === null ? null : ways[strategy].bytecode,
     strategy: tried.guess === null ? null : strategy,
     attached: tried.guess?.attached ?? [],
     events: tried.guess?.events ?? 0,
@@ -96,18 +81,29 @@ export function kernelReport({
   return { report, diagnostics };
 }
 
+const isKernelSource = (source: Source): boolean => source === "guess" || source === "btf";
+
+/** The guess of the strategy that was asked for, on the rungs that it is offered. */
+function guesserOf(libbpf: Libbpf, options: KernelOptions): (offers: Offers) => Guess {
+  const way = ways[options.strategy];
+  const bytecode = options.asset(`${way.bytecode}.o`);
+  const [major, minor] = options.host.kernel.version;
+  const mmapable = major > MMAPABLE_SINCE[0] || (major === MMAPABLE_SINCE[0] && minor >= MMAPABLE_SINCE[1]);
+  return (offers) => way.guess(libbpf, bytecode, offers, { ...options, mmapable });
+}
+
 /** The verdicts on all constants, in the order they are published in. */
-function judge(evidence: readonly Evidence[], asked: Asked): [constant: string, Verdict][] {
+function judge(evidence: readonly Evidence[], families: Families): [constant: string, Verdict][] {
   const of = (constant: string) => evidence.filter((each) => each.constant === constant);
   const offsets = new Map(
     kernelFields.map((field) => [field.constant as string, reconcile(field, of(field.constant))]),
   );
   return [...offsets].flatMap(([constant, verdict]) => {
     const flags = kernelFlags.filter(({ after }) => after === constant);
-    return [[constant, verdict], ...flags.map((flag) => [flag.constant, flag.verdict(offsets, asked)])] as [
-      string,
-      Verdict,
-    ][];
+    return [
+      [constant, verdict],
+      ...flags.map((flag) => [flag.constant, flag.verdict(offsets, families)]),
+    ] as [string, Verdict][];
   });
 }
 

@@ -1,11 +1,11 @@
-import { AF_INET, AF_INET6 } from "../../ffi/libc.ts";
-import type { Family } from "../net/address.ts";
+import { AF_INET } from "../../ffi/libc.ts";
 import { TcpSocket } from "../net/tcp.ts";
 import type { Observation } from "../offsets/observation.ts";
 import { type Solution, solve } from "../offsets/solver.ts";
 import { fieldsOf, relations } from "./fields.ts";
 import type { Struct } from "./ladder.ts";
 import type { Network } from "./namespace.ts";
+import type { Families } from "./options.ts";
 import type { Hit, Recorder } from "./recorder.ts";
 import type { Sighting, Witness } from "./witness.ts";
 
@@ -18,12 +18,9 @@ export interface Site {
 /** Everything a part of the guess works with. */
 export interface Scene {
   readonly recorder: Recorder;
+  readonly families: Families;
   readonly sites: readonly Site[];
 }
-
-/** The address families that a site has. */
-export const familiesOf = ({ network }: Site): readonly Family[] =>
-  network.withoutIpv6 === null ? [AF_INET, AF_INET6] : [AF_INET];
 
 /** What was seen of a struct in all sites. */
 export const sightings = ({ sites }: Scene, struct: Struct): Sighting[] =>

@@ -1,6 +1,6 @@
 import { SystemError } from "../../ffi/error.ts";
 import type { Libbpf } from "../../ffi/libbpf.ts";
-import { AF_INET, AF_INET6, sleep } from "../../ffi/libc.ts";
+import { sleep } from "../../ffi/libc.ts";
 import type { TcpInfo, TcpSocket } from "../net/tcp.ts";
 import type { Facts } from "../offsets/observation.ts";
 import type { Solution } from "../offsets/solver.ts";
@@ -10,7 +10,8 @@ import { type End, sockFacts } from "./facts.ts";
 import { fieldOf, fieldsOf, type KernelConstant, kernelFields, relations } from "./fields.ts";
 import { evidenceOf, type Guess, openNetworks, Unwatchable } from "./guess.ts";
 import { type Offers, type Rung, stepwiseLadder } from "./ladder.ts";
-import type { Network } from "./namespace.ts";
+import { type Network, tcpFamilies, whyNoTcpV6 } from "./namespace.ts";
+import type { Families, GuessOptions, Stability } from "./options.ts";
 import { Prober } from "./prober.ts";
 import { type Search, searchBehind, searchField, withoutContradictions } from "./steps.ts";
 
@@ -18,15 +19,6 @@ const inoField = fieldOf("offset_ino");
 
 /** The widest threshold, in bytes: about the size of struct tcp_sock, beyond which is nothing to find. */
 export const MOST_THRESHOLD = 3000;
-
-export interface StepwiseOptions {
-  /** Whether the kernel has BPF_F_MMAPABLE (5.5 and newer). */
-  readonly mmapable: boolean;
-  /** How far the search goes for members of sock_common and of net: candidates lie below so many bytes. */
-  readonly threshold: number;
-  /** How often a failed attempt is repeated from the beginning. */
-  readonly retries: number;
-}
 
 /**
  * The members that are found by stepping up from the start of struct sock, in this order.
@@ -71,17 +63,13 @@ interface Subject {
  *
  * @throws Unwatchable when no rung can be used here
  */
-export function stepwise(
-  libbpf: Libbpf,
-  bytecode: Uint8Array,
-  offers: Offers,
-  { mmapable, threshold, retries }: StepwiseOptions,
-): Guess {
+export function stepwise(libbpf: Libbpf, bytecode: Uint8Array, offers: Offers, options: GuessOptions): Guess {
+  const { mmapable, threshold, retries } = options;
   const { rung, prober: attached } = climb(libbpf, bytecode, offers, mmapable);
   using prober = attached;
   const reach = { common: threshold, tcp: MOST_THRESHOLD };
   for (let attempts = 1; ; attempts++) {
-    const { solutions, limits, failed } = attempt(prober, rung, reach);
+    const { solutions, limits, failed } = attempt(prober, rung, reach, options);
     if (failed && attempts <= retries) continue;
     return {
       evidence: kernelFields.map(({ constant }) =>
@@ -130,11 +118,16 @@ interface Attempt {
 }
 
 /** One whole guess with namespaces, sockets and searches of its own. */
-function attempt(prober: Prober, rung: Rung, reach: { common: number; tcp: number }): Attempt {
+function attempt(
+  prober: Prober,
+  rung: Rung,
+  reach: { common: number; tcp: number },
+  { families, stability }: GuessOptions,
+): Attempt {
   using owned = new DisposableStack();
   owned.defer(() => prober.reset());
   const { networks, limits } = openNetworks(owned);
-  const subjects = openSubjects(owned, networks, rung);
+  const subjects = openSubjects(owned, networks, rung, { families, stability });
   const facts = subjects.map((subject) => subject.facts);
   const pass = passOf(rung);
   const run = <Result>(search: Search<Result>): Result => {
@@ -148,7 +141,7 @@ function attempt(prober: Prober, rung: Rung, reach: { common: number; tcp: numbe
   };
 
   const found = new Map<string, Solution>();
-  const hopeless = hopelessIn(networks);
+  const hopeless = hopelessIn(networks, families);
   for (const { constant, within } of steps) {
     const field = kernelFields.find((each) => each.constant === constant);
     if (field === undefined || hopeless.has(constant)) continue;
@@ -166,10 +159,10 @@ function attempt(prober: Prober, rung: Rung, reach: { common: number; tcp: numbe
 }
 
 /** Fields that no attempt can find with these networks, and why. */
-function hopelessIn(networks: readonly Network[]): Map<KernelConstant, string> {
+function hopelessIn(networks: readonly Network[], families: Families): Map<KernelConstant, string> {
   const hopeless = new Map<KernelConstant, string>();
-  for (const { withoutIpv6 } of networks) {
-    if (withoutIpv6 === null) continue;
+  const withoutIpv6 = whyNoTcpV6(networks, families);
+  if (withoutIpv6 !== null) {
     for (const constant of ["offset_daddr_ipv6", "offset_saddr_ipv6"] as const)
       hopeless.set(constant, withoutIpv6);
     hopeless.set("offset_family", `AF_INET alone proves nothing: ${withoutIpv6}`);
@@ -192,12 +185,16 @@ function passOf({ kind }: Rung): (socket: TcpSocket) => void {
 }
 
 /** Opens connections and listening sockets of both families, in several states, and brings all of them to rest. */
-function openSubjects(owned: DisposableStack, networks: readonly Network[], rung: Rung): Subject[] {
+function openSubjects(
+  owned: DisposableStack,
+  networks: readonly Network[],
+  rung: Rung,
+  { families, stability }: Pick<GuessOptions, "families" | "stability">,
+): Subject[] {
   const connections: Connection[] = [];
   const collectors = networks.map((network, index) => {
-    const collector = new Collector(network);
-    const families = network.withoutIpv6 === null ? ([AF_INET, AF_INET6] as const) : ([AF_INET] as const);
-    for (const family of families) {
+    const collector = new Collector(network, stability);
+    for (const family of tcpFamilies(network, families)) {
       for (let made = 0; made < (CONNECTIONS[index] ?? 1); made++) {
         const [from, to] = [network.address(family), network.address(family)];
         connections.push(owned.use(network.inside(() => new Connection(family, from, to, collector))));
@@ -233,9 +230,9 @@ function settle(connected: readonly TcpSocket[]): void {
 }
 
 /** Waits until nothing is in flight and two readings of TCP_INFO agree: then no timer changes the timing later. */
-function restingInfo(socket: TcpSocket): TcpInfo | null {
+function restingInfo(socket: TcpSocket, stability: Stability): TcpInfo | null {
   for (let waited = 0; waited < LONGEST_DELAY; waited += DELAY_STEP) {
-    if (socket.info().unacknowledged === 0) return stableInfo(socket);
+    if (socket.info().unacknowledged === 0) return stableInfo(socket, stability);
     sleep(DELAY_STEP);
   }
   return null;
@@ -245,7 +242,10 @@ function restingInfo(socket: TcpSocket): TcpInfo | null {
 class Collector implements Spectator {
   readonly #ends = new Map<TcpSocket, End>();
 
-  constructor(private readonly network: Network) {}
+  constructor(
+    private readonly network: Network,
+    readonly stability: Stability,
+  ) {}
 
   moving(act: () => void): void {
     act();
@@ -263,7 +263,7 @@ class Collector implements Spectator {
   /** The sockets that stand still, and what is known of them now. */
   subjects(): (Subject & { readonly isConnected: boolean })[] {
     return [...this.#ends].flatMap(([socket, end]) => {
-      const info = restingInfo(socket);
+      const info = restingInfo(socket, this.stability);
       if (info === null) return [];
       const isConnected = end.peer !== undefined;
       const facts = new Map(sockFacts(end, info.state, isConnected ? info : undefined));

@@ -12,7 +12,7 @@ import { pointerAt } from "../offsets/pointers.ts";
 import type { Solution } from "../offsets/solver.ts";
 import { host, masked, network, pointer, raw } from "../offsets/values.ts";
 import { facts } from "./facts.ts";
-import { fieldsOf, type KernelConstant } from "./fields.ts";
+import type { KernelConstant } from "./fields.ts";
 import { type Scene, type Site, solveStruct } from "./scene.ts";
 
 /** What the entries of a site are marked with, one entry each. */
@@ -29,13 +29,7 @@ const SIZE_OF_ADDRESS = 16;
 /** Solves struct nf_conn by conntrack entries that it makes in the private namespaces, without any traffic. */
 export function solveTracking(scene: Scene, netnsOffset: number | null): [KernelConstant, Solution][] {
   const { recorder, sites } = scene;
-  const missing = recorder.rung("nf_conn") === undefined ? recorder.refusal("nf_conn") : whyNoCtnetlink();
-  if (missing !== null) {
-    return fieldsOf("nf_conn").map(({ constant }) => [
-      constant as KernelConstant,
-      { is: "open", reason: missing },
-    ]);
-  }
+  if (recorder.rung("nf_conn") === undefined || whyNoCtnetlink() !== null) return [];
   for (const site of sites) site.network.inside(() => addEntries(scene, site, netnsOffset));
   return [...solveStruct(scene, "nf_conn")].map(([constant, solution]) => [
     constant as KernelConstant,
@@ -44,7 +38,7 @@ export function solveTracking(scene: Scene, netnsOffset: number | null): [Kernel
 }
 
 /** A request to nfnetlink would load this module; a run must not load any. */
-function whyNoCtnetlink(): string | null {
+export function whyNoCtnetlink(): string | null {
   if (existsSync("/sys/module/nf_conntrack_netlink")) return null;
   if (readFileSync("/proc/kallsyms", "latin1").includes(" ctnetlink_new_conntrack\n")) return null; // built in
   return "the module nf_conntrack_netlink is not loaded";

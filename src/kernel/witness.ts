@@ -6,6 +6,7 @@ import { network, pointer } from "../offsets/values.ts";
 import { type Spectator, stableInfo, type Transition } from "./connection.ts";
 import { type End, facts, flowFacts, sockFacts, type Timing } from "./facts.ts";
 import type { Struct } from "./ladder.ts";
+import type { Stability } from "./options.ts";
 import type { Hit, Quota, Recorder } from "./recorder.ts";
 
 /** An observation, and the instance it is of. */
@@ -28,7 +29,10 @@ export class Witness implements Spectator {
   readonly #instances = new Map<End, bigint>();
   readonly #packets: { hit: Hit; sender: End }[] = [];
 
-  constructor(recorder: Recorder) {
+  constructor(
+    recorder: Recorder,
+    readonly stability: Stability,
+  ) {
     this.#recorder = recorder;
   }
 
@@ -55,7 +59,7 @@ export class Witness implements Spectator {
 
   resting(socket: TcpSocket, end: End): void {
     if (this.#recorder.rung("sock")?.kind !== "kprobe") return;
-    const before = stableInfo(socket);
+    const before = stableInfo(socket, this.stability);
     let asked = before;
     // An end's struct socket is the same all its life: once seen is enough.
     const quota: Quota =

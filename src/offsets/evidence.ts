@@ -18,3 +18,6 @@ export interface Evidence {
   /** Why this is not exactly one candidate, in words for a person. */
   readonly reason?: string;
 }
+
+/** Why a source that was not chosen says nothing. */
+export const unchosen = "not among the sources that may speak";

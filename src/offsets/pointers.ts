@@ -25,6 +25,7 @@ export function pointersInAll(observations: readonly Observation[]): number[] {
  * for sockets grouped by network namespace, a pointer to the namespace is one of them.
  */
 export function pointersToGroup(groups: readonly (readonly Observation[])[]): number[] {
+  if (groups.flat().length === 0) return [];
   const size = Math.min(...groups.flat().map(({ bytes }) => bytes.length));
   const offsets: number[] = [];
   for (let at = 0; at + POINTER <= size; at += POINTER) {

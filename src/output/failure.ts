@@ -1,3 +1,6 @@
+import { name as program } from "../../package.json";
+import { printable } from "./printable.ts";
+
 /** Exit codes, the same for every command. */
 export const exitCodes = { known: 0, failed: 1, usage: 2, incomplete: 3, impossible: 4 } as const;
 export type ExitCode = (typeof exitCodes)[keyof typeof exitCodes];
@@ -23,3 +26,7 @@ export function asFailure(thrown: unknown): Failure {
   failure.cause = thrown;
   return failure;
 }
+
+/** A failure as it stands on stderr: one JSON object where the result would have been JSON, else one line. */
+export const failureText = ({ code, message }: Failure, format: "json" | "table"): string =>
+  format === "json" ? JSON.stringify({ code, message }) : `${program}: ${printable(message)}`;

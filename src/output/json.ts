@@ -1,4 +1,5 @@
-import type { Document } from "./document.ts";
+import type { ConfigDocument, Document } from "./document.ts";
 
-/** The document as JSON, indented for reading, with a newline at the end. */
-export const toJson = (document: Document): string => `${JSON.stringify(document, null, 2)}\n`;
+/** A document as JSON, indented for reading, with a newline at the end. */
+export const toJson = (document: Document | ConfigDocument): string =>
+  `${JSON.stringify(document, null, 2)}\n`;

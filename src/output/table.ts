@@ -1,5 +1,5 @@
 import type { Status } from "../offsets/reconcile.ts";
-import type { Document, HostReport, KernelReport, TlsReport } from "./document.ts";
+import type { ConfigDocument, Document, HostReport, KernelReport, TlsReport } from "./document.ts";
 import { printable } from "./printable.ts";
 
 /** SGR colour numbers: green, yellow, red. */
@@ -23,6 +23,25 @@ export function toTable(document: Document, { colour }: { colour: boolean }): st
     ...(diagnostics.length === 0 ? [] : [diagnosticsBlock(diagnostics)]),
   ];
   return `${blocks.join("\n\n")}\n`;
+}
+
+/** The settings as a table for people. */
+export function toConfigTable({ config }: ConfigDocument): string {
+  const rows = Object.entries(config).map(([key, { value, from }]) =>
+    [key, String(value), from].map(printable),
+  );
+  return `${columns([["SETTING", "VALUE", "FROM"], ...rows]).join("\n")}\n`;
+}
+
+/** Rows of equally many cells, one line each, the cells of a column equally wide. */
+function columns(rows: readonly (readonly string[])[]): string[] {
+  const widths = rows[0]?.map((_, at) => Math.max(...rows.map((cells) => cells[at]?.length ?? 0))) ?? [];
+  return rows.map((cells) =>
+    cells
+      .map((cell, at) => cell.padEnd(widths[at] ?? 0))
+      .join("  ")
+      .trimEnd(),
+  );
 }
 
 const state = (value: boolean | null): string => (value === null ? "unknown" : value ? "yes" : "no");

@@ -1,4 +1,5 @@
 import { Elf } from "../elf/elf.ts";
+import { sources as everySource, type Source, unchosen } from "../offsets/evidence.ts";
 import { reconcile } from "../offsets/reconcile.ts";
 import type { Diagnostic, TlsReport } from "../output/document.ts";
 import { findLibssl, readSearchPath, type SearchPath } from "./find.ts";
@@ -10,6 +11,8 @@ import { type Identity, identify } from "./version.ts";
 export interface TlsOptions {
   /** The tree to look at; absolute. Default `/`. A container's is `/proc/PID/root`. */
   readonly root?: string;
+  /** The sources that may speak. Default all. */
+  readonly sources?: readonly Source[];
   readonly trace?: (message: string) => void;
 }
 
@@ -19,7 +22,7 @@ export interface TlsReports {
   readonly diagnostics: Diagnostic[];
 }
 
-/** What is known of a library's layout. `reason` is there when `layout` is null. */
+/** What is known of a library's layout. `reason`: why none could be found. */
 interface Layout {
   readonly layout: TlsReport["layout"];
   readonly match: TlsReport["match"];
@@ -27,11 +30,20 @@ interface Layout {
   readonly reason?: string;
 }
 
-async function layoutOf({ library, version, reason }: Identity): Promise<Layout> {
+/** What the reports of one tree share. */
+interface Scan {
+  readonly root: Root;
+  readonly searchPath: SearchPath;
+  readonly sources: readonly Source[];
+  readonly diagnostics: Diagnostic[];
+}
+
+async function layoutOf({ library, version, reason }: Identity, sources: readonly Source[]): Promise<Layout> {
   const layouts = await loadLayouts(library);
   const none = { layout: null, match: null };
   if (layouts === null)
     return { ...none, fields: [], reason: `no layout is published for library ${library}` };
+  if (!sources.includes("table")) return { ...none, fields: unknownFields(layouts, unchosen) };
   const choice =
     version === null ? { ...none, reason: reason ?? "no version" } : chooseLayout(layouts, version);
   return choice.layout === null
@@ -39,16 +51,16 @@ async function layoutOf({ library, version, reason }: Identity): Promise<Layout>
     : { layout: choice.layout, match: choice.match, fields: tableFields(layouts, choice, version ?? "") };
 }
 
-async function reportOn(root: Root, searchPath: SearchPath, path: string, diagnostics: Diagnostic[]) {
+async function reportOn({ root, searchPath, sources, diagnostics }: Scan, path: string) {
   using elf = Elf.open(root.host(path), path);
   const buildId = elf.buildId();
   const identity = identify(root, searchPath, path, elf);
-  const { layout, match, fields, reason } = await layoutOf(identity);
+  const { layout, match, fields, reason } = await layoutOf(identity, sources);
   if (identity.version === null) {
     diagnostics.push({ code: "W_TLS_VERSION", message: `${path}: ${identity.reason ?? "no version"}` });
   }
-  if (layout === null && identity.version !== null) {
-    diagnostics.push({ code: "W_TLS_LAYOUT", message: `${path}: ${reason ?? "no layout"}` });
+  if (reason !== undefined && identity.version !== null) {
+    diagnostics.push({ code: "W_TLS_LAYOUT", message: `${path}: ${reason}` });
   }
   const verdicts = fields.map(
     ({ field, evidence }) => [field.constant, reconcile(field, [evidence])] as const,
@@ -80,14 +92,22 @@ async function reportOn(root: Root, searchPath: SearchPath, path: string, diagno
  * Reports on every libssl of a tree. No library is executed or loaded; nothing is looked for in the working directory.
  * A file that cannot be read is a diagnostic that names it, never an exception. @throws Error when `root` is relative
  */
-export async function tlsReports({ root: at = "/", trace }: TlsOptions = {}): Promise<TlsReports> {
+export async function tlsReports({
+  root: at = "/",
+  sources = everySource,
+  trace,
+}: TlsOptions = {}): Promise<TlsReports> {
   const root = new Root(at);
+  const unseen = whyUnseen(root);
+  if (unseen !== null)
+    return { reports: [], diagnostics: [{ code: "E_TLS_ROOT", message: `${at} ${unseen}` }] };
   const { searchPath, diagnostics: found } = readSearchPath(root);
   const diagnostics = [...found];
+  const scan: Scan = { root, searchPath, sources, diagnostics };
   const reports: TlsReport[] = [];
   for (const path of findLibssl(root, searchPath)) {
     try {
-      const report = await reportOn(root, searchPath, path, diagnostics);
+      const report = await reportOn(scan, path);
       trace?.(`tls: ${path} is ${report.library} ${report.version ?? "of unknown version"}`);
       reports.push(report);
     } catch (error) {
@@ -96,4 +116,13 @@ export async function tlsReports({ root: at = "/", trace }: TlsOptions = {}): Pr
     }
   }
   return { reports, diagnostics };
+}
+
+/** Why the tree cannot be looked at; null when it can. Without this it would look like one without libraries. */
+function whyUnseen(root: Root): string | null {
+  try {
+    return root.stat("/") === null ? "is not there" : null;
+  } catch (error) {
+    return `cannot be looked at: ${error instanceof Error && "code" in error ? error.code : error}`;
+  }
 }

@@ -14,7 +14,7 @@ const plain = built.at("plain/offsetof");
 beforeAll(async () => {
   const folders = assetFolders(target).map((folder) => join(repository, "assets", folder));
   await Bun.build({
-    entrypoints: [join(repository, "src/main.ts")],
+    entrypoints: [join(repository, "src/main.ts"), join(repository, "src/watchdog.ts")],
     bytecode: true,
     format: "esm",
     define: { TARGET_LIBC: JSON.stringify(target.libc) },

@@ -113,6 +113,8 @@ describe("an attempt that fails", () => {
       mmapable: true,
       threshold,
       retries,
+      families: { tcpv4: true, tcpv6: true, udpv4: true, udpv6: true },
+      stability: { window: 100, attempts: 20 },
     });
 
   test("leaves open what lies beyond the threshold, says so, and is repeated as often as asked", () => {

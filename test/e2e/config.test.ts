@@ -1,0 +1,262 @@
+import { afterAll, describe, expect, test } from "bun:test";
+import { chmodSync, copyFileSync, mkdirSync, writeFileSync } from "node:fs";
+import { basename, join } from "node:path";
+import * as v from "valibot";
+import { kernelFields } from "../../src/kernel/fields.ts";
+import { configDocumentSchema } from "../../src/output/document.ts";
+import { documentOf, executable, type Run, run, Scratch } from "./executable.ts";
+
+const scratch = new Scratch();
+afterAll(() => scratch[Symbol.dispose]());
+
+/** Writes a file that belongs to this user alone. */
+function file(name: string, content: string, mode = 0o644): string {
+  const path = scratch.at(name);
+  writeFileSync(path, content);
+  chmodSync(path, mode); // the umask must not decide
+  return path;
+}
+
+const ask = [executable, "config"];
+const configOf = (result: Run) => v.parse(configDocumentSchema, JSON.parse(result.stdout)).config;
+const refusalOf = ({ status, stdout, stderr }: Run) => ({ status, stdout, ...JSON.parse(stderr) });
+
+/** Runs a command where /etc holds one file, offsetof.json. */
+const withEtc = (path: string, command: readonly string[], env: Record<string, string> = {}): Run => {
+  const script = 'mount -t tmpfs -o mode=755 none /etc && cp -p "$0" /etc/offsetof.json && exec "$@"';
+  return run(["unshare", "--mount", "sh", "-c", script, path, ...command], { env });
+};
+
+describe("offsetof config", () => {
+  test("each value comes from the strongest origin that has it", () => {
+    const etc = file("etc.json", '{"threshold": 11, "retries": 11, "deadline": 11, "source": ["btf"]}');
+    const env = { OFFSETOF_THRESHOLD: "22", OFFSETOF_RETRIES: "22", OFFSETOF_DEADLINE: "" };
+    const config = configOf(withEtc(etc, [...ask, "--threshold", "33"], env));
+    expect(config.threshold).toEqual({ value: 33, from: "--threshold" });
+    expect(config.retries).toEqual({ value: 22, from: "OFFSETOF_RETRIES" });
+    expect(config.deadline).toEqual({ value: 11, from: "/etc/offsetof.json" });
+    expect(config.source).toEqual({ value: ["btf"], from: "/etc/offsetof.json" });
+    expect(config.proc_root).toEqual({ value: "/proc", from: "default" });
+  });
+
+  test("--config takes the place of /etc/offsetof.json", () => {
+    const etc = file("etc.json", '{"threshold": 11, "retries": 11}');
+    const other = file("other.json", '{"threshold": 44}');
+    const config = configOf(withEtc(etc, [...ask, "--config", other]));
+    expect(config.threshold).toEqual({ value: 44, from: other });
+    expect(config.retries?.from).toBe("default");
+  });
+
+  test("jq reads it", () => {
+    const pipe = `${executable} config --stability-window 250 | jq -r .config.stability_window.value`;
+    expect(run(["sh", "-c", pipe])).toEqual({ status: 0, stdout: "250\n", stderr: "" });
+  });
+
+  test("as a table for people", () => {
+    const { stdout } = run([...ask, "--format", "table", "--source", "guess,btf"]);
+    expect(stdout).toMatch(
+      /^SETTING +VALUE +FROM\nstrategy +snapshot +default\nsource +guess,btf +--source\n/,
+    );
+  });
+
+  test("as an ordinary user, whose own file is good", () => {
+    using theirs = new Scratch();
+    copyFileSync(executable, theirs.at("offsetof"));
+    writeFileSync(theirs.at("own.json"), '{"retries": 5}');
+    run(["chown", "-R", "65534", theirs.path]);
+    const command = [theirs.at("offsetof"), "config", "--config", theirs.at("own.json")];
+    const nobody = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", ...command];
+    expect(configOf(run(nobody)).retries).toEqual({ value: 5, from: theirs.at("own.json") });
+    // Root would not read what that user can change at any time.
+    expect(refusalOf(run(command))).toMatchObject({ status: 2, stdout: "", code: "E_CONFIG" });
+  });
+});
+
+describe("a bad configuration ends every command with 2 and says where", () => {
+  test.each<[name: string, content: string, mode: number, message: string]>([
+    ["unknown", '{"treshold": 1}', 0o644, 'unknown key "treshold", did you mean "threshold"?'],
+    ["type", '{"collect_udpv6": "no"}', 0o644, 'collect_udpv6 cannot be "no": true or false'],
+    ["range", '{"deadline": 0}', 0o644, "deadline cannot be 0: 1 to 3600000 milliseconds"],
+    ["syntax", '{\n  "retries": 1\n  "deadline": 1\n}', 0o644, 'line 3, column 3: "," or "}" expected'],
+    ["open", "{}", 0o666, "can be written by group or others"],
+  ])("%s", (name, content, mode, message) => {
+    const path = file(`${name}.json`, content, mode);
+    for (const command of ["config", "run", "kernel", "tls"]) {
+      const refusal = refusalOf(run([executable, command, "--config", path]));
+      expect(refusal).toMatchObject({ status: 2, stdout: "", code: "E_CONFIG" });
+      expect(refusal.message).toStartWith(path);
+      expect(refusal.message).toContain(message);
+    }
+    const usual = refusalOf(withEtc(path, ask));
+    expect(usual).toMatchObject({ status: 2, code: "E_CONFIG" });
+    expect(usual.message).toStartWith("/etc/offsetof.json");
+  });
+
+  test("variables and flags are named as they were given", () => {
+    expect(refusalOf(run(ask, { env: { OFFSETOF_PROC_ROOT: "host" } }))).toMatchObject({
+      status: 2,
+      message: 'OFFSETOF_PROC_ROOT cannot be "host": an absolute path',
+    });
+    expect(refusalOf(run([...ask, "--collect-tcpv6=off"]))).toMatchObject({
+      status: 2,
+      message: '--collect-tcpv6 cannot be "off": true or false',
+    });
+    expect(refusalOf(run([...ask, "--config", "/nonexistent.json"]))).toMatchObject({
+      status: 2,
+      message: "/nonexistent.json is not there; --config needs a file",
+    });
+  });
+
+  test("a file that is no JSON is not quoted: it may be a secret that was named by mistake", () => {
+    const { stderr } = run([...ask, "--config", file("secret", "root:$6$hash:19000:0:99999:7:::\n")]);
+    expect(stderr).toContain("line 1, column 1");
+    expect(stderr).not.toContain("hash");
+  });
+});
+
+describe("settings at work", () => {
+  /** The bpf(2) and unshare(2) calls of a run. */
+  const calls = (...args: string[]): { loads: boolean; unshares: boolean } => {
+    const { stderr } = run(["strace", "-f", "-e", "trace=bpf,unshare", executable, "kernel", ...args]);
+    return { loads: stderr.includes("BPF_PROG_LOAD"), unshares: stderr.includes("unshare(") };
+  };
+
+  test("--source btf loads no program, makes no namespace, and misses nothing", () => {
+    expect(calls()).toEqual({ loads: true, unshares: true });
+    expect(calls("--source", "btf")).toEqual({ loads: false, unshares: false });
+    const result = run([executable, "kernel", "--source", "btf"]);
+    const { kernel, diagnostics } = documentOf(result);
+    expect(result.status).toBe(0);
+    expect(diagnostics.filter(({ code }) => code.startsWith("E_"))).toEqual([]);
+    for (const { constant } of kernelFields) {
+      expect(kernel?.fields[constant]).toMatchObject({
+        status: "single",
+        evidence: { btf: [expect.any(Number)] },
+      });
+      expect(kernel?.fields[constant]?.evidence.guess).toBeUndefined();
+    }
+  });
+
+  test("a source that may not speak is the reason, where no other does", () => {
+    const { kernel } = documentOf(run([executable, "kernel", "--source", "table"]));
+    expect(kernel?.fields.offset_rtt).toMatchObject({
+      value: null,
+      reason: "guess: not among the sources that may speak; btf: not among the sources that may speak",
+    });
+    const [library] = documentOf(run([executable, "tls", "--source", "guess"])).tls ?? [];
+    expect(library).toMatchObject({ layout: null, match: null, version: expect.any(String) });
+    expect(Object.values(library?.fields ?? {})[0]?.reason).toBe(
+      "table: not among the sources that may speak",
+    );
+  });
+
+  const guessed = (...args: string[]) =>
+    documentOf(run([executable, "kernel", "--source", "guess", ...args])).kernel?.constants ?? {};
+
+  test("what is not to be collected is not known, and the rest is still true", () => {
+    const { constants = {} } = documentOf(run([executable, "kernel", "--source", "btf"])).kernel ?? {};
+    const without4 = guessed("--collect-tcpv4", "false");
+    const without6 = guessed("--collect-tcpv6", "false");
+    for (const known of [without4, without6]) {
+      for (const { constant } of kernelFields) {
+        const value = known[constant] ?? null;
+        if (value !== null) expect([constant, value]).toEqual([constant, constants[constant] ?? -1]);
+      }
+    }
+    expect(without4).toMatchObject({ tcpv6_enabled: 1, fl4_offsets: null, fl6_offsets: 1 });
+    expect(without6).toMatchObject({ tcpv6_enabled: 0, fl4_offsets: 1, fl6_offsets: null });
+    expect(without4).toMatchObject({
+      offset_daddr: null,
+      offset_daddr_ipv6: constants.offset_daddr_ipv6 ?? -1,
+    });
+    expect(without6).toMatchObject({ offset_daddr: constants.offset_daddr ?? -1, offset_daddr_ipv6: null });
+    const none = guessed("--collect-tcpv4", "false", "--collect-tcpv6", "false");
+    expect(Object.values(none).every((value) => value === null)).toBe(true);
+  });
+
+  test("the stability window is the pause between two readings", () => {
+    const least = (window: number): number => {
+      const { kernel } = documentOf(run([executable, "kernel", "--stability-window", String(window)]));
+      return kernel?.duration_ms ?? 0;
+    };
+    expect(least(20_000)).toBeGreaterThan(least(1) + 100);
+  });
+
+  test("--proc-root: the host's /proc, and the tree of its first process", () => {
+    const [library] = documentOf(run([executable, "tls"])).tls ?? [];
+    if (library === undefined) throw new Error("this machine has no libssl");
+    using host = new Scratch();
+    const [proc, tree] = [host.at("proc"), host.at("proc/1/root")];
+    const copy = join(tree, "usr/lib", basename(library.path));
+    for (const folder of [join(proc, "sys/kernel"), join(tree, "usr/lib")]) {
+      mkdirSync(folder, { recursive: true });
+    }
+    writeFileSync(join(proc, "sys/kernel/osrelease"), "6.6.6-elsewhere\n");
+    copyFileSync(library.path, copy);
+    const document = documentOf(run([executable, "tls", "--proc-root", proc]));
+    expect(document.host.kernel.release).toBe("6.6.6-elsewhere");
+    expect(document.tls?.map(({ path, build_id }) => ({ path, build_id }))).toEqual([
+      { path: `/usr/lib/${basename(library.path)}`, build_id: library.build_id },
+    ]);
+  });
+
+  test("a proc root without a first process is an error, not a machine without libraries", () => {
+    const result = run([executable, "tls", "--proc-root", "/nonexistent"]);
+    expect(result.status).toBe(3);
+    expect(documentOf(result).diagnostics).toContainEqual({
+      code: "E_TLS_ROOT",
+      message: "/nonexistent/1/root is not there",
+    });
+  });
+});
+
+describe("the deadline", () => {
+  const late = (milliseconds: number) => ({
+    status: 1,
+    stdout: "",
+    code: "E_DEADLINE",
+    message: `not done after ${milliseconds} ms; allow more with --deadline`,
+  });
+
+  test("of 1 ms is over before any run is done", () => {
+    for (const command of ["run", "kernel", "tls"]) {
+      expect(refusalOf(run([executable, command, "--deadline", "1"]))).toEqual(late(1));
+    }
+    const table = run([executable, "--deadline", "1", "--format", "table"]);
+    expect(table.stderr).toBe(`offsetof: ${late(1).message}\n`);
+  });
+
+  test("ends a run whose main thread the kernel holds in open(2)", () => {
+    using host = new Scratch();
+    mkdirSync(host.at("sys/kernel"), { recursive: true });
+    run(["mkfifo", host.at("sys/kernel/osrelease")]); // nobody will ever write to it
+    const started = performance.now();
+    const result = run([executable, "--proc-root", host.path, "--deadline", "300"]);
+    const took = performance.now() - started;
+    expect(refusalOf(result)).toEqual(late(300));
+    expect(took).toBeGreaterThan(300);
+    expect(took).toBeLessThan(3000);
+  });
+
+  test("leaves nothing when it falls into the guess", async () => {
+    const programs = (): string[] =>
+      run(["bpftool", "prog", "list"]).stdout.match(/name \w*(?=\s+tag)/g) ?? [];
+    const ours = (): number => programs().filter((name) => name.includes("sock_set_state")).length;
+    // The pause between two readings is longer than the deadline: programs and namespaces are in use then.
+    const command = [executable, "kernel", "--stability-window", "1000000", "--deadline", "900"];
+    const child = Bun.spawn(command, { stdin: "ignore", stdout: "pipe", stderr: "pipe" });
+    let seen = 0;
+    for (; seen === 0 && child.exitCode === null; await Bun.sleep(50)) seen = ours();
+    expect(seen).toBeGreaterThan(0);
+    expect(await child.exited).toBe(1);
+    expect(await new Response(child.stderr).json()).toMatchObject({ code: "E_DEADLINE" });
+    for (let wait = 0; wait < 100 && ours() > 0; wait++) await Bun.sleep(100);
+    expect(ours()).toBe(0);
+  }, 30_000);
+
+  test("that is kept changes nothing", () => {
+    const { status, stderr } = run([executable, "kernel", "--deadline", "20000"]);
+    expect(stderr).toBe("");
+    expect(status).toBe(run([executable, "kernel"]).status);
+  });
+});
