@@ -36,7 +36,7 @@ const ROUNDS = 3;
  * @throws Unwatchable when no rung of struct sock holds here; all else starts from sockets
  */
 export function guess(libbpf: Libbpf, bytecode: Uint8Array, offers: Offers, options: GuessOptions): Guess {
-  using recorder = new Recorder(libbpf, bytecode, offers, options.mmapable);
+  using recorder = new Recorder(libbpf, bytecode, offers);
   if (recorder.rung("sock") === undefined) throw new Unwatchable(recorder.refusal("sock"));
   for (let attempts = 1; ; attempts++) {
     const { evidence, limits, failed } = attempt(recorder, options);

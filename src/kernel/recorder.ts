@@ -67,10 +67,9 @@ export class Recorder implements Disposable {
 
   /**
    * @param offers why the host has no rungs of a kind, or null where it has
-   * @param mmapable whether the kernel has BPF_F_MMAPABLE (5.5 and newer)
    * @throws SystemError when the kernel refuses the programs
    */
-  constructor(libbpf: Libbpf, bytes: Uint8Array, offers: Offers, mmapable: boolean) {
+  constructor(libbpf: Libbpf, bytes: Uint8Array, offers: Offers) {
     using undo = new DisposableStack();
     const object: BpfObject = undo.use(libbpf.openObject(bytes, "socket_guess"));
     const offered = ladder.filter((rung) => {
@@ -80,7 +79,6 @@ export class Recorder implements Disposable {
       return reason === null;
     });
     const maps = [object.map("controls"), object.map("slots")] as const;
-    if (!mmapable) for (const map of maps) map.clearMmapable();
     if (offered.length > 0) object.load();
     this.#controls = undo.use(maps[0].share());
     this.#slots = undo.use(maps[1].share());
