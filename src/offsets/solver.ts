@@ -1,5 +1,5 @@
 import type { Shape } from "./field.ts";
-import { holds, isReadable, type Observation } from "./observation.ts";
+import { type Expectation, holds, isReadable, type Observation } from "./observation.ts";
 
 /** A field to solve: its constant and how its value lies in memory. */
 export interface Unknown {
@@ -67,25 +67,53 @@ export function solve(
 
 function scan(unknown: Unknown, observations: readonly Observation[]): Candidates {
   const { constant, shape } = unknown;
-  const relevant = observations.flatMap((observation) => {
+  const samples = observations.flatMap((observation) => {
     const expectation = observation.expected.get(constant);
     return expectation === undefined ? [] : [{ observation, expectation, value: keyOf(expectation.value) }];
   });
-  const longest = Math.max(0, ...relevant.map(({ observation }) => observation.bytes.length));
-  const readAt = (at: number) =>
-    relevant.filter(({ observation }) => isReadable(observation, at, shape.width));
+  const longest = Math.max(0, ...samples.map(({ observation }) => observation.bytes.length));
+  // The sample with the fewest zero bytes comes first: it leaves the fewest offsets for the others to look at.
+  const [first, ...others] = samples.toSorted((a, b) => nonZero(b) - nonZero(a));
+  const offsets =
+    first === undefined
+      ? []
+      : unrefuted(first, shape, longest).filter((at) => others.every((one) => !refutes(one, at)));
+  const proven = offsets.filter((at) => {
+    const read = samples.filter(({ observation }) => isReadable(observation, at, shape.width));
+    return new Set(read.map(({ value }) => value)).size >= DISTINCT_VALUES;
+  });
+  return {
+    unknown,
+    offsets,
+    proven: new Set(proven),
+    values: new Set(samples.map(({ value }) => value)).size,
+  };
+}
+
+/** An observation, and what it expects of the field in question. */
+interface Sample {
+  readonly observation: Observation;
+  readonly expectation: Expectation;
+}
+
+const nonZero = ({ expectation }: Sample): number => expectation.value.filter((byte) => byte !== 0).length;
+
+const refutes = ({ observation, expectation }: Sample, at: number): boolean =>
+  isReadable(observation, at, expectation.value.length) && !holds(observation.bytes, at, expectation);
+
+/** All aligned offsets below `longest` that one observation leaves. */
+function unrefuted(sample: Sample, { width, align }: Shape, longest: number): number[] {
+  const { bytes } = sample.observation;
+  const { value, mask } = sample.expectation;
+  const [byte = 0, bits = 0xff] = [value[0], mask?.[0]];
+  // Most offsets differ in the first byte already; this loop is what a guess spends its time in.
+  const isRead = isReadable(sample.observation, 0, bytes.length);
   const offsets: number[] = [];
-  const proven = new Set<number>();
-  for (let at = 0; at + shape.width <= longest; at += shape.align) {
-    const refuted = relevant.some(
-      ({ observation, expectation }) =>
-        isReadable(observation, at, shape.width) && !holds(observation.bytes, at, expectation),
-    );
-    if (refuted) continue;
-    offsets.push(at);
-    if (new Set(readAt(at).map(({ value }) => value)).size >= DISTINCT_VALUES) proven.add(at);
+  for (let at = 0; at + width <= longest; at += align) {
+    if (isRead && at < bytes.length && (((bytes[at] ?? 0) ^ byte) & bits) !== 0) continue;
+    if (!refutes(sample, at)) offsets.push(at);
   }
-  return { unknown, offsets, proven, values: new Set(relevant.map(({ value }) => value)).size };
+  return offsets;
 }
 
 const keyOf = (value: Uint8Array): string => value.join();
