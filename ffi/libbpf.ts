@@ -365,6 +365,8 @@ export class Btf implements Disposable {
   #address: Address | null;
   readonly #library: Library<typeof functions>;
   readonly #path: string;
+  readonly #structs = new Map<string, number | null>();
+  readonly #members = new Map<number, readonly BtfMember[] | null>();
 
   constructor(library: Library<typeof functions>, path: string) {
     this.#library = library;
@@ -374,12 +376,24 @@ export class Btf implements Disposable {
 
   /** The struct of this name, or null when the BTF has none. */
   struct(name: string): number | null {
+    const known = this.#structs.get(name);
+    if (known !== undefined) return known;
+    // libbpf walks all types for a name, tens of thousands of them.
     const id = this.#library.symbols.btf__find_by_name_kind(this.#live(), name, BTF_KIND_STRUCT);
+    this.#structs.set(name, id < 0 ? null : id);
     return id < 0 ? null : id;
   }
 
   /** The members of a struct or union, through typedefs and qualifiers; null when `type` is neither. */
-  members(type: number): BtfMember[] | null {
+  members(type: number): readonly BtfMember[] | null {
+    const known = this.#members.get(type);
+    if (known !== undefined) return known;
+    const members = this.#readMembers(type);
+    this.#members.set(type, members);
+    return members;
+  }
+
+  #readMembers(type: number): readonly BtfMember[] | null {
     const { at, info } = this.#resolve(type);
     const kind = kindOf(info);
     if (kind !== BTF_KIND_STRUCT && kind !== BTF_KIND_UNION) return null;

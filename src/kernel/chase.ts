@@ -32,14 +32,17 @@ type Chasing = Pick<Observation, "bytes" | "readable">;
 /**
  * Finds the pointer to struct net and the inode number in it: of the pointers that tell the namespaces apart, the
  * one that leads to each namespace's own inode number, at the same place in both.
+ *
+ * @param sportOffset inet_sock.inet_sport, below which all of struct sock lies
  */
-export function chaseNamespace(scene: Scene): Solutions {
+export function chaseNamespace(scene: Scene, sportOffset: number | null): Solutions {
   const open = (reason: string): Solutions => [
     ["offset_netns", { is: "open", reason }],
     ["offset_ino", { is: "open", reason }],
   ];
   if (scene.sites.length < 2) return open("needs a second network namespace to tell pointers apart");
-  const pointers = pointersToGroup(scene.sites.map(({ witness }) => witness.seen("sock")));
+  const seen = scene.sites.map(({ witness }) => witness.seen("sock"));
+  const pointers = pointersToGroup(seen, sportOffset ?? undefined);
   if (pointers.length > MOST_POINTERS) return open(`${pointers.length} pointers tell the namespaces apart`);
   const leading = pointers.flatMap((at) => {
     const namespaces = chase(scene, "sock", [at]).map(({ site, target }) => ({
@@ -60,10 +63,12 @@ export function chaseNamespace(scene: Scene): Solutions {
 /**
  * Finds sock.sk_socket where no rung shows struct socket: the pointer that is the socket's own, and leads to a
  * struct socket_alloc, which points back and holds the inode number that fstat tells.
+ *
+ * @param sportOffset inet_sock.inet_sport, below which all of struct sock lies
  */
-export function chaseSocket(scene: Scene): Solutions {
+export function chaseSocket(scene: Scene, sportOffset: number | null): Solutions {
   const accepted = byInstance(sightings(scene, "sock")).filter((group) => !group.some(isUnaccepted));
-  const pointers = foreignPointers(accepted);
+  const pointers = foreignPointers(accepted, sportOffset ?? undefined);
   if (pointers.length > MOST_POINTERS) {
     return [
       ["offset_sk_socket", { is: "open", reason: `${pointers.length} pointers are each socket's own` }],
@@ -98,8 +103,8 @@ const isUnaccepted = ({ expected }: Sighting): boolean => {
 };
 
 /** Pointers that each instance has for itself and that do not lead back into it, as list heads do. */
-function foreignPointers(groups: readonly (readonly Sighting[])[]): number[] {
-  return pointersToGroup(groups).filter((at) => isForeign(groups.flat(), at));
+function foreignPointers(groups: readonly (readonly Sighting[])[], below?: number): number[] {
+  return pointersToGroup(groups, below).filter((at) => isForeign(groups.flat(), at));
 }
 
 const isForeign = (all: readonly Sighting[], at: number): boolean =>

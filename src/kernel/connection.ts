@@ -24,8 +24,8 @@ export interface Spectator {
 }
 
 /** Round trips that make srtt_us and mdev_us large and different. Pauses are in microseconds. */
-const PRIMING_ROUNDS = 3;
-const PRIMING_PAUSE = { least: 300, spread: 900 };
+const PRIMING_ROUNDS = 2;
+const PRIMING_PAUSE = { least: 200, spread: 600 };
 
 /** TCP_INFO once two readings in a row agree (waitUntilStable); null when they never do. */
 export function stableInfo(socket: TcpSocket, { window, attempts }: Stability): TcpInfo | null {

@@ -129,12 +129,12 @@ function solveScene(scene: Scene): Map<string, Solution> {
   }
   take(solveStruct(scene, "flowi4"));
   take(solveStruct(scene, "flowi6"));
-  take(chaseNamespace(scene));
+  take(chaseNamespace(scene, offset("offset_sport")));
   const ino = solutions.get("offset_ino");
   if (ino !== undefined) take([["offset_ct_ino", ino]]); // both are net.ns.inum
 
   const isShown = scene.recorder.rung("socket") !== undefined;
-  if (!isShown) take(chaseSocket(scene));
+  if (!isShown) take(chaseSocket(scene, offset("offset_sport")));
   take(solveStruct(scene, "socket"));
   const [sk, skSocket] = [offset("offset_socket_sk"), offset("offset_sk_socket")];
   if (sk !== null && skSocket !== null) take(chaseFile(scene, sk, isShown ? [] : [skSocket]));

@@ -10,7 +10,9 @@ export interface Headers {
 }
 
 const ETH_HLEN = 14;
-const ETHERTYPE = { ipv4: [0x08, 0x00], ipv6: [0x86, 0xdd] } as const;
+const ETHERTYPE = { ipv4: Uint8Array.of(0x08, 0x00), ipv6: Uint8Array.of(0x86, 0xdd) };
+/** Where the addresses begin in struct iphdr and struct ipv6hdr: the source, and behind it the destination. */
+const ADDRESSES = { ipv4: 12, ipv6: 8 };
 const SIZE_OF_IPV6HDR = 40;
 
 /**
@@ -19,17 +21,18 @@ const SIZE_OF_IPV6HDR = 40;
  */
 export function findHeaders(buffer: Uint8Array, own: SocketAddress, peer: SocketAddress): Headers | null {
   const isIpv4 = own.family === AF_INET;
-  const ports = [...network(2, own.port).value, ...network(2, peer.port).value];
-  const stands = (bytes: ArrayLike<number>, at: number) =>
-    Array.from(bytes).every((byte, index) => buffer[at + index] === byte);
+  const bytes = Buffer.from(buffer.buffer, buffer.byteOffset, buffer.length);
+  const stands = (part: Uint8Array, at: number) => bytes.indexOf(part, at) === at;
+  const ports = Uint8Array.of(...network(2, own.port).value, ...network(2, peer.port).value);
   const addresses = Uint8Array.of(...own.address, ...peer.address);
   const found: Headers[] = [];
-  for (let ip = ETH_HLEN; ip + SIZE_OF_IPV6HDR < buffer.length; ip++) {
-    if (!stands(isIpv4 ? ETHERTYPE.ipv4 : ETHERTYPE.ipv6, ip - 2)) continue;
-    const first = buffer[ip] ?? 0; // version, and in IPv4 the header's length in words
-    if (first >> 4 !== (isIpv4 ? 4 : 6) || !stands(addresses, ip + (isIpv4 ? 12 : 8))) continue;
+  for (let at = bytes.indexOf(addresses); at >= 0; at = bytes.indexOf(addresses, at + 1)) {
+    const ip = at - (isIpv4 ? ADDRESSES.ipv4 : ADDRESSES.ipv6);
+    if (ip < ETH_HLEN || !stands(isIpv4 ? ETHERTYPE.ipv4 : ETHERTYPE.ipv6, ip - 2)) continue;
+    const first = bytes[ip] ?? 0; // version, and in IPv4 the header's length in words
     const transport = ip + (isIpv4 ? (first & 0xf) * 4 : SIZE_OF_IPV6HDR);
-    if (stands(ports, transport)) found.push({ mac: ip - ETH_HLEN, network: ip, transport });
+    if (first >> 4 !== (isIpv4 ? 4 : 6) || !stands(ports, transport)) continue;
+    found.push({ mac: ip - ETH_HLEN, network: ip, transport });
   }
   const [headers] = found;
   return found.length === 1 && headers !== undefined ? headers : null;

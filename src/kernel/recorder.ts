@@ -71,19 +71,23 @@ export class Recorder implements Disposable {
    */
   constructor(libbpf: Libbpf, bytes: Uint8Array, offers: Offers) {
     using undo = new DisposableStack();
-    const object: BpfObject = undo.use(libbpf.openObject(bytes, "socket_guess"));
-    const offered = ladder.filter((rung) => {
-      const reason = offers(rung);
-      object.program(rung.program).setAutoload(reason === null);
-      if (reason !== null) this.#refuse(rung, reason);
-      return reason === null;
-    });
-    const maps = [object.map("controls"), object.map("slots")] as const;
-    if (offered.length > 0) object.load();
-    this.#controls = undo.use(maps[0].share());
-    this.#slots = undo.use(maps[1].share());
-    for (const rung of offered) this.#climb(object, rung, undo);
-
+    let rungs = ladder.filter((rung) => this.#isOffered(rung, offers));
+    for (;;) {
+      using attempt = new DisposableStack();
+      const best = structs.flatMap((struct) => rungs.find((rung) => rung.struct === struct) ?? []);
+      const object = attempt.use(libbpf.openObject(bytes, "socket_guess"));
+      for (const rung of ladder) object.program(rung.program).setAutoload(best.includes(rung));
+      const maps = [object.map("controls"), object.map("slots")] as const;
+      if (best.length > 0) object.load();
+      this.#controls = attempt.use(maps[0].share());
+      this.#slots = attempt.use(maps[1].share());
+      const failed = best.filter((rung) => !this.#attach(object, rung, attempt));
+      rungs = rungs.filter((rung) => !failed.includes(rung));
+      // Programs are loaded for the best rungs alone; where one fails and another is left, all is loaded anew.
+      if (failed.some(({ struct }) => rungs.some((rung) => rung.struct === struct))) continue;
+      undo.use(attempt.move());
+      break;
+    }
     this.#name = undo.use(new NamedThread()).name;
     this.#owned = undo.move();
   }
@@ -134,15 +138,22 @@ export class Recorder implements Disposable {
     return hits.map(crop);
   }
 
-  /** Attaches a rung unless a better one of its struct holds already. */
-  #climb(object: BpfObject, rung: Rung, owner: DisposableStack): void {
-    if (this.#rungs.has(rung.struct)) return;
+  #isOffered(rung: Rung, offers: Offers): boolean {
+    const reason = offers(rung);
+    if (reason !== null) this.#refuse(rung, reason);
+    return reason === null;
+  }
+
+  /** Attaches the program of a rung; returns whether the kernel let it. */
+  #attach(object: BpfObject, rung: Rung, owner: DisposableStack): boolean {
     try {
       owner.use(attach(object, rung));
       this.#rungs.set(rung.struct, rung);
+      return true;
     } catch (error) {
       if (!(error instanceof SystemError)) throw error;
       this.#refuse(rung, error.message);
+      return false;
     }
   }
 

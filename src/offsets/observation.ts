@@ -38,10 +38,11 @@ export function holds(bytes: Uint8Array, at: number, expectation: Expectation): 
 }
 
 /** True when the value stands anywhere in the readable parts, at any address. */
-export function occurs(observation: Pick<Observation, "bytes" | "readable">, value: Uint8Array): boolean {
-  const { bytes, readable } = observation;
-  return readable.some(({ start, end }) => {
-    for (let at = start; at + value.length <= end; at++) if (holds(bytes, at, { value })) return true;
-    return false;
-  });
+export function occurs(
+  { bytes, readable }: Pick<Observation, "bytes" | "readable">,
+  value: Uint8Array,
+): boolean {
+  return readable.some(({ start, end }) =>
+    Buffer.from(bytes.buffer, bytes.byteOffset + start, Math.min(end, bytes.length) - start).includes(value),
+  );
 }

@@ -1,47 +1,46 @@
 import { isReadable, type Observation } from "./observation.ts";
 
 const POINTER = 8;
-/** The kernel half of 64-bit addresses begins above this upper word, with 48-bit, 52-bit and 57-bit addresses alike. */
-const KERNEL_HALF = 0xff000000;
+/** The highest byte of every address in the kernel's half, with 48-bit, 52-bit and 57-bit addresses alike. */
+const KERNEL_HALF = 0xff;
 
 /** The pointer at `at`, when it can be a kernel address of an aligned object; else null. */
 export function pointerAt({ bytes }: Pick<Observation, "bytes">, at: number): bigint | null {
-  const view = new DataView(bytes.buffer, bytes.byteOffset);
-  const [low, high] = [view.getUint32(at, true), view.getUint32(at + 4, true)];
-  return high >= KERNEL_HALF && low % POINTER === 0 ? (BigInt(high) << 32n) | BigInt(low) : null;
+  // Almost no word is a pointer, so the two telling bytes are looked at before all else.
+  if (bytes[at + POINTER - 1] !== KERNEL_HALF || (bytes[at] ?? 0) % POINTER !== 0) return null;
+  return new DataView(bytes.buffer, bytes.byteOffset).getBigUint64(at, true);
 }
 
-/** Offsets that hold a pointer to a kernel object in every observation. */
-export function pointersInAll(observations: readonly Observation[]): number[] {
-  const size = Math.min(...observations.map(({ bytes }) => bytes.length));
-  const offsets = Array.from({ length: Math.floor(size / POINTER) || 0 }, (_, index) => index * POINTER);
-  return offsets.filter((at) =>
-    observations.every((each) => isReadable(each, at, POINTER) && pointerAt(each, at) !== null),
-  );
+/** Offsets under `below` that hold a pointer to a kernel object in every observation. */
+export function pointersInAll(observations: readonly Observation[], below = Infinity): number[] {
+  const size = Math.min(below, ...observations.map(({ bytes }) => bytes.length));
+  const offsets: number[] = [];
+  for (let at = 0; observations.length > 0 && at + POINTER <= size; at += POINTER) {
+    if (observations.every((each) => pointerAt(each, at) !== null && isReadable(each, at, POINTER)))
+      offsets.push(at);
+  }
+  return offsets;
 }
 
 /**
  * Offsets of pointers that lead all instances of one group to the same place, and those of another group elsewhere:
  * for sockets grouped by network namespace, a pointer to the namespace is one of them.
+ *
+ * @param below only offsets under this one
  */
-export function pointersToGroup(groups: readonly (readonly Observation[])[]): number[] {
-  if (groups.flat().length === 0) return [];
-  const size = Math.min(...groups.flat().map(({ bytes }) => bytes.length));
-  const offsets: number[] = [];
-  for (let at = 0; at + POINTER <= size; at += POINTER) {
-    const targets = new Set<bigint>();
-    const told = groups.every((group) => {
-      const values = new Set<bigint | null>();
-      for (const observation of group) {
-        if (isReadable(observation, at, POINTER)) values.add(pointerAt(observation, at));
-        if (values.size > 1) return false;
-      }
-      const [value] = values;
-      if (value === undefined || value === null || targets.has(value)) return false;
-      targets.add(value);
-      return true;
-    });
-    if (told) offsets.push(at);
-  }
-  return offsets;
+export function pointersToGroup(groups: readonly (readonly Observation[])[], below = Infinity): number[] {
+  const firsts = groups.flatMap(([first]) => first ?? []);
+  if (firsts.length < groups.length) return [];
+  return pointersInAll(firsts, below).filter((at) => {
+    const isShared = groups.every((group, index) =>
+      group.every((each) => isReadable(each, at, POINTER) && isSame(each, firsts[index] ?? each, at)),
+    );
+    return isShared && new Set(firsts.map((first) => pointerAt(first, at))).size === groups.length;
+  });
+}
+
+/** Whether two observations hold the same word at `at`. */
+function isSame({ bytes: a }: Observation, { bytes: b }: Observation, at: number): boolean {
+  for (let index = at; index < at + POINTER; index++) if (a[index] !== b[index]) return false;
+  return true;
 }

@@ -1,0 +1,185 @@
+/**
+ * bun run bench [--kernels NAME,…] [--runs N]: measures whole processes side by side and writes docs/benchmarks.md.
+ *
+ * In guests: the snapshot strategy against the stepwise one, with BTF hidden. On this machine: offsetof against the
+ * tools that read the same BTF. Machines are noisy, so the ratios of medians are what counts.
+ */
+import { join } from "node:path";
+import { parseArgs } from "node:util";
+import { run } from "../../assets/build/run.ts";
+import { documentOf, executable, repository } from "../e2e/executable.ts";
+import { bootGuest, type CommandResult, HIDE_BTF, text } from "../lab/guest.ts";
+import { labKernel, loadKernel } from "../lab/kernels.ts";
+
+const { values } = parseArgs({
+  options: { kernels: { type: "string" }, runs: { type: "string" } },
+});
+const kernels = (values.kernels ?? "5.10-cloud,6.1-cloud,6.12-cloud,sid-cloud").split(",");
+const runs = Number(values.runs ?? 7);
+const KERNEL_BTF = "/sys/kernel/btf/vmlinux";
+
+/** Medians of one command's runs. Times are in milliseconds, memory in MiB. */
+interface Figures {
+  readonly wall: number;
+  readonly cpu: number;
+  readonly memory: number;
+}
+
+interface GuestFigures extends Figures {
+  /** From load to answer, as the document tells. */
+  readonly guess: number;
+  readonly events: number;
+  readonly solved: number;
+}
+
+function median(numbers: readonly number[]): number {
+  const sorted = numbers.toSorted((a, b) => a - b);
+  const middle = sorted.length >> 1;
+  const [low = 0, high = 0] = [sorted[(sorted.length - 1) >> 1], sorted[middle]];
+  return (low + high) / 2;
+}
+
+const medians = <Row extends object>(rows: readonly Row[]): Row => {
+  const [first] = rows;
+  if (first === undefined) throw new Error("nothing was measured");
+  const keys = Object.keys(first) as (keyof Row)[];
+  return Object.fromEntries(keys.map((key) => [key, median(rows.map((row) => Number(row[key])))])) as Row;
+};
+
+/** Runs commands in turn, A B C A B C …, after one round that is not counted. */
+function sideBySide(commands: readonly (readonly string[])[], rounds: number): Figures[] {
+  const rows: Figures[][] = commands.map(() => []);
+  for (let round = 0; round <= rounds; round++) {
+    commands.forEach((command, index) => {
+      const started = performance.now();
+      const { exitCode, resourceUsage } = Bun.spawnSync([...command], {
+        stdin: "ignore",
+        stdout: "ignore",
+        stderr: "ignore",
+      });
+      if (exitCode !== 0 && exitCode !== 3) throw new Error(`${command.join(" ")}: exit ${exitCode}`);
+      const { cpuTime, maxRSS } = resourceUsage;
+      const row = {
+        wall: performance.now() - started,
+        cpu: Number(cpuTime.total) / 1000,
+        memory: maxRSS / 2 ** 20,
+      };
+      if (round > 0) rows[index]?.push(row);
+    });
+  }
+  return rows.map(medians);
+}
+
+/** One run in the guest: `time -f` of busybox behind the document. */
+function guestRow({ stdout, stderr }: CommandResult): GuestFigures {
+  const { kernel } = documentOf({ status: 0, stdout: text(stdout), stderr: "" });
+  const [, wall, user, system, memory] = /^T ([\d.]+) ([\d.]+) ([\d.]+) (\d+)$/m.exec(text(stderr)) ?? [];
+  if (kernel === undefined || memory === undefined) throw new Error(`no figures: ${text(stderr)}`);
+  return {
+    wall: Number(wall) * 1000,
+    cpu: (Number(user) + Number(system)) * 1000,
+    memory: Number(memory) / 1024,
+    guess: kernel.duration_ms,
+    events: kernel.events,
+    solved: Object.values(kernel.fields).filter(({ evidence }) => evidence.guess?.length === 1).length,
+  };
+}
+
+async function inGuest(
+  name: string,
+): Promise<{ release: string; snapshot: GuestFigures; stepwise: GuestFigures }> {
+  const kernel = await loadKernel(labKernel(name));
+  const ask = (strategy: string) =>
+    `busybox time -f 'T %e %U %S %M' /opt/offsetof kernel --source guess --format json --strategy ${strategy}`;
+  const pairs = Array.from({ length: runs + 1 }, () => [ask("snapshot"), ask("stepwise")]).flat();
+  const { results } = await bootGuest({
+    kernel,
+    commands: [HIDE_BTF, ...pairs],
+    files: { "/opt/offsetof": { from: executable } },
+    modules: ["nf_conntrack_netlink"],
+    deadlineSeconds: 900,
+  });
+  const counted = results.slice(1 + 2).map(guestRow); // without the first pair
+  return {
+    release: kernel.release,
+    snapshot: medians(counted.filter((_, index) => index % 2 === 0)),
+    stepwise: medians(counted.filter((_, index) => index % 2 === 1)),
+  };
+}
+
+const round = (value: number): string => (value >= 100 ? value.toFixed(0) : value.toFixed(1));
+const row = (...cells: (string | number)[]): string =>
+  `| ${cells.map((cell) => (typeof cell === "number" ? round(cell) : cell)).join(" | ")} |`;
+const table = (head: readonly string[], rows: readonly string[]): string =>
+  [row(...head), row(...head.map(() => "---")), ...rows].join("\n");
+
+async function guestTable(): Promise<string> {
+  const rows: string[] = [];
+  for (const name of kernels) {
+    const { release, snapshot, stepwise } = await inGuest(name);
+    console.error(`bench: ${release}`, snapshot, stepwise);
+    for (const [strategy, figures] of Object.entries({ snapshot, stepwise })) {
+      const { solved, events, guess, wall, cpu } = figures;
+      rows.push(row(release, strategy, String(solved), events, guess, wall, cpu));
+    }
+    const ratio = (of: (figures: GuestFigures) => number) => `${round(of(stepwise) / of(snapshot))}×`;
+    const ratios = [ratio((f) => f.events), ratio((f) => f.guess), ratio((f) => f.wall), ratio((f) => f.cpu)];
+    rows.push(row("", "stepwise ÷ snapshot", "", ...ratios));
+  }
+  const head = ["kernel", "strategy", "constants", "events", "guess ms", "process wall ms", "process cpu ms"];
+  return table(head, rows);
+}
+
+function hostTable(): string {
+  const commands = {
+    "offsetof kernel": [executable, "kernel", "--format", "json"],
+    "offsetof kernel --source btf": [executable, "kernel", "--source", "btf", "--format", "json"],
+    "offsetof kernel --strategy stepwise": [
+      executable,
+      "kernel",
+      "--strategy",
+      "stepwise",
+      "--format",
+      "json",
+    ],
+    "pahole -C tcp_sock": ["pahole", "-C", "tcp_sock", KERNEL_BTF],
+    "bpftool btf dump": ["bpftool", "btf", "dump", "file", KERNEL_BTF, "format", "raw"],
+  };
+  const figures = sideBySide(Object.values(commands), 20);
+  const btf = figures[1];
+  const rows = Object.keys(commands).map((name, index) => {
+    const { wall, cpu, memory } = figures[index] ?? { wall: Number.NaN, cpu: Number.NaN, memory: Number.NaN };
+    return row(`\`${name}\``, wall, cpu, memory, `${round(cpu / (btf?.cpu ?? Number.NaN))}×`);
+  });
+  return table(["command", "wall ms", "cpu ms", "memory MiB", "cpu ÷ `--source btf`"], rows);
+}
+
+const started = performance.now();
+const host = hostTable();
+console.error(`bench: this machine\n${host}`);
+const guests = await guestTable();
+const { stdout: release } = await run(["uname", "-r"]);
+const page = `# Benchmarks
+
+Written by \`bun run bench\`, which measures whole processes side by side in one run. These machines are noisy: compare
+the ratios, not single times. All figures are medians.
+
+## On one machine: offsetof and the tools that read the same BTF
+
+Linux ${release.trim()}, 20 runs of each command in turn. \`offsetof kernel\` guesses live and reads BTF beside it; pahole
+and bpftool print one struct and the whole BTF.
+
+${host}
+
+## In one guest: snapshot against stepwise
+
+QEMU without KVM, one virtual processor, BTF hidden, ${runs} runs of each strategy in turn. \`guess\` is the time from loading
+the eBPF object to the answer. The stepwise strategy knows the members of struct sock and struct net alone, at one
+aligned candidate an event; the snapshot strategy solves every constant of the table in the same run.
+
+${guests}
+`;
+await Bun.write(join(repository, "docs/benchmarks.md"), page);
+console.error(
+  `bench: docs/benchmarks.md written after ${Math.round((performance.now() - started) / 1000)} s`,
+);
