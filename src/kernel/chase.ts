@@ -175,15 +175,17 @@ export function chaseHead(scene: Scene, skOffset: number | null): Solutions {
     return [
       ["offset_sk_buff_head", { is: "open", reason: "UDP is left out (collect_udpv4, collect_udpv6)" }],
     ];
-  const leading = pointers
-    .slice(0, MOST_POINTERS)
-    .filter((at) => headersOf(sendPacket(scene, site, family, kind, [at])) !== null);
-  const { solution } = onlyOne(leading.map((at) => [at, at] as const));
-  if (solution.is !== "solved") return [["offset_sk_buff_head", solution]];
+  // head is among the last members. No other pointer of struct sk_buff leads to the packet: data is not aligned.
+  const head = pointers
+    .toReversed()
+    .find((at) => headersOf(sendPacket(scene, site, family, kind, [at])) !== null);
+  if (head === undefined) {
+    return [["offset_sk_buff_head", { is: "open", reason: "no pointer led to the headers of a packet" }]];
+  }
 
   for (const family of packetFamilies(scene, site)) {
     for (const sent of family === AF_INET ? packetKinds : packetKinds.filter(({ pad }) => pad === 0)) {
-      notePacket(sendPacket(scene, site, family, sent, [solution.offset]), headersOf, solution.offset);
+      notePacket(sendPacket(scene, site, family, sent, [head]), headersOf, head);
     }
   }
   return [];

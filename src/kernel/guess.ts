@@ -159,7 +159,7 @@ function stimulate({ sites, families }: Scene): void {
     }),
   );
   Connection.prime(connections);
-  for (const connection of connections) connection.rest();
+  for (const connection of connections) connection.show("client");
   for (const connection of connections) connection.finish();
 }
 
