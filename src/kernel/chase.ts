@@ -45,7 +45,7 @@ export function chaseNamespace(scene: Scene, sportOffset: number | null): Soluti
   const pointers = pointersToGroup(seen, sportOffset ?? undefined);
   if (pointers.length > MOST_POINTERS) return open(`${pointers.length} pointers tell the namespaces apart`);
   const leading = pointers.flatMap((at) => {
-    const namespaces = chase(scene, "sock", [at]).map(({ site, target }) => ({
+    const namespaces = chase(scene, [at]).map(({ site, target }) => ({
       ...target,
       expected: facts([["offset_ino", host(4, site.network.inode)]]),
     }));
@@ -76,7 +76,7 @@ export function chaseSocket(scene: Scene, sportOffset: number | null): Solutions
   }
   const back: Unknown = fieldOf("offset_socket_sk");
   const leading = pointers.flatMap((at) => {
-    const chased = chase(scene, "sock", [at]);
+    const chased = chase(scene, [at]);
     const sockets = chased.map(({ hit, target }) => ({
       ...crop(target, SMALL_STRUCT),
       instance: pointerAt(hit, at) ?? 0n,
@@ -117,23 +117,17 @@ const isForeign = (all: readonly Sighting[], at: number): boolean =>
  * Finds socket.file: the pointer from struct socket, other than sk, to a struct that points back to it, as
  * file.private_data does.
  *
- * @param path from struct sock to struct socket; empty where a rung shows struct socket itself
+ * @param skOffset socket.sk
+ * @param skSocket sock.sk_socket, the way from struct sock to struct socket
  */
-export function chaseFile(scene: Scene, skOffset: number, path: readonly number[]): Solutions {
+export function chaseFile(scene: Scene, skOffset: number, skSocket: number): Solutions {
   const pointers = foreignPointers(byInstance(sightings(scene, "socket"))).filter((at) => at !== skOffset);
   const leading = pointers.slice(0, MOST_POINTERS).flatMap((at) => {
-    const [skSocket] = path;
-    const files = chase(scene, skSocket === undefined ? "socket" : "sock", [...path, at]).map(
-      ({ hit, target }) => {
-        const socket = skSocket === undefined ? hit.instance : (pointerAt(hit, skSocket) ?? 0n);
-        return { ...target, expected: new Map([[back.constant, pointer(socket)]]) };
-      },
-    );
-    const privateData = solve(
-      [back],
-      [],
-      files.map((file) => ({ ...file, ...crop(file, 2 * SMALL_STRUCT) })),
-    ).get(back.constant);
+    const files = chase(scene, [skSocket, at]).map(({ hit, target }) => ({
+      ...crop(target, 2 * SMALL_STRUCT),
+      expected: new Map([[back.constant, pointer(pointerAt(hit, skSocket) ?? 0n)]]),
+    }));
+    const privateData = solve([back], [], files).get(back.constant);
     return privateData?.is === "solved" ? [[at, files] as const] : [];
   });
   return [["offset_socket_file", onlyOne(leading).solution]];

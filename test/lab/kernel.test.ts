@@ -16,7 +16,6 @@ const runsOf = ({ usual }: LabKernel): number => (usual ? 20 : 3);
 /** The best rung of every struct. */
 const ATTACHED = [
   "kprobe:tcp_getsockopt",
-  "kprobe:sock_common_getsockopt",
   "raw_tp:fib_table_lookup",
   "raw_tp:fib6_table_lookup",
   "raw_tp:net_dev_queue",
