@@ -3,7 +3,7 @@ import { AF_INET, AF_INET6 } from "../../ffi/libc.ts";
 import type { Family, SocketAddress } from "../net/address.ts";
 import { TCP_SYN_RECV, TcpSocket } from "../net/tcp.ts";
 import { UdpSocket } from "../net/udp.ts";
-import { holds, type Observation, occurs } from "../offsets/observation.ts";
+import { crop, holds, occurs } from "../offsets/observation.ts";
 import { pointerAt, pointersInAll, pointersToGroup } from "../offsets/pointers.ts";
 import { type Solution, solve, type Unknown } from "../offsets/solver.ts";
 import { host, pointer } from "../offsets/values.ts";
@@ -20,14 +20,6 @@ type Solutions = [KernelConstant, Solution][];
 const SMALL_STRUCT = 128;
 /** struct socket_alloc: the struct socket and behind it the inode, together no more than this. */
 const SOCKET_ALLOC = 1024;
-
-const crop = (target: Chasing, size: number): Chasing => ({
-  bytes: target.bytes.subarray(0, size),
-  readable: target.readable
-    .filter(({ start }) => start < size)
-    .map(({ start, end }) => ({ start, end: Math.min(end, size) })),
-});
-type Chasing = Pick<Observation, "bytes" | "readable">;
 
 /**
  * Finds the pointer to struct net and the inode number in it: of the pointers that tell the namespaces apart, the

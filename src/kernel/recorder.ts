@@ -1,6 +1,6 @@
 import { SystemError } from "../../ffi/error.ts";
 import type { BpfLink, BpfObject, Libbpf, SharedArray } from "../../ffi/libbpf.ts";
-import type { Range } from "../offsets/observation.ts";
+import { crop, type Range } from "../offsets/observation.ts";
 import { ladder, type Offers, type Rung, type Struct, structs } from "./ladder.ts";
 import { NamedThread } from "./thread.ts";
 
@@ -148,7 +148,8 @@ export class Recorder implements Disposable {
       else hits.push(hit);
     }
     this.#events += hits.length;
-    return hits.map(crop);
+    // Cut down to what may belong to the struct.
+    return hits.map((hit) => crop(hit, windows[hit.struct]));
   }
 
   #isOffered(rung: Rung, offers: Offers): boolean {
@@ -228,13 +229,4 @@ function decode(slot: Uint8Array): Hit & { chased: boolean } {
     bytes: slot.subarray(SLOT.window),
     readable,
   };
-}
-
-/** Cuts a copy down to what may belong to its struct. */
-function crop(hit: Hit): Hit {
-  const size = windows[hit.struct];
-  const readable = hit.readable
-    .filter(({ start }) => start < size)
-    .map(({ start, end }) => ({ start, end: Math.min(end, size) }));
-  return { ...hit, bytes: hit.bytes.subarray(0, size), readable };
 }
