@@ -9,6 +9,9 @@ import type { Struct } from "./ladder.ts";
 import type { Stability } from "./options.ts";
 import type { Hit, Quota, Recorder } from "./recorder.ts";
 
+/** A program does not run when it interrupts another one (bpf_prog_active), which is rare. */
+const MOST_MISSES = 3;
+
 /** An observation, and the instance it is of. */
 export interface Sighting extends Observation {
   readonly instance: bigint;
