@@ -79,20 +79,20 @@ export class Connection implements Disposable {
     this.#owned = undo.move();
   }
 
-  /** Shows the established ends. */
-  rest(): void {
-    this.#spectator.resting(this.#client, this.#clientEnd);
-    this.#spectator.resting(this.#server, this.#serverEnd);
+  /** Shows ends of the connection at rest. */
+  show(...sides: ("client" | "server")[]): void {
+    if (sides.includes("client")) this.#spectator.resting(this.#client, this.#clientEnd);
+    if (sides.includes("server")) this.#spectator.resting(this.#server, this.#serverEnd);
   }
 
-  /** Closes both directions, the client first. The sockets stay. */
+  /** Closes both directions, the client first, and shows the server in between. The sockets stay. */
   finish(): void {
     const { stability } = this.#spectator;
     const closing = { from: tcp.TCP_ESTABLISHED, to: tcp.TCP_FIN_WAIT1, end: this.#clientEnd };
     const clientTiming = timingOf(this.#client, stability);
     this.#spectator.moving(() => this.#client.shutdown(), [{ ...closing, ...clientTiming }]);
     this.#server.receive(new Uint8Array(1)); // the client's end of stream
-    this.rest();
+    this.show("server");
     const last = { from: tcp.TCP_CLOSE_WAIT, to: tcp.TCP_LAST_ACK, end: this.#serverEnd };
     const serverTiming = timingOf(this.#server, stability);
     this.#spectator.moving(() => this.#server.shutdown(), [{ ...last, ...serverTiming }]);

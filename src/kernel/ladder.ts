@@ -9,6 +9,8 @@ export interface Rung {
   /** A kernel function or a tracepoint. */
   readonly target: string;
   readonly program: string;
+  /** Attached only when it is asked for: what it shows is found without it on most hosts, and attaching takes time. */
+  readonly late?: true;
 }
 
 /** Why the host has no rungs of a kind, or null where it has. */
@@ -34,7 +36,7 @@ const rawTracepoint = (struct: Struct, target: string): Rung => ({
 export const ladder: readonly Rung[] = [
   kprobe("sock", "tcp_getsockopt"),
   rawTracepoint("sock", "inet_sock_set_state"),
-  kprobe("socket", "sock_common_getsockopt"), // else by the pointers between sock and socket
+  { ...kprobe("socket", "sock_common_getsockopt"), late: true }, // first by the pointers between sock and socket
   rawTracepoint("flowi4", "fib_table_lookup"),
   kprobe("flowi4", "ip_route_output_flow"),
   rawTracepoint("flowi6", "fib6_table_lookup"),

@@ -1,6 +1,6 @@
 import { SystemError } from "../../ffi/error.ts";
 import type { BpfLink, BpfObject, Libbpf, SharedArray } from "../../ffi/libbpf.ts";
-import type { Range } from "../offsets/observation.ts";
+import { crop, type Range } from "../offsets/observation.ts";
 import { ladder, type Offers, type Rung, type Struct, structs } from "./ladder.ts";
 import { NamedThread } from "./thread.ts";
 
@@ -61,6 +61,8 @@ export class Recorder implements Disposable {
   readonly #controls: SharedArray;
   readonly #slots: SharedArray;
   readonly #name: Uint8Array;
+  readonly #object: BpfObject;
+  readonly #late: readonly Rung[];
   readonly #rungs = new Map<Struct, Rung>();
   readonly #refusals = new Map<Struct, string[]>();
   #events = 0;
@@ -81,15 +83,24 @@ export class Recorder implements Disposable {
       if (best.length > 0) object.load();
       this.#controls = attempt.use(maps[0].share());
       this.#slots = attempt.use(maps[1].share());
-      const failed = best.filter((rung) => !this.#attach(object, rung, attempt));
+      const failed = best.filter(({ late }) => !late).filter((rung) => !this.#attach(object, rung, attempt));
       rungs = rungs.filter((rung) => !failed.includes(rung));
       // Programs are loaded for the best rungs alone; where one fails and another is left, all is loaded anew.
       if (failed.some(({ struct }) => rungs.some((rung) => rung.struct === struct))) continue;
+      this.#late = best.filter(({ late }) => late);
+      this.#object = object;
       undo.use(attempt.move());
       break;
     }
     this.#name = undo.use(new NamedThread()).name;
     this.#owned = undo.move();
+  }
+
+  /** Attaches the late rung of a struct, if there is one; returns whether the struct is copied from now on. */
+  attachLate(struct: Struct): boolean {
+    const rung = this.#late.find((each) => each.struct === struct);
+    if (rung !== undefined && !this.#rungs.has(struct)) this.#attach(this.#object, rung, this.#owned);
+    return this.#rungs.has(struct);
   }
 
   /** The rung that copies this struct; undefined where none of its ladder holds. */
@@ -135,7 +146,8 @@ export class Recorder implements Disposable {
       else hits.push(hit);
     }
     this.#events += hits.length;
-    return hits.map(crop);
+    // Cut down to what may belong to the struct.
+    return hits.map((hit) => crop(hit, windows[hit.struct]));
   }
 
   #isOffered(rung: Rung, offers: Offers): boolean {
@@ -215,13 +227,4 @@ function decode(slot: Uint8Array): Hit & { chased: boolean } {
     bytes: slot.subarray(SLOT.window),
     readable,
   };
-}
-
-/** Cuts a copy down to what may belong to its struct. */
-function crop(hit: Hit): Hit {
-  const size = windows[hit.struct];
-  const readable = hit.readable
-    .filter(({ start }) => start < size)
-    .map(({ start, end }) => ({ start, end: Math.min(end, size) }));
-  return { ...hit, bytes: hit.bytes.subarray(0, size), readable };
 }

@@ -9,6 +9,9 @@ import type { Struct } from "./ladder.ts";
 import type { Stability } from "./options.ts";
 import type { Hit, Quota, Recorder } from "./recorder.ts";
 
+/** A program does not run when it interrupts another one (bpf_prog_active), which is rare. */
+const MOST_MISSES = 3;
+
 /** An observation, and the instance it is of. */
 export interface Sighting extends Observation {
   readonly instance: bigint;
@@ -79,12 +82,12 @@ export class Witness implements Spectator {
     this.note("sock", sock, facts([["offset_sk_socket", pointer(owner.instance)]]));
   }
 
-  /** Makes the rung of a struct pass over an unconnected socket of ours once, which changes nothing that lasts. */
-  nudge(socket: TcpSocket, struct: "sock" | "socket", path: readonly number[] = []): Hit | undefined {
-    const viaStates = this.#recorder.rung(struct)?.kind === "raw_tp";
+  /** Makes the rung of struct sock pass over an unconnected socket of ours once, which changes nothing that lasts. */
+  nudge(socket: TcpSocket, path: readonly number[] = []): Hit | undefined {
+    const viaStates = this.#recorder.rung("sock")?.kind === "raw_tp";
     const [hit] = this.#recorder.during(
       () => (viaStates ? socket.listen() : socket.info()),
-      { [struct]: 1 },
+      { sock: 1 },
       path,
     );
     if (viaStates) socket.unlisten();
