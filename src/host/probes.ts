@@ -102,34 +102,56 @@ export function tracefs(readmes: readonly FileRead[], mounts: string | undefined
 
 export interface BpfSigns {
   readonly version: readonly [number, number, number];
-  readonly lockdown: LockdownLevel | null;
-  readonly config: KernelConfig | undefined;
   readonly status: ProcessStatus | undefined;
   readonly initialUserNamespace: boolean | undefined;
+  /** The soft limit on locked memory, in bytes. */
+  readonly lockedMemory: number | undefined;
+}
+
+/** What the maps and programs of a guess take of the limit on locked memory at most, in bytes. */
+const LOCKED_MEMORY = 2 << 20;
+
+/** Whether this process may load tracing programs by bpf(2). */
+export function bpf({ version, status, initialUserNamespace, lockedMemory = Infinity }: BpfSigns): Answer {
+  if (status === undefined) return unknown("/proc/self/status cannot be read");
+  const has = (name: Capability): boolean => status.effective.includes(name);
+  const isSplit = isAtLeast(version, 5, 8); // into these two, of CAP_SYS_ADMIN
+  const missing = isSplit ? (["CAP_BPF", "CAP_PERFMON"] as const).filter((name) => !has(name)) : [];
+  if (!has("CAP_SYS_ADMIN") && !(isSplit && missing.length === 0)) {
+    return no(isSplit ? `needs ${missing.join(" and ")}, or CAP_SYS_ADMIN` : "needs CAP_SYS_ADMIN");
+  }
+  if (initialUserNamespace === false) {
+    return no("this is not the initial user namespace: its capabilities do not reach bpf(2)");
+  }
+  // From Linux 5.11 on the memory of maps is the cgroup's affair.
+  if (!isAtLeast(version, 5, 11) && !has("CAP_SYS_RESOURCE") && lockedMemory < LOCKED_MEMORY) {
+    const need = `needs CAP_SYS_RESOURCE, or ${LOCKED_MEMORY >> 10} KiB`;
+    return unknown(`the limit on locked memory (ulimit -l) is ${lockedMemory >> 10} KiB: ${need}`);
+  }
+  if (status.seccompFilter) return unknown("a seccomp filter is active and may refuse bpf(2)");
+  return yes("this process has the capabilities");
+}
+
+export interface RawTracepointSigns {
+  readonly version: readonly [number, number, number];
+  readonly lockdown: LockdownLevel | null;
+  readonly config: KernelConfig | undefined;
+  readonly bpf: Answer;
 }
 
 /** Options without which no raw tracepoint program attaches. */
 const rawTracepointOptions = ["CONFIG_BPF_SYSCALL", "CONFIG_BPF_EVENTS"];
 
 /** Whether this process may load and attach a raw tracepoint program that reads kernel memory. */
-export function rawTracepoints(signs: BpfSigns): Answer {
-  const { status, config } = signs;
+export function rawTracepoints(signs: RawTracepointSigns): Answer {
+  const { config } = signs;
   if (!isAtLeast(signs.version, 4, 17)) return no("raw tracepoints need Linux 4.17");
   if (signs.lockdown === "confidentiality") {
     return no("lockdown is confidentiality, which forbids reading kernel memory from eBPF");
   }
   const missing = config === undefined ? undefined : missingOption(config, rawTracepointOptions);
   if (missing !== undefined) return no(`${config?.path} has no ${missing}`);
-  if (status === undefined) return unknown("/proc/self/status cannot be read");
-  const has = (name: Capability): boolean => status.effective.includes(name);
-  if (!has("CAP_SYS_ADMIN") && !(has("CAP_BPF") && has("CAP_PERFMON"))) {
-    return no("needs CAP_BPF and CAP_PERFMON, or CAP_SYS_ADMIN (before Linux 5.8: CAP_SYS_ADMIN)");
-  }
-  if (signs.initialUserNamespace === false) {
-    return no("this is not the initial user namespace: its capabilities do not reach bpf(2)");
-  }
-  if (status.seccompFilter) return unknown("a seccomp filter is active and may refuse bpf(2)");
-  return yes("this process has the capabilities");
+  return signs.bpf;
 }
 
 /** True when /proc/self/mounts lists a file system of this type. */

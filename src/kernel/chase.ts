@@ -9,6 +9,7 @@ import { type Solution, solve, type Unknown } from "../offsets/solver.ts";
 import { host, pointer } from "../offsets/values.ts";
 import { facts } from "./facts.ts";
 import { fieldOf, type KernelConstant } from "./fields.ts";
+import { whyNoNamespaces } from "./namespace.ts";
 import { findHeaders } from "./packet.ts";
 import type { Hit } from "./recorder.ts";
 import { byInstance, chase, MOST_POINTERS, onlyOne, type Scene, type Site, sightings } from "./scene.ts";
@@ -38,7 +39,8 @@ export function chaseNamespace(scene: Scene): Solutions {
     ["offset_netns", { is: "open", reason }],
     ["offset_ino", { is: "open", reason }],
   ];
-  if (scene.sites.length < 2) return open("needs a second network namespace to tell pointers apart");
+  const oneNamespace = whyNoNamespaces(scene.sites.map(({ network }) => network));
+  if (oneNamespace !== null) return open(oneNamespace);
   const pointers = pointersToGroup(scene.sites.map(({ witness }) => witness.seen("sock")));
   if (pointers.length > MOST_POINTERS) return open(`${pointers.length} pointers tell the namespaces apart`);
   const leading = pointers.flatMap((at) => {

@@ -22,6 +22,8 @@ export interface KernelHost {
   readonly kernel: { readonly version: readonly [number, number, number] };
   readonly btf: Answer;
   readonly kprobes: Answer;
+  /** Whether this process may load eBPF programs for tracing. */
+  readonly bpf: Answer;
   readonly rawTracepoints: Answer;
 }
 
@@ -130,7 +132,7 @@ function readBtf(libbpf: Libbpf, { btf }: KernelHost, note: (message: string) =>
 
 /**
  * Guesses with all kinds of rungs that the host offers; where the kernel refuses them together, with each kind alone.
- * `refuse` hears why nothing could be guessed.
+ * `refuse` hears why nothing could be guessed, `note` why less than all kinds were used.
  */
 function tryGuess(
   ask: (offers: Offers) => Guess,
@@ -138,40 +140,54 @@ function tryGuess(
   note: (message: string) => void,
   refuse: (reason: string) => void,
 ): { guess: Guess | null; evidence: Evidence[] } {
-  const offered = kinds.filter((kind) => offerOf[kind](host).is !== "no");
-  const refusals: string[] = kinds
-    .filter((kind) => !offered.includes(kind))
-    .map((kind) => `${kind}: ${offerOf[kind](host).why}`);
+  const answerOf = (kind: Kind): Answer => (host.bpf.is === "no" ? host.bpf : answers[kind](host));
+  const offered = kinds.filter((kind) => answerOf(kind).is !== "no");
+  const refusals = new Map<Kind, string>(
+    kinds.filter((kind) => !offered.includes(kind)).map((kind) => [kind, answerOf(kind).why]),
+  );
   const attempts = offered.length > 1 ? [offered, ...offered.map((kind) => [kind])] : [offered];
   for (const attempt of attempts.filter(({ length }) => length > 0)) {
-    const whyNot = (kind: Rung["kind"]) =>
-      offered.includes(kind) ? refusals.at(-1) : offerOf[kind](host).why;
-    const offers = ({ kind }: Rung) => (attempt.includes(kind) ? null : (whyNot(kind) ?? "not offered"));
+    const offers = ({ kind }: Rung) => (attempt.includes(kind) ? null : (refusals.get(kind) ?? "not needed"));
     try {
       const found = ask(offers);
+      for (const kind of offered) if (!attempt.includes(kind)) note(`${kind}: ${refusals.get(kind)}`);
       return { guess: found, evidence: found.evidence };
     } catch (error) {
-      const reason = `${attempt.join(" and ")}: ${reasonOf(error)}`;
-      refusals.push(reason);
-      note(reason);
+      const reason = refusalOf(error, host);
+      for (const kind of attempt) refusals.set(kind, reason);
     }
   }
-  const reason = refusals.join("; ");
+  const reasons = [...new Set(refusals.values())].map((reason) => {
+    const refused = kinds.filter((kind) => refusals.get(kind) === reason);
+    return refused.length === kinds.length ? reason : `${refused.join(", ")}: ${reason}`;
+  });
+  const reason = reasons.join("; ");
   refuse(reason);
   return { guess: null, evidence: silent("guess", reason) };
 }
 
+type Kind = Rung["kind"];
+const kinds = ["kprobe", "raw_tp"] as const satisfies readonly Kind[];
+
 /** Whether the host has what rungs of a kind need. */
-const offerOf: Record<Rung["kind"], (host: KernelHost) => Answer> = {
+const answers: Record<Kind, (host: KernelHost) => Answer> = {
   kprobe: ({ kprobes }) => kprobes,
   raw_tp: ({ rawTracepoints }) => rawTracepoints,
 };
-const kinds = ["kprobe", "raw_tp"] as const satisfies readonly Rung["kind"][];
+
+/** Why a guess was refused, and what is known of the host that explains it. */
+function refusalOf(error: unknown, host: KernelHost): string {
+  const reason = reasonOf(error);
+  // The verifier's only word on lockdown, where securityfs is not mounted to tell of it.
+  if (reason.includes("unknown func bpf_probe_read"))
+    return "the kernel forbids reading its memory from eBPF, as lockdown=confidentiality does";
+  return error instanceof SystemError && error.code === "EPERM" ? `${reason}; ${host.bpf.why}` : reason;
+}
+
+const defects = [ClosedError, TypeError, RangeError] as const;
 
 /** What the system refused, in words; anything else is a defect of ours and goes on up. */
 function reasonOf(error: unknown): string {
-  if (error instanceof SystemError) return error.message;
-  if (error instanceof Error && !(error instanceof ClosedError || error instanceof TypeError))
-    return error.message;
+  if (error instanceof Error && !defects.some((defect) => error instanceof defect)) return error.message;
   throw error;
 }
