@@ -183,7 +183,9 @@ function stimulate({ sites, families }: Scene): void {
   );
   Connection.prime(connections);
   for (const connection of connections) connection.rest();
-  for (const connection of connections) connection.finish();
+  for (const connection of connections) connection.closeClient();
+  const isOurs = sites.every(({ network }) => network.shared === null);
+  if (isOurs) for (const connection of connections) connection.closeServer();
 }
 
 export function evidenceOf(constant: string, solution: Solution): Evidence {

@@ -1,0 +1,260 @@
+import { describe, expect, test } from "bun:test";
+import { join } from "node:path";
+import * as v from "valibot";
+import { kernelFields } from "../../src/kernel/fields.ts";
+import { type Document, documentSchema } from "../../src/output/document.ts";
+import { buildConfine, CAP } from "../confine.ts";
+import { asNobody, bootGuest, type CommandResult, HIDE_BTF, text } from "./guest.ts";
+import { chosenKernels, type LabKernel, type LoadedKernel, loadKernel } from "./kernels.ts";
+import { truthOf } from "./truth.ts";
+
+const TIMEOUT = 400_000;
+const EXECUTABLE = join(import.meta.dir, "../../dist/offsetof");
+const ASK = "/opt/offsetof kernel --format json";
+const confined = (...options: string[]) => `/opt/confine ${options.join(" ")} ${ASK}`;
+/** Kernels before 5.11 charge maps to this limit, and 64 KiB are too little for any guess. */
+const UNLIMITED = "ulimit -l unlimited";
+
+const FLOWI6 = ["offset_saddr_fl6", "offset_daddr_fl6", "offset_sport_fl6", "offset_dport_fl6"];
+const IPV6 = ["offset_daddr_ipv6", "offset_saddr_ipv6", ...FLOWI6];
+const NAMESPACE = ["offset_netns", "offset_ino", "offset_ct_ino"];
+const CONNTRACK = ["offset_ct_origin", "offset_ct_reply", "offset_ct_netns", "offset_ct_status"];
+const ALL = kernelFields.map(({ constant }) => constant as string);
+
+const KPROBES = [
+  "kprobe:tcp_getsockopt",
+  "kprobe:sock_common_getsockopt",
+  "kprobe:ip_route_output_flow",
+  "kprobe:ip6_route_output_flags",
+  "kprobe:dev_hard_start_xmit",
+];
+const RAW_TRACEPOINTS = [
+  "raw_tp:inet_sock_set_state",
+  "raw_tp:fib_table_lookup",
+  "raw_tp:fib6_table_lookup",
+  "raw_tp:net_dev_queue",
+];
+
+/** What a host lets us know when it is asked this way. */
+interface Case {
+  readonly name: string;
+  readonly command: string;
+  readonly attached: readonly string[];
+  /** Constants that stay null, by what their reason must say. */
+  readonly unknown: readonly (readonly [because: RegExp, constants: readonly string[]])[];
+  /** A diagnostic beside those of the host itself. */
+  readonly diagnostic?: readonly [code: string, message: RegExp];
+}
+
+const NO_MODULE: Case["unknown"][number] = [/module nf_conntrack is not loaded \(modprobe/, CONNTRACK];
+const withoutNamespaces = (because: RegExp): Case["unknown"] => [
+  [because, [...NAMESPACE, ...IPV6, "offset_family"]],
+  NO_MODULE,
+];
+const NO_SYS_ADMIN = /unshare\(CLONE_NEWNET\): EPERM; needs CAP_SYS_ADMIN/;
+const TRIO = `-c ${CAP.netAdmin},${CAP.perfmon},${CAP.bpf}`;
+
+/** Hosts that are poor in one thing each; every one begins with no tracefs, no BTF and no module of conntrack. */
+const poorHosts = ({ name }: LabKernel): readonly Case[] => [
+  { name: "nothing mounted, no module", command: ASK, attached: KPROBES, unknown: [NO_MODULE] },
+  {
+    name: "an ordinary user",
+    command: asNobody(ASK),
+    attached: [],
+    unknown: [[/needs CAP_BPF and CAP_PERFMON, or CAP_SYS_ADMIN/, ALL]],
+    diagnostic: ["E_NO_GUESS", /^needs CAP_BPF and CAP_PERFMON, or CAP_SYS_ADMIN$/],
+  },
+  {
+    name: "CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN; the distribution asks CAP_SYS_ADMIN for kprobes",
+    command: `${UNLIMITED}; ${confined(TRIO)}`,
+    attached: RAW_TRACEPOINTS,
+    unknown: withoutNamespaces(NO_SYS_ADMIN),
+    diagnostic: ["W_GUESS_LIMITED", /current network namespace.* needs CAP_SYS_ADMIN/],
+  },
+  {
+    name: "the same as an ordinary user",
+    command: `${UNLIMITED}; ${confined("-u 65534", TRIO)}`,
+    attached: RAW_TRACEPOINTS,
+    unknown: withoutNamespaces(NO_SYS_ADMIN),
+    diagnostic: ["W_GUESS_LIMITED", /current network namespace.* needs CAP_SYS_ADMIN/],
+  },
+  {
+    name: "the same where perf events are open",
+    command: `${UNLIMITED}; echo 2 >/proc/sys/kernel/perf_event_paranoid; ${confined(TRIO)}; status=$?
+      echo 3 >/proc/sys/kernel/perf_event_paranoid; exit $status`,
+    attached: KPROBES,
+    unknown: withoutNamespaces(NO_SYS_ADMIN),
+    diagnostic: ["W_GUESS_LIMITED", /current network namespace.* needs CAP_SYS_ADMIN/],
+  },
+  {
+    name: "CAP_SYS_ADMIN without CAP_NET_ADMIN",
+    command: `${UNLIMITED}; ${confined(`-c ${CAP.sysAdmin}`)}`,
+    attached: KPROBES,
+    unknown: withoutNamespaces(/set link 1 up: EPERM; needs CAP_NET_ADMIN/),
+    diagnostic: ["W_GUESS_LIMITED", /current network namespace.* needs CAP_NET_ADMIN/],
+  },
+  ...(name.startsWith("5.10")
+    ? [
+        {
+          name: "little locked memory",
+          command: confined(TRIO),
+          attached: [],
+          unknown: [[/EPERM; the limit on locked memory \(ulimit -l\) is 64 KiB/, ALL] as const],
+          diagnostic: ["E_NO_GUESS", /limit on locked memory/] as const,
+        },
+      ]
+    : []),
+  {
+    name: "a seccomp filter that refuses bpf(2)",
+    command: confined("-d"),
+    attached: [],
+    unknown: [[/EPERM; a seccomp filter is active and may refuse bpf\(2\)/, ALL]],
+    diagnostic: ["E_NO_GUESS", /seccomp filter/],
+  },
+  {
+    name: "a container's namespaces",
+    command: `unshare -p -m -n -u -i --fork sh -c 'mount -t proc proc /proc; ${ASK}'`,
+    attached: KPROBES,
+    unknown: [NO_MODULE],
+  },
+  {
+    name: "root of a user namespace alone",
+    command: `unshare -U -r -n -p --fork ${ASK}`,
+    attached: [],
+    unknown: [[/not the initial user namespace/, ALL]],
+    diagnostic: ["E_NO_GUESS", /not the initial user namespace/],
+  },
+  ...[0, 1].map((inherit) => ({
+    name: `IPv6 switched off by sysctl, devconf_inherit_init_net=${inherit}`,
+    command: `cd /proc/sys/net; echo 1 | tee ipv6/conf/all/disable_ipv6 >ipv6/conf/default/disable_ipv6
+      echo ${inherit} >core/devconf_inherit_init_net; ${ASK}; status=$?
+      echo 0 | tee ipv6/conf/all/disable_ipv6 ipv6/conf/default/disable_ipv6 >core/devconf_inherit_init_net; exit $status`,
+    attached: KPROBES,
+    unknown: [NO_MODULE],
+  })),
+  {
+    name: "kprobes turned off",
+    command: `mount -t debugfs none /sys/kernel/debug; echo 0 >/sys/kernel/debug/kprobes/enabled; ${ASK}`,
+    attached: RAW_TRACEPOINTS,
+    unknown: [[/kprobes\/enabled is 0/, CONNTRACK]],
+  },
+  {
+    name: "kprobes turned off where nobody can see it",
+    command: `umount /sys/kernel/debug; ${ASK}`,
+    attached: RAW_TRACEPOINTS,
+    unknown: [[/tcp_getsockopt is attached, but never ran/, CONNTRACK]],
+    diagnostic: ["W_RUNG", /^kprobe: kprobe:tcp_getsockopt is attached, but never ran/],
+  },
+  {
+    name: "unprivileged_bpf_disabled=2, as root",
+    command: `mount -t debugfs none /sys/kernel/debug; echo 1 >/sys/kernel/debug/kprobes/enabled; umount /sys/kernel/debug
+      echo 2 >/proc/sys/kernel/unprivileged_bpf_disabled; ${ASK}`,
+    attached: KPROBES,
+    unknown: [NO_MODULE],
+  },
+  {
+    name: "unprivileged_bpf_disabled=2, as an ordinary user",
+    command: asNobody(ASK),
+    attached: [],
+    unknown: [[/needs CAP_BPF and CAP_PERFMON, or CAP_SYS_ADMIN/, ALL]],
+    diagnostic: ["E_NO_GUESS", /CAP_BPF/],
+  },
+];
+
+/** What must be the same before and after, and the kernel's log without what a boot still says of its clock. */
+const STATE = "cat /proc/modules /proc/mounts; tail -n +2 /proc/net/tcp; ls -A /tmp /run /dev/shm 2>&1";
+const LOG = "dmesg | grep -viE 'clocksource|tsc: |random: |kprobes globally' || true";
+
+const documentOf = ({ stdout, stderr }: CommandResult): Document => {
+  expect(text(stderr)).toBe("");
+  return v.parse(documentSchema, JSON.parse(text(stdout)));
+};
+
+/** The truth on all fields, from the kernel's own BTF by another reader. */
+async function truthIn(kernel: LoadedKernel): Promise<ReadonlyMap<string, number | null>> {
+  const members = await truthOf(
+    kernel.btf,
+    kernelFields.map(({ member }) => member),
+  );
+  return new Map(kernelFields.map(({ constant, member }) => [constant, members.get(member) ?? null]));
+}
+
+function expectKnown(document: Document, truth: ReadonlyMap<string, number | null>, expected: Case): void {
+  const { kernel, diagnostics } = document;
+  const unknown = new Map(expected.unknown.flatMap(([why, names]) => names.map((name) => [name, why])));
+  expect(kernel?.attached).toEqual([...expected.attached]);
+  for (const [constant, value] of truth) {
+    const field = kernel?.fields[constant];
+    const because = unknown.get(constant);
+    const shown = { constant, value: field?.value, reason: field?.reason };
+    if (because === undefined) expect(shown).toEqual({ constant, value, reason: undefined });
+    else expect(shown).toEqual({ constant, value: null, reason: expect.stringMatching(because) });
+  }
+  const [code, message] = expected.diagnostic ?? [];
+  const told = diagnostics.filter((each) => !/^W_(\w+)_UNKNOWN$/.test(each.code));
+  expect(told).toEqual(code === undefined ? [] : [{ code, message: expect.stringMatching(message ?? "") }]);
+}
+
+for (const row of chosenKernels()) {
+  describe(row.name, () => {
+    test(
+      "poor hosts: what can be known is true, the rest is null with the reason",
+      async () => {
+        const kernel = await loadKernel(row);
+        const truth = await truthIn(kernel);
+        const cases = poorHosts(row);
+        const { results } = await bootGuest({
+          kernel,
+          commands: [HIDE_BTF, STATE, LOG, ...cases.map(({ command }) => command), STATE, LOG],
+          files: { "/opt/offsetof": { from: EXECUTABLE }, "/opt/confine": { from: await buildConfine() } },
+          deadlineSeconds: 240,
+        });
+        const [, state, log, ...rest] = results.map(({ stdout }) => text(stdout));
+        expect(state).not.toContain("tracefs");
+        cases.forEach((expected, index) => {
+          const result = results[index + 3];
+          if (result === undefined) throw new Error(`${expected.name} did not run`);
+          try {
+            expect(result.status).toBe(3);
+            expectKnown(documentOf(result), truth, expected);
+          } catch (error) {
+            throw new Error(`${expected.name}: ${error instanceof Error ? error.message : error}`);
+          }
+        });
+        expect(rest.slice(-2).join()).toBe([state, log].join());
+      },
+      TIMEOUT,
+    );
+
+    test(
+      "ipv6.disable=1: all but IPv6's own is known",
+      async () => {
+        const kernel = await loadKernel(row);
+        const truth = await truthIn(kernel);
+        const { results } = await bootGuest({
+          kernel,
+          commands: [LOG, ASK, HIDE_BTF, ASK, ASK, ASK, LOG],
+          files: { "/opt/offsetof": { from: EXECUTABLE } },
+          modules: ["nf_conntrack_netlink"],
+          append: ["ipv6.disable=1"],
+        });
+        const attached = [...KPROBES, "kprobe:nf_conntrack_hash_check_insert"];
+        const isOff = /IPv6 is off on this host/;
+        const shown = results.slice(1, 2);
+        const hidden = results.slice(3, 6);
+        for (const { status } of shown) expect(status).toBe(0);
+        for (const { status } of hidden) expect(status).toBe(3);
+        for (const result of shown)
+          expectKnown(documentOf(result), truth, { name: "", command: "", attached, unknown: [] });
+        for (const result of hidden) {
+          const document = documentOf(result);
+          const unknown = [[isOff, [...IPV6, "offset_family"]]] as const;
+          expectKnown(document, truth, { name: "", command: "", attached, unknown });
+          expect(document.kernel?.constants).toMatchObject({ tcpv6_enabled: 0, udpv6_enabled: 0 });
+        }
+        expect(results.at(-1)?.stdout).toEqual(results[0]?.stdout ?? new Uint8Array());
+      },
+      TIMEOUT,
+    );
+  });
+}
