@@ -3,7 +3,7 @@ import { AF_INET, AF_INET6 } from "../../ffi/libc.ts";
 import type { Family, SocketAddress } from "../net/address.ts";
 import { TCP_SYN_RECV, TcpSocket } from "../net/tcp.ts";
 import { UdpSocket } from "../net/udp.ts";
-import { holds, type Observation, occurs } from "../offsets/observation.ts";
+import { crop, holds, occurs } from "../offsets/observation.ts";
 import { pointerAt, pointersInAll, pointersToGroup } from "../offsets/pointers.ts";
 import { type Solution, solve, type Unknown } from "../offsets/solver.ts";
 import { host, pointer } from "../offsets/values.ts";
@@ -22,29 +22,24 @@ const SMALL_STRUCT = 128;
 /** struct socket_alloc: the struct socket and behind it the inode, together no more than this. */
 const SOCKET_ALLOC = 1024;
 
-const crop = (target: Chasing, size: number): Chasing => ({
-  bytes: target.bytes.subarray(0, size),
-  readable: target.readable
-    .filter(({ start }) => start < size)
-    .map(({ start, end }) => ({ start, end: Math.min(end, size) })),
-});
-type Chasing = Pick<Observation, "bytes" | "readable">;
-
 /**
  * Finds the pointer to struct net and the inode number in it: of the pointers that tell the namespaces apart, the
  * one that leads to each namespace's own inode number, at the same place in both.
+ *
+ * @param sportOffset inet_sock.inet_sport, below which all of struct sock lies
  */
-export function chaseNamespace(scene: Scene): Solutions {
+export function chaseNamespace(scene: Scene, sportOffset: number | null): Solutions {
   const open = (reason: string): Solutions => [
     ["offset_netns", { is: "open", reason }],
     ["offset_ino", { is: "open", reason }],
   ];
   const oneNamespace = whyNoNamespaces(scene.sites.map(({ network }) => network));
   if (oneNamespace !== null) return open(oneNamespace);
-  const pointers = pointersToGroup(scene.sites.map(({ witness }) => witness.seen("sock")));
+  const seen = scene.sites.map(({ witness }) => witness.seen("sock"));
+  const pointers = pointersToGroup(seen, sportOffset ?? undefined);
   if (pointers.length > MOST_POINTERS) return open(`${pointers.length} pointers tell the namespaces apart`);
   const leading = pointers.flatMap((at) => {
-    const namespaces = chase(scene, "sock", [at]).map(({ site, target }) => ({
+    const namespaces = chase(scene, [at]).map(({ site, target }) => ({
       ...target,
       expected: facts([["offset_ino", host(4, site.network.inode)]]),
     }));
@@ -62,10 +57,12 @@ export function chaseNamespace(scene: Scene): Solutions {
 /**
  * Finds sock.sk_socket where no rung shows struct socket: the pointer that is the socket's own, and leads to a
  * struct socket_alloc, which points back and holds the inode number that fstat tells.
+ *
+ * @param sportOffset inet_sock.inet_sport, below which all of struct sock lies
  */
-export function chaseSocket(scene: Scene): Solutions {
+export function chaseSocket(scene: Scene, sportOffset: number | null): Solutions {
   const accepted = byInstance(sightings(scene, "sock")).filter((group) => !group.some(isUnaccepted));
-  const pointers = foreignPointers(accepted);
+  const pointers = foreignPointers(accepted, sportOffset ?? undefined);
   if (pointers.length > MOST_POINTERS) {
     return [
       ["offset_sk_socket", { is: "open", reason: `${pointers.length} pointers are each socket's own` }],
@@ -73,7 +70,7 @@ export function chaseSocket(scene: Scene): Solutions {
   }
   const back: Unknown = fieldOf("offset_socket_sk");
   const leading = pointers.flatMap((at) => {
-    const chased = chase(scene, "sock", [at]);
+    const chased = chase(scene, [at]);
     const sockets = chased.map(({ hit, target }) => ({
       ...crop(target, SMALL_STRUCT),
       instance: pointerAt(hit, at) ?? 0n,
@@ -100,8 +97,8 @@ const isUnaccepted = ({ expected }: Sighting): boolean => {
 };
 
 /** Pointers that each instance has for itself and that do not lead back into it, as list heads do. */
-function foreignPointers(groups: readonly (readonly Sighting[])[]): number[] {
-  return pointersToGroup(groups).filter((at) => isForeign(groups.flat(), at));
+function foreignPointers(groups: readonly (readonly Sighting[])[], below?: number): number[] {
+  return pointersToGroup(groups, below).filter((at) => isForeign(groups.flat(), at));
 }
 
 const isForeign = (all: readonly Sighting[], at: number): boolean =>
@@ -114,23 +111,17 @@ const isForeign = (all: readonly Sighting[], at: number): boolean =>
  * Finds socket.file: the pointer from struct socket, other than sk, to a struct that points back to it, as
  * file.private_data does.
  *
- * @param path from struct sock to struct socket; empty where a rung shows struct socket itself
+ * @param skOffset socket.sk
+ * @param skSocket sock.sk_socket, the way from struct sock to struct socket
  */
-export function chaseFile(scene: Scene, skOffset: number, path: readonly number[]): Solutions {
+export function chaseFile(scene: Scene, skOffset: number, skSocket: number): Solutions {
   const pointers = foreignPointers(byInstance(sightings(scene, "socket"))).filter((at) => at !== skOffset);
   const leading = pointers.slice(0, MOST_POINTERS).flatMap((at) => {
-    const [skSocket] = path;
-    const files = chase(scene, skSocket === undefined ? "socket" : "sock", [...path, at]).map(
-      ({ hit, target }) => {
-        const socket = skSocket === undefined ? hit.instance : (pointerAt(hit, skSocket) ?? 0n);
-        return { ...target, expected: new Map([[back.constant, pointer(socket)]]) };
-      },
-    );
-    const privateData = solve(
-      [back],
-      [],
-      files.map((file) => ({ ...file, ...crop(file, 2 * SMALL_STRUCT) })),
-    ).get(back.constant);
+    const files = chase(scene, [skSocket, at]).map(({ hit, target }) => ({
+      ...crop(target, 2 * SMALL_STRUCT),
+      expected: new Map([[back.constant, pointer(pointerAt(hit, skSocket) ?? 0n)]]),
+    }));
+    const privateData = solve([back], [], files).get(back.constant);
     return privateData?.is === "solved" ? [[at, files] as const] : [];
   });
   return [["offset_socket_file", onlyOne(leading).solution]];
@@ -172,15 +163,17 @@ export function chaseHead(scene: Scene, skOffset: number | null): Solutions {
     return [
       ["offset_sk_buff_head", { is: "open", reason: "UDP is left out (collect_udpv4, collect_udpv6)" }],
     ];
-  const leading = pointers
-    .slice(0, MOST_POINTERS)
-    .filter((at) => headersOf(sendPacket(scene, site, family, kind, [at])) !== null);
-  const { solution } = onlyOne(leading.map((at) => [at, at] as const));
-  if (solution.is !== "solved") return [["offset_sk_buff_head", solution]];
+  // head is among the last members. No other pointer of struct sk_buff leads to the packet: data is not aligned.
+  const head = pointers
+    .toReversed()
+    .find((at) => headersOf(sendPacket(scene, site, family, kind, [at])) !== null);
+  if (head === undefined) {
+    return [["offset_sk_buff_head", { is: "open", reason: "no pointer led to the headers of a packet" }]];
+  }
 
   for (const family of packetFamilies(scene, site)) {
     for (const sent of family === AF_INET ? packetKinds : packetKinds.filter(({ pad }) => pad === 0)) {
-      notePacket(sendPacket(scene, site, family, sent, [solution.offset]), headersOf, solution.offset);
+      notePacket(sendPacket(scene, site, family, sent, [head]), headersOf, head);
     }
   }
   return [];

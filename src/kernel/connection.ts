@@ -79,20 +79,20 @@ export class Connection implements Disposable {
     this.#owned = undo.move();
   }
 
-  /** Shows the established ends. */
-  rest(): void {
-    this.#spectator.resting(this.#client, this.#clientEnd);
-    this.#spectator.resting(this.#server, this.#serverEnd);
+  /** Shows ends of the connection at rest. */
+  show(...sides: ("client" | "server")[]): void {
+    if (sides.includes("client")) this.#spectator.resting(this.#client, this.#clientEnd);
+    if (sides.includes("server")) this.#spectator.resting(this.#server, this.#serverEnd);
   }
 
-  /** Closes the client's direction. The sockets stay. */
+  /** Closes the client's direction and shows the server then. The sockets stay. */
   closeClient(): void {
     const { stability } = this.#spectator;
     const closing = { from: tcp.TCP_ESTABLISHED, to: tcp.TCP_FIN_WAIT1, end: this.#clientEnd };
     const clientTiming = timingOf(this.#client, stability);
     this.#spectator.moving(() => this.#client.shutdown(), [{ ...closing, ...clientTiming }]);
     this.#server.receive(new Uint8Array(1)); // the client's end of stream
-    this.rest();
+    this.show("server");
   }
 
   /** Closes the server's direction, after the client's: TIME_WAIT then stays for a minute, or as long as the namespace. */

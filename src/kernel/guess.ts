@@ -152,15 +152,18 @@ function solveScene(scene: Scene, hopeless: (field: KernelField) => string | nul
   }
   take(solveStruct(scene, "flowi4"));
   take(solveStruct(scene, "flowi6"));
-  take(chaseNamespace(scene));
+  take(chaseNamespace(scene, offset("offset_sport")));
   const ino = solutions.get("offset_ino");
   if (ino !== undefined) take([["offset_ct_ino", ino]]); // both are net.ns.inum
 
-  const isShown = scene.recorder.rung("socket") !== undefined;
-  if (!isShown) take(chaseSocket(scene));
+  take(chaseSocket(scene, offset("offset_sport")));
+  if (offset("offset_sk_socket") === null && scene.recorder.attachLate("socket")) {
+    stimulate(scene);
+    take(solveStruct(scene, "sock"));
+  }
   take(solveStruct(scene, "socket"));
   const [sk, skSocket] = [offset("offset_socket_sk"), offset("offset_sk_socket")];
-  if (sk !== null && skSocket !== null) take(chaseFile(scene, sk, isShown ? [] : [skSocket]));
+  if (sk !== null && skSocket !== null) take(chaseFile(scene, sk, skSocket));
 
   take(solveStruct(scene, "sk_buff"));
   takeOf("sk_buff", () => {
@@ -182,7 +185,7 @@ function stimulate({ sites, families }: Scene): void {
     }),
   );
   Connection.prime(connections);
-  for (const connection of connections) connection.rest();
+  for (const connection of connections) connection.show("client");
   for (const connection of connections) connection.closeClient();
   const isOurs = sites.every(({ network }) => network.shared === null);
   if (isOurs) for (const connection of connections) connection.closeServer();

@@ -1,6 +1,6 @@
 import { SystemError } from "../../ffi/error.ts";
 import type { BpfLink, BpfObject, Libbpf, SharedArray } from "../../ffi/libbpf.ts";
-import type { Range } from "../offsets/observation.ts";
+import { crop, type Range } from "../offsets/observation.ts";
 import { ladder, type Offers, type Rung, type Struct, structs } from "./ladder.ts";
 import { NamedThread } from "./thread.ts";
 
@@ -61,6 +61,8 @@ export class Recorder implements Disposable {
   readonly #controls: SharedArray;
   readonly #slots: SharedArray;
   readonly #name: Uint8Array;
+  readonly #object: BpfObject;
+  readonly #late: readonly Rung[];
   readonly #rungs = new Map<Struct, Rung>();
   readonly #refusals = new Map<Struct, string[]>();
   #events = 0;
@@ -72,22 +74,35 @@ export class Recorder implements Disposable {
    */
   constructor(libbpf: Libbpf, bytes: Uint8Array, offers: Offers, mmapable: boolean) {
     using undo = new DisposableStack();
-    const object: BpfObject = undo.use(libbpf.openObject(bytes, "socket_guess"));
-    const offered = ladder.filter((rung) => {
-      const reason = offers(rung);
-      object.program(rung.program).setAutoload(reason === null);
-      if (reason !== null) this.#refuse(rung, reason);
-      return reason === null;
-    });
-    const maps = [object.map("controls"), object.map("slots")] as const;
-    if (!mmapable) for (const map of maps) map.clearMmapable();
-    if (offered.length > 0) object.load();
-    this.#controls = undo.use(maps[0].share());
-    this.#slots = undo.use(maps[1].share());
-    for (const rung of offered) this.#climb(object, rung, undo);
-
+    let rungs = ladder.filter((rung) => this.#isOffered(rung, offers));
+    for (;;) {
+      using attempt = new DisposableStack();
+      const best = structs.flatMap((struct) => rungs.find((rung) => rung.struct === struct) ?? []);
+      const object = attempt.use(libbpf.openObject(bytes, "socket_guess"));
+      for (const rung of ladder) object.program(rung.program).setAutoload(best.includes(rung));
+      const maps = [object.map("controls"), object.map("slots")] as const;
+      if (!mmapable) for (const map of maps) map.clearMmapable();
+      if (best.length > 0) object.load();
+      this.#controls = attempt.use(maps[0].share());
+      this.#slots = attempt.use(maps[1].share());
+      const failed = best.filter(({ late }) => !late).filter((rung) => !this.#attach(object, rung, attempt));
+      rungs = rungs.filter((rung) => !failed.includes(rung));
+      // Programs are loaded for the best rungs alone; where one fails and another is left, all is loaded anew.
+      if (failed.some(({ struct }) => rungs.some((rung) => rung.struct === struct))) continue;
+      this.#late = best.filter(({ late }) => late);
+      this.#object = object;
+      undo.use(attempt.move());
+      break;
+    }
     this.#name = undo.use(new NamedThread()).name;
     this.#owned = undo.move();
+  }
+
+  /** Attaches the late rung of a struct, if there is one; returns whether the struct is copied from now on. */
+  attachLate(struct: Struct): boolean {
+    const rung = this.#late.find((each) => each.struct === struct);
+    if (rung !== undefined && !this.#rungs.has(struct)) this.#attach(this.#object, rung, this.#owned);
+    return this.#rungs.has(struct);
   }
 
   /** The rung that copies this struct; undefined where none of its ladder holds. */
@@ -133,18 +148,26 @@ export class Recorder implements Disposable {
       else hits.push(hit);
     }
     this.#events += hits.length;
-    return hits.map(crop);
+    // Cut down to what may belong to the struct.
+    return hits.map((hit) => crop(hit, windows[hit.struct]));
   }
 
-  /** Attaches a rung unless a better one of its struct holds already. */
-  #climb(object: BpfObject, rung: Rung, owner: DisposableStack): void {
-    if (this.#rungs.has(rung.struct)) return;
+  #isOffered(rung: Rung, offers: Offers): boolean {
+    const reason = offers(rung);
+    if (reason !== null) this.#refuse(rung, reason);
+    return reason === null;
+  }
+
+  /** Attaches the program of a rung; returns whether the kernel let it. */
+  #attach(object: BpfObject, rung: Rung, owner: DisposableStack): boolean {
     try {
       owner.use(attach(object, rung));
       this.#rungs.set(rung.struct, rung);
+      return true;
     } catch (error) {
       if (!(error instanceof SystemError)) throw error;
       this.#refuse(rung, error.message);
+      return false;
     }
   }
 
@@ -206,13 +229,4 @@ function decode(slot: Uint8Array): Hit & { chased: boolean } {
     bytes: slot.subarray(SLOT.window),
     readable,
   };
-}
-
-/** Cuts a copy down to what may belong to its struct. */
-function crop(hit: Hit): Hit {
-  const size = windows[hit.struct];
-  const readable = hit.readable
-    .filter(({ start }) => start < size)
-    .map(({ start, end }) => ({ start, end: Math.min(end, size) }));
-  return { ...hit, bytes: hit.bytes.subarray(0, size), readable };
 }

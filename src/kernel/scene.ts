@@ -50,7 +50,7 @@ export interface Chased {
 }
 
 /** Follows a path from an idle socket in every site. Sites where it leads nowhere are left out. */
-export function chase({ sites }: Scene, struct: "sock" | "socket", path: readonly number[]): Chased[] {
+export function chase({ sites }: Scene, path: readonly number[]): Chased[] {
   // All sockets are open at the same time: a closed one's memory would serve the next one, at the same address.
   using owned = new DisposableStack();
   const idle = sites.map((site) => ({
@@ -58,7 +58,7 @@ export function chase({ sites }: Scene, struct: "sock" | "socket", path: readonl
     socket: owned.use(site.network.inside(() => TcpSocket.open(AF_INET))),
   }));
   return idle.flatMap(({ site, socket }) => {
-    const hit = site.witness.nudge(socket, struct, path);
+    const hit = site.witness.nudge(socket, path);
     return hit?.target === undefined ? [] : [{ site, hit, target: hit.target, inode: socket.inode }];
   });
 }

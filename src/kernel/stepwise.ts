@@ -203,7 +203,7 @@ function openSubjects(
     return collector;
   });
   Connection.prime(connections);
-  for (const connection of connections) connection.rest();
+  for (const connection of connections) connection.show("client", "server");
   settle(collectors.flatMap((collector) => collector.connected));
   const subjects = collectors.flatMap((collector) => collector.subjects());
   // Connected ones first: their values are random, where those of the others are often 0.

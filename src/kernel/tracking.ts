@@ -16,7 +16,7 @@ import type { KernelConstant } from "./fields.ts";
 import { whyNoNamespaces } from "./namespace.ts";
 import { type Scene, type Site, solveStruct } from "./scene.ts";
 
-/** What the entries of a site are marked with, one entry each. */
+/** What the entries are marked with, one entry each in the first site, and the first of them in the others. */
 const statuses = [IPS_CONFIRMED | IPS_SEEN_REPLY, IPS_CONFIRMED | IPS_SEEN_REPLY | IPS_ASSURED];
 /** Bits that the kernel sets when it likes: CONFIRMED, SEQ_ADJUST, SRC_NAT_DONE, DST_NAT_DONE, DYING, FIXED_TIMEOUT. */
 const STATUS_KNOWN = ~((1 << 3) | (1 << 6) | (1 << 7) | (1 << 8) | (1 << 9) | (1 << 10));
@@ -33,7 +33,10 @@ export function solveTracking(scene: Scene, netnsOffset: number | null): [Kernel
   if (recorder.rung("nf_conn") === undefined || whyNoCtnetlink() !== null) return [];
   // Entries stay until they time out or their namespace goes: none are left in a namespace that is not ours.
   if (whyNoNamespaces(sites.map((site) => site.network)) !== null) return [];
-  for (const site of sites) site.network.inside(() => addEntries(scene, site, netnsOffset));
+  sites.forEach((site, index) => {
+    const marks = index === 0 ? statuses : statuses.slice(0, 1);
+    site.network.inside(() => addEntries(scene, site, marks, netnsOffset));
+  });
   return [...solveStruct(scene, "nf_conn")].map(([constant, solution]) => [
     constant as KernelConstant,
     solution,
@@ -54,11 +57,16 @@ const TRACKING_SIGNS = ["/sys/module/nf_conntrack", "/proc/sys/net/netfilter/nf_
 const missing = (module: string): string =>
   `the module ${module} is not loaded (modprobe nf_conntrack_netlink loads all that is needed)`;
 
-function addEntries({ recorder }: Scene, { network: site, witness }: Site, netnsOffset: number | null): void {
+function addEntries(
+  { recorder }: Scene,
+  { network: site, witness }: Site,
+  marks: readonly number[],
+  netnsOffset: number | null,
+): void {
   using conntrack = new ConntrackNetlink();
   const [sock] = witness.seen("sock");
   const net = sock === undefined || netnsOffset === null ? null : pointerAt(sock, netnsOffset);
-  for (const status of statuses) {
+  for (const status of marks) {
     const end = () => ({ address: site.address(AF_INET), port: 1024 + Math.floor(Math.random() * 64000) });
     const original = { source: end(), destination: end() };
     const reply = { source: end(), destination: end() };

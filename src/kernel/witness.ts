@@ -82,12 +82,12 @@ export class Witness implements Spectator {
     this.note("sock", sock, facts([["offset_sk_socket", pointer(owner.instance)]]), end);
   }
 
-  /** Makes the rung of a struct pass over an unconnected socket of ours once, which changes nothing that lasts. */
-  nudge(socket: TcpSocket, struct: "sock" | "socket", path: readonly number[] = []): Hit | undefined {
-    const viaStates = this.#recorder.rung(struct)?.kind === "raw_tp";
+  /** Makes the rung of struct sock pass over an unconnected socket of ours once, which changes nothing that lasts. */
+  nudge(socket: TcpSocket, path: readonly number[] = []): Hit | undefined {
+    const viaStates = this.#recorder.rung("sock")?.kind === "raw_tp";
     const [hit] = this.#recorder.during(
       () => (viaStates ? socket.listen() : socket.info()),
-      { [struct]: 1 },
+      { sock: 1 },
       path,
     );
     if (viaStates) socket.unlisten();

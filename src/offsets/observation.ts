@@ -22,6 +22,14 @@ export interface Observation {
   readonly expected: Facts;
 }
 
+/** The first `size` bytes of what was read. */
+export function crop<Part extends Pick<Observation, "bytes" | "readable">>(part: Part, size: number): Part {
+  const readable = part.readable
+    .filter(({ start }) => start < size)
+    .map(({ start, end }) => ({ start, end: Math.min(end, size) }));
+  return { ...part, bytes: part.bytes.subarray(0, size), readable };
+}
+
 /** True when all of [at, at + width) was read. */
 export function isReadable(observation: Observation, at: number, width: number): boolean {
   return observation.readable.some((range) => range.start <= at && at + width <= range.end);

@@ -101,19 +101,39 @@ const nonZero = ({ expectation }: Sample): number => expectation.value.filter((b
 const refutes = ({ observation, expectation }: Sample, at: number): boolean =>
   isReadable(observation, at, expectation.value.length) && !holds(observation.bytes, at, expectation);
 
-/** All aligned offsets below `longest` that one observation leaves. */
+/** All aligned offsets below `longest` that one observation leaves, ascending. */
 function unrefuted(sample: Sample, { width, align }: Shape, longest: number): number[] {
-  const { bytes } = sample.observation;
+  const { bytes, readable } = sample.observation;
   const { value, mask } = sample.expectation;
-  const [byte = 0, bits = 0xff] = [value[0], mask?.[0]];
-  // Most offsets differ in the first byte already; this loop is what a guess spends its time in.
-  const isRead = isReadable(sample.observation, 0, bytes.length);
+  const known = knownRun(value, mask);
   const offsets: number[] = [];
   for (let at = 0; at + width <= longest; at += align) {
-    if (isRead && at < bytes.length && (((bytes[at] ?? 0) ^ byte) & bits) !== 0) continue;
-    if (!refutes(sample, at)) offsets.push(at);
+    // What was read is searched by the runtime's own search, which is many times faster than a loop here.
+    const range = readable.find(({ start, end }) => start <= at && at + width <= Math.min(end, bytes.length));
+    if (range === undefined) {
+      offsets.push(at);
+      continue;
+    }
+    const last = Math.min(range.end, bytes.length) - width;
+    const memory = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length);
+    const search = (from: number) => memory.indexOf(known.bytes, from + known.at) - known.at;
+    for (let found = search(at); found >= at && found <= last; found = search(found + 1)) {
+      if (found % align === 0 && holds(bytes, found, sample.expectation)) offsets.push(found);
+    }
+    at = Math.floor(last / align) * align;
   }
   return offsets;
+}
+
+/** The longest run of bytes of a value that are known in full, and where in the value it begins. */
+function knownRun(value: Uint8Array, mask: Uint8Array | undefined): { at: number; bytes: Uint8Array } {
+  let best = { at: 0, bytes: value.subarray(0, 0) };
+  for (let at = 0; at < value.length; at++) {
+    let end = at;
+    while (end < value.length && (mask?.[end] ?? 0xff) === 0xff) end++;
+    if (end - at > best.bytes.length) best = { at, bytes: value.subarray(at, end) };
+  }
+  return best;
 }
 
 const keyOf = (value: Uint8Array): string => value.join();
@@ -122,45 +142,45 @@ const keyOf = (value: Uint8Array): string => value.join();
 function relate(all: ReadonlyMap<string, Candidates>, relations: readonly Relation[]): Map<string, string> {
   const broken = new Map<string, string>();
   // A field that was never observed, or that nothing matched, says nothing about the others.
-  const live = [...all.values()].filter((one) => one.values > 0 && one.offsets.length > 0);
+  const live = new Map([...all].filter(([, one]) => one.values > 0 && one.offsets.length > 0));
   const narrow = (
     one: Candidates,
     other: Candidates,
-    because: string,
     fits: (at: number) => boolean,
-  ): boolean => {
+    because: () => string,
+  ) => {
+    if (one.offsets.every(fits)) return false;
     const left = one.offsets.filter(fits);
-    if (left.length === one.offsets.length) return false;
-    if (left.length === 0) {
-      for (const { unknown } of [one, other]) broken.set(unknown.constant, because);
-      return false;
-    }
-    one.offsets = left;
-    return true;
+    if (left.length > 0) one.offsets = left;
+    else for (const { unknown } of [one, other]) broken.set(unknown.constant, because());
+    return left.length > 0;
   };
   const step = (): boolean => {
     let changed = false;
     for (const { kind, first, second, because } of relations) {
-      const low = live.find((one) => one.unknown.constant === first);
-      const high = live.find((one) => one.unknown.constant === second);
+      const [low, high] = [live.get(first), live.get(second)];
       if (low === undefined || high === undefined) continue;
       const { width } = low.unknown.shape;
-      const above = kind === "adjacent" ? new Set(high.offsets) : undefined;
-      const below = kind === "adjacent" ? new Set(low.offsets) : undefined;
-      const top = high.offsets.at(-1) ?? 0;
-      const bottom = low.offsets[0] ?? 0;
-      const text = `no place fits that ${first} is ${kind === "adjacent" ? "right before" : "before"} ${second} (${because})`;
-      changed = narrow(low, high, text, (at) => above?.has(at + width) ?? at < top) || changed;
-      changed = narrow(high, low, text, (at) => below?.has(at - width) ?? at > bottom) || changed;
+      const isAdjacent = kind === "adjacent";
+      const why = () =>
+        `no place fits that ${first} is ${isAdjacent ? "right before" : "before"} ${second} (${because})`;
+      const isLow = (at: number) =>
+        isAdjacent ? high.offsets.includes(at + width) : at < (high.offsets.at(-1) ?? 0);
+      const isHigh = (at: number) =>
+        isAdjacent ? low.offsets.includes(at - width) : at > (low.offsets[0] ?? 0);
+      changed = narrow(low, high, isLow, why) || changed;
+      changed = narrow(high, low, isHigh, why) || changed;
     }
-    for (const one of live) {
-      for (const other of live) {
-        const [at] = other.offsets;
-        if (other === one || other.offsets.length !== 1 || at === undefined) continue;
+    for (const other of live.values()) {
+      const [at] = other.offsets;
+      if (other.offsets.length !== 1 || at === undefined) continue;
+      const end = at + other.unknown.shape.width;
+      for (const one of live.values()) {
+        if (one === other) continue;
         const start = at - one.unknown.shape.width;
-        const end = at + other.unknown.shape.width;
-        const text = `the only places left of ${one.unknown.constant} and ${other.unknown.constant} overlap`;
-        changed = narrow(one, other, text, (mine) => mine <= start || mine >= end) || changed;
+        const why = () =>
+          `the only places left of ${one.unknown.constant} and ${other.unknown.constant} overlap`;
+        changed = narrow(one, other, (mine) => mine <= start || mine >= end, why) || changed;
       }
     }
     return changed;

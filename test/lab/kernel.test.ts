@@ -16,10 +16,9 @@ const runsOf = ({ usual }: LabKernel): number => (usual ? 20 : 3);
 /** The best rung of every struct. */
 const ATTACHED = [
   "kprobe:tcp_getsockopt",
-  "kprobe:sock_common_getsockopt",
-  "kprobe:ip_route_output_flow",
-  "kprobe:ip6_route_output_flags",
-  "kprobe:dev_hard_start_xmit",
+  "raw_tp:fib_table_lookup",
+  "raw_tp:fib6_table_lookup",
+  "raw_tp:net_dev_queue",
   "kprobe:nf_conntrack_hash_check_insert",
 ];
 
