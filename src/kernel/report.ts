@@ -10,6 +10,7 @@ import { type Guess, guess } from "./guess.ts";
 import type { Offers, Rung } from "./ladder.ts";
 import type { Families, GuessOptions } from "./options.ts";
 import { stepwise } from "./stepwise.ts";
+import { typedReads } from "./typed.ts";
 
 /** A yes, a no, or a could-not-tell, with what it rests on. */
 interface Answer {
@@ -49,6 +50,9 @@ const ways: Readonly<Record<Strategy, Way>> = {
   stepwise: { bytecode: "socket_stepwise", guess: stepwise },
 };
 
+/** Of typed reads, which confirm what BTF tells where nothing can be guessed. */
+const TYPED_BYTECODE = "socket_typed";
+
 /** BPF_F_MMAPABLE came with this kernel. */
 const MMAPABLE_SINCE = [5, 5] as const;
 
@@ -67,15 +71,22 @@ export function kernelReport(options: KernelOptions): { report: KernelReport; di
     libbpf !== null && sources.includes("guess")
       ? tryGuess(guesserOf(libbpf, options), host, note("W_RUNG"), note("E_NO_GUESS"))
       : { guess: null, evidence: silent("guess", unchosen) };
-  for (const limit of tried.guess?.limits ?? []) note("W_GUESS_LIMITED")(limit);
+  const reason = tried.guess === null ? tried.evidence[0]?.reason : undefined;
+  const isTold = btf.some(({ candidates }) => candidates.length > 0);
+  const typed =
+    libbpf !== null && reason !== undefined && reason !== unchosen && isTold && host.bpf.is !== "no"
+      ? tryTyped(libbpf, options, reason, note("W_RUNG"))
+      : null;
+  const measured = tried.guess ?? typed;
+  for (const limit of measured?.limits ?? []) note("W_GUESS_LIMITED")(limit);
 
-  const verdicts = judge([...tried.evidence, ...btf], options.families);
+  const verdicts = judge([...(measured?.evidence ?? tried.evidence), ...btf], options.families);
   const report: KernelReport = {
-    bytecode: tried.guess === null ? null : ways[strategy].bytecode,
+    bytecode: tried.guess !== null ? ways[strategy].bytecode : typed !== null ? TYPED_BYTECODE : null,
     strategy: tried.guess === null ? null : strategy,
-    attached: tried.guess?.attached ?? [],
-    events: tried.guess?.events ?? 0,
-    ...(tried.guess !== null && { attempts: tried.guess.attempts }),
+    attached: measured?.attached ?? [],
+    events: measured?.events ?? 0,
+    ...(measured !== null && { attempts: measured.attempts }),
     duration_ms: Math.round((performance.now() - started) * 10) / 10,
     constants: Object.fromEntries(verdicts.map(([constant, { value }]) => [constant, value])),
     fields: Object.fromEntries(verdicts.map(([constant, verdict]) => [constant, shown(verdict)])),
@@ -164,6 +175,21 @@ function tryGuess(
   const reason = reasons.join("; ");
   refuse(reason);
   return { guess: null, evidence: silent("guess", reason) };
+}
+
+/** Where nothing can be guessed: measures what typed reads reach at the offsets that BTF tells. Null where refused. */
+function tryTyped(
+  libbpf: Libbpf,
+  options: KernelOptions,
+  otherwise: string,
+  note: (message: string) => void,
+): Guess | null {
+  try {
+    return typedReads(libbpf, options.asset(`${TYPED_BYTECODE}.o`), options, otherwise);
+  } catch (error) {
+    note(`tp_btf: ${refusalOf(error, options.host)}`);
+    return null;
+  }
 }
 
 type Kind = Rung["kind"];
