@@ -74,7 +74,8 @@ export interface KprobeSigns {
 
 export function kprobes(signs: KprobeSigns): Answer {
   const { config, pmuType } = signs;
-  if (signs.lockdown === "confidentiality") return no("lockdown is confidentiality, which forbids kprobes");
+  if (signs.lockdown === "confidentiality")
+    return no("lockdown is confidentiality, which forbids kprobes (integrity does not)");
   if (textOf(signs.enabled) === "0") return no(`${signs.enabled.path} is 0`);
   if (pmuType.state !== "absent") return yes(`${pmuType.path} is there`);
   if (signs.tracefsEvents) return yes("tracefs has kprobe_events");
@@ -147,7 +148,9 @@ export function rawTracepoints(signs: RawTracepointSigns): Answer {
   const { config } = signs;
   if (!isAtLeast(signs.version, 4, 17)) return no("raw tracepoints need Linux 4.17");
   if (signs.lockdown === "confidentiality") {
-    return no("lockdown is confidentiality, which forbids reading kernel memory from eBPF");
+    return no(
+      "lockdown is confidentiality, which forbids reading kernel memory from eBPF (integrity does not)",
+    );
   }
   const missing = config === undefined ? undefined : missingOption(config, rawTracepointOptions);
   if (missing !== undefined) return no(`${config?.path} has no ${missing}`);

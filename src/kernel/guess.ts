@@ -43,7 +43,9 @@ const ROUNDS = 3;
  * @throws Unwatchable when no rung of struct sock holds here; all else starts from sockets
  */
 export function guess(libbpf: Libbpf, bytecode: Uint8Array, offers: Offers, options: GuessOptions): Guess {
-  using recorder = new Recorder(libbpf, bytecode, offers, options.mmapable);
+  // Without conntrack its functions are not there to be attached to, and attaching in vain costs most of a guess.
+  const offersHere: Offers = (rung) => offers(rung) ?? (rung.struct === "nf_conn" ? whyNoCtnetlink() : null);
+  using recorder = new Recorder(libbpf, bytecode, offersHere, options.mmapable);
   if (recorder.rung("sock") === undefined) throw new Unwatchable(recorder.refusal("sock"));
   for (let attempts = 1; ; attempts++) {
     const { evidence, limits, failed } = attempt(recorder, options);
@@ -88,11 +90,7 @@ function hopelessIn(
     const isWatched = structs.some((each) => each === struct && recorder.rung(each) !== undefined);
     const refusal = isWatched || struct === "net" || struct === "socket" ? null : recorder.refusal(struct);
     const isOfNamespace = struct === "net" || struct === "nf_conn" || constant === "offset_netns";
-    const reasons = [
-      struct === "nf_conn" ? whyNoCtnetlink() : null,
-      refusal,
-      isOfNamespace ? oneNamespace : null,
-    ].filter((reason) => reason !== null);
+    const reasons = [refusal, isOfNamespace ? oneNamespace : null].filter((reason) => reason !== null);
     return reasons.length === 0 ? null : reasons.join("; ");
   };
 }

@@ -30,7 +30,7 @@ const SIZE_OF_ADDRESS = 16;
 /** Solves struct nf_conn by conntrack entries that it makes in the private namespaces, without any traffic. */
 export function solveTracking(scene: Scene, netnsOffset: number | null): [KernelConstant, Solution][] {
   const { recorder, sites } = scene;
-  if (recorder.rung("nf_conn") === undefined || whyNoCtnetlink() !== null) return [];
+  if (recorder.rung("nf_conn") === undefined) return [];
   // Entries stay until they time out or their namespace goes: none are left in a namespace that is not ours.
   if (whyNoNamespaces(sites.map((site) => site.network)) !== null) return [];
   sites.forEach((site, index) => {

@@ -4,7 +4,7 @@ import * as v from "valibot";
 import { kernelFields } from "../../src/kernel/fields.ts";
 import { type Document, documentSchema } from "../../src/output/document.ts";
 import { buildConfine, CAP } from "../confine.ts";
-import { asNobody, bootGuest, type CommandResult, HIDE_BTF, text } from "./guest.ts";
+import { asNobody, bootGuest, type CommandResult, HIDE_BTF, SHOW_BTF, text } from "./guest.ts";
 import { chosenKernels, type LabKernel, type LoadedKernel, loadKernel } from "./kernels.ts";
 import { truthOf } from "./truth.ts";
 
@@ -23,15 +23,25 @@ const NAMESPACE = ["offset_netns", "offset_ino", "offset_ct_ino"];
 const CONNTRACK = ["offset_ct_origin", "offset_ct_reply", "offset_ct_netns", "offset_ct_status"];
 const ALL = kernelFields.map(({ constant }) => constant as string);
 
+/** What typed reads reach. */
+const TYPED = [
+  ...["offset_family", "offset_saddr", "offset_daddr", "offset_dport", "offset_sport", "offset_num"],
+  ...["offset_state", "offset_saddr_ipv6", "offset_daddr_ipv6", "offset_rtt", "offset_rtt_var", ...NAMESPACE],
+];
+
 /** Which rung shows struct sock: it decides what the others are. */
-const SOCK_RUNG = { kprobe: "kprobe:tcp_getsockopt", raw_tp: "raw_tp:inet_sock_set_state" } as const;
+const SOCK_RUNG = {
+  kprobe: "kprobe:tcp_getsockopt",
+  raw_tp: "raw_tp:inet_sock_set_state",
+  tp_btf: "tp_btf:inet_sock_set_state",
+} as const;
 
 /** What a host lets us know when it is asked this way. */
 interface Case {
   readonly name: string;
   readonly command: string;
   /** The kind of the best rung that holds; none: there is no guess. */
-  readonly rung: "kprobe" | "raw_tp" | "none";
+  readonly rung: keyof typeof SOCK_RUNG | "none";
   /** Constants that stay null, by what their reason must say. */
   readonly unknown: readonly (readonly [because: RegExp, constants: readonly string[]])[];
   /** A diagnostic beside those of the host itself. */
@@ -220,6 +230,63 @@ for (const row of chosenKernels()) {
         });
         expect(failures.join("\n\n")).toBe("");
         expect(rest.slice(-2).join()).toBe([state, log].join());
+      },
+      TIMEOUT,
+    );
+
+    test(
+      "lockdown=confidentiality: BTF answers, and typed reads confirm struct sock",
+      async () => {
+        const kernel = await loadKernel(row);
+        const truth = await truthIn(kernel);
+        const { results } = await bootGuest({
+          kernel,
+          commands: [
+            STATE,
+            LOG,
+            ASK,
+            "umount /sys/kernel/security",
+            ASK,
+            HIDE_BTF,
+            ASK,
+            SHOW_BTF,
+            STATE,
+            LOG,
+          ],
+          files: { "/opt/offsetof": { from: EXECUTABLE } },
+          mounts: ["securityfs"],
+          append: ["lockdown=confidentiality", NO_STALLS],
+        });
+        const [told, untold, hidden] = [results[2], results[4], results[6]];
+        if (told === undefined || untold === undefined || hidden === undefined) throw new Error("cut short");
+        for (const [result, level, why] of [
+          [told, "confidentiality", /lockdown is confidentiality/],
+          [untold, null, /as lockdown=confidentiality does/],
+        ] as const) {
+          expect(result.status).toBe(3);
+          const document = documentOf(result);
+          expect(document.host.lockdown).toBe(level);
+          const diagnostic = ["E_NO_GUESS", why] as const;
+          expectKnown(document, truth, { name: "", command: ASK, rung: "tp_btf", unknown: [], diagnostic });
+          for (const constant of ALL) {
+            const [value, isTyped] = [truth.get(constant), TYPED.includes(constant)];
+            const evidence = isTyped ? { guess: [value], btf: [value] } : { btf: [value] };
+            const status = isTyped ? "confirmed" : "single";
+            expect(document.kernel?.fields[constant]).toMatchObject({ status, evidence });
+          }
+        }
+        const why = /as lockdown=confidentiality does/;
+        expect(hidden.status).toBe(3);
+        expectKnown(documentOf(hidden), truth, {
+          name: "",
+          command: ASK,
+          rung: "none",
+          unknown: [[why, ALL]],
+          diagnostic: ["E_NO_GUESS", why],
+        });
+        expect(results.slice(-1).map(({ stdout }) => text(stdout))).toEqual([
+          text(results[1]?.stdout ?? told.stdout),
+        ]);
       },
       TIMEOUT,
     );
