@@ -19,11 +19,15 @@ export function parseLockdown(text: string): LockdownLevel | undefined {
   return lockdownLevels.find((level) => level === word);
 }
 
-/** `mounts` is /proc/self/mounts: without securityfs a missing file says nothing. */
+/**
+ * `mounts` is /proc/self/mounts: without securityfs a missing file says nothing. Then /proc/cmdline may tell; to find
+ * out by being refused would leave a line in the kernel's log.
+ */
 export function lockdown(
   file: FileRead,
   mounts: string | undefined,
   config: KernelConfig | undefined,
+  commandLine?: string,
 ): LockdownAnswer {
   const text = textOf(file);
   if (text !== undefined) {
@@ -39,6 +43,9 @@ export function lockdown(
   if (config !== undefined && missingOption(config, ["CONFIG_SECURITY_LOCKDOWN_LSM"]) !== undefined) {
     return { level: "none", why: `${config.path} has no CONFIG_SECURITY_LOCKDOWN_LSM` };
   }
+  const asked = /(?:^|\s)lockdown=(\w+)/.exec(commandLine ?? "")?.[1];
+  const level = lockdownLevels.find((each) => each === asked);
+  if (level !== undefined) return { level, why: `/proc/cmdline has lockdown=${level}` };
   return { level: null, why: "securityfs is not mounted; mount it on /sys/kernel/security to know" };
 }
 

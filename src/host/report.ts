@@ -39,7 +39,7 @@ export function probeHost(files: HostFiles = hostFiles()): Host {
   const { version } = kernel;
   const config = readConfig(files, kernel.release);
   const mounts = text("/proc/self/mounts");
-  const locked = lockdown(files.read("/sys/kernel/security/lockdown"), mounts, config);
+  const locked = lockdown(files.read("/sys/kernel/security/lockdown"), mounts, config, text("/proc/cmdline"));
   const statusText = text("/proc/self/status");
   const status = statusText === undefined ? undefined : parseStatus(statusText);
   const uidMap = text("/proc/self/uid_map");

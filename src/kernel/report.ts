@@ -166,6 +166,7 @@ function tryGuess(
     } catch (error) {
       const reason = refusalOf(error, host);
       for (const kind of attempt) refusals.set(kind, reason);
+      if (reason === LOCKED_DOWN) break; // each further attempt would be one more line in the kernel's log
     }
   }
   const reasons = [...new Set(refusals.values())].map((reason) => {
@@ -201,12 +202,13 @@ const answers: Record<Kind, (host: KernelHost) => Answer> = {
   raw_tp: ({ rawTracepoints }) => rawTracepoints,
 };
 
+const LOCKED_DOWN = "the kernel forbids reading its memory from eBPF, as lockdown=confidentiality does";
+
 /** Why a guess was refused, and what is known of the host that explains it. */
 function refusalOf(error: unknown, host: KernelHost): string {
   const reason = reasonOf(error);
   // The verifier's only word on lockdown, where securityfs is not mounted to tell of it.
-  if (reason.includes("unknown func bpf_probe_read"))
-    return "the kernel forbids reading its memory from eBPF, as lockdown=confidentiality does";
+  if (reason.includes("unknown func bpf_probe_read")) return LOCKED_DOWN;
   return error instanceof SystemError && error.code === "EPERM" ? `${reason}; ${host.bpf.why}` : reason;
 }
 

@@ -4,7 +4,7 @@ import * as v from "valibot";
 import { kernelFields } from "../../src/kernel/fields.ts";
 import { type Document, documentSchema } from "../../src/output/document.ts";
 import { buildConfine, CAP } from "../confine.ts";
-import { asNobody, bootGuest, type CommandResult, HIDE_BTF, SHOW_BTF, text } from "./guest.ts";
+import { asNobody, bootGuest, type CommandResult, HIDE_BTF, text } from "./guest.ts";
 import { chosenKernels, type LabKernel, type LoadedKernel, loadKernel } from "./kernels.ts";
 import { truthOf } from "./truth.ts";
 
@@ -163,6 +163,12 @@ const poorHosts = ({ name }: LabKernel): readonly Case[] => [
   },
 ];
 
+/** The trio of capabilities, where kprobes are open to it. */
+const SHARED = `${UNLIMITED}; echo 2 >/proc/sys/kernel/perf_event_paranoid; ${confined(TRIO)}`;
+const COUNT = "cat /proc/sys/net/netfilter/nf_conntrack_count";
+const UNLOAD = "rmmod nf_conntrack_netlink";
+const MODULES = "cut -d' ' -f1 /proc/modules";
+
 /** What must be the same before and after, and the kernel's log without what a boot still says of its clock. */
 const STATE = "cat /proc/modules /proc/mounts; tail -n +2 /proc/net/tcp; ls -A /tmp /run /dev/shm 2>&1";
 const LOG = "dmesg | grep -viE 'clocksource|tsc: |random: |kprobes globally' || true";
@@ -242,32 +248,28 @@ for (const row of chosenKernels()) {
         const { results } = await bootGuest({
           kernel,
           commands: [
-            STATE,
-            LOG,
-            ASK,
-            "umount /sys/kernel/security",
-            ASK,
-            HIDE_BTF,
-            ASK,
-            SHOW_BTF,
-            STATE,
-            LOG,
+            ...[LOG, ASK, "umount /sys/kernel/security", ASK, LOG],
+            ...["mount -o bind /dev/null /proc/cmdline", ASK, HIDE_BTF, ASK, LOG],
           ],
           files: { "/opt/offsetof": { from: EXECUTABLE } },
           mounts: ["securityfs"],
           append: ["lockdown=confidentiality", NO_STALLS],
         });
-        const [told, untold, hidden] = [results[2], results[4], results[6]];
-        if (told === undefined || untold === undefined || hidden === undefined) throw new Error("cut short");
+        const [log, told, , toldByCommandLine, sameLog, , untold, , hidden, lastLog] = results;
+        const locked = /lockdown is confidentiality/;
+        const refused = /as lockdown=confidentiality does/;
         for (const [result, level, why] of [
-          [told, "confidentiality", /lockdown is confidentiality/],
-          [untold, null, /as lockdown=confidentiality does/],
+          [told, "confidentiality", locked],
+          [toldByCommandLine, "confidentiality", locked],
+          [untold, null, refused],
         ] as const) {
+          if (result === undefined) throw new Error("a command did not run");
           expect(result.status).toBe(3);
           const document = documentOf(result);
           expect(document.host.lockdown).toBe(level);
           const diagnostic = ["E_NO_GUESS", why] as const;
-          expectKnown(document, truth, { name: "", command: ASK, rung: "tp_btf", unknown: [], diagnostic });
+          const about = { name: "lockdown", command: ASK, rung: "tp_btf", unknown: [], diagnostic } as const;
+          expectKnown(document, truth, about);
           for (const constant of ALL) {
             const [value, isTyped] = [truth.get(constant), TYPED.includes(constant)];
             const evidence = isTyped ? { guess: [value], btf: [value] } : { btf: [value] };
@@ -275,36 +277,39 @@ for (const row of chosenKernels()) {
             expect(document.kernel?.fields[constant]).toMatchObject({ status, evidence });
           }
         }
-        const why = /as lockdown=confidentiality does/;
-        expect(hidden.status).toBe(3);
+        if (hidden === undefined) throw new Error("a command did not run");
         expectKnown(documentOf(hidden), truth, {
-          name: "",
+          name: "lockdown without BTF",
           command: ASK,
           rung: "none",
-          unknown: [[why, ALL]],
-          diagnostic: ["E_NO_GUESS", why],
+          unknown: [[refused, ALL]],
+          diagnostic: ["E_NO_GUESS", refused],
         });
-        expect(results.slice(-1).map(({ stdout }) => text(stdout))).toEqual([
-          text(results[1]?.stdout ?? told.stdout),
-        ]);
+        const linesOf = (result: CommandResult | undefined) =>
+          text(result?.stdout ?? new Uint8Array()).split("\n");
+        expect(linesOf(sameLog)).toEqual(linesOf(log));
+        // Where nothing tells of lockdown, it shows by being refused, which the kernel itself notes.
+        const news = linesOf(lastLog).slice(linesOf(log).length - 1, -1);
+        expect(news.filter((line) => !/ Lockdown: offsetof: |callbacks suppressed/.test(line))).toEqual([]);
       },
       TIMEOUT,
     );
 
     test(
-      "ipv6.disable=1: all but IPv6's own is known",
+      "ipv6.disable=1: all but IPv6's own is known, and conntrack where it may be",
       async () => {
         const kernel = await loadKernel(row);
         const truth = await truthIn(kernel);
         const { results } = await bootGuest({
           kernel,
-          commands: [LOG, ASK, HIDE_BTF, ASK, ASK, ASK, LOG],
-          files: { "/opt/offsetof": { from: EXECUTABLE } },
+          commands: [LOG, ASK, HIDE_BTF, ASK, ASK, ASK, SHARED, COUNT, UNLOAD, MODULES, ASK, MODULES, LOG],
+          files: { "/opt/offsetof": { from: EXECUTABLE }, "/opt/confine": { from: await buildConfine() } },
           modules: ["nf_conntrack_netlink"],
           append: ["ipv6.disable=1", NO_STALLS],
         });
         const about = { name: "no IPv6", command: ASK, rung: "kprobe" } as const;
         const isOff = /IPv6 is off on this host/;
+        const withoutIpv6 = [isOff, [...IPV6, "offset_family"]] as const;
         const shown = results.slice(1, 2);
         const hidden = results.slice(3, 6);
         for (const { status } of shown) expect(status).toBe(0);
@@ -312,10 +317,21 @@ for (const row of chosenKernels()) {
         for (const result of shown) expectKnown(documentOf(result), truth, { ...about, unknown: [] });
         for (const result of hidden) {
           const document = documentOf(result);
-          const unknown = [[isOff, [...IPV6, "offset_family"]]] as const;
-          expectKnown(document, truth, { ...about, unknown });
+          expectKnown(document, truth, { ...about, unknown: [withoutIpv6] });
           expect(document.kernel?.constants).toMatchObject({ tcpv6_enabled: 0, udpv6_enabled: 0 });
         }
+        const [inShared, count, , modules, unloaded, sameModules] = results.slice(6);
+        if (inShared === undefined || unloaded === undefined) throw new Error("a command did not run");
+        expectKnown(documentOf(inShared), truth, {
+          ...about,
+          unknown: [[NO_SYS_ADMIN, [...NAMESPACE, ...IPV6, ...CONNTRACK, "offset_family"]]],
+          diagnostic: ["W_GUESS_LIMITED", NO_SYS_ADMIN],
+        });
+        expect(text(count?.stdout ?? new Uint8Array())).toBe("0\n"); // no entry in a table that is not ours
+        const noCtnetlink = [/module nf_conntrack_netlink is not loaded \(modprobe/, CONNTRACK] as const;
+        expectKnown(documentOf(unloaded), truth, { ...about, unknown: [withoutIpv6, noCtnetlink] });
+        expect(text(modules?.stdout ?? new Uint8Array())).not.toContain("nf_conntrack_netlink");
+        expect(sameModules?.stdout).toEqual(modules?.stdout ?? new Uint8Array());
         expect(results.at(-1)?.stdout).toEqual(results[0]?.stdout ?? new Uint8Array());
       },
       TIMEOUT,

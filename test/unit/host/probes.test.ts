@@ -52,6 +52,14 @@ describe("lockdown", () => {
     expect(lockdown(absent(path), mounts, config("CONFIG_SECURITY_LOCKDOWN_LSM=y\n")).level).toBeNull();
   });
 
+  test("without securityfs the kernel's command line may tell", () => {
+    const level = (line: string) => lockdown(absent(path), mounts, undefined, line).level;
+    expect(level("quiet lockdown=confidentiality panic=-1")).toBe("confidentiality");
+    expect(level("lockdown=integrity\n")).toBe("integrity");
+    expect(level("nolockdown=integrity lockdown=total")).toBeNull();
+    expect(lockdown(absent(path), withSecurityfs, undefined, "lockdown=integrity").level).toBe("none");
+  });
+
   test("a word it does not know and a file it may not read could not be told", () => {
     expect(lockdown(read(path, "none [total]"), withSecurityfs, undefined).level).toBeNull();
     expect(lockdown(denied(path), withSecurityfs, undefined).level).toBeNull();
