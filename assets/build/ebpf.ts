@@ -5,11 +5,12 @@ import { zig, zigInclude } from "./zig.ts";
 
 const SOURCE_SUFFIX = ".bpf.c";
 
-/** The objects that are made of every source: how their names end, and what they define. */
-const variants = [
-  { suffix: "", defines: [] },
-  { suffix: "_old", defines: ["OFFSETOF_OLD_KERNEL"] }, // see bpf/offsetof.h
-] as const;
+/** The objects that are made of a source: how their names end, what they define, and of which sources there is none. */
+const variants: readonly { suffix: string; defines: readonly string[]; without: readonly string[] }[] = [
+  { suffix: "", defines: [], without: [] },
+  // See bpf/offsetof.h. The programs of tp_btf came with Linux 5.5, which ends what is old.
+  { suffix: "_old", defines: ["OFFSETOF_OLD_KERNEL"], without: ["socket_typed"] },
+];
 
 export interface EbpfTarget {
   /** Of the object, below assets/. */
@@ -24,16 +25,18 @@ export async function ebpfTargets(): Promise<EbpfTarget[]> {
   const sources = await Array.fromAsync(
     new Bun.Glob(`*${SOURCE_SUFFIX}`).scan({ cwd: join(repository, "bpf") }),
   );
-  return sources.sort().flatMap((source) =>
-    architectures.flatMap((arch) =>
-      variants.map(({ suffix, defines }) => ({
-        path: `bpf/${arch.name}/${source.slice(0, -SOURCE_SUFFIX.length)}${suffix}.o`,
+  return sources.sort().flatMap((source) => {
+    const name = source.slice(0, -SOURCE_SUFFIX.length);
+    const made = variants.filter(({ without }) => !without.includes(name));
+    return architectures.flatMap((arch) =>
+      made.map(({ suffix, defines }) => ({
+        path: `bpf/${arch.name}/${name}${suffix}.o`,
         source: `bpf/${source}`,
         defines: [arch.define, ...defines],
         arch,
       })),
-    ),
-  );
+    );
+  });
 }
 
 /**

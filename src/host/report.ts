@@ -1,11 +1,11 @@
 import { machine as unameMachine, release as unameRelease } from "node:os";
 import type { Diagnostic, HostReport } from "../output/document.ts";
 import { type Answer, triState } from "./answer.ts";
-import { isInitialUserNamespace, parseStatus } from "./capabilities.ts";
+import { isInitialUserNamespace, parseLockedMemory, parseStatus } from "./capabilities.ts";
 import { readConfig } from "./config.ts";
 import { type HostFiles, hostFiles, textOf } from "./files.ts";
 import { type KernelIdentity, kernelIdentity } from "./kernel.ts";
-import { btf, kprobes, type LockdownAnswer, lockdown, rawTracepoints, tracefs } from "./probes.ts";
+import { bpf, btf, kprobes, type LockdownAnswer, lockdown, rawTracepoints, tracefs } from "./probes.ts";
 
 /** What this host is and allows, each answer with its reason. */
 export interface Host {
@@ -14,6 +14,8 @@ export interface Host {
   readonly btf: Answer;
   readonly kprobes: Answer;
   readonly tracefs: Answer;
+  /** Whether this process may load tracing programs; lockdown and the kernel's own limits aside. */
+  readonly bpf: Answer;
   readonly rawTracepoints: Answer;
   /** Names of the effective capabilities of this process. */
   readonly privileges: readonly string[];
@@ -37,10 +39,17 @@ export function probeHost(files: HostFiles = hostFiles()): Host {
   const { version } = kernel;
   const config = readConfig(files, kernel.release);
   const mounts = text("/proc/self/mounts");
-  const locked = lockdown(files.read("/sys/kernel/security/lockdown"), mounts, config);
+  const locked = lockdown(files.read("/sys/kernel/security/lockdown"), mounts, config, text("/proc/cmdline"));
   const statusText = text("/proc/self/status");
   const status = statusText === undefined ? undefined : parseStatus(statusText);
   const uidMap = text("/proc/self/uid_map");
+  const limits = text("/proc/self/limits");
+  const mayLoad = bpf({
+    version,
+    status,
+    initialUserNamespace: uidMap === undefined ? undefined : isInitialUserNamespace(uidMap),
+    lockedMemory: limits === undefined ? undefined : parseLockedMemory(limits),
+  });
   return {
     kernel,
     lockdown: locked,
@@ -58,13 +67,8 @@ export function probeHost(files: HostFiles = hostFiles()): Host {
       tracefsFolders.map((folder) => files.read(`${folder}/README`)),
       mounts,
     ),
-    rawTracepoints: rawTracepoints({
-      version,
-      lockdown: locked.level,
-      config,
-      status,
-      initialUserNamespace: uidMap === undefined ? undefined : isInitialUserNamespace(uidMap),
-    }),
+    bpf: mayLoad,
+    rawTracepoints: rawTracepoints({ version, lockdown: locked.level, config, bpf: mayLoad }),
     privileges: status?.effective ?? [],
   };
 }

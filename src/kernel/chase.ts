@@ -9,6 +9,7 @@ import { type Solution, solve, type Unknown } from "../offsets/solver.ts";
 import { host, pointer } from "../offsets/values.ts";
 import { facts } from "./facts.ts";
 import { fieldOf, type KernelConstant } from "./fields.ts";
+import { whyNoNamespaces } from "./namespace.ts";
 import { findHeaders } from "./packet.ts";
 import type { Hit } from "./recorder.ts";
 import { byInstance, chase, MOST_POINTERS, onlyOne, type Scene, type Site, sightings } from "./scene.ts";
@@ -34,7 +35,8 @@ export function chaseNamespace(scene: Scene, sportOffset: number | null): Soluti
     ["offset_netns", { is: "open", reason }],
     ["offset_ino", { is: "open", reason }],
   ];
-  if (scene.sites.length < 2) return open("needs a second network namespace to tell pointers apart");
+  const oneNamespace = whyNoNamespaces(scene.sites.map(({ network }) => network));
+  if (oneNamespace !== null) return open(oneNamespace);
   const seen = scene.sites.map(({ witness }) => witness.seen("sock"));
   const pointers = pointersToGroup(seen, sportOffset ?? undefined);
   if (pointers.length > MOST_POINTERS) return open(`${pointers.length} pointers tell the namespaces apart`);

@@ -64,7 +64,7 @@ export class Recorder implements Disposable {
   readonly #object: BpfObject;
   readonly #late: readonly Rung[];
   readonly #rungs = new Map<Struct, Rung>();
-  readonly #refusals = new Map<Struct, string[]>();
+  readonly #refusals = new Map<Struct, { where: string; reason: string }[]>();
   #events = 0;
 
   /**
@@ -110,7 +110,12 @@ export class Recorder implements Disposable {
 
   /** Why a struct has no rung, in words for a person. */
   refusal(struct: Struct): string {
-    return this.#refusals.get(struct)?.join("; ") ?? "no kernel function or tracepoint is known for it";
+    const said = this.#refusals.get(struct) ?? [];
+    const reasons = [...new Set(said.map(({ reason }) => reason))].map((reason) => {
+      const refused = said.filter((each) => each.reason === reason).map(({ where }) => where);
+      return `${refused.join(", ")}: ${reason}`;
+    });
+    return reasons.join("; ") || "no kernel function or tracepoint is known for it";
   }
 
   /** `kind:target` of every rung in use. */
@@ -171,7 +176,7 @@ export class Recorder implements Disposable {
 
   #refuse({ struct, kind, target }: Rung, reason: string): void {
     const said = this.#refusals.get(struct) ?? [];
-    this.#refusals.set(struct, [...said, `${kind}:${target}: ${reason}`]);
+    this.#refusals.set(struct, [...said, { where: `${kind}:${target}`, reason }]);
   }
 
   /** Writes struct control, with the first slot next. */

@@ -32,9 +32,11 @@ export const solveStruct = (scene: Scene, struct: Struct): Map<string, Solution>
 
 /** Sightings by the instance they are of. */
 export function byInstance(all: readonly Sighting[]): Sighting[][] {
-  const groups = new Map<bigint, Sighting[]>();
-  for (const sighting of all)
-    groups.set(sighting.instance, [...(groups.get(sighting.instance) ?? []), sighting]);
+  const groups = new Map<unknown, Sighting[]>();
+  for (const sighting of all) {
+    const key = sighting.end ?? sighting.instance;
+    groups.set(key, [...(groups.get(key) ?? []), sighting]);
+  }
   return [...groups.values()];
 }
 

@@ -10,7 +10,7 @@ import { type End, sockFacts } from "./facts.ts";
 import { fieldOf, fieldsOf, type KernelConstant, kernelFields, relations } from "./fields.ts";
 import { evidenceOf, type Guess, openNetworks, Unwatchable } from "./guess.ts";
 import { type Offers, type Rung, stepwiseLadder } from "./ladder.ts";
-import { type Network, tcpFamilies, whyNoTcpV6 } from "./namespace.ts";
+import { type Network, tcpFamilies, whyNoNamespaces, whyNoTcpV6 } from "./namespace.ts";
 import type { Families, GuessOptions, Stability } from "./options.ts";
 import { Prober } from "./prober.ts";
 import { type Search, searchBehind, searchField, withoutContradictions } from "./steps.ts";
@@ -164,9 +164,9 @@ function hopelessIn(networks: readonly Network[], families: Families): Map<Kerne
       hopeless.set(constant, withoutIpv6);
     hopeless.set("offset_family", `AF_INET alone proves nothing: ${withoutIpv6}`);
   }
-  if (networks.length < 2) {
-    for (const constant of ["offset_netns", "offset_ino"] as const)
-      hopeless.set(constant, "needs a second network namespace to tell pointers apart");
+  const oneNamespace = whyNoNamespaces(networks);
+  if (oneNamespace !== null) {
+    for (const constant of ["offset_netns", "offset_ino"] as const) hopeless.set(constant, oneNamespace);
   }
   return hopeless;
 }

@@ -15,6 +15,8 @@ const MOST_MISSES = 3;
 /** An observation, and the instance it is of. */
 export interface Sighting extends Observation {
   readonly instance: bigint;
+  /** The end whose socket it is of, where that is known: the kernel gives a closed one's memory to the next. */
+  readonly end?: End;
 }
 
 /** fib_table_lookup is asked for the source address first (__ip_dev_find), then for the route itself. */
@@ -45,9 +47,10 @@ export class Witness implements Spectator {
   }
 
   /** Notes an observation from elsewhere. */
-  note(struct: Struct, hit: Pick<Hit, "bytes" | "readable" | "instance">, expected: Facts): void {
+  note(struct: Struct, hit: Pick<Hit, "bytes" | "readable" | "instance">, expected: Facts, end?: End): void {
     const { bytes, readable, instance } = hit;
-    this.#seen.set(struct, [...(this.#seen.get(struct) ?? []), { bytes, readable, instance, expected }]);
+    const sighting: Sighting = { bytes, readable, instance, expected, ...(end && { end }) };
+    this.#seen.set(struct, [...(this.#seen.get(struct) ?? []), sighting]);
   }
 
   moving(act: () => void, transitions: readonly Transition[], sender?: End): void {
@@ -78,8 +81,8 @@ export class Witness implements Spectator {
     const owner = hits.find(({ struct }) => struct === "socket");
     if (owner === undefined) return;
     // sock_common_getsockopt(sock) calls tcp_getsockopt(sock->sk), and sock_graft made the pointer back.
-    this.note("socket", owner, facts([["offset_socket_sk", pointer(sock.instance)]]));
-    this.note("sock", sock, facts([["offset_sk_socket", pointer(owner.instance)]]));
+    this.note("socket", owner, facts([["offset_socket_sk", pointer(sock.instance)]]), end);
+    this.note("sock", sock, facts([["offset_sk_socket", pointer(owner.instance)]]), end);
   }
 
   /** Makes the rung of struct sock pass over an unconnected socket of ours once, which changes nothing that lasts. */
@@ -118,7 +121,7 @@ export class Witness implements Spectator {
 
   #noteSock(hit: Hit, end: End, state: number, timing?: Timing): void {
     this.#instances.set(end, hit.instance);
-    this.note("sock", hit, sockFacts(end, state, timing));
+    this.note("sock", hit, sockFacts(end, state, timing), end);
   }
 
   #noteFlow(hit: Hit, own: SocketAddress, peer: SocketAddress): void {
