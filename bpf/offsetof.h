@@ -12,6 +12,18 @@
 #define COMM_SIZE 16 /* TASK_COMM_LEN */
 #define PATH_MAX_LENGTH 2
 
+/*
+ * Two objects are made of every program (assets/build/ebpf.ts). The one for old kernels uses nothing that is younger
+ * than raw tracepoints; bpf_probe_read_kernel and BPF_F_MMAPABLE came with Linux 5.5.
+ */
+#ifdef OFFSETOF_OLD_KERNEL
+#define read_kernel bpf_probe_read
+#define MAP_FLAGS 0
+#else
+#define read_kernel bpf_probe_read_kernel
+#define MAP_FLAGS BPF_F_MMAPABLE
+#endif
+
 /* Which struct a program copies; the order is that of `structs` in user space. */
 enum kind {
 	KIND_SOCK,

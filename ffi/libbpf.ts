@@ -9,7 +9,6 @@ const functions = {
   bpf_map__fd: { args: ["ptr"], returns: "i32" },
   bpf_map__map_flags: { args: ["ptr"], returns: "u32" },
   bpf_map__max_entries: { args: ["ptr"], returns: "u32" },
-  bpf_map__set_map_flags: { args: ["ptr", "u32"], returns: "i32" },
   bpf_map__value_size: { args: ["ptr"], returns: "u32" },
   bpf_map_lookup_elem: { args: ["i32", "buffer", "buffer"], returns: "i32" },
   bpf_map_update_elem: { args: ["i32", "buffer", "buffer", "u64"], returns: "i32" },
@@ -293,13 +292,6 @@ export class BpfMap {
 
   get mmapable(): boolean {
     return (this.#library.symbols.bpf_map__map_flags(this.#live()) & BPF_F_MMAPABLE) !== 0;
-  }
-
-  /** For kernels older than 5.5: gives up on mapping the map. Only before the object is loaded. */
-  clearMmapable(): void {
-    const { symbols } = this.#library;
-    const flags = symbols.bpf_map__map_flags(this.#live()) & ~BPF_F_MMAPABLE;
-    check(symbols.bpf_map__set_map_flags(this.#address, flags), `clear BPF_F_MMAPABLE of ${this.#name}`);
   }
 
   /** Copies the value of array element `index`. */

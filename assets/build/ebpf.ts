@@ -5,30 +5,45 @@ import { zig, zigInclude } from "./zig.ts";
 
 const SOURCE_SUFFIX = ".bpf.c";
 
-/** Every `bpf/<arch>/<name>.o` and what it is compiled from. */
-export async function ebpfTargets(): Promise<
-  { path: string; source: string; arch: (typeof architectures)[number] }[]
-> {
+/** The objects that are made of every source: how their names end, and what they define. */
+const variants = [
+  { suffix: "", defines: [] },
+  { suffix: "_old", defines: ["OFFSETOF_OLD_KERNEL"] }, // see bpf/offsetof.h
+] as const;
+
+export interface EbpfTarget {
+  /** Of the object, below assets/. */
+  readonly path: string;
+  readonly source: string;
+  readonly defines: readonly string[];
+  readonly arch: (typeof architectures)[number];
+}
+
+/** Every `bpf/<arch>/<name><suffix>.o` and what it is compiled from. */
+export async function ebpfTargets(): Promise<EbpfTarget[]> {
   const sources = await Array.fromAsync(
     new Bun.Glob(`*${SOURCE_SUFFIX}`).scan({ cwd: join(repository, "bpf") }),
   );
   return sources.sort().flatMap((source) =>
-    architectures.map((arch) => ({
-      path: `bpf/${arch.name}/${source.slice(0, -SOURCE_SUFFIX.length)}.o`,
-      source: `bpf/${source}`,
-      arch,
-    })),
+    architectures.flatMap((arch) =>
+      variants.map(({ suffix, defines }) => ({
+        path: `bpf/${arch.name}/${source.slice(0, -SOURCE_SUFFIX.length)}${suffix}.o`,
+        source: `bpf/${source}`,
+        defines: [arch.define, ...defines],
+        arch,
+      })),
+    ),
   );
 }
 
 /**
- * Compiles one eBPF object with its BTF.
+ * Compiles one eBPF object with its BTF, of which libbpf reads the maps; to kernels without BTF it hands none on.
  *
  * The instruction set is the first one (`v1`), which every kernel knows. The compiler, Linux's headers (zig's) and
  * libbpf's (bpf/include) are pinned and no path gets into the object, so the same source gives the same bytes.
  */
 export async function compileEbpf(
-  { source, arch }: { source: string; arch: (typeof architectures)[number] },
+  { source, defines, arch }: EbpfTarget,
   output: string,
   cache: string,
 ): Promise<void> {
@@ -45,7 +60,7 @@ export async function compileEbpf(
     "-mcpu=v1",
     "-Wall",
     "-Werror",
-    `-D${arch.define}`,
+    ...defines.map((define) => `-D${define}`),
     ...reproducible,
   ];
   await zig(["clang", ...flags, ...includes, "-c", source, "-o", output], { cwd: repository, cache });

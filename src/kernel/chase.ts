@@ -21,6 +21,8 @@ type Solutions = [KernelConstant, Solution][];
 const SMALL_STRUCT = 128;
 /** struct socket_alloc: the struct socket and behind it the inode, together no more than this. */
 const SOCKET_ALLOC = 1024;
+/** struct file, 216 to 296 bytes (with real-time locks). */
+const FILE = 320;
 
 /**
  * Finds the pointer to struct net and the inode number in it: of the pointers that tell the namespaces apart, the
@@ -118,11 +120,11 @@ export function chaseFile(scene: Scene, skOffset: number, skSocket: number): Sol
   const pointers = foreignPointers(byInstance(sightings(scene, "socket"))).filter((at) => at !== skOffset);
   const leading = pointers.slice(0, MOST_POINTERS).flatMap((at) => {
     const files = chase(scene, [skSocket, at]).map(({ hit, target }) => ({
-      ...crop(target, 2 * SMALL_STRUCT),
+      ...crop(target, FILE),
       expected: new Map([[back.constant, pointer(pointerAt(hit, skSocket) ?? 0n)]]),
     }));
-    const privateData = solve([back], [], files).get(back.constant);
-    return privateData?.is === "solved" ? [[at, files] as const] : [];
+    const pointsBack = solve([back], [], files).get(back.constant)?.is;
+    return pointsBack === "solved" || pointsBack === "ambiguous" ? [[at, files] as const] : [];
   });
   return [["offset_socket_file", onlyOne(leading).solution]];
 }

@@ -46,7 +46,7 @@ const ROUNDS = 3;
 export function guess(libbpf: Libbpf, bytecode: Uint8Array, offers: Offers, options: GuessOptions): Guess {
   // Without conntrack its functions are not there to be attached to, and attaching in vain costs most of a guess.
   const offersHere: Offers = (rung) => offers(rung) ?? (rung.struct === "nf_conn" ? whyNoCtnetlink() : null);
-  using recorder = new Recorder(libbpf, bytecode, offersHere, options.mmapable);
+  using recorder = new Recorder(libbpf, bytecode, offersHere);
   if (recorder.rung("sock") === undefined) throw new Unwatchable(recorder.refusal("sock"));
   for (let attempts = 1; ; attempts++) {
     const { evidence, limits, failed } = attempt(recorder, options);

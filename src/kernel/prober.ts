@@ -24,16 +24,12 @@ export class Prober implements Disposable {
   readonly attached: string;
   #events = 0;
 
-  /**
-   * @param mmapable whether the kernel has BPF_F_MMAPABLE (5.5 and newer)
-   * @throws SystemError when the kernel refuses the program or the attachment
-   */
-  constructor(libbpf: Libbpf, bytes: Uint8Array, rung: Rung, mmapable: boolean) {
+  /** @throws SystemError when the kernel refuses the program or the attachment */
+  constructor(libbpf: Libbpf, bytes: Uint8Array, rung: Rung) {
     using undo = new DisposableStack();
     const object = undo.use(libbpf.openObject(bytes, "socket_stepwise"));
     for (const { program } of stepwiseLadder) object.program(program).setAutoload(program === rung.program);
     const map = object.map("steps");
-    if (!mmapable) map.clearMmapable();
     object.load();
     this.#steps = undo.use(map.share());
     this.attached = undo.use(attach(object, rung)).where;

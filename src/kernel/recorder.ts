@@ -69,10 +69,9 @@ export class Recorder implements Disposable {
 
   /**
    * @param offers why the host has no rungs of a kind, or null where it has
-   * @param mmapable whether the kernel has BPF_F_MMAPABLE (5.5 and newer)
    * @throws SystemError when the kernel refuses the programs
    */
-  constructor(libbpf: Libbpf, bytes: Uint8Array, offers: Offers, mmapable: boolean) {
+  constructor(libbpf: Libbpf, bytes: Uint8Array, offers: Offers) {
     using undo = new DisposableStack();
     let rungs = ladder.filter((rung) => this.#isOffered(rung, offers));
     for (;;) {
@@ -81,7 +80,6 @@ export class Recorder implements Disposable {
       const object = attempt.use(libbpf.openObject(bytes, "socket_guess"));
       for (const rung of ladder) object.program(rung.program).setAutoload(best.includes(rung));
       const maps = [object.map("controls"), object.map("slots")] as const;
-      if (!mmapable) for (const map of maps) map.clearMmapable();
       if (best.length > 0) object.load();
       this.#controls = attempt.use(maps[0].share());
       this.#slots = attempt.use(maps[1].share());

@@ -4,6 +4,7 @@ import { type Evidence, type Source, unchosen } from "../offsets/evidence.ts";
 import { reconcile, type Verdict } from "../offsets/reconcile.ts";
 import type { Diagnostic, KernelReport, Strategy } from "../output/document.ts";
 import { btfEvidence } from "./btf.ts";
+import { type Bytecode, isForbiddenToRead, isUnknownToKernel, objectsOf } from "./bytecode.ts";
 import { kernelFields } from "./fields.ts";
 import { kernelFlags } from "./flags.ts";
 import { type Guess, guess } from "./guess.ts";
@@ -28,7 +29,7 @@ export interface KernelHost {
   readonly rawTracepoints: Answer;
 }
 
-export interface KernelOptions extends Omit<GuessOptions, "mmapable"> {
+export interface KernelOptions extends GuessOptions {
   readonly host: KernelHost;
   /** The bytes of an embedded file, by its name. */
   readonly asset: (name: string) => Uint8Array;
@@ -37,24 +38,23 @@ export interface KernelOptions extends Omit<GuessOptions, "mmapable"> {
   /** The sources that may speak; no other is asked. */
   readonly sources: readonly Source[];
   readonly strategy: Strategy;
+  /** Which eBPF objects may be loaded. */
+  readonly bytecode: Bytecode;
 }
 
-/** A way to guess: its eBPF object, and what asks it. */
+/** A way to guess: its eBPF program, and what asks it. */
 interface Way {
-  readonly bytecode: string;
+  readonly program: string;
   readonly guess: (libbpf: Libbpf, bytecode: Uint8Array, offers: Offers, options: GuessOptions) => Guess;
 }
 
 const ways: Readonly<Record<Strategy, Way>> = {
-  snapshot: { bytecode: "socket_guess", guess },
-  stepwise: { bytecode: "socket_stepwise", guess: stepwise },
+  snapshot: { program: "socket_guess", guess },
+  stepwise: { program: "socket_stepwise", guess: stepwise },
 };
 
 /** Of typed reads, which confirm what BTF tells where nothing can be guessed. */
 const TYPED_BYTECODE = "socket_typed";
-
-/** BPF_F_MMAPABLE came with this kernel. */
-const MMAPABLE_SINCE = [5, 5] as const;
 
 /** Asks every source for the running kernel's constants and joins what they say. */
 export function kernelReport(options: KernelOptions): { report: KernelReport; diagnostics: Diagnostic[] } {
@@ -69,7 +69,7 @@ export function kernelReport(options: KernelOptions): { report: KernelReport; di
       : silent("btf", unchosen);
   const tried =
     libbpf !== null && sources.includes("guess")
-      ? tryGuess(guesserOf(libbpf, options), host, note("W_RUNG"), note("E_NO_GUESS"))
+      ? tryGuess(guesserOf(libbpf, options, note("W_BYTECODE")), host, note("W_RUNG"), note("E_NO_GUESS"))
       : { guess: null, evidence: silent("guess", unchosen) };
   const reason = tried.guess === null ? tried.evidence[0]?.reason : undefined;
   const isTold = btf.some(({ candidates }) => candidates.length > 0);
@@ -82,7 +82,7 @@ export function kernelReport(options: KernelOptions): { report: KernelReport; di
 
   const verdicts = judge([...(measured?.evidence ?? tried.evidence), ...btf], options.families);
   const report: KernelReport = {
-    bytecode: tried.guess !== null ? ways[strategy].bytecode : typed !== null ? TYPED_BYTECODE : null,
+    bytecode: tried.guess?.bytecode ?? (typed === null ? null : TYPED_BYTECODE),
     strategy: tried.guess === null ? null : strategy,
     attached: measured?.attached ?? [],
     events: measured?.events ?? 0,
@@ -96,13 +96,31 @@ export function kernelReport(options: KernelOptions): { report: KernelReport; di
 
 const isKernelSource = (source: Source): boolean => source === "guess" || source === "btf";
 
-/** The guess of the strategy that was asked for, on the rungs that it is offered. */
-function guesserOf(libbpf: Libbpf, options: KernelOptions): (offers: Offers) => Guess {
-  const way = ways[options.strategy];
-  const bytecode = options.asset(`${way.bytecode}.o`);
-  const [major, minor] = options.host.kernel.version;
-  const mmapable = major > MMAPABLE_SINCE[0] || (major === MMAPABLE_SINCE[0] && minor >= MMAPABLE_SINCE[1]);
-  return (offers) => way.guess(libbpf, bytecode, offers, { ...options, mmapable });
+/** A guess, and the name of the eBPF object that it used. */
+type ObjectGuess = Guess & { readonly bytecode: string };
+
+/**
+ * The guess of the strategy that was asked for, on the rungs that it is offered, with the first object that the kernel
+ * understands. `note` hears of those that it does not.
+ */
+function guesserOf(
+  libbpf: Libbpf,
+  options: KernelOptions,
+  note: (message: string) => void,
+): (offers: Offers) => ObjectGuess {
+  const { program, guess } = ways[options.strategy];
+  const objects = objectsOf(program, options.bytecode, options.host.kernel.version);
+  return (offers) => {
+    for (const [index, bytecode] of objects.entries()) {
+      try {
+        return { ...guess(libbpf, options.asset(`${bytecode}.o`), offers, options), bytecode };
+      } catch (error) {
+        if (index === objects.length - 1 || !isUnknownToKernel(error)) throw error;
+        note(`${bytecode} is not used: ${reasonOf(error)}`);
+      }
+    }
+    throw new TypeError(`no eBPF object of ${program}`);
+  };
 }
 
 /** The verdicts on all constants, in the order they are published in. */
@@ -146,11 +164,11 @@ function readBtf(libbpf: Libbpf, { btf }: KernelHost, note: (message: string) =>
  * `refuse` hears why nothing could be guessed, `note` why less than all kinds were used.
  */
 function tryGuess(
-  ask: (offers: Offers) => Guess,
+  ask: (offers: Offers) => ObjectGuess,
   host: KernelHost,
   note: (message: string) => void,
   refuse: (reason: string) => void,
-): { guess: Guess | null; evidence: Evidence[] } {
+): { guess: ObjectGuess | null; evidence: Evidence[] } {
   const answerOf = (kind: Kind): Answer => (host.bpf.is === "no" ? host.bpf : answers[kind](host));
   const offered = kinds.filter((kind) => answerOf(kind).is !== "no");
   const refusals = new Map<Kind, string>(
@@ -207,8 +225,7 @@ const LOCKED_DOWN = "the kernel forbids reading its memory from eBPF, as lockdow
 /** Why a guess was refused, and what is known of the host that explains it. */
 function refusalOf(error: unknown, host: KernelHost): string {
   const reason = reasonOf(error);
-  // The verifier's only word on lockdown, where securityfs is not mounted to tell of it.
-  if (reason.includes("unknown func bpf_probe_read")) return LOCKED_DOWN;
+  if (error instanceof Error && isForbiddenToRead(error)) return LOCKED_DOWN;
   return error instanceof SystemError && error.code === "EPERM" ? `${reason}; ${host.bpf.why}` : reason;
 }
 

@@ -64,8 +64,8 @@ interface Subject {
  * @throws Unwatchable when no rung can be used here
  */
 export function stepwise(libbpf: Libbpf, bytecode: Uint8Array, offers: Offers, options: GuessOptions): Guess {
-  const { mmapable, threshold, retries } = options;
-  const { rung, prober: attached } = climb(libbpf, bytecode, offers, mmapable);
+  const { threshold, retries } = options;
+  const { rung, prober: attached } = climb(libbpf, bytecode, offers);
   using prober = attached;
   const reach = { common: threshold, tcp: MOST_THRESHOLD };
   for (let attempts = 1; ; attempts++) {
@@ -87,13 +87,9 @@ export function stepwise(libbpf: Libbpf, bytecode: Uint8Array, offers: Offers, o
 }
 
 /** Goes down the ladder until a rung holds. */
-function climb(
-  libbpf: Libbpf,
-  bytecode: Uint8Array,
-  offers: Offers,
-  mmapable: boolean,
-): { rung: Rung; prober: Prober } {
+function climb(libbpf: Libbpf, bytecode: Uint8Array, offers: Offers): { rung: Rung; prober: Prober } {
   const refusals: string[] = [];
+  let cause: SystemError | undefined;
   for (const rung of stepwiseLadder) {
     const refusal = offers(rung);
     if (refusal !== null) {
@@ -101,13 +97,14 @@ function climb(
       continue;
     }
     try {
-      return { rung, prober: new Prober(libbpf, bytecode, rung, mmapable) };
+      return { rung, prober: new Prober(libbpf, bytecode, rung) };
     } catch (error) {
       if (!(error instanceof SystemError)) throw error;
       refusals.push(`${rung.kind}:${rung.target}: ${error.message}`);
+      cause = error;
     }
   }
-  throw new Unwatchable(refusals.join("; "));
+  throw new Unwatchable(refusals.join("; "), { cause });
 }
 
 interface Attempt {

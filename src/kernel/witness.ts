@@ -9,6 +9,9 @@ import type { Struct } from "./ladder.ts";
 import type { Stability } from "./options.ts";
 import type { Hit, Quota, Recorder } from "./recorder.ts";
 
+/** A program does not run when it interrupts another one (bpf_prog_active), which is rare. */
+const MOST_MISSES = 3;
+
 /** An observation, and the instance it is of. */
 export interface Sighting extends Observation {
   readonly instance: bigint;
@@ -85,13 +88,16 @@ export class Witness implements Spectator {
   /** Makes the rung of struct sock pass over an unconnected socket of ours once, which changes nothing that lasts. */
   nudge(socket: TcpSocket, path: readonly number[] = []): Hit | undefined {
     const viaStates = this.#recorder.rung("sock")?.kind === "raw_tp";
-    const [hit] = this.#recorder.during(
-      () => (viaStates ? socket.listen() : socket.info()),
-      { sock: 1 },
-      path,
-    );
-    if (viaStates) socket.unlisten();
-    return hit;
+    for (let miss = 0; miss < MOST_MISSES; miss++) {
+      const [hit] = this.#recorder.during(
+        () => (viaStates ? socket.listen() : socket.info()),
+        { sock: 1 },
+        path,
+      );
+      if (viaStates) socket.unlisten();
+      if (hit !== undefined) return hit;
+    }
+    return undefined;
   }
 
   #stateQuota(transitions: readonly Transition[]): Quota {

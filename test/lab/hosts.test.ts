@@ -136,7 +136,8 @@ const poorHosts = ({ name }: LabKernel): readonly Case[] => [
   ),
   {
     name: "kprobes turned off",
-    command: `mount -t debugfs none /sys/kernel/debug; echo 0 >/sys/kernel/debug/kprobes/enabled; ${ASK}`,
+    command: `mount -t debugfs none /sys/kernel/debug; echo 0 >/sys/kernel/debug/kprobes/enabled
+      ${ASK}; status=$?; ! grep tracefs /proc/mounts >&2 && exit $status`,
     rung: "raw_tp",
     unknown: [[/kprobes\/enabled is 0/, CONNTRACK]],
   },
