@@ -22,7 +22,13 @@ export interface Host {
 }
 
 /** Where tracefs is mounted by custom; the second is its automount inside debugfs. */
-const tracefsFolders = ["/sys/kernel/tracing", "/sys/kernel/debug/tracing"];
+const tracefsFolders = ["/sys/kernel/tracing", "/sys/kernel/debug/tracing"] as const;
+
+/** Those of them that may be looked into: to look into the second one would mount it. */
+const visibleTracefs = (mounts: string | undefined): string[] => {
+  const [own, automount] = tracefsFolders;
+  return mounts?.includes(` ${automount} tracefs `) ? [own, automount] : [own];
+};
 
 /**
  * Looks at the host. Reads only; mounts and loads nothing.
@@ -60,11 +66,11 @@ export function probeHost(files: HostFiles = hostFiles()): Host {
       config,
       pmuType: files.read("/sys/bus/event_source/devices/kprobe/type"),
       enabled: files.read("/sys/kernel/debug/kprobes/enabled"),
-      tracefsEvents: tracefsFolders.some((folder) => files.exists(`${folder}/kprobe_events`)),
+      tracefsEvents: visibleTracefs(mounts).some((folder) => files.exists(`${folder}/kprobe_events`)),
       eventSources: files.exists("/sys/bus/event_source/devices"),
     }),
     tracefs: tracefs(
-      tracefsFolders.map((folder) => files.read(`${folder}/README`)),
+      visibleTracefs(mounts).map((folder) => files.read(`${folder}/README`)),
       mounts,
     ),
     bpf: mayLoad,

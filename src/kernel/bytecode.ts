@@ -36,5 +36,12 @@ export function objectsOf(
  */
 export function isUnknownToKernel(error: unknown): boolean {
   const cause = error instanceof Error && error.cause instanceof SystemError ? error.cause : error;
-  return cause instanceof SystemError && cause.code === "EINVAL";
+  return cause instanceof SystemError && cause.code === "EINVAL" && !isForbiddenToRead(cause);
 }
+
+/**
+ * Whether the kernel refused an object because no program may read its memory: the verifier then knows no helper that
+ * does, which every kernel of eBPF has otherwise. Its only word on lockdown where securityfs is not mounted to tell.
+ */
+export const isForbiddenToRead = ({ message }: Error): boolean =>
+  message.includes("unknown func bpf_probe_read");

@@ -4,6 +4,7 @@ import type { Evidence } from "../offsets/evidence.ts";
 import type { Solution } from "../offsets/solver.ts";
 import { chaseFile, chaseHead, chaseNamespace, chaseSocket } from "./chase.ts";
 import { Connection } from "./connection.ts";
+import { showPacketSocket } from "./family.ts";
 import { fieldsOf, type KernelConstant, type KernelField, kernelFields } from "./fields.ts";
 import { type Offers, type Struct, structs } from "./ladder.ts";
 import {
@@ -168,6 +169,11 @@ function solveScene(scene: Scene, hopeless: (field: KernelField) => string | nul
     const head = chaseHead(scene, offset("offset_sk_buff_sock"));
     return [...solveStruct(scene, "sk_buff"), ...head];
   });
+  const skOfPacket = offset("offset_sk_buff_sock");
+  if (offset("offset_family") === null && skOfPacket !== null) {
+    showPacketSocket(scene, skOfPacket);
+    take([...solveStruct(scene, "sock")].filter(([constant]) => constant === "offset_family"));
+  }
   takeOf("nf_conn", () => solveTracking(scene, offset("offset_netns")));
   return solutions;
 }

@@ -4,7 +4,7 @@ import { type Evidence, type Source, unchosen } from "../offsets/evidence.ts";
 import { reconcile, type Verdict } from "../offsets/reconcile.ts";
 import type { Diagnostic, KernelReport, Strategy } from "../output/document.ts";
 import { btfEvidence } from "./btf.ts";
-import { type Bytecode, isUnknownToKernel, objectsOf } from "./bytecode.ts";
+import { type Bytecode, isForbiddenToRead, isUnknownToKernel, objectsOf } from "./bytecode.ts";
 import { kernelFields } from "./fields.ts";
 import { kernelFlags } from "./flags.ts";
 import { type Guess, guess } from "./guess.ts";
@@ -225,8 +225,7 @@ const LOCKED_DOWN = "the kernel forbids reading its memory from eBPF, as lockdow
 /** Why a guess was refused, and what is known of the host that explains it. */
 function refusalOf(error: unknown, host: KernelHost): string {
   const reason = reasonOf(error);
-  // The verifier's only word on lockdown, where securityfs is not mounted to tell of it.
-  if (reason.includes("unknown func bpf_probe_read")) return LOCKED_DOWN;
+  if (error instanceof Error && isForbiddenToRead(error)) return LOCKED_DOWN;
   return error instanceof SystemError && error.code === "EPERM" ? `${reason}; ${host.bpf.why}` : reason;
 }
 
