@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
-/* Definitions that the eBPF objects share. User space holds the same layout in src/kernel/recorder.ts. */
+/* Definitions that the eBPF objects share. User space holds the same layout in src/kernel/snapshot/recorder.ts. */
 #ifndef OFFSETOF_H
 #define OFFSETOF_H
 

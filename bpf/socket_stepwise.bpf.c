@@ -29,7 +29,7 @@ enum outcome {
 	OUTCOME_UNKNOWN,    /* no such `what` */
 };
 
-/* User space holds the same layout in src/kernel/prober.ts. */
+/* User space holds the same layout in src/kernel/stepwise/prober.ts. */
 struct step {
 	__u64 comm[COMM_SIZE / 8]; /* only the thread of this name is served */
 	__u32 state;

@@ -7,10 +7,10 @@ import { btfEvidence } from "./btf.ts";
 import { type Bytecode, isForbiddenToRead, isUnknownToKernel, objectsOf } from "./bytecode.ts";
 import { kernelFields } from "./fields.ts";
 import { kernelFlags } from "./flags.ts";
-import { type Guess, guess } from "./guess.ts";
 import type { Offers, Rung } from "./ladder.ts";
 import type { Families, GuessOptions } from "./options.ts";
-import { stepwise } from "./stepwise.ts";
+import { type Guess, guess } from "./snapshot/guess.ts";
+import { stepwise } from "./stepwise/stepwise.ts";
 import { typedReads } from "./typed.ts";
 
 /** A yes, a no, or a could-not-tell, with what it rests on. */

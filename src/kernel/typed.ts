@@ -3,12 +3,12 @@ import { AF_INET } from "../../ffi/libc.ts";
 import type { Family } from "../net/address.ts";
 import { type Expectation, type Facts, holds } from "../offsets/observation.ts";
 import { host } from "../offsets/values.ts";
-import { Connection, type Spectator, type Transition } from "./connection.ts";
-import { type End, sockFacts } from "./facts.ts";
 import { type KernelConstant, kernelFields } from "./fields.ts";
-import { evidenceOf, type Guess, openNetworks } from "./guess.ts";
-import { type Network, tcpFamilies } from "./namespace.ts";
 import type { GuessOptions, Stability } from "./options.ts";
+import { evidenceOf, type Guess, openNetworks } from "./snapshot/guess.ts";
+import { Connection, type Spectator, type Transition } from "./stimulus/connection.ts";
+import { type End, sockFacts } from "./stimulus/facts.ts";
+import { type Network, tcpFamilies } from "./stimulus/namespace.ts";
 import { NamedThread } from "./thread.ts";
 
 const PROGRAM = "tp_btf_inet_sock_set_state";

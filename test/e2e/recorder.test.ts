@@ -17,7 +17,7 @@ import {
   TCP_INFO,
 } from "../../ffi/libc.ts";
 import { assetBytes } from "../../src/assets.ts";
-import { Recorder } from "../../src/kernel/recorder.ts";
+import { Recorder } from "../../src/kernel/snapshot/recorder.ts";
 import { encodeSockaddr } from "../../src/net/address.ts";
 import { truthOf } from "../lab/truth.ts";
 import { documentOf, executable, run } from "./executable.ts";

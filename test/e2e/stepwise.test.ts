@@ -4,8 +4,8 @@ import { Libbpf } from "../../ffi/libbpf.ts";
 import { assetBytes } from "../../src/assets.ts";
 import { kernelFields } from "../../src/kernel/fields.ts";
 import { type Rung, stepwiseLadder } from "../../src/kernel/ladder.ts";
-import { Prober } from "../../src/kernel/prober.ts";
-import { stepwise } from "../../src/kernel/stepwise.ts";
+import { Prober } from "../../src/kernel/stepwise/prober.ts";
+import { stepwise } from "../../src/kernel/stepwise/stepwise.ts";
 import { truthOf } from "../lab/truth.ts";
 import { documentOf, executable, run } from "./executable.ts";
 

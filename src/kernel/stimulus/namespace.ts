@@ -1,5 +1,5 @@
 import { fstatSync } from "node:fs";
-import { SystemError } from "../../ffi/error.ts";
+import { SystemError } from "../../../ffi/error.ts";
 import {
   AF_INET,
   AF_INET6,
@@ -7,10 +7,10 @@ import {
   type FileDescriptor,
   open,
   unshareNetwork,
-} from "../../ffi/libc.ts";
-import type { Family } from "../net/address.ts";
-import { RouteNetlink } from "../net/route.ts";
-import type { Families } from "./options.ts";
+} from "../../../ffi/libc.ts";
+import type { Family } from "../../net/address.ts";
+import { RouteNetlink } from "../../net/route.ts";
+import type { Families } from "../options.ts";
 
 /** This thread's network namespace; opening it keeps the namespace alive. */
 const THREAD_NAMESPACE = "/proc/thread-self/ns/net";

@@ -1,8 +1,8 @@
-import type { Libbpf, SharedArray } from "../../ffi/libbpf.ts";
-import { type Rung, stepwiseLadder } from "./ladder.ts";
-import { attach } from "./recorder.ts";
+import type { Libbpf, SharedArray } from "../../../ffi/libbpf.ts";
+import { type Rung, stepwiseLadder } from "../ladder.ts";
+import { attach } from "../snapshot/recorder.ts";
+import { NamedThread } from "../thread.ts";
 import type { Question, Reply } from "./steps.ts";
-import { NamedThread } from "./thread.ts";
 
 /** The layout of struct step in bpf/socket_stepwise.bpf.c, in bytes, and its enums. */
 const STEP = { state: 16, outcome: 32, value: 40, size: 56 } as const;

@@ -1,5 +1,5 @@
 import { existsSync, readFileSync } from "node:fs";
-import { AF_INET } from "../../ffi/libc.ts";
+import { AF_INET } from "../../../ffi/libc.ts";
 import {
   ConntrackNetlink,
   IPPROTO_UDP,
@@ -7,13 +7,13 @@ import {
   IPS_CONFIRMED,
   IPS_SEEN_REPLY,
   type Tuple,
-} from "../net/conntrack.ts";
-import { pointerAt } from "../offsets/pointers.ts";
-import type { Solution } from "../offsets/solver.ts";
-import { host, masked, network, pointer, raw } from "../offsets/values.ts";
-import { facts } from "./facts.ts";
-import type { KernelConstant } from "./fields.ts";
-import { whyNoNamespaces } from "./namespace.ts";
+} from "../../net/conntrack.ts";
+import { pointerAt } from "../../offsets/pointers.ts";
+import type { Solution } from "../../offsets/solver.ts";
+import { host, masked, network, pointer, raw } from "../../offsets/values.ts";
+import type { KernelConstant } from "../fields.ts";
+import { facts } from "../stimulus/facts.ts";
+import { whyNoNamespaces } from "../stimulus/namespace.ts";
 import { type Scene, type Site, solveStruct } from "./scene.ts";
 
 /** What the entries are marked with, one entry each in the first site, and the first of them in the others. */

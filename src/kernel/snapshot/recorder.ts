@@ -1,8 +1,8 @@
-import { SystemError } from "../../ffi/error.ts";
-import type { BpfLink, BpfObject, Libbpf, SharedArray } from "../../ffi/libbpf.ts";
-import { crop, type Range } from "../offsets/observation.ts";
-import { ladder, type Offers, type Rung, type Struct, structs } from "./ladder.ts";
-import { NamedThread } from "./thread.ts";
+import { SystemError } from "../../../ffi/error.ts";
+import type { BpfLink, BpfObject, Libbpf, SharedArray } from "../../../ffi/libbpf.ts";
+import { crop, type Range } from "../../offsets/observation.ts";
+import { ladder, type Offers, type Rung, type Struct, structs } from "../ladder.ts";
+import { NamedThread } from "../thread.ts";
 
 /** The layout of bpf/offsetof.h. */
 const CHUNK_SIZE = 256;
@@ -76,6 +76,7 @@ export class Recorder implements Disposable {
     let rungs = ladder.filter((rung) => this.#isOffered(rung, offers));
     for (;;) {
       using attempt = new DisposableStack();
+      this.#rungs.clear();
       const best = structs.flatMap((struct) => rungs.find((rung) => rung.struct === struct) ?? []);
       const object = attempt.use(libbpf.openObject(bytes, "socket_guess"));
       for (const rung of ladder) object.program(rung.program).setAutoload(best.includes(rung));

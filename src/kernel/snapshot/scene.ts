@@ -1,11 +1,11 @@
-import { AF_INET } from "../../ffi/libc.ts";
-import { TcpSocket } from "../net/tcp.ts";
-import type { Observation } from "../offsets/observation.ts";
-import { type Solution, solve } from "../offsets/solver.ts";
-import { fieldsOf, relations } from "./fields.ts";
-import type { Struct } from "./ladder.ts";
-import type { Network } from "./namespace.ts";
-import type { Families } from "./options.ts";
+import { AF_INET } from "../../../ffi/libc.ts";
+import { TcpSocket } from "../../net/tcp.ts";
+import type { Observation } from "../../offsets/observation.ts";
+import { type Solution, solve } from "../../offsets/solver.ts";
+import { fieldsOf, relations } from "../fields.ts";
+import type { Struct } from "../ladder.ts";
+import type { Families } from "../options.ts";
+import type { Network } from "../stimulus/namespace.ts";
 import type { Hit, Recorder } from "./recorder.ts";
 import type { Sighting, Witness } from "./witness.ts";
 

@@ -1,12 +1,11 @@
-import { SystemError } from "../../ffi/error.ts";
-import type { Libbpf } from "../../ffi/libbpf.ts";
-import type { Evidence } from "../offsets/evidence.ts";
-import type { Solution } from "../offsets/solver.ts";
-import { chaseFile, chaseHead, chaseNamespace, chaseSocket } from "./chase.ts";
-import { Connection } from "./connection.ts";
-import { showPacketSocket } from "./family.ts";
-import { fieldsOf, type KernelConstant, type KernelField, kernelFields } from "./fields.ts";
-import { type Offers, type Struct, structs } from "./ladder.ts";
+import { SystemError } from "../../../ffi/error.ts";
+import type { Libbpf } from "../../../ffi/libbpf.ts";
+import type { Evidence } from "../../offsets/evidence.ts";
+import type { Solution } from "../../offsets/solver.ts";
+import { fieldsOf, type KernelConstant, type KernelField, kernelFields } from "../fields.ts";
+import { type Offers, type Struct, structs } from "../ladder.ts";
+import type { Families, GuessOptions } from "../options.ts";
+import { Connection } from "../stimulus/connection.ts";
 import {
   CurrentNetwork,
   type Network,
@@ -14,8 +13,9 @@ import {
   tcpFamilies,
   whyNoNamespaces,
   whyNoTcpV6,
-} from "./namespace.ts";
-import type { Families, GuessOptions } from "./options.ts";
+} from "../stimulus/namespace.ts";
+import { chaseFile, chaseHead, chaseNamespace, chaseSocket } from "./chase.ts";
+import { showPacketSocket } from "./family.ts";
 import { Recorder } from "./recorder.ts";
 import { type Scene, sightings, solveStruct } from "./scene.ts";
 import { solveTracking, whyNoCtnetlink } from "./tracking.ts";

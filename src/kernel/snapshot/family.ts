@@ -1,5 +1,5 @@
 import { existsSync } from "node:fs";
-import { SystemError } from "../../ffi/error.ts";
+import { SystemError } from "../../../ffi/error.ts";
 import {
   AF_PACKET,
   bind,
@@ -9,11 +9,11 @@ import {
   send,
   setsockopt,
   socket,
-} from "../../ffi/libc.ts";
-import { occurs } from "../offsets/observation.ts";
-import { pointerAt } from "../offsets/pointers.ts";
-import { host } from "../offsets/values.ts";
-import { facts } from "./facts.ts";
+} from "../../../ffi/libc.ts";
+import { occurs } from "../../offsets/observation.ts";
+import { pointerAt } from "../../offsets/pointers.ts";
+import { host } from "../../offsets/values.ts";
+import { facts } from "../stimulus/facts.ts";
 import type { Scene, Site } from "./scene.ts";
 
 /** There once the kernel has packet sockets; without it, to ask for one would load their module. */

@@ -1,9 +1,9 @@
-import { sleep } from "../../ffi/libc.ts";
-import type { Family } from "../net/address.ts";
-import * as tcp from "../net/tcp.ts";
-import { type TcpInfo, TcpSocket } from "../net/tcp.ts";
+import { sleep } from "../../../ffi/libc.ts";
+import type { Family } from "../../net/address.ts";
+import * as tcp from "../../net/tcp.ts";
+import { type TcpInfo, TcpSocket } from "../../net/tcp.ts";
+import type { Stability } from "../options.ts";
 import type { End, Timing } from "./facts.ts";
-import type { Stability } from "./options.ts";
 
 /** A state change that a system call of ours brings about, and the end whose socket it happens to. */
 export interface Transition {

@@ -1,12 +1,12 @@
-import { AF_INET } from "../../ffi/libc.ts";
-import type { SocketAddress } from "../net/address.ts";
-import type { TcpSocket } from "../net/tcp.ts";
-import { type Facts, type Observation, occurs } from "../offsets/observation.ts";
-import { network, pointer } from "../offsets/values.ts";
-import { type Spectator, stableInfo, type Transition } from "./connection.ts";
-import { type End, facts, flowFacts, sockFacts, type Timing } from "./facts.ts";
-import type { Struct } from "./ladder.ts";
-import type { Stability } from "./options.ts";
+import { AF_INET } from "../../../ffi/libc.ts";
+import type { SocketAddress } from "../../net/address.ts";
+import type { TcpSocket } from "../../net/tcp.ts";
+import { type Facts, type Observation, occurs } from "../../offsets/observation.ts";
+import { network, pointer } from "../../offsets/values.ts";
+import type { Struct } from "../ladder.ts";
+import type { Stability } from "../options.ts";
+import { type Spectator, stableInfo, type Transition } from "../stimulus/connection.ts";
+import { type End, facts, flowFacts, sockFacts, type Timing } from "../stimulus/facts.ts";
 import type { Hit, Quota, Recorder } from "./recorder.ts";
 
 /** A program does not run when it interrupts another one (bpf_prog_active), which is rare. */
