@@ -44,4 +44,4 @@ export function isUnknownToKernel(error: unknown): boolean {
  * does, which every kernel of eBPF has otherwise. Its only word on lockdown where securityfs is not mounted to tell.
  */
 export const isForbiddenToRead = ({ message }: Error): boolean =>
-  message.includes("unknown func bpf_probe_read");
+  /(unknown func|cannot use helper) bpf_probe_read#/.test(message);

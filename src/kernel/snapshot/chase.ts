@@ -155,6 +155,8 @@ type PacketKind = (typeof packetKinds)[number];
 export function chaseHead(scene: Scene, skOffset: number | null): Solutions {
   const [site] = scene.sites;
   if (site === undefined) return [];
+  // A packet that waits to be received keeps its buffer, so that the next one has another.
+  using receivers = new DisposableStack();
   const seen = sightings(scene, "sk_buff");
   const pointers = pointersInAll(seen).filter((at) => at !== skOffset && isForeign(seen, at));
   const headersOf = (packet: Packet | null) =>
@@ -168,14 +170,14 @@ export function chaseHead(scene: Scene, skOffset: number | null): Solutions {
   // head is among the last members. No other pointer of struct sk_buff leads to the packet: data is not aligned.
   const head = pointers
     .toReversed()
-    .find((at) => headersOf(sendPacket(scene, site, family, kind, [at])) !== null);
+    .find((at) => headersOf(sendPacket(scene, site, family, kind, [at], receivers)) !== null);
   if (head === undefined) {
     return [["offset_sk_buff_head", { is: "open", reason: "no pointer led to the headers of a packet" }]];
   }
 
   for (const family of packetFamilies(scene, site)) {
     for (const sent of family === AF_INET ? packetKinds : packetKinds.filter(({ pad }) => pad === 0)) {
-      notePacket(sendPacket(scene, site, family, sent, [head]), headersOf, head);
+      notePacket(sendPacket(scene, site, family, sent, [head], receivers), headersOf, head);
     }
   }
   return [];
@@ -213,12 +215,13 @@ function sendPacket(
   family: Family,
   kind: PacketKind,
   path: number[],
+  receivers: DisposableStack,
 ): Packet | null {
   const { network } = site;
   const [from, to] = [network.address(family), network.address(family)];
   const random = crypto.getRandomValues(new Uint8Array(1 + Math.floor(Math.random() * 64)));
   return network.inside(() => {
-    using receiver = UdpSocket.open(family);
+    const receiver = receivers.use(UdpSocket.open(family));
     const peer = receiver.bind({ family, address: to, port: 0 });
     using sender = kind.protocol === "udp" ? UdpSocket.open(family) : TcpSocket.open(family);
     const own = sender.bind({ family, address: from, port: 0 });
