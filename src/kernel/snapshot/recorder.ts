@@ -1,7 +1,8 @@
 import { SystemError } from "../../../ffi/error.ts";
-import type { BpfLink, BpfObject, Libbpf, SharedArray } from "../../../ffi/libbpf.ts";
+import type { BpfLink, BpfObject, BpfProgram, Libbpf, SharedArray } from "../../../ffi/libbpf.ts";
 import { crop, type Range } from "../../offsets/observation.ts";
 import { ladder, type Offers, type Rung, type Struct, structs } from "../ladder.ts";
+import { splitNamesHere } from "../symbols.ts";
 import { NamedThread } from "../thread.ts";
 
 /** The layout of bpf/offsetof.h. */
@@ -64,6 +65,7 @@ export class Recorder implements Disposable {
   readonly #object: BpfObject;
   readonly #late: readonly Rung[];
   readonly #rungs = new Map<Struct, Rung>();
+  readonly #attached = new Map<Struct, string>();
   readonly #refusals = new Map<Struct, { where: string; reason: string }[]>();
   #events = 0;
 
@@ -77,6 +79,7 @@ export class Recorder implements Disposable {
     for (;;) {
       using attempt = new DisposableStack();
       this.#rungs.clear();
+      this.#attached.clear();
       const best = structs.flatMap((struct) => rungs.find((rung) => rung.struct === struct) ?? []);
       const object = attempt.use(libbpf.openObject(bytes, "socket_guess"));
       for (const rung of ladder) object.program(rung.program).setAutoload(best.includes(rung));
@@ -119,9 +122,9 @@ export class Recorder implements Disposable {
     return reasons.join("; ") || "no kernel function or tracepoint is known for it";
   }
 
-  /** `kind:target` of every rung in use. */
+  /** `kind:target` of every rung in use, by the name it was attached under. */
   get attached(): string[] {
-    return [...this.#rungs.values()].map(({ kind, target }) => `${kind}:${target}`);
+    return [...this.#attached.values()];
   }
 
   /** How many structs have been copied so far. */
@@ -165,8 +168,9 @@ export class Recorder implements Disposable {
   /** Attaches the program of a rung; returns whether the kernel let it. */
   #attach(object: BpfObject, rung: Rung, owner: DisposableStack): boolean {
     try {
-      owner.use(attach(object, rung));
+      const { where } = owner.use(attach(object, rung));
       this.#rungs.set(rung.struct, rung);
+      this.#attached.set(rung.struct, where);
       return true;
     } catch (error) {
       if (!(error instanceof SystemError)) throw error;
@@ -203,9 +207,26 @@ export class Recorder implements Disposable {
 export function attach(object: BpfObject, { kind, target, program }: Rung): BpfLink {
   switch (kind) {
     case "kprobe":
-      return object.program(program).attachKprobe(target);
+      return attachKprobe(object.program(program), target);
     case "raw_tp":
       return object.program(program).attachRawTracepoint(target);
+  }
+}
+
+/** By its own name, or where the compiler left no function of that name, at a piece of it. */
+function attachKprobe(program: BpfProgram, target: string): BpfLink {
+  try {
+    return program.attachKprobe(target);
+  } catch (error) {
+    if (!(error instanceof SystemError) || error.code !== "ENOENT") throw error;
+    for (const name of splitNamesHere(target)) {
+      try {
+        return program.attachKprobe(name);
+      } catch {
+        // The next piece may be one that can be probed; if none is, the function's own error tells most.
+      }
+    }
+    throw error;
   }
 }
 

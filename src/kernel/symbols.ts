@@ -1,0 +1,41 @@
+import { readFileSync } from "node:fs";
+
+const KALLSYMS = "/proc/kallsyms";
+
+/**
+ * What gcc calls the pieces of a function that it split, best first: a copy for constant arguments, one with other
+ * parameters, and a part of the body. In each of them an argument may be gone or elsewhere, which is no danger here:
+ * a struct is believed only when it holds the values that we chose.
+ */
+const suffixes = ["constprop", "isra", "part"] as const;
+
+/**
+ * The names under which a kernel function that has none of its own may be found, best first; from the text of
+ * /proc/kallsyms, `address type name [module]` a line.
+ */
+export function splitNames(kallsyms: string, target: string): string[] {
+  const names = new Set<string>();
+  // Only functions: t and T in the kernel's own notation. Names are looked for as they stand, dots and all.
+  for (let at = kallsyms.indexOf(` ${target}.`); at >= 0; at = kallsyms.indexOf(` ${target}.`, at + 1)) {
+    if (kallsyms[at - 1]?.toLowerCase() !== "t") continue;
+    const [name = ""] = kallsyms.slice(at + 1, at + 256).split(/\s/, 1);
+    if (rank(name, target) < suffixes.length) names.add(name);
+  }
+  return [...names].sort((a, b) => rank(a, target) - rank(b, target) || (a < b ? -1 : 1));
+}
+
+/** The place of a name's first suffix in the order of preference; behind all where it is none of them. */
+function rank(name: string, target: string): number {
+  const suffix = name.slice(target.length + 1).split(".", 1)[0];
+  const found = suffixes.findIndex((each) => each === suffix);
+  return found < 0 ? suffixes.length : found;
+}
+
+/** The pieces of a function in the running kernel; none where its symbols cannot be read. */
+export function splitNamesHere(target: string): string[] {
+  try {
+    return splitNames(readFileSync(KALLSYMS, "latin1"), target);
+  } catch {
+    return []; // without procfs there is nothing to find
+  }
+}

@@ -1,0 +1,44 @@
+import { expect, test } from "bun:test";
+import { readFileSync } from "node:fs";
+import { splitNames } from "../../../src/kernel/symbols.ts";
+
+test("the pieces of a function are found, the ones nearest to the whole first, and nothing else", () => {
+  const kallsyms = `ffffffff81000000 t tcp_getsockopt.part.0
+ffffffff81000010 t tcp_getsockopt.isra.7
+ffffffff81000020 t tcp_getsockopt.constprop.0.isra.0
+ffffffff81000030 t do_tcp_getsockopt.constprop.0
+ffffffff81000040 d tcp_getsockopt.isra.1
+ffffffff81000050 t tcp_getsockopt.cold
+ffffffff81000060 T tcp_getsockopt_locked
+ffffffffc0000000 t nf_conntrack_hash_check_insert.isra.0\t[nf_conntrack]
+ffffffff81000070 t tcp_getsockopt.part.0`;
+  expect(splitNames(kallsyms, "tcp_getsockopt")).toEqual([
+    "tcp_getsockopt.constprop.0.isra.0",
+    "tcp_getsockopt.isra.7",
+    "tcp_getsockopt.part.0",
+  ]);
+  expect(splitNames(kallsyms, "nf_conntrack_hash_check_insert")).toEqual([
+    "nf_conntrack_hash_check_insert.isra.0",
+  ]);
+  expect(splitNames(kallsyms, "absent")).toEqual([]);
+  expect(splitNames("", "tcp_getsockopt")).toEqual([]);
+});
+
+test("in this kernel's own symbols each split function is found by its name, as grep finds them", () => {
+  const names = Bun.spawnSync([
+    "grep",
+    "-oE",
+    " [tT] [a-zA-Z0-9_]+\\.(constprop|isra|part)\\.[0-9]+",
+    "/proc/kallsyms",
+  ]);
+  const pieces = names.stdout
+    .toString()
+    .trim()
+    .split("\n")
+    .map((line) => line.trim().slice(2));
+  expect(pieces.length).toBeGreaterThan(10);
+  const kallsyms = readFileSync("/proc/kallsyms", "latin1");
+  for (const piece of pieces.slice(0, 50)) {
+    expect(splitNames(kallsyms, piece.slice(0, piece.indexOf(".")))).toContain(piece);
+  }
+});
