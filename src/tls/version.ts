@@ -35,6 +35,9 @@ const signatures: readonly { library: Library; marker: string; text: RegExp }[] 
     marker: "BoringSSL",
     text: /^(?:OpenSSL [\d.]+ \(compatible; BoringSSL\)|BoringSSL)$/,
   },
+  // The path of a source file, as its errors carry it: all that a stripped program says of itself.
+  { library: "boringssl", marker: "boringssl/", text: /(?:^|\/)boringssl\/(?:src\/)?ssl\/ssl_lib\.cc?$/ },
+  { library: "aws-lc", marker: "aws-lc/", text: /(?:^|\/)aws-lc\/ssl\/ssl_lib\.cc?$/ },
   {
     library: "aws-lc",
     marker: "AWS-LC",
@@ -78,21 +81,55 @@ export function signaturesIn(bytes: Buffer): readonly Signature[] {
   return [...found.values()];
 }
 
+/** A source file that every TLS library is made of, whose path stands in the errors it makes. */
+const sourceMarker = Buffer.from("ssl_lib.c");
+const sourcePath = /(?:^|\/)ssl_lib\.cc?$/;
+/** Bytes. No program with a TLS library inside is smaller. */
+const smallestProgram = 512 << 10;
+/** A symbol that every TLS library with OpenSSL's interface defines. */
+const constructorName = "SSL_new";
+const libsslName = /^libssl[.-]/;
+
+/**
+ * Whether a TLS library is inside: `SSL_new` is defined, for others or, where there is a full symbol table, for itself;
+ * or the path of a source file of it stands in the constants. A file that only imports SSL_* has none. @throws InputError
+ */
+export function holdsTls(elf: Elf): boolean {
+  if (elf.defines(constructorName)) return true;
+  if (elf.size < smallestProgram || elf.dynamic().needed.some((name) => libsslName.test(name))) return false;
+  for (const region of elf.readOnly()) {
+    for (const { bytes } of elf.bytes(region)) {
+      for (let at = bytes.indexOf(sourceMarker); at >= 0; at = bytes.indexOf(sourceMarker, at + 1)) {
+        if (sourcePath.test(cStringAround(bytes, at) ?? "")) return true;
+      }
+    }
+  }
+  return elf.definesStatic(constructorName);
+}
+
 interface Finding extends Signature {
   readonly from: string;
 }
 
-/** What an ELF file names itself in its read-only bytes. @throws InputError */
-function readSignatures(elf: Elf, name: string): readonly Finding[] {
-  const found = new Map<string, Finding>();
-  for (const region of elf.readOnly()) {
-    for (const { bytes } of elf.bytes(region)) {
-      for (const one of signaturesIn(bytes)) {
-        if (!found.has(one.text)) found.set(one.text, { ...one, from: `${name} ${region.name}` });
+/** What the read-only bytes of files say, by file: a libcrypto that many libraries share is read once. */
+export class Signatures {
+  readonly #known = new Map<string, readonly Finding[]>();
+
+  /** What an ELF file names itself; `from` is the region. @throws InputError */
+  of(elf: Elf): readonly Finding[] {
+    const known = this.#known.get(elf.identity);
+    if (known !== undefined) return known;
+    const found = new Map<string, Finding>();
+    for (const region of elf.readOnly()) {
+      for (const { bytes } of elf.bytes(region)) {
+        for (const one of signaturesIn(bytes)) {
+          if (!found.has(one.text)) found.set(one.text, { ...one, from: region.name });
+        }
       }
     }
+    this.#known.set(elf.identity, [...found.values()]);
+    return [...found.values()];
   }
-  return [...found.values()];
 }
 
 const listed = (items: Iterable<string>): string => [...new Set(items)].join(", ");
@@ -130,39 +167,73 @@ export function decide(findings: readonly Finding[]): Identity {
 
 const messageOf = (error: unknown): string => (error instanceof Error ? error.message : String(error));
 
+/** A file that processes have mapped beside the library; `open` is how the very file is reached. */
+export interface Companion {
+  /** Last part of its path. */
+  readonly name: string;
+  readonly open: () => Elf;
+}
+
+/** A library to identify, and what is around it. */
+export interface Subject {
+  /** The tree it lies in, where what it needs is looked up. */
+  readonly root: Root;
+  readonly searchPath: SearchPath;
+  /** Real path inside the root. */
+  readonly path: string;
+  /** What the processes that use it have mapped. */
+  readonly companions?: readonly Companion[];
+  /** The file is no longer at its path, so what lies there now is of another version. */
+  readonly deleted?: boolean;
+}
+
 /**
- * Which library and version a libssl file is.
+ * Which library and version a libssl file, or a program with one inside, is.
  *
- * From 3.0 on the text is only in libcrypto, so the one that libssl would be linked with is read as well, and the one
- * beside it: where they differ, which of them a process uses is not known, and no version is told.
+ * From 3.0 on the text is only in libcrypto, so the one that libssl would be linked with is read as well, the one
+ * beside it, and those that its processes have mapped: where they differ no version is told. Of a deleted library only
+ * the mapped ones count.
  *
- * @param path real path inside the root @throws InputError naming libssl; a libcrypto that cannot be read is a reason
+ * @throws InputError naming libssl; a libcrypto that cannot be read is a reason
  */
-export function identify(root: Root, searchPath: SearchPath, path: string, elf: Elf): Identity {
-  const findings = [...readSignatures(elf, basename(path))];
+export function identify(elf: Elf, subject: Subject, signatures: Signatures): Identity {
+  const { root, searchPath, path, companions = [], deleted = false } = subject;
+  const findings: Finding[] = [];
+  const note = (name: string, file: Elf): void => {
+    for (const one of signatures.of(file)) findings.push({ ...one, from: `${name} ${one.from}` });
+  };
+  note(basename(path), elf);
   const { needed, rpath, runpath } = elf.dynamic();
-  // A name with a slash is a path of the process's own; a library's never is.
-  const soname = needed.find((name) => /^libcrypto\.so[^/]*$/.test(name));
+  // A name with a slash is a path of the process's own; a library's never is. Bundled copies are `libcrypto-1a2b.so.3`.
+  const soname = needed.find((name) => /^libcrypto(-[^/]*)?\.so[^/]*$/.test(name));
   if (soname === undefined) return decide(findings);
 
   const problems: string[] = [];
+  const seen = new Set<string>();
   /** Adds what a libcrypto says; false where the dynamic linker would pass over it. */
-  const hear = (candidate: string): boolean => {
+  const hear = (open: () => Elf): boolean => {
     try {
-      using crypto = Elf.open(root.host(candidate), candidate);
+      using crypto = open();
       if (crypto.machine !== elf.machine) return false;
-      findings.push(...readSignatures(crypto, soname));
+      if (!seen.has(crypto.identity)) note(soname, crypto);
+      seen.add(crypto.identity);
       return true;
     } catch (error) {
       problems.push(messageOf(error));
       return false;
     }
   };
-  const folder = dirname(path);
-  const from = { folder, machine: elf.machine, rpath, runpath };
-  const linked = findNeeded(root, searchPath, soname, from).find(hear);
-  const beside = root.resolve(`${folder}/${soname}`);
-  const heard = beside !== null && beside !== linked ? hear(beside) : linked !== undefined;
+  const inTree = (candidate: string) => () => Elf.open(root.host(candidate), candidate);
+  const mapped = companions.filter(({ name }) => name.startsWith(soname)).map(({ open }) => hear(open));
+  let heard = mapped.includes(true);
+  if (!deleted) {
+    const folder = dirname(path);
+    const from = { folder, machine: elf.machine, rpath, runpath };
+    const linked = findNeeded(root, searchPath, soname, from).find((candidate) => hear(inTree(candidate)));
+    const beside = root.resolve(`${folder}/${soname}`);
+    if (linked !== undefined) heard = true;
+    if (beside !== null && beside !== linked && hear(inTree(beside))) heard = true;
+  }
 
   const identity = decide(findings);
   if (identity.version !== null) return identity;
