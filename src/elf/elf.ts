@@ -28,7 +28,7 @@ const limits = {
   chain: 4096,
 };
 /** One read of a scan, and how much of it is read again so that no text is cut in two. */
-const chunk = { size: 1 << 20, overlap: 512 };
+const chunk = { size: 256 << 10, overlap: 512 };
 
 export const segment = { load: 1, dynamic: 2, note: 4 } as const;
 export const segmentFlag = { execute: 1, write: 2, read: 4 } as const;
@@ -285,16 +285,19 @@ export class Elf implements Disposable {
   }
 
   /**
-   * The bytes of a region in pieces of at most 1 MiB. Each piece begins with the last 512 bytes of the one before, so
-   * that no text of up to 512 bytes is cut in two. @throws InputError
+   * The bytes of a region in pieces of at most 256 KiB. Each piece begins with the last 512 bytes of the one before, so
+   * that no text of up to 512 bytes is cut in two. A piece holds until the next is asked for. @throws InputError
    */
   *bytes(region: Region): Generator<{ readonly offset: number; readonly bytes: Buffer }> {
     if (region.size > limits.scan) throw this.#error(region.offset, `${region.name} of ${region.size} bytes`);
+    // One buffer for all pieces: memory that is fresh each time costs more than the reading.
+    const buffer = Buffer.allocUnsafe(Math.min(chunk.size, region.size));
     const end = region.offset + region.size;
     for (let at = region.offset; at < end; at += chunk.size - chunk.overlap) {
-      const length = Math.min(chunk.size, end - at);
-      yield { offset: at, bytes: this.#file.read(at, length, region.name, chunk.size) };
-      if (at + length === end) return;
+      const bytes = buffer.subarray(0, Math.min(chunk.size, end - at));
+      this.#file.readInto(bytes, at, region.name);
+      yield { offset: at, bytes };
+      if (at + bytes.length === end) return;
     }
   }
 

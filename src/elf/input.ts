@@ -77,16 +77,30 @@ export class InputFile implements Disposable {
   read(offset: number, length: number, what: string, limit: number): Buffer {
     if (length > limit)
       throw new InputError(this.path, offset, `${what} of ${length} bytes, at most ${limit}`);
+    this.#check(offset, length, what);
+    const bytes = Buffer.allocUnsafe(length);
+    this.#fill(bytes, offset, what);
+    return bytes;
+  }
+
+  /** Fills `bytes` with what lies at `offset`. @throws InputError when that does not lie inside the file */
+  readInto(bytes: Buffer, offset: number, what: string): void {
+    this.#check(offset, bytes.length, what);
+    this.#fill(bytes, offset, what);
+  }
+
+  #check(offset: number, length: number, what: string): void {
     if (offset < 0 || length < 0 || offset + length > this.size) {
       throw new InputError(this.path, offset, `${what} of ${length} bytes beyond the end of ${this.size}`);
     }
-    const bytes = Buffer.allocUnsafe(length);
-    for (let done = 0; done < length; ) {
-      const got = readSync(this.#fd, bytes, done, length - done, offset + done);
+  }
+
+  #fill(bytes: Buffer, offset: number, what: string): void {
+    for (let done = 0; done < bytes.length; ) {
+      const got = readSync(this.#fd, bytes, done, bytes.length - done, offset + done);
       if (got === 0) throw new InputError(this.path, offset + done, `${what} cut short: the file shrank`);
       done += got;
     }
-    return bytes;
   }
 
   [Symbol.dispose](): void {

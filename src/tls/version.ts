@@ -61,10 +61,13 @@ const longestText = 128;
 
 /** The C string that holds the byte at `at`, or null where it does not end within {@link longestText} bytes. */
 function cStringAround(bytes: Buffer, at: number): string | null {
-  const start = bytes.lastIndexOf(0, at) + 1;
-  const end = bytes.indexOf(0, at);
-  if (end < 0 || end - start > longestText) return null;
-  return bytes.toString("latin1", start, end);
+  // Looked for within bounds: a file full of markers would otherwise cost their number times its size.
+  const first = Math.max(0, at - longestText);
+  const before = bytes.subarray(first, at).lastIndexOf(0);
+  if (before < 0 && first > 0) return null;
+  const start = first + before + 1;
+  const length = bytes.subarray(start, start + longestText + 1).indexOf(0);
+  return length < 0 ? null : bytes.toString("latin1", start, start + length);
 }
 
 /** All texts in `bytes` by which a TLS library names itself, each once. */
