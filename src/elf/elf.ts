@@ -45,6 +45,7 @@ const tag = {
   runpath: 29,
   gnuHash: 0x6ffffef5,
 } as const;
+const knownTags: ReadonlySet<number> = new Set(Object.values(tag));
 const symbolSize = 24;
 const gnuBuildId = 3;
 
@@ -313,7 +314,7 @@ export class Elf implements Disposable {
     for (let at = 0; at < size; at += dynamicEntrySize) {
       const key = table.u32(at);
       // The upper half of a tag we know is 0; any other tag is not ours.
-      if (table.u32(at + 4) !== 0 || !Object.values<number>(tag).includes(key)) continue;
+      if (table.u32(at + 4) !== 0 || !knownTags.has(key)) continue;
       if (key === tag.null) break;
       entries.push({ key, value: table.u64(at + 8) });
     }

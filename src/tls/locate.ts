@@ -29,8 +29,23 @@ export interface Place {
   readonly deleted: boolean;
 }
 
+/** The tree that a process sees. `prefix`: where it begins in the paths of maps. */
+interface Tree {
+  readonly root: Root;
+  readonly container: string | null;
+  readonly prefix: string;
+}
+
 /** Processes tried for one file, where the first are gone. */
 const mostTries = 8;
+
+function linkOf(path: string): string | null {
+  try {
+    return readlinkSync(path);
+  } catch {
+    return null;
+  }
+}
 
 const keyOf = (path: string): string => identityOf(statSync(path, { bigint: true }));
 
@@ -47,7 +62,8 @@ function treeKey(host: string, namespace: string): string | null {
 export class Locator {
   readonly #proc: string;
   readonly #main: { root: Root; key: string | null };
-  readonly #roots = new Map<string, Root>();
+  readonly #trees = new Map<number, Tree>();
+  readonly #containers = new Map<string, Tree>();
 
   /** @param proc where procfs is mounted @param main the machine's tree, and where it lies on this host */
   constructor(proc: string, main: { root: Root; host: string }) {
@@ -72,47 +88,44 @@ export class Locator {
     return isRefused ? "denied" : null;
   }
 
-  /** Where it lies: in the machine's tree if it is the same file there, else in that of a process that uses it. */
+  /** Where it lies in the machine's tree, if one of the processes that use it is of that; else in theirs. */
   place(file: MappedFile, { identity }: Handle): Place {
-    for (const { path, deleted } of pathsOf(file.path)) {
-      const real = same(this.#main.root, path, identity);
-      if (real !== null && !deleted) return { root: this.#main.root, path: real, container: null, deleted };
-    }
-    const [use] = file.uses;
-    const { host, root, prefix } = this.#rootOf(use?.pid ?? 0);
-    const isMain = root === this.#main.root;
-    const container = isMain ? null : host;
-    for (const { path, deleted } of pathsOf(file.path)) {
-      for (const inner of inside(path, prefix)) {
-        const real = same(root, inner, identity);
-        if (real !== null && !deleted) return { root, path: real, container, deleted };
+    const trees = file.uses.slice(0, mostTries).map(({ pid }) => this.#treeOf(pid));
+    const main: Tree = { root: this.#main.root, container: null, prefix: "/" };
+    const own = trees.find(({ container }) => container === null) ?? trees[0] ?? main;
+    for (const { root, container, prefix } of own === main ? [main] : [own, main]) {
+      for (const { path, deleted } of pathsOf(file.path)) {
+        for (const inner of deleted ? [] : inside(path, prefix)) {
+          const real = same(root, inner, identity);
+          if (real !== null) return { root, path: real, container, deleted };
+        }
       }
     }
     const { path, deleted } = shownPath(file.path);
-    return { root, path: inside(path, prefix)[0] ?? path, container, deleted };
+    return { root: own.root, path: inside(path, own.prefix)[0] ?? path, container: own.container, deleted };
   }
 
-  /** A process's tree; the same object for processes that share it. `prefix`: where this host's paths put it. */
-  #rootOf(pid: number): { root: Root; host: string; prefix: string } {
+  /** A process's tree; one that cannot be looked at is taken for the machine's, as nearly all are. */
+  #treeOf(pid: number): Tree {
+    const known = this.#trees.get(pid);
+    if (known !== undefined) return known;
     const host = `${this.#proc}/${pid}/root`;
     const key = treeKey(host, `${this.#proc}/${pid}/ns/mnt`);
-    // One that cannot be looked at is taken for the machine's, as nearly all are.
-    if (key === null || key === this.#main.key) return { root: this.#main.root, host, prefix: "/" };
-    let prefix = "/";
-    try {
-      prefix = readlinkSync(host);
-    } catch {}
-    const root = this.#roots.get(key) ?? new Root(host);
-    this.#roots.set(key, root);
-    return { root, host: root.host("/").replace(/\/$/, ""), prefix };
+    let tree: Tree = { root: this.#main.root, container: null, prefix: "/" };
+    if (key !== null && key !== this.#main.key) {
+      tree = this.#containers.get(key) ?? { root: new Root(host), container: host, prefix: linkOf(host) ?? "/" };
+      this.#containers.set(key, tree);
+    }
+    this.#trees.set(pid, tree);
+    return tree;
   }
 
   /** An ordinary user may not use map_files, but has its own files by path and its programs by /proc/PID/exe. */
   #withoutMapFiles(file: MappedFile, pid: number): Handle | null {
     try {
       const exe = `${this.#proc}/${pid}/exe`;
-      if (readlinkSync(exe) === file.path) return regular(exe, true);
-      const { root, prefix } = this.#rootOf(pid);
+      if (linkOf(exe) === file.path) return regular(exe, true);
+      const { root, prefix } = this.#treeOf(pid);
       for (const { path, deleted } of pathsOf(file.path)) {
         for (const inner of inside(path, prefix)) {
           const real = root.resolve(inner);

@@ -53,6 +53,7 @@ const smallestFile = 16 << 10;
 /** How many libraries deep a program's own are searched for the one with TLS. */
 const mostNeeded = 512;
 
+const rootAdvice = (): string => (process.geteuid?.() === 0 ? "" : "; run as root to look at more");
 const messageOf = (error: unknown): string => (error instanceof Error ? error.message : String(error));
 const files = (count: number): string => `${count} file${count === 1 ? "" : "s"}`;
 
@@ -326,7 +327,7 @@ class Scan {
     if (this.#processes.denied.includes(pid)) {
       throw new Failure(
         "E_PERMISSION",
-        `process ${pid} may not be looked at: run as root`,
+        `process ${pid} may not be looked at${rootAdvice()}`,
         exitCodes.impossible,
       );
     }
@@ -343,8 +344,7 @@ class Scan {
       ...(refusedFiles === 0 ? [] : [`${files(refusedFiles)} that they have mapped`]),
     ];
     if (refused.length > 0) {
-      const advice = process.geteuid?.() === 0 ? "" : "; root may look at more";
-      const message = `${refused.join(" and ")} may not be looked at${advice}`;
+      const message = `${refused.join(" and ")} may not be looked at${rootAdvice()}`;
       this.#diagnostics.push({ code: "W_TLS_DENIED", message });
     }
     if (cut.length > 0) {

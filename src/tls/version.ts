@@ -22,32 +22,36 @@ const date = String.raw`(?:\d{1,2} [A-Z][a-z]{2} \d{4}|[A-Z][a-z]{2} \d{1,2}, \d
  * The first group is the version, where there is one. Sources: OPENSSL_VERSION_TEXT of opensslv.h (vendors put words
  * such as `FIPS` before the date; 1.0.2 adds "AES part of"), base.h of BoringSSL and AWS-LC, LibreSSL's opensslv.h.
  */
-const signatures: readonly { library: Library; marker: string; text: RegExp }[] = [
+const signatures: readonly { library: Library; text: RegExp }[] = [
   {
     library: "openssl",
-    marker: "OpenSSL ",
     text: new RegExp(
       String.raw`^(?:[\w./ -]{1,40} part of )?OpenSSL (\d{1,4}\.\d{1,4}\.\d{1,4}[a-z]{0,2}(?:[-+][\w.~+-]{1,40})?(?: {1,2}[(]?[A-Za-z][\w.)-]{0,20}){0,2}) {1,2}${date}$`,
     ),
   },
   {
     library: "boringssl",
-    marker: "BoringSSL",
     text: /^(?:OpenSSL [\d.]+ \(compatible; BoringSSL\)|BoringSSL)$/,
   },
   // The path of a source file, as its errors carry it: all that a stripped program says of itself.
-  { library: "boringssl", marker: "boringssl/", text: /(?:^|\/)boringssl\/(?:src\/)?ssl\/ssl_lib\.cc?$/ },
-  { library: "aws-lc", marker: "aws-lc/", text: /(?:^|\/)aws-lc\/ssl\/ssl_lib\.cc?$/ },
+  { library: "boringssl", text: /(?:^|\/)boringssl\/(?:src\/)?ssl\/ssl_lib\.cc?$/ },
+  { library: "aws-lc", text: /(?:^|\/)aws-lc\/ssl\/ssl_lib\.cc?$/ },
   {
     library: "aws-lc",
-    marker: "AWS-LC",
     text: /^(?:OpenSSL [\d.]+ \(compatible; )?AWS-LC(?: FIPS)?(?: (\d{1,4}\.\d{1,4}\.\d{1,4}))?\)?$/,
   },
   // Forks whose structs differ though their text may also carry OpenSSL's: never to be taken for it.
-  { library: "unknown", marker: "LibreSSL ", text: /^LibreSSL \d[\w.]*$/ },
-  { library: "unknown", marker: "BabaSSL ", text: /^BabaSSL \d[\w.-]*$/ },
-  { library: "unknown", marker: "Tongsuo ", text: /^Tongsuo \d[\w.-]*$/ },
+  { library: "unknown", text: /^LibreSSL \d[\w.]*$/ },
+  { library: "unknown", text: /^BabaSSL \d[\w.-]*$/ },
+  { library: "unknown", text: /^Tongsuo \d[\w.-]*$/ },
 ];
+
+/** A source file that every TLS library is made of, whose path stands in the errors it makes. */
+const sourceMarker = Buffer.from("ssl_lib.c");
+const sourcePath = /(?:^|\/)ssl_lib\.cc?$/;
+
+/** Each text above holds one of these. Few, since each is one pass over all constants. */
+const markers = ["SSL", "AWS-LC", "Tongsuo"].map((text) => Buffer.from(text)).concat(sourceMarker);
 
 /** A text found in a library: whole, and what it tells. */
 export interface Signature {
@@ -57,7 +61,7 @@ export interface Signature {
 }
 
 /** No version text is longer; what lies in a longer string is not one. */
-const longestText = 128;
+const longestText = 256;
 
 /** The C string that holds the byte at `at`, or null where it does not end within {@link longestText} bytes. */
 function cStringAround(bytes: Buffer, at: number): string | null {
@@ -73,20 +77,21 @@ function cStringAround(bytes: Buffer, at: number): string | null {
 /** All texts in `bytes` by which a TLS library names itself, each once. */
 export function signaturesIn(bytes: Buffer): readonly Signature[] {
   const found = new Map<string, Signature>();
-  for (const { library, marker, text } of signatures) {
+  for (const marker of markers) {
     for (let at = bytes.indexOf(marker); at >= 0; at = bytes.indexOf(marker, at + marker.length)) {
       const whole = cStringAround(bytes, at);
-      const match = whole === null ? null : text.exec(whole);
-      if (whole === null || match === null || found.has(whole)) continue;
-      found.set(whole, { library, version: match[1]?.replace(/ +/g, " ") ?? null, text: whole });
+      if (whole === null || found.has(whole)) continue;
+      for (const { library, text } of signatures) {
+        const match = text.exec(whole);
+        if (match === null) continue;
+        found.set(whole, { library, version: match[1]?.replace(/ +/g, " ") ?? null, text: whole });
+        break;
+      }
     }
   }
   return [...found.values()];
 }
 
-/** A source file that every TLS library is made of, whose path stands in the errors it makes. */
-const sourceMarker = Buffer.from("ssl_lib.c");
-const sourcePath = /(?:^|\/)ssl_lib\.cc?$/;
 /** Bytes. No program with a TLS library inside is smaller. */
 const smallestProgram = 512 << 10;
 /** A symbol that every TLS library with OpenSSL's interface defines. */
@@ -194,7 +199,7 @@ export interface Subject {
  * Which library and version a libssl file, or a program with one inside, is.
  *
  * From 3.0 on the text is only in libcrypto, so the one that libssl would be linked with is read as well, the one
- * beside it, and those that its processes have mapped: where they differ no version is told. Of a deleted library only
+ * beside it (that alone, in a folder of its own), and those that its processes have mapped: where they differ no version is told. Of a deleted library only
  * the mapped ones count.
  *
  * @throws InputError naming libssl; a libcrypto that cannot be read is a reason
@@ -231,11 +236,18 @@ export function identify(elf: Elf, subject: Subject, signatures: Signatures): Id
   let heard = mapped.includes(true);
   if (!deleted) {
     const folder = dirname(path);
-    const from = { folder, machine: elf.machine, rpath, runpath };
-    const linked = findNeeded(root, searchPath, soname, from).find((candidate) => hear(inTree(candidate)));
     const beside = root.resolve(`${folder}/${soname}`);
-    if (linked !== undefined) heard = true;
-    if (beside !== null && beside !== linked && hear(inTree(beside))) heard = true;
+    const isBeside = beside !== null && hear(inTree(beside));
+    // Where the linker does not look by itself, whoever loads the one from there loads the other from there too.
+    const isApart = rpath === null && runpath === null && !searchPath.folders.includes(folder);
+    const from = { folder, machine: elf.machine, rpath, runpath };
+    const candidates = isBeside && isApart ? [] : findNeeded(root, searchPath, soname, from);
+    for (const candidate of candidates) {
+      if (!hear(inTree(candidate))) continue;
+      heard = true;
+      break;
+    }
+    heard ||= isBeside;
   }
 
   const identity = decide(findings);
