@@ -113,7 +113,11 @@ export class Locator {
     const key = treeKey(host, `${this.#proc}/${pid}/ns/mnt`);
     let tree: Tree = { root: this.#main.root, container: null, prefix: "/" };
     if (key !== null && key !== this.#main.key) {
-      tree = this.#containers.get(key) ?? { root: new Root(host), container: host, prefix: linkOf(host) ?? "/" };
+      tree = this.#containers.get(key) ?? {
+        root: new Root(host),
+        container: host,
+        prefix: linkOf(host) ?? "/",
+      };
       this.#containers.set(key, tree);
     }
     this.#trees.set(pid, tree);
