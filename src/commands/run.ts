@@ -53,6 +53,7 @@ async function look(parts: readonly Part[], config: Config, question: TlsQuestio
       asset: assetBytes,
       sources: config.source,
       strategy: config.strategy,
+      bytecode: config.bytecode,
       threshold: config.threshold,
       retries: config.retries,
       families: familiesOf(config),
