@@ -13,6 +13,8 @@ export interface Identity {
   /** The file and the part of it the text stands in, e.g. `libcrypto.so.3 .rodata`. */
   readonly versionFrom: string | null;
   readonly reason?: string;
+  /** Opens each libcrypto that the version was read from; absent where the file is to have none beside it. */
+  readonly libcryptos?: readonly (() => Elf)[];
 }
 
 const date = String.raw`(?:\d{1,2} [A-Z][a-z]{2} \d{4}|[A-Z][a-z]{2} \d{1,2}, \d{4}|xx XXX xxxx)`;
@@ -217,14 +219,17 @@ export function identify(elf: Elf, subject: Subject, signatures: Signatures): Id
   if (soname === undefined) return decide(findings);
 
   const problems: string[] = [];
+  const libcryptos: (() => Elf)[] = [];
   const seen = new Set<string>();
   /** Adds what a libcrypto says; false where the dynamic linker would pass over it. */
   const hear = (open: () => Elf): boolean => {
     try {
       using crypto = open();
       if (crypto.machine !== elf.machine) return false;
-      if (!seen.has(crypto.identity)) note(soname, crypto);
+      if (seen.has(crypto.identity)) return true;
+      note(soname, crypto);
       seen.add(crypto.identity);
+      libcryptos.push(open);
       return true;
     } catch (error) {
       problems.push(messageOf(error));
@@ -250,7 +255,7 @@ export function identify(elf: Elf, subject: Subject, signatures: Signatures): Id
     heard ||= isBeside;
   }
 
-  const identity = decide(findings);
+  const identity = { ...decide(findings), libcryptos };
   if (identity.version !== null) return identity;
   if (problems.length > 0) return { ...identity, reason: [identity.reason, ...problems].join("; ") };
   if (!heard && findings.length === 0) return { ...identity, reason: `its ${soname} was not found` };

@@ -85,6 +85,18 @@ test("a path cannot send control characters to the terminal", () => {
   expect(text).toContain("/usr/lib/lib\\x1b[2Jssl.so.3");
 });
 
+test("a library's line says whose it is, where it lies and who uses it", () => {
+  const [library] = document.tls ?? [];
+  if (library === undefined) throw new Error("the sample has no library");
+  const text = (more: Partial<typeof library>) =>
+    toTable({ ...document, tls: [{ ...library, path: "/a", ...more }] }, { colour: false });
+  expect(text({})).toContain("TLS  /a\n");
+  expect(text({ root: "/proc/7/\x1broot", deleted: true, used_by: [7, 812] })).toMatch(
+    /TLS {2}\/a \(deleted\) in \/proc\/7\/\\x1broot\n.* used by 7 812\n/,
+  );
+  expect(text({ path: null })).toContain("TLS  no file\n");
+});
+
 test("colour changes nothing but colours", () => {
   const coloured = toTable(document, { colour: true });
   expect(coloured).toContain("\x1b[32mconfirmed");
