@@ -23,6 +23,7 @@ const limits = {
   names: 1 << 20,
   string: 4096,
   scan: 256 << 20,
+  code: 1 << 20,
 };
 /** One read of a scan, and how much of it is read again so that no text is cut in two. */
 const chunk = { size: 1 << 20, overlap: 512 };
@@ -225,6 +226,24 @@ export class Elf implements Disposable {
       yield { offset: at, bytes: this.#file.read(at, length, region.name, chunk.size) };
       if (at + length === end) return;
     }
+  }
+
+  /** A whole section. @param limit most bytes it may have @throws InputError */
+  contents(section: SectionHeader, limit: number): Buffer {
+    return this.#file.read(section.offset, section.size, section.name, limit);
+  }
+
+  /** `size` bytes of machine code at an address before relocation. @throws InputError where none may be executed */
+  code(address: number, size: number): Buffer {
+    const header = this.programHeaders.find(
+      (one) =>
+        one.type === segment.load &&
+        (one.flags & segmentFlag.execute) !== 0 &&
+        address >= one.vaddr &&
+        address + size <= one.vaddr + one.filesz,
+    );
+    if (header === undefined) throw this.#error(0, `no code of ${size} bytes at 0x${address.toString(16)}`);
+    return this.#file.read(header.offset + (address - header.vaddr), size, "code", limits.code);
   }
 
   [Symbol.dispose](): void {

@@ -1,0 +1,119 @@
+/**
+ * What OpenSSL's accessor functions reveal. Each does one thing, by its manual page, since it was introduced: so the
+ * offset it loads from, or copies from, is the member's. Sources: ssl/ssl_lib.c, ssl/ssl_sess.c, ssl/ssl_ciph.c and
+ * crypto/bio/bio_lib.c of OpenSSL 1.0.2 to 4.0.
+ */
+export interface Accessor {
+  readonly name: string;
+  /** The library that defines it, where they are two files. */
+  readonly file: "ssl" | "crypto";
+  /** How the member leaves the function. */
+  readonly by: "return" | "copy";
+  /** Bytes of the member, as C declares it; for a copy any. */
+  readonly widths: readonly number[];
+  /**
+   * The constants of the offsets on the way to the member, in order. Of several rows the one that is as long as the way
+   * holds: a member may be embedded in one version and behind a pointer in another.
+   */
+  readonly constants: readonly (readonly string[])[];
+}
+
+const pointer = [8];
+const int = [4];
+
+/** A struct of OpenSSL's that holds a connection: `ssl_connection_st` stands for the one from 3.2 on. */
+export type Shape = "ssl_st" | "ssl_connection_st";
+
+/** Tells the shape. 3.2 put `int type` first, and every accessor asks it (SSL_CONNECTION_FROM_CONST_SSL). */
+export const shapeAccessor: Omit<Accessor, "constants"> = {
+  name: "SSL_version",
+  file: "ssl",
+  by: "return",
+  widths: int,
+};
+export const typeConstant = "SSL_ST_TYPE";
+
+const returns = (name: string, widths: readonly number[], ...constants: string[]): Accessor => ({
+  name,
+  file: "ssl",
+  by: "return",
+  widths,
+  constants: [constants],
+});
+
+/** Accessors of the connection, whose constants differ in name. */
+const connection: Readonly<Record<Shape, readonly Accessor[]>> = {
+  ssl_st: [
+    { ...shapeAccessor, constants: [["SSL_ST_VERSION"]] },
+    returns("SSL_get_rbio", pointer, "SSL_ST_RBIO"),
+    // The one that is set while no filter BIO is in front of it: with one, it calls BIO_next.
+    returns("SSL_get_wbio", pointer, "SSL_ST_WBIO"),
+    returns("SSL_get_session", pointer, "SSL_ST_SESSION"),
+    returns("SSL_is_server", int, "SSL_ST_SERVER"),
+    {
+      name: "SSL_get_client_random",
+      file: "ssl",
+      by: "copy",
+      widths: [],
+      // Up to 1.1.1 s3 is a pointer, in 3.0 it is embedded.
+      constants: [["SSL_ST_S3", "SSL3_STATE_ST_CLIENT_RANDOM"], ["SSL_ST_S3_CLIENT_RANDOM"]],
+    },
+  ],
+  ssl_connection_st: [
+    { ...shapeAccessor, constants: [["SSL_CONNECTION_ST_VERSION"]] },
+    returns("SSL_get_rbio", pointer, "SSL_CONNECTION_ST_RBIO"),
+    returns("SSL_get_wbio", pointer, "SSL_CONNECTION_ST_WBIO"),
+    returns("SSL_get_session", pointer, "SSL_CONNECTION_ST_SESSION"),
+    returns("SSL_is_server", int, "SSL_CONNECTION_ST_SERVER"),
+    {
+      name: "SSL_get_client_random",
+      file: "ssl",
+      by: "copy",
+      widths: [],
+      constants: [["SSL_CONNECTION_ST_S3_CLIENT_RANDOM"]],
+    },
+  ],
+};
+
+/** Accessors of the other structs. */
+const others: readonly Accessor[] = [
+  {
+    name: "SSL_SESSION_get_master_key",
+    file: "ssl",
+    by: "copy",
+    widths: [],
+    constants: [["SSL_SESSION_ST_MASTER_KEY"]],
+  },
+  // It returns how many bytes there are, when asked for none.
+  returns("SSL_SESSION_get_master_key", pointer, "SSL_SESSION_ST_MASTER_KEY_LENGTH"),
+  returns("SSL_SESSION_get0_cipher", pointer, "SSL_SESSION_ST_CIPHER"),
+  // An unsigned long up to 1.0.2.
+  returns("SSL_CIPHER_get_id", [4, 8], "SSL_CIPHER_ST_ID"),
+  returns("SSL_CTX_get_keylog_callback", pointer, "SSL_CTX_ST_KEYLOG_CALLBACK"),
+  {
+    name: "BIO_method_type",
+    file: "crypto",
+    by: "return",
+    widths: int,
+    constants: [["BIO_ST_METHOD", "BIO_METHOD_ST_TYPE"]],
+  },
+];
+
+/** The accessors of the structs that are the same in both shapes, and those of the connection where it is known. */
+export const accessorsOf = (shape: Shape | null): readonly Accessor[] => [
+  ...(shape === null ? [] : connection[shape]),
+  ...others,
+];
+
+/** Every accessor's name. */
+export const accessorNames: readonly string[] = [
+  ...new Set(
+    [...connection.ssl_st, ...connection.ssl_connection_st, ...others].map((accessor) => accessor.name),
+  ),
+];
+
+/** Constants that no layout is published of, with their members. */
+export const unpublished: Readonly<Record<string, string>> = {
+  SSL_CTX_ST_KEYLOG_CALLBACK: "ssl_ctx_st.keylog_callback",
+  SSL_SESSION_ST_MASTER_KEY_LENGTH: "ssl_session_st.master_key_length",
+};

@@ -1,0 +1,178 @@
+import type { Elf } from "../../elf/elf.ts";
+import { InputError } from "../../elf/input.ts";
+import { type FunctionSymbol, findFunctions } from "../../elf/symbols.ts";
+import type { Evidence } from "../../offsets/evidence.ts";
+import { type Accessor, accessorNames, accessorsOf, type Shape, shapeAccessor, typeConstant } from "./accessors.ts";
+import { arm64 } from "./arm64.ts";
+import { type Decoder, loadDecoder } from "./decoder.ts";
+import type { Dialect, Instruction } from "./step.ts";
+import { type Walk, type WalkOptions, walk } from "./walk.ts";
+import { x86 } from "./x86.ts";
+
+const dialects: Readonly<Record<Elf["machine"], Dialect>> = { x86_64: x86, aarch64: arm64 };
+
+/** Bytes. The longest accessor seen has 300. */
+const largestFunction = 4096;
+/** Bytes; a member further away is none. As the tables have it. */
+const farthestMember = 65_535;
+
+/** The files that hold a library's functions. `crypto` is null where libcrypto is not known; for an executable, one. */
+export interface CodeFiles {
+  readonly ssl: Elf;
+  readonly crypto: Elf | null;
+}
+
+/** The offsets on the way to a member; or why they are not known. */
+type Found = { readonly way: readonly number[] } | { readonly reason: string };
+
+/**
+ * What the machine code of a library's accessor functions says of its layout: no code is run. Each constant comes with
+ * one candidate, bytes from the start of the type, or with the reason why there is none. Only for OpenSSL.
+ *
+ * Costs some 50 ms once, for the disassembler. Never throws for what is in the files.
+ */
+export async function codeEvidence(files: CodeFiles): Promise<readonly Evidence[]> {
+  const reader = new AccessorReader(files, await decoder());
+  const { shape, reason } = reader.shape();
+  const evidence = new Map<string, Evidence>();
+  const say = (constant: string, candidates: readonly number[], why?: string): void => {
+    evidence.set(constant, {
+      source: "code",
+      constant,
+      candidates,
+      ...(why === undefined ? {} : { reason: why }),
+    });
+  };
+  for (const accessor of accessorsOf(shape)) {
+    const found = reader.find(accessor, shape);
+    const names = "way" in found ? accessor.constants.find((row) => row.length === found.way.length) : undefined;
+    if ("way" in found && names !== undefined) {
+      for (const [index, constant] of names.entries()) say(constant, found.way.slice(index, index + 1));
+      continue;
+    }
+    const why = "way" in found ? `${accessor.name} goes another way than is known` : found.reason;
+    for (const constant of accessor.constants.flat()) say(constant, [], why);
+  }
+  if (shape === "ssl_connection_st") say(typeConstant, [0]);
+  if (shape === null) {
+    const connection = [...accessorsOf("ssl_st"), ...accessorsOf("ssl_connection_st")];
+    for (const constant of connection.flatMap((accessor) => accessor.constants.flat())) {
+      if (!evidence.has(constant)) say(constant, [], reason);
+    }
+  }
+  return [...evidence.values()];
+}
+
+let loading: Promise<Decoder> | undefined;
+const decoder = (): Promise<Decoder> => {
+  loading ??= loadDecoder();
+  return loading;
+};
+
+/** A function of a file, decoded. */
+interface Code {
+  readonly dialect: Dialect;
+  readonly entry: number;
+  readonly instructions: ReadonlyMap<number, Instruction>;
+}
+
+class AccessorReader {
+  readonly #files: CodeFiles;
+  readonly #decoder: Decoder;
+  readonly #symbols = new Map<Elf, ReadonlyMap<string, readonly FunctionSymbol[]>>();
+
+  constructor(files: CodeFiles, decoder: Decoder) {
+    this.#files = files;
+    this.#decoder = decoder;
+  }
+
+  /**
+   * Up to 3.1 SSL_version returns the very first member. From 3.2 on that one is the type, which it asks first, and for
+   * a plain connection, type 0, it returns a later one.
+   */
+  shape(): { readonly shape: Shape | null; readonly reason: string } {
+    const plain = this.#walk(shapeAccessor, { assumeZero: false });
+    if ("reason" in plain) return { shape: null, reason: plain.reason };
+    const version = wayOf(plain.walk, shapeAccessor);
+    if ("way" in version && version.way.length === 1 && version.way[0] === 0) return { shape: "ssl_st", reason: "" };
+    const typed = this.#walk(shapeAccessor, { assumeZero: true });
+    if ("walk" in typed && typed.walk.usedAssumption) {
+      const later = wayOf(typed.walk, shapeAccessor);
+      if ("way" in later && later.way.length === 1) return { shape: "ssl_connection_st", reason: "" };
+    }
+    const why = "reason" in version ? version.reason : `${shapeAccessor.name} goes another way than is known`;
+    return { shape: null, reason: `which struct it is cannot be told: ${why}` };
+  }
+
+  /** The offsets that an accessor goes by. */
+  find(accessor: Accessor, shape: Shape | null): Found {
+    const isConnection = accessor.constants.flat().some((constant) => constant.startsWith("SSL_CONNECTION_ST_"));
+    const walked = this.#walk(accessor, { assumeZero: shape === "ssl_connection_st" && isConnection });
+    return "reason" in walked ? walked : wayOf(walked.walk, accessor);
+  }
+
+  #walk(
+    { name, file }: Omit<Accessor, "constants">,
+    options: WalkOptions,
+  ): { readonly walk: Walk } | { readonly reason: string } {
+    const elf = this.#files[file];
+    if (elf === null) return { reason: `${name} is in a libcrypto that is not known` };
+    try {
+      const code = this.#read(elf, name);
+      return "reason" in code ? code : { walk: walk(code.dialect, code.instructions, code.entry, options) };
+    } catch (error) {
+      // A damaged file, or a disassembler that gave up on it.
+      if (error instanceof InputError || error instanceof WebAssembly.RuntimeError) {
+        return { reason: `${name} cannot be read: ${error.message}` };
+      }
+      throw error;
+    }
+  }
+
+  #read(elf: Elf, name: string): Code | { readonly reason: string } {
+    const symbols = this.#symbols.get(elf) ?? findFunctions(elf, accessorNames);
+    this.#symbols.set(elf, symbols);
+    const [symbol, ...more] = symbols.get(name) ?? [];
+    if (symbol === undefined) return { reason: `it has no symbol ${name}` };
+    if (more.length > 0) return { reason: `it has several functions ${name}` };
+    const { address, size } = symbol;
+    if (size === 0 || size > largestFunction) return { reason: `${name} has ${size} bytes` };
+    const list = this.#decoder.decode(elf.machine, elf.code(address, size), address);
+    return {
+      dialect: dialects[elf.machine],
+      entry: address,
+      instructions: new Map(list.map((one) => [one.address, one])),
+    };
+  }
+}
+
+/** Joins all ways through a function: those that tell of a member must agree, and none may be lost. */
+function wayOf({ endings }: Walk, { name, by, widths }: Omit<Accessor, "constants">): Found {
+  const ways = new Map<string, readonly number[]>();
+  for (const ending of endings) {
+    if (ending.kind === "lost") return { reason: `${name}: ${ending.why}` };
+    if (ending.kind === "copy" && by === "copy") {
+      const way = [...ending.from.loads.map((load) => load.offset), ending.from.add];
+      if (ending.from.loads.some((load) => load.width !== 8)) return { reason: `${name} copies from no pointer` };
+      ways.set(way.join(), way);
+    }
+    if (ending.kind !== "return" || by !== "return") continue;
+    const { value } = ending;
+    // A number is an answer such as "none"; it says nothing of a member.
+    if (value.kind === "number") continue;
+    if (value.kind === "unknown") return { reason: `${name} returns what cannot be followed` };
+    // An argument that is given back is no member.
+    if (value.root !== 0) continue;
+    const last = value.loads.at(-1);
+    if (last === undefined || value.add !== 0 || !widths.includes(last.width)) {
+      return { reason: `${name} returns another thing than is known` };
+    }
+    const way = value.loads.map((load) => load.offset);
+    ways.set(way.join(), way);
+  }
+  const [way, ...others] = ways.values();
+  if (way === undefined) return { reason: `${name} tells of no member` };
+  if (others.length > 0) return { reason: `${name} goes several ways: ${[...ways.keys()].join(" and ")}` };
+  if (way.some((offset) => offset < 0 || offset > farthestMember)) return { reason: `${name} goes beyond any struct` };
+  return { way };
+}
