@@ -76,9 +76,9 @@ const setting = <Value>(
 export const settings = {
   strategy: setting(oneOf(["snapshot", "stepwise"]), "snapshot", "How the kernel is guessed"),
   source: setting(
-    someOf(["guess", "btf", "table"]),
-    ["guess", "btf", "table"],
-    "Which sources may speak: guess and btf of the kernel, table of TLS libraries",
+    someOf(["guess", "btf", "code", "table"]),
+    ["guess", "btf", "code", "table"],
+    "Which sources may speak: guess and btf of the kernel, code and table of TLS libraries",
   ),
   threshold: setting(integer(1, 3000, "bytes"), 400, "How far stepwise searches"),
   retries: setting(integer(0, 100), 2, "How often a guess that failed is tried again"),

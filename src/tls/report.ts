@@ -1,7 +1,7 @@
 import { Elf } from "../elf/elf.ts";
-import { sources as everySource, type Source, unchosen } from "../offsets/evidence.ts";
-import { reconcile } from "../offsets/reconcile.ts";
+import { type Evidence, sources as everySource, type Source, unchosen } from "../offsets/evidence.ts";
 import type { Diagnostic, TlsReport } from "../output/document.ts";
+import { joined } from "./fields.ts";
 import { findLibssl, readSearchPath, type SearchPath } from "./find.ts";
 import { loadLayouts } from "./layouts.ts";
 import { Root } from "./root.ts";
@@ -11,6 +11,8 @@ import { type Identity, identify } from "./version.ts";
 export interface TlsOptions {
   /** The tree to look at; absolute. Default `/`. A container's is `/proc/PID/root`. */
   readonly root?: string;
+  /** Files inside the tree to report on, real paths, such as programs with a library inside. Default: every libssl. */
+  readonly paths?: readonly string[];
   /** The sources that may speak. Default all. */
   readonly sources?: readonly Source[];
   readonly trace?: (message: string) => void;
@@ -27,8 +29,12 @@ interface Layout {
   readonly layout: TlsReport["layout"];
   readonly match: TlsReport["match"];
   readonly fields: readonly TableField[];
+  /** Constant to `type.member`. */
+  readonly members: Readonly<Record<string, string>>;
   readonly reason?: string;
 }
+
+const messageOf = (error: unknown): string => (error instanceof Error ? error.message : String(error));
 
 /** What the reports of one tree share. */
 interface Scan {
@@ -42,29 +48,48 @@ async function layoutOf({ library, version, reason }: Identity, sources: readonl
   const layouts = await loadLayouts(library);
   const none = { layout: null, match: null };
   if (layouts === null)
-    return { ...none, fields: [], reason: `no layout is published for library ${library}` };
-  if (!sources.includes("table")) return { ...none, fields: unknownFields(layouts, unchosen) };
+    return { ...none, fields: [], members: {}, reason: `no layout is published for library ${library}` };
+  const { members } = layouts;
+  if (!sources.includes("table")) return { ...none, fields: unknownFields(layouts, unchosen), members };
   const choice =
     version === null ? { ...none, reason: reason ?? "no version" } : chooseLayout(layouts, version);
   return choice.layout === null
-    ? { ...none, fields: unknownFields(layouts, choice.reason), reason: choice.reason }
-    : { layout: choice.layout, match: choice.match, fields: tableFields(layouts, choice, version ?? "") };
+    ? { ...none, fields: unknownFields(layouts, choice.reason), members, reason: choice.reason }
+    : {
+        layout: choice.layout,
+        match: choice.match,
+        fields: tableFields(layouts, choice, version ?? ""),
+        members,
+      };
+}
+
+/** What the library's machine code says. The disassembler is loaded for the first library that needs it. */
+async function measure(elf: Elf, { library, libcryptos }: Identity): Promise<readonly Evidence[]> {
+  if (library !== "openssl") return [];
+  const { codeEvidence } = await import("./code/evidence.ts");
+  using stack = new DisposableStack();
+  const cryptos = libcryptos?.map((open) => stack.use(open())) ?? [elf];
+  return await codeEvidence({ ssl: elf, cryptos });
 }
 
 async function reportOn({ root, searchPath, sources, diagnostics }: Scan, path: string) {
   using elf = Elf.open(root.host(path), path);
   const buildId = elf.buildId();
   const identity = identify(root, searchPath, path, elf);
-  const { layout, match, fields, reason } = await layoutOf(identity, sources);
+  const { layout, match, fields, members, reason } = await layoutOf(identity, sources);
   if (identity.version === null) {
     diagnostics.push({ code: "W_TLS_VERSION", message: `${path}: ${identity.reason ?? "no version"}` });
   }
   if (reason !== undefined && identity.version !== null) {
     diagnostics.push({ code: "W_TLS_LAYOUT", message: `${path}: ${reason}` });
   }
-  const verdicts = fields.map(
-    ({ field, evidence }) => [field.constant, reconcile(field, [evidence])] as const,
-  );
+  let measured: readonly Evidence[] = [];
+  try {
+    if (sources.includes("code")) measured = await measure(elf, identity);
+  } catch (error) {
+    diagnostics.push({ code: "W_TLS_CODE", message: `${path}: its code is not read: ${messageOf(error)}` });
+  }
+  const verdicts = joined(fields, measured, members);
   return {
     path,
     build_id: buildId,
@@ -94,6 +119,7 @@ async function reportOn({ root, searchPath, sources, diagnostics }: Scan, path: 
  */
 export async function tlsReports({
   root: at = "/",
+  paths,
   sources = everySource,
   trace,
 }: TlsOptions = {}): Promise<TlsReports> {
@@ -105,14 +131,13 @@ export async function tlsReports({
   const diagnostics = [...found];
   const scan: Scan = { root, searchPath, sources, diagnostics };
   const reports: TlsReport[] = [];
-  for (const path of findLibssl(root, searchPath)) {
+  for (const path of paths ?? findLibssl(root, searchPath)) {
     try {
       const report = await reportOn(scan, path);
       trace?.(`tls: ${path} is ${report.library} ${report.version ?? "of unknown version"}`);
       reports.push(report);
     } catch (error) {
-      const message = error instanceof Error ? error.message : String(error);
-      diagnostics.push({ code: "W_TLS_FILE", message });
+      diagnostics.push({ code: "W_TLS_FILE", message: messageOf(error) });
     }
   }
   return { reports, diagnostics };

@@ -13,6 +13,8 @@ export interface Identity {
   /** The file and the part of it the text stands in, e.g. `libcrypto.so.3 .rodata`. */
   readonly versionFrom: string | null;
   readonly reason?: string;
+  /** Opens each libcrypto that the version was read from; absent where the file is to have none beside it. */
+  readonly libcryptos?: readonly (() => Elf)[];
 }
 
 const date = String.raw`(?:\d{1,2} [A-Z][a-z]{2} \d{4}|[A-Z][a-z]{2} \d{1,2}, \d{4}|xx XXX xxxx)`;
@@ -146,12 +148,15 @@ export function identify(root: Root, searchPath: SearchPath, path: string, elf: 
   if (soname === undefined) return decide(findings);
 
   const problems: string[] = [];
+  const libcryptos: (() => Elf)[] = [];
   /** Adds what a libcrypto says; false where the dynamic linker would pass over it. */
   const hear = (candidate: string): boolean => {
     try {
-      using crypto = Elf.open(root.host(candidate), candidate);
+      const open = (): Elf => Elf.open(root.host(candidate), candidate);
+      using crypto = open();
       if (crypto.machine !== elf.machine) return false;
       findings.push(...readSignatures(crypto, soname));
+      libcryptos.push(open);
       return true;
     } catch (error) {
       problems.push(messageOf(error));
@@ -164,7 +169,7 @@ export function identify(root: Root, searchPath: SearchPath, path: string, elf: 
   const beside = root.resolve(`${folder}/${soname}`);
   const heard = beside !== null && beside !== linked ? hear(beside) : linked !== undefined;
 
-  const identity = decide(findings);
+  const identity = { ...decide(findings), libcryptos };
   if (identity.version !== null) return identity;
   if (problems.length > 0) return { ...identity, reason: [identity.reason, ...problems].join("; ") };
   if (!heard && findings.length === 0) return { ...identity, reason: `its ${soname} was not found` };

@@ -93,9 +93,11 @@ function move(mnemonic: string, texts: readonly string[]): readonly Step[] | nul
       width,
     };
     if (verb === "st") steps.push({ do: "set", to: memory, from: one });
-    else if (one.kind === "register") steps.push({ do: "set", to: one, from: memory, signed: suffix.startsWith("s") });
+    else if (one.kind === "register")
+      steps.push({ do: "set", to: one, from: memory, signed: suffix.startsWith("s") });
     // Both are loaded before the first is written, which matters when it is the base.
-    if (verb === "ld" && isPair && index === 0 && one.kind === "register" && one.name === at.base?.name) return null;
+    if (verb === "ld" && isPair && index === 0 && one.kind === "register" && one.name === at.base?.name)
+      return null;
   }
   if (at.base !== null && at.after !== 0) {
     if (moved.some((one) => one?.kind === "register" && one.name === at.base?.name)) return null;
@@ -159,7 +161,10 @@ const testAndJump =
           {
             do: "jump",
             target: target(to),
-            if: { question, test: { how: "and", left, right: immediate(1n << bit.value), width: left.width } },
+            if: {
+              question,
+              test: { how: "and", left, right: immediate(1n << bit.value), width: left.width },
+            },
           },
         ]
       : null;
@@ -218,10 +223,37 @@ const lifts: Readonly<Record<string, Lift>> = {
   brk: () => [{ do: "trap" }],
   udf: () => [{ do: "trap" }],
   ...Object.fromEntries(
-    ["nop", "hint", "bti", "paciasp", "autiasp", "pacibsp", "autibsp", "xpaclri"].map((name) => [name, nothing]),
+    ["nop", "hint", "bti", "paciasp", "autiasp", "pacibsp", "autibsp", "xpaclri"].map((name) => [
+      name,
+      nothing,
+    ]),
   ),
   ...Object.fromEntries(
-    ["movk", "movn", "adrp", "adr", "sxtw", "sxtb", "uxtb", "uxth", "ubfx", "sbfx", "lsl", "lsr", "asr", "mvn", "neg", "csinc", "cinc", "csinv", "csneg", "csetm", "bic", "mul", "madd"].map((name) => [name, forget]),
+    [
+      "movk",
+      "movn",
+      "adrp",
+      "adr",
+      "sxtw",
+      "sxtb",
+      "uxtb",
+      "uxth",
+      "ubfx",
+      "sbfx",
+      "lsl",
+      "lsr",
+      "asr",
+      "mvn",
+      "neg",
+      "csinc",
+      "cinc",
+      "csinv",
+      "csneg",
+      "csetm",
+      "bic",
+      "mul",
+      "madd",
+    ].map((name) => [name, forget]),
   ),
 };
 
@@ -230,7 +262,9 @@ function lift({ mnemonic, operands }: Instruction): readonly Step[] | null {
   if (isMoved.test(mnemonic)) return move(mnemonic, texts);
   if (mnemonic.startsWith("b.")) {
     const question = questionOf(mnemonic.slice(2));
-    return question === null ? null : [{ do: "jump", target: target(operand(texts[0] ?? "") ?? undefined), if: { question } }];
+    return question === null
+      ? null
+      : [{ do: "jump", target: target(operand(texts[0] ?? "") ?? undefined), if: { question } }];
   }
   const one = Object.hasOwn(lifts, mnemonic) ? lifts[mnemonic] : undefined;
   if (one === undefined) return null;

@@ -32,7 +32,15 @@ interface Capstone {
 const modes: Readonly<Record<Machine, readonly [number, number]>> = { x86_64: [3, 8], aarch64: [1, 0] };
 
 /** struct cs_insn of capstone.h, on a machine with 4-byte pointers. Bytes. */
-const layout = { size: 240, address: 8, length: 16, mnemonic: 42, operands: 74, mnemonicSize: 32, operandsSize: 160 };
+const layout = {
+  size: 240,
+  address: 8,
+  length: 16,
+  mnemonic: 42,
+  operands: 74,
+  mnemonicSize: 32,
+  operandsSize: 160,
+};
 
 export interface Decoder {
   /**

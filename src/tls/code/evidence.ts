@@ -2,7 +2,14 @@ import type { Elf } from "../../elf/elf.ts";
 import { InputError } from "../../elf/input.ts";
 import { type FunctionSymbol, findFunctions } from "../../elf/symbols.ts";
 import type { Evidence } from "../../offsets/evidence.ts";
-import { type Accessor, accessorNames, accessorsOf, type Shape, shapeAccessor, typeConstant } from "./accessors.ts";
+import {
+  type Accessor,
+  accessorNames,
+  accessorsOf,
+  type Shape,
+  shapeAccessor,
+  typeConstant,
+} from "./accessors.ts";
 import { arm64 } from "./arm64.ts";
 import { type Decoder, loadDecoder } from "./decoder.ts";
 import type { Dialect, Instruction } from "./step.ts";
@@ -16,10 +23,11 @@ const largestFunction = 4096;
 /** Bytes; a member further away is none. As the tables have it. */
 const farthestMember = 65_535;
 
-/** The files that hold a library's functions. `crypto` is null where libcrypto is not known; for an executable, one. */
+/** The files that hold a library's functions. */
 export interface CodeFiles {
   readonly ssl: Elf;
-  readonly crypto: Elf | null;
+  /** Every libcrypto that it may be used with: they must agree. A program with both inside is both. */
+  readonly cryptos: readonly Elf[];
 }
 
 /** The offsets on the way to a member; or why they are not known. */
@@ -45,7 +53,8 @@ export async function codeEvidence(files: CodeFiles): Promise<readonly Evidence[
   };
   for (const accessor of accessorsOf(shape)) {
     const found = reader.find(accessor, shape);
-    const names = "way" in found ? accessor.constants.find((row) => row.length === found.way.length) : undefined;
+    const names =
+      "way" in found ? accessor.constants.find((row) => row.length === found.way.length) : undefined;
     if ("way" in found && names !== undefined) {
       for (const [index, constant] of names.entries()) say(constant, found.way.slice(index, index + 1));
       continue;
@@ -91,11 +100,12 @@ class AccessorReader {
    * a plain connection, type 0, it returns a later one.
    */
   shape(): { readonly shape: Shape | null; readonly reason: string } {
-    const plain = this.#walk(shapeAccessor, { assumeZero: false });
+    const plain = this.#walk(this.#files.ssl, shapeAccessor, { assumeZero: false });
     if ("reason" in plain) return { shape: null, reason: plain.reason };
     const version = wayOf(plain.walk, shapeAccessor);
-    if ("way" in version && version.way.length === 1 && version.way[0] === 0) return { shape: "ssl_st", reason: "" };
-    const typed = this.#walk(shapeAccessor, { assumeZero: true });
+    if ("way" in version && version.way.length === 1 && version.way[0] === 0)
+      return { shape: "ssl_st", reason: "" };
+    const typed = this.#walk(this.#files.ssl, shapeAccessor, { assumeZero: true });
     if ("walk" in typed && typed.walk.usedAssumption) {
       const later = wayOf(typed.walk, shapeAccessor);
       if ("way" in later && later.way.length === 1) return { shape: "ssl_connection_st", reason: "" };
@@ -104,19 +114,31 @@ class AccessorReader {
     return { shape: null, reason: `which struct it is cannot be told: ${why}` };
   }
 
-  /** The offsets that an accessor goes by. */
+  /** The offsets that an accessor goes by, in every file that may have it. */
   find(accessor: Accessor, shape: Shape | null): Found {
-    const isConnection = accessor.constants.flat().some((constant) => constant.startsWith("SSL_CONNECTION_ST_"));
-    const walked = this.#walk(accessor, { assumeZero: shape === "ssl_connection_st" && isConnection });
-    return "reason" in walked ? walked : wayOf(walked.walk, accessor);
+    const isConnection = accessor.constants
+      .flat()
+      .some((constant) => constant.startsWith("SSL_CONNECTION_ST_"));
+    const options = { assumeZero: shape === "ssl_connection_st" && isConnection };
+    const files = accessor.file === "ssl" ? [this.#files.ssl] : this.#files.cryptos;
+    let first: Found = { reason: `${accessor.name} is in a libcrypto that was not found` };
+    for (const [index, elf] of files.entries()) {
+      const walked = this.#walk(elf, accessor, options);
+      const found = "reason" in walked ? walked : wayOf(walked.walk, accessor);
+      if ("reason" in found) return found;
+      if (index > 0 && "way" in first && first.way.join() !== found.way.join()) {
+        return { reason: `${accessor.name} differs between the libcryptos that may be used` };
+      }
+      first = found;
+    }
+    return first;
   }
 
   #walk(
-    { name, file }: Omit<Accessor, "constants">,
+    elf: Elf,
+    { name }: Omit<Accessor, "constants">,
     options: WalkOptions,
   ): { readonly walk: Walk } | { readonly reason: string } {
-    const elf = this.#files[file];
-    if (elf === null) return { reason: `${name} is in a libcrypto that is not known` };
     try {
       const code = this.#read(elf, name);
       return "reason" in code ? code : { walk: walk(code.dialect, code.instructions, code.entry, options) };
@@ -153,7 +175,8 @@ function wayOf({ endings }: Walk, { name, by, widths }: Omit<Accessor, "constant
     if (ending.kind === "lost") return { reason: `${name}: ${ending.why}` };
     if (ending.kind === "copy" && by === "copy") {
       const way = [...ending.from.loads.map((load) => load.offset), ending.from.add];
-      if (ending.from.loads.some((load) => load.width !== 8)) return { reason: `${name} copies from no pointer` };
+      if (ending.from.loads.some((load) => load.width !== 8))
+        return { reason: `${name} copies from no pointer` };
       ways.set(way.join(), way);
     }
     if (ending.kind !== "return" || by !== "return") continue;
@@ -173,6 +196,7 @@ function wayOf({ endings }: Walk, { name, by, widths }: Omit<Accessor, "constant
   const [way, ...others] = ways.values();
   if (way === undefined) return { reason: `${name} tells of no member` };
   if (others.length > 0) return { reason: `${name} goes several ways: ${[...ways.keys()].join(" and ")}` };
-  if (way.some((offset) => offset < 0 || offset > farthestMember)) return { reason: `${name} goes beyond any struct` };
+  if (way.some((offset) => offset < 0 || offset > farthestMember))
+    return { reason: `${name} goes beyond any struct` };
   return { way };
 }

@@ -144,7 +144,8 @@ export function walk(
     switch (step.do) {
       case "set": {
         const from = read(state, step.from);
-        const value = step.signed === true && step.to.kind === "register" ? signed(from, step.from, step.to) : from;
+        const value =
+          step.signed === true && step.to.kind === "register" ? signed(from, step.from, step.to) : from;
         return write(state, step.to, value);
       }
       case "address": {

@@ -69,7 +69,8 @@ function operand(text: string): Operand | null {
   return value === null ? memory(text) : { kind: "immediate", value };
 }
 
-const widthOf = (one: Operand, other: Operand): number => (one.kind === "immediate" ? (other.kind === "immediate" ? 8 : other.width) : one.width);
+const widthOf = (one: Operand, other: Operand): number =>
+  one.kind === "immediate" ? (other.kind === "immediate" ? 8 : other.width) : one.width;
 const immediate = (value: number): Immediate => ({ kind: "immediate", value: BigInt(value) });
 const stack: Register = { kind: "register", name: "rsp", width: 8 };
 const frame: Register = { kind: "register", name: "rbp", width: 8 };
@@ -92,7 +93,8 @@ const compute =
     const step: Step = { do: what, to, left: to, right };
     const width = to.width;
     // A subtraction compares its operands, which must be read before it writes.
-    if (what === "subtract") return [{ do: "compare", test: { how: "subtract", left: to, right, width } }, step];
+    if (what === "subtract")
+      return [{ do: "compare", test: { how: "subtract", left: to, right, width } }, step];
     if (what === "add") return [step, { do: "forget", to: [], flags: true }];
     return [step, { do: "compare", test: { how: "and", left: to, right: to, width } }];
   };
@@ -122,8 +124,7 @@ const lifts: Readonly<Record<string, Lift>> = {
   movaps: set(false),
   movdqu: set(false),
   movdqa: set(false),
-  lea: ([to, of]) =>
-    to?.kind === "register" && of?.kind === "memory" ? [{ do: "address", to, of }] : null,
+  lea: ([to, of]) => (to?.kind === "register" && of?.kind === "memory" ? [{ do: "address", to, of }] : null),
   add: compute("add"),
   sub: compute("subtract"),
   and: compute("and"),
@@ -143,7 +144,10 @@ const lifts: Readonly<Record<string, Lift>> = {
   nop: nothing,
   endbr64: nothing,
   ...Object.fromEntries(
-    ["shl", "shr", "sar", "sal", "neg", "not", "sbb", "adc", "imul", "inc", "dec", "bswap"].map((name) => [name, forget]),
+    ["shl", "shr", "sar", "sal", "neg", "not", "sbb", "adc", "imul", "inc", "dec", "bswap"].map((name) => [
+      name,
+      forget,
+    ]),
   ),
 };
 
