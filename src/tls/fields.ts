@@ -20,9 +20,11 @@ export function joined(
     ({ constant, candidates }) => candidates.length > 0 && !constants.has(constant),
   );
   return [
-    ...described.map(
-      ({ field, evidence }) => [field.constant, reconcile(field, [...of(field.constant), evidence])] as const,
-    ),
+    ...described.map(({ field, evidence, disputed = evidence }) => {
+      const said = of(field.constant);
+      const isMeasured = said.some((one) => one.candidates.length === 1);
+      return [field.constant, reconcile(field, [...said, isMeasured ? disputed : evidence])] as const;
+    }),
     ...found.map(({ constant }) => {
       const member = members[constant] ?? unpublished[constant] ?? constant;
       return [constant, reconcile({ constant, member }, of(constant))] as const;
