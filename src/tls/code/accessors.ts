@@ -7,8 +7,8 @@ export interface Accessor {
   readonly name: string;
   /** The library that defines it, where they are two files. */
   readonly file: "ssl" | "crypto";
-  /** How the member leaves the function. */
-  readonly by: "return" | "copy";
+  /** How the member leaves the function; `pass`: as an argument of another. */
+  readonly by: "return" | "copy" | { readonly to: string; readonly argument: number };
   /** Bytes of the member, as C declares it; for a copy any. */
   readonly widths: readonly number[];
   /**
@@ -41,6 +41,26 @@ const returns = (name: string, widths: readonly number[], ...constants: string[]
   constants: [constants],
 });
 
+/**
+ * Two functions of ssl/tls13_enc.c that are the same since 1.1.1: they hand a secret inside the connection to another.
+ * Shared libraries hide them, programs with OpenSSL inside often do not.
+ */
+const secrets = (prefix: string): readonly Accessor[] =>
+  (
+    [
+      // Both take the connection first; then (…, md, secret, …) and (…, md, previous secret, …, secret).
+      ["tls13_export_keying_material", "tls13_hkdf_expand", 2, "EXPORTER_MASTER_SECRET"],
+      ["tls13_generate_handshake_secret", "tls13_generate_secret", 2, "EARLY_SECRET"],
+      ["tls13_generate_handshake_secret", "tls13_generate_secret", 5, "HANDSHAKE_SECRET"],
+    ] as const
+  ).map(([name, to, argument, member]) => ({
+    name,
+    file: "ssl",
+    by: { to, argument },
+    widths: [],
+    constants: [[`${prefix}_${member}`]],
+  }));
+
 /** Accessors of the connection, whose constants differ in name. */
 const connection: Readonly<Record<Shape, readonly Accessor[]>> = {
   ssl_st: [
@@ -58,6 +78,7 @@ const connection: Readonly<Record<Shape, readonly Accessor[]>> = {
       // Up to 1.1.1 s3 is a pointer, in 3.0 it is embedded.
       constants: [["SSL_ST_S3", "SSL3_STATE_ST_CLIENT_RANDOM"], ["SSL_ST_S3_CLIENT_RANDOM"]],
     },
+    ...secrets("SSL_ST"),
   ],
   ssl_connection_st: [
     { ...shapeAccessor, constants: [["SSL_CONNECTION_ST_VERSION"]] },
@@ -72,6 +93,7 @@ const connection: Readonly<Record<Shape, readonly Accessor[]>> = {
       widths: [],
       constants: [["SSL_CONNECTION_ST_S3_CLIENT_RANDOM"]],
     },
+    ...secrets("SSL_CONNECTION_ST"),
   ],
 };
 
@@ -105,10 +127,12 @@ export const accessorsOf = (shape: Shape | null): readonly Accessor[] => [
   ...others,
 ];
 
-/** Every accessor's name. */
-export const accessorNames: readonly string[] = [
+/** The name of every function that is looked up. */
+export const functionNames: readonly string[] = [
   ...new Set(
-    [...connection.ssl_st, ...connection.ssl_connection_st, ...others].map((accessor) => accessor.name),
+    [...connection.ssl_st, ...connection.ssl_connection_st, ...others].flatMap(({ name, by }) =>
+      typeof by === "string" ? [name] : [name, by.to],
+    ),
   ),
 ];
 

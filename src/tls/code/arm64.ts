@@ -215,8 +215,8 @@ const lifts: Readonly<Record<string, Lift>> = {
   tbnz: testAndJump("unequal"),
   b: ([to]) => [{ do: "jump", target: target(to) }],
   br: () => [{ do: "jump", target: null }],
-  bl: () => [{ do: "call" }],
-  blr: () => [{ do: "call" }],
+  bl: ([to]) => [{ do: "call", target: target(to) }],
+  blr: () => [{ do: "call", target: null }],
   ret: ([to]) => (to === undefined ? [{ do: "return" }] : null),
   retaa: () => [{ do: "return" }],
   retab: () => [{ do: "return" }],
@@ -283,5 +283,6 @@ export const arm64: Dialect = {
   arguments: ["x0", "x1", "x2", "x3", "x4", "x5", "x6", "x7"],
   result: "x0",
   stack: "sp",
+  preserved: [...Array.from({ length: 11 }, (_, at) => `x${at + 19}`), "sp"],
   lift,
 };

@@ -4,8 +4,8 @@ import { type FunctionSymbol, findFunctions } from "../../elf/symbols.ts";
 import type { Evidence } from "../../offsets/evidence.ts";
 import {
   type Accessor,
-  accessorNames,
   accessorsOf,
+  functionNames,
   type Shape,
   shapeAccessor,
   typeConstant,
@@ -119,11 +119,12 @@ class AccessorReader {
     const isConnection = accessor.constants
       .flat()
       .some((constant) => constant.startsWith("SSL_CONNECTION_ST_"));
-    const options = { assumeZero: shape === "ssl_connection_st" && isConnection };
+    // What is handed on belongs to functions inside, which get the connection itself and do not ask its type.
+    const assumeZero = shape === "ssl_connection_st" && isConnection && typeof accessor.by === "string";
     const files = accessor.file === "ssl" ? [this.#files.ssl] : this.#files.cryptos;
     let first: Found = { reason: `${accessor.name} is in a libcrypto that was not found` };
     for (const [index, elf] of files.entries()) {
-      const walked = this.#walk(elf, accessor, options);
+      const walked = this.#walk(elf, accessor, { assumeZero });
       const found = "reason" in walked ? walked : wayOf(walked.walk, accessor);
       if ("reason" in found) return found;
       if (index > 0 && "way" in first && first.way.join() !== found.way.join()) {
@@ -136,10 +137,15 @@ class AccessorReader {
 
   #walk(
     elf: Elf,
-    { name }: Omit<Accessor, "constants">,
+    { name, by }: Omit<Accessor, "constants">,
     options: WalkOptions,
   ): { readonly walk: Walk } | { readonly reason: string } {
     try {
+      if (typeof by !== "string") {
+        const callee = this.#symbol(elf, by.to);
+        if ("reason" in callee) return callee;
+        options = { ...options, callee: callee.address };
+      }
       const code = this.#read(elf, name);
       return "reason" in code ? code : { walk: walk(code.dialect, code.instructions, code.entry, options) };
     } catch (error) {
@@ -151,12 +157,17 @@ class AccessorReader {
     }
   }
 
-  #read(elf: Elf, name: string): Code | { readonly reason: string } {
-    const symbols = this.#symbols.get(elf) ?? findFunctions(elf, accessorNames);
+  #symbol(elf: Elf, name: string): FunctionSymbol | { readonly reason: string } {
+    const symbols = this.#symbols.get(elf) ?? findFunctions(elf, functionNames);
     this.#symbols.set(elf, symbols);
     const [symbol, ...more] = symbols.get(name) ?? [];
     if (symbol === undefined) return { reason: `it has no symbol ${name}` };
-    if (more.length > 0) return { reason: `it has several functions ${name}` };
+    return more.length > 0 ? { reason: `it has several functions ${name}` } : symbol;
+  }
+
+  #read(elf: Elf, name: string): Code | { readonly reason: string } {
+    const symbol = this.#symbol(elf, name);
+    if ("reason" in symbol) return symbol;
     const { address, size } = symbol;
     if (size === 0 || size > largestFunction) return { reason: `${name} has ${size} bytes` };
     const list = this.#decoder.decode(elf.machine, elf.code(address, size), address);
@@ -178,6 +189,13 @@ function wayOf({ endings }: Walk, { name, by, widths }: Omit<Accessor, "constant
       if (ending.from.loads.some((load) => load.width !== 8))
         return { reason: `${name} copies from no pointer` };
       ways.set(way.join(), way);
+    }
+    if (ending.kind === "pass" && typeof by !== "string") {
+      const passed = ending.arguments[by.argument];
+      if (passed?.kind !== "place" || passed.root !== 0 || passed.loads.length > 0 || passed.add <= 0) {
+        return { reason: `${name} hands on another thing than is known` };
+      }
+      ways.set(String(passed.add), [passed.add]);
     }
     if (ending.kind !== "return" || by !== "return") continue;
     const { value } = ending;

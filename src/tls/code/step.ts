@@ -61,7 +61,7 @@ export type Step =
     }
   /** A null target is not in the instruction. */
   | { readonly do: "jump"; readonly target: number | null; readonly if?: Condition }
-  | { readonly do: "call" }
+  | { readonly do: "call"; readonly target: number | null }
   | { readonly do: "return" }
   | { readonly do: "trap" };
 
@@ -79,6 +79,8 @@ export interface Dialect {
   readonly arguments: readonly string[];
   readonly result: string;
   readonly stack: string;
+  /** Registers that a function gives back as it got them. */
+  readonly preserved: readonly string[];
   /** What the instruction does; null when it is not known, which ends the walk. */
   readonly lift: (instruction: Instruction) => readonly Step[] | null;
 }

@@ -18,6 +18,8 @@ export type Ending =
   | { readonly kind: "return"; readonly value: Value }
   /** The bytes that begin at `from` are copied to where the second argument points. */
   | { readonly kind: "copy"; readonly from: Place }
+  /** The function asked about is called with these arguments. */
+  | { readonly kind: "pass"; readonly arguments: readonly Value[] }
   | { readonly kind: "call" }
   | { readonly kind: "lost"; readonly why: string };
 
@@ -30,6 +32,8 @@ export interface Walk {
 export interface WalkOptions {
   /** Takes the first four bytes of what the first argument points to as zero: OpenSSL's SSL_TYPE_SSL_CONNECTION. */
   readonly assumeZero?: boolean;
+  /** The address of a function: the walk goes on behind calls of others, and ends where this one is called. */
+  readonly callee?: number;
 }
 
 /** Far above what an accessor needs; they bound what a hostile function can cost. */
@@ -55,7 +59,7 @@ export function walk(
   { lift, ...machine }: Dialect,
   code: ReadonlyMap<number, Instruction>,
   entry: number,
-  { assumeZero = false }: WalkOptions = {},
+  { assumeZero = false, callee }: WalkOptions = {},
 ): Walk {
   let usedAssumption = false;
   const endings: Ending[] = [];
@@ -133,10 +137,29 @@ export function walk(
     ways.push(copy);
   };
 
-  const leave = (state: State): Ending => {
+  /** The way ends in another function. */
+  const leave = (state: State, into: number | null): Ending => {
+    if (callee !== undefined && into === callee) {
+      const values = machine.arguments.map((name) => state.registers.get(name) ?? unknown);
+      return { kind: "pass", arguments: values };
+    }
     const [to, from] = machine.arguments.slice(0, 2).map((name) => state.registers.get(name) ?? unknown);
     const isCopy = to !== undefined && isOutput(to) && from !== undefined && isMember(from);
     return isCopy ? { kind: "copy", from } : { kind: "call" };
+  };
+
+  /** Goes on behind a call: what the other function may have changed is forgotten. */
+  const skip = (state: State): void => {
+    for (const [name, value] of state.registers) {
+      // A place in the stack that was handed out, and what lies above it.
+      if (value.kind === "place" && value.root === "stack" && machine.arguments.includes(name)) {
+        for (const at of state.stack.keys()) if (at >= value.add) state.stack.delete(at);
+      }
+    }
+    for (const name of state.registers.keys()) {
+      if (!machine.preserved.includes(name)) state.registers.delete(name);
+    }
+    state.flags = null;
   };
 
   /** Does one step; an ending where the way ends with it. */
@@ -190,8 +213,8 @@ export function walk(
         const target = step.target;
         if (taken === false) return null;
         if (target === null || !code.has(target)) {
-          if (taken === true) return leave(state);
-          endings.push(leave(state));
+          if (taken === true) return leave(state, target);
+          endings.push(leave(state, target));
           return null;
         }
         if (taken === true) state.at = target;
@@ -202,7 +225,9 @@ export function walk(
         return null;
       }
       case "call":
-        return leave(state);
+        if (callee === undefined || step.target === callee) return leave(state, step.target);
+        skip(state);
+        return null;
       case "return":
         return { kind: "return", value: state.registers.get(machine.result) ?? unknown };
       case "trap":

@@ -136,7 +136,7 @@ const lifts: Readonly<Record<string, Lift>> = {
   pop: ([to]) => (to === undefined ? null : [{ do: "set", to, from: top }, shrink]),
   leave: () => [{ do: "set", to: stack, from: frame }, { do: "set", to: frame, from: top }, shrink],
   jmp: ([to]) => [{ do: "jump", target: target(to) }],
-  call: () => [{ do: "call" }],
+  call: ([to]) => [{ do: "call", target: target(to) }],
   ret: () => [{ do: "return" }],
   ud2: trap,
   int3: trap,
@@ -180,5 +180,6 @@ export const x86: Dialect = {
   arguments: ["rdi", "rsi", "rdx", "rcx", "r8", "r9"],
   result: "rax",
   stack: "rsp",
+  preserved: ["rbx", "rbp", "rsp", "r12", "r13", "r14", "r15"],
   lift,
 };
