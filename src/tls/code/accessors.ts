@@ -42,14 +42,16 @@ const returns = (name: string, widths: readonly number[], ...constants: string[]
 });
 
 /**
- * Two functions of ssl/tls13_enc.c that are the same since 1.1.1: they hand a secret inside the connection to another.
- * Shared libraries hide them, programs with OpenSSL inside often do not.
+ * Two functions of ssl/tls13_enc.c that have done the same since 1.1.1: they take the connection first, and hand a
+ * secret inside it to another function. Shared libraries hide them, programs with OpenSSL inside often do not.
  */
 const secrets = (prefix: string): readonly Accessor[] =>
   (
     [
-      // Both take the connection first; then (…, md, secret, …) and (…, md, previous secret, …, secret).
+      // (connection, md, secret, …), from 3.5 on (libctx, propq, md, secret, …).
       ["tls13_export_keying_material", "tls13_hkdf_expand", 2, "EXPORTER_MASTER_SECRET"],
+      ["tls13_export_keying_material", "tls13_hkdf_expand_ex", 3, "EXPORTER_MASTER_SECRET"],
+      // (connection, md, previous secret, …, secret).
       ["tls13_generate_handshake_secret", "tls13_generate_secret", 2, "EARLY_SECRET"],
       ["tls13_generate_handshake_secret", "tls13_generate_secret", 5, "HANDSHAKE_SECRET"],
     ] as const

@@ -43,12 +43,17 @@ export async function codeEvidence(files: CodeFiles): Promise<readonly Evidence[
   const reader = new AccessorReader(files, await decoder());
   const { shape, reason } = reader.shape();
   const evidence = new Map<string, Evidence>();
+  /** Of two functions that reveal the same, one that can be followed is enough; if both can, they must agree. */
   const say = (constant: string, candidates: readonly number[], why?: string): void => {
+    const before = evidence.get(constant)?.candidates ?? [];
+    if (before.length > 0 && (candidates.length === 0 || before[0] === candidates[0])) return;
+    const isDivided = before.length > 0;
+    const reason = isDivided ? `two functions differ: ${[...before, ...candidates].join(" and ")}` : why;
     evidence.set(constant, {
       source: "code",
       constant,
-      candidates,
-      ...(why === undefined ? {} : { reason: why }),
+      candidates: isDivided ? [] : candidates,
+      ...(reason === undefined ? {} : { reason }),
     });
   };
   for (const accessor of accessorsOf(shape)) {

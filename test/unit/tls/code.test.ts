@@ -126,6 +126,13 @@ describe("Node.js with OpenSSL inside", () => {
           report.version?.slice(0, 5) ?? ""
         ] ?? 2304,
       );
+      // Named in these programs: inside +quic builds three secrets of 64 bytes lie before the exporter's.
+      const exporter = Object.entries(report.fields).find(([name]) =>
+        name.endsWith("_EXPORTER_MASTER_SECRET"),
+      );
+      const published = { "1.1.1": 956, "3.0.1": 1988 }[report.version?.slice(0, 5) ?? ""] ?? 2044;
+      const isQuic = report.version?.endsWith("+quic") === true;
+      expect(exporter?.[1].evidence.code).toEqual([published + (isQuic ? 3 * 64 : 0)]);
       expect(report.constants.BIO_ST_METHOD).toBe(report.version?.startsWith("1.") === true ? 0 : 8);
     },
     fetchTimeout,
