@@ -68,7 +68,7 @@ export const nodeSamples: readonly NodeSample[] = [
   [
     "arm64",
     "22.23.3",
-    "l3DAHZreylo+p9QXDtsOrjG2JXJqVzYXnAGmIQNOUNARMcppTO2cmewVQP+36tjJnSE+dzpMNtgW+c3oiDvXtA==",
+    "l3DAHZreylo+p9QXDtsOrjG2JXJqVzYXnAGmIQNOUNARcMppTO2cmewVQP+36tjJnSE+dzpMNtgW+c3oiDvXtA==",
   ],
 ].map(([arch, version = "", sum = ""]) => ({
   arch: arch === "arm64" ? "arm64" : "x64",
