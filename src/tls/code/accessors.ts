@@ -9,6 +9,8 @@ export interface Accessor {
   readonly file: "ssl" | "crypto";
   /** How the member leaves the function; `pass`: as an argument of another. */
   readonly by: "return" | "copy" | { readonly to: string; readonly argument: number };
+  /** How many bytes the caller asks for, by the third argument: then only the way that copies so many is followed. */
+  readonly length?: number;
   /** Bytes of the member, as C declares it; for a copy any. */
   readonly widths: readonly number[];
   /**
@@ -17,6 +19,10 @@ export interface Accessor {
    */
   readonly constants: readonly (readonly string[])[];
 }
+
+/** SSL3_RANDOM_SIZE and SSL3_MASTER_SECRET_SIZE of ssl3.h. */
+const randomSize = 32;
+const masterKeySize = 48;
 
 const pointer = [8];
 const int = [4];
@@ -76,6 +82,7 @@ const connection: Readonly<Record<Shape, readonly Accessor[]>> = {
       name: "SSL_get_client_random",
       file: "ssl",
       by: "copy",
+      length: randomSize,
       widths: [],
       // Up to 1.1.1 s3 is a pointer, in 3.0 it is embedded.
       constants: [["SSL_ST_S3", "SSL3_STATE_ST_CLIENT_RANDOM"], ["SSL_ST_S3_CLIENT_RANDOM"]],
@@ -92,6 +99,7 @@ const connection: Readonly<Record<Shape, readonly Accessor[]>> = {
       name: "SSL_get_client_random",
       file: "ssl",
       by: "copy",
+      length: randomSize,
       widths: [],
       constants: [["SSL_CONNECTION_ST_S3_CLIENT_RANDOM"]],
     },
@@ -105,11 +113,12 @@ const others: readonly Accessor[] = [
     name: "SSL_SESSION_get_master_key",
     file: "ssl",
     by: "copy",
+    length: masterKeySize,
     widths: [],
     constants: [["SSL_SESSION_ST_MASTER_KEY"]],
   },
   // It returns how many bytes there are, when asked for none.
-  returns("SSL_SESSION_get_master_key", pointer, "SSL_SESSION_ST_MASTER_KEY_LENGTH"),
+  { ...returns("SSL_SESSION_get_master_key", pointer, "SSL_SESSION_ST_MASTER_KEY_LENGTH"), length: 0 },
   returns("SSL_SESSION_get0_cipher", pointer, "SSL_SESSION_ST_CIPHER"),
   // An unsigned long up to 1.0.2.
   returns("SSL_CIPHER_get_id", [4, 8], "SSL_CIPHER_ST_ID"),

@@ -105,12 +105,12 @@ class AccessorReader {
    * a plain connection, type 0, it returns a later one.
    */
   shape(): { readonly shape: Shape | null; readonly reason: string } {
-    const plain = this.#walk(this.#files.ssl, shapeAccessor, { assumeZero: false });
+    const plain = this.#walk(this.#files.ssl, shapeAccessor, false);
     if ("reason" in plain) return { shape: null, reason: plain.reason };
     const version = wayOf(plain.walk, shapeAccessor);
     if ("way" in version && version.way.length === 1 && version.way[0] === 0)
       return { shape: "ssl_st", reason: "" };
-    const typed = this.#walk(this.#files.ssl, shapeAccessor, { assumeZero: true });
+    const typed = this.#walk(this.#files.ssl, shapeAccessor, true);
     if ("walk" in typed && typed.walk.usedAssumption) {
       const later = wayOf(typed.walk, shapeAccessor);
       if ("way" in later && later.way.length === 1) return { shape: "ssl_connection_st", reason: "" };
@@ -129,7 +129,7 @@ class AccessorReader {
     const files = accessor.file === "ssl" ? [this.#files.ssl] : this.#files.cryptos;
     let first: Found = { reason: `${accessor.name} is in a libcrypto that was not found` };
     for (const [index, elf] of files.entries()) {
-      const walked = this.#walk(elf, accessor, { assumeZero });
+      const walked = this.#walk(elf, accessor, assumeZero);
       const found = "reason" in walked ? walked : wayOf(walked.walk, accessor);
       if ("reason" in found) return found;
       if (index > 0 && "way" in first && first.way.join() !== found.way.join()) {
@@ -142,15 +142,17 @@ class AccessorReader {
 
   #walk(
     elf: Elf,
-    { name, by }: Omit<Accessor, "constants">,
-    options: WalkOptions,
+    { name, by, length }: Omit<Accessor, "constants">,
+    assumeZero: boolean,
   ): { readonly walk: Walk } | { readonly reason: string } {
     try {
-      if (typeof by !== "string") {
-        const callee = this.#symbol(elf, by.to);
-        if ("reason" in callee) return callee;
-        options = { ...options, callee: callee.address };
-      }
+      const callee = typeof by === "string" ? null : this.#symbol(elf, by.to);
+      if (callee !== null && "reason" in callee) return callee;
+      const options: WalkOptions = {
+        assumeZero,
+        ...(length === undefined ? {} : { length }),
+        ...(callee === null ? {} : { callee: callee.address }),
+      };
       const code = this.#read(elf, name);
       return "reason" in code ? code : { walk: walk(code.dialect, code.instructions, code.entry, options) };
     } catch (error) {

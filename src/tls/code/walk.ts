@@ -32,6 +32,8 @@ export interface Walk {
 export interface WalkOptions {
   /** Takes the first four bytes of what the first argument points to as zero: OpenSSL's SSL_TYPE_SSL_CONNECTION. */
   readonly assumeZero?: boolean;
+  /** The third argument, where the second is a buffer and this is its length in bytes. */
+  readonly length?: number;
   /** The address of a function: the walk goes on behind calls of others, and ends where this one is called. */
   readonly callee?: number;
 }
@@ -59,12 +61,14 @@ export function walk(
   { lift, ...machine }: Dialect,
   code: ReadonlyMap<number, Instruction>,
   entry: number,
-  { assumeZero = false, callee }: WalkOptions = {},
+  { assumeZero = false, length, callee }: WalkOptions = {},
 ): Walk {
   let usedAssumption = false;
   const endings: Ending[] = [];
   const first: State = { at: entry, registers: new Map(), stack: new Map(), flags: null };
   for (const [index, name] of machine.arguments.entries()) first.registers.set(name, place(index));
+  const [, , third] = machine.arguments;
+  if (length !== undefined && third !== undefined) first.registers.set(third, number(length));
   first.registers.set(machine.stack, place("stack"));
   const ways: State[] = [first];
   let steps = 0;
