@@ -134,6 +134,11 @@ export class Elf implements Disposable {
     }
   }
 
+  /** The name used in errors. */
+  get path(): string {
+    return this.#file.path;
+  }
+
   /** Empty where the file has none (stripped of them). @throws InputError */
   sections(): readonly SectionHeader[] {
     const at = this.#header.u64(40);

@@ -1,4 +1,5 @@
 import type { Elf, SectionHeader } from "./elf.ts";
+import { InputError } from "./input.ts";
 
 /** Elf64_Sym of gabi chapter 4, "Symbol Table". Bytes. */
 const symbol = { size: 24, info: 4, section: 6, value: 8, length: 16 };
@@ -7,8 +8,8 @@ const undefinedSection = 0;
 /** Section types of the tables, the one that the dynamic linker reads first. */
 const tables = { dynsym: 11, symtab: 2 };
 
-/** Bytes. Far above any real table: Node.js has 6 and 30 MB. */
-const limits = { symbols: 64 << 20, names: 128 << 20 };
+/** Bytes; Node.js has 3 and 6 MiB. `places`: how often wanted names may stand in the strings, which bounds a hostile file. */
+const limits = { symbols: 32 << 20, names: 64 << 20, places: 10_000 };
 
 export interface FunctionSymbol {
   /** Before relocation. */
@@ -19,7 +20,7 @@ export interface FunctionSymbol {
 
 /**
  * Functions a file defines, by name: from `.dynsym`, and what is not there from `.symtab`. A name with several
- * addresses is in the answer with all of them. @throws InputError
+ * addresses is in the answer with two of them. @throws InputError
  */
 export function findFunctions(
   elf: Elf,
@@ -44,7 +45,12 @@ function search(elf: Elf, section: SectionHeader, strings: SectionHeader, names:
   const wanted = new Map<number, string>();
   for (const name of names) {
     const whole = `${name}\0`;
-    for (let at = text.indexOf(whole); at >= 0; at = text.indexOf(whole, at + 1)) wanted.set(at, name);
+    for (let at = text.indexOf(whole); at >= 0; at = text.indexOf(whole, at + 1)) {
+      if (wanted.size >= limits.places) {
+        throw new InputError(elf.path, strings.offset, `the same names more than ${limits.places} times`);
+      }
+      wanted.set(at, name);
+    }
   }
   const found = new Map<string, FunctionSymbol[]>();
   if (wanted.size === 0) return found;
@@ -58,7 +64,7 @@ function search(elf: Elf, section: SectionHeader, strings: SectionHeader, names:
       size: Number(bytes.readBigUInt64LE(at + symbol.length)),
     };
     const others = found.get(name) ?? [];
-    if (!others.some(({ address }) => address === one.address)) found.set(name, [...others, one]);
+    if (others.length < 2 && others[0]?.address !== one.address) found.set(name, [...others, one]);
   }
   return found;
 }

@@ -65,11 +65,11 @@ async function layoutOf({ library, version, reason }: Identity, sources: readonl
 
 /** What the library's machine code says. The disassembler is loaded for the first library that needs it. */
 async function measure(elf: Elf, { library, libcryptos }: Identity): Promise<readonly Evidence[]> {
-  if (library !== "openssl") return [];
+  if (library !== "openssl" && library !== "boringssl") return [];
   const { codeEvidence } = await import("./code/evidence.ts");
   using stack = new DisposableStack();
   const cryptos = libcryptos?.map((open) => stack.use(open())) ?? [elf];
-  return await codeEvidence({ ssl: elf, cryptos });
+  return await codeEvidence(library, { ssl: elf, cryptos });
 }
 
 async function reportOn({ root, searchPath, sources, diagnostics }: Scan, path: string) {

@@ -1,7 +1,7 @@
 /**
- * What OpenSSL's accessor functions reveal. Each does one thing, by its manual page, since it was introduced: so the
+ * What the accessor functions of OpenSSL and BoringSSL reveal. Each does one thing, by its manual page, since it was introduced: so the
  * offset it loads from, or copies from, is the member's. Sources: ssl/ssl_lib.c, ssl/ssl_sess.c, ssl/ssl_ciph.c and
- * crypto/bio/bio_lib.c of OpenSSL 1.0.2 to 4.0.
+ * crypto/bio/bio_lib.c of OpenSSL 1.0.2 to 4.0; the same names in ssl/*.cc and crypto/bio/bio.c of BoringSSL.
  */
 export interface Accessor {
   readonly name: string;
@@ -107,33 +107,57 @@ const connection: Readonly<Record<Shape, readonly Accessor[]>> = {
   ],
 };
 
-/** Accessors of the other structs. */
+const cipherId = returns("SSL_CIPHER_get_id", int, "SSL_CIPHER_ST_ID");
+const sessionCipher = returns("SSL_SESSION_get0_cipher", pointer, "SSL_SESSION_ST_CIPHER");
+const methodType: Accessor = {
+  name: "BIO_method_type",
+  file: "crypto",
+  by: "return",
+  widths: int,
+  constants: [["BIO_ST_METHOD", "BIO_METHOD_ST_TYPE"]],
+};
+const masterKey = (constant: string): Accessor => ({
+  name: "SSL_SESSION_get_master_key",
+  file: "ssl",
+  by: "copy",
+  length: masterKeySize,
+  widths: [],
+  constants: [[constant]],
+});
+
+/** Accessors of OpenSSL's other structs. */
 const others: readonly Accessor[] = [
-  {
-    name: "SSL_SESSION_get_master_key",
-    file: "ssl",
-    by: "copy",
-    length: masterKeySize,
-    widths: [],
-    constants: [["SSL_SESSION_ST_MASTER_KEY"]],
-  },
+  masterKey("SSL_SESSION_ST_MASTER_KEY"),
   // It returns how many bytes there are, when asked for none.
   { ...returns("SSL_SESSION_get_master_key", pointer, "SSL_SESSION_ST_MASTER_KEY_LENGTH"), length: 0 },
-  returns("SSL_SESSION_get0_cipher", pointer, "SSL_SESSION_ST_CIPHER"),
+  sessionCipher,
   // An unsigned long up to 1.0.2.
-  returns("SSL_CIPHER_get_id", [4, 8], "SSL_CIPHER_ST_ID"),
+  { ...cipherId, widths: [4, 8] },
   returns("SSL_CTX_get_keylog_callback", pointer, "SSL_CTX_ST_KEYLOG_CALLBACK"),
-  {
-    name: "BIO_method_type",
-    file: "crypto",
-    by: "return",
-    widths: int,
-    constants: [["BIO_ST_METHOD", "BIO_METHOD_ST_TYPE"]],
-  },
+  methodType,
 ];
 
-/** The accessors of the structs that are the same in both shapes, and those of the connection where it is known. */
-export const accessorsOf = (shape: Shape | null): readonly Accessor[] => [
+/** Those of BoringSSL. Its SSL_version, SSL_get_session and SSL_is_server answer from several places. */
+export const boringsslAccessors: readonly Accessor[] = [
+  returns("SSL_get_rbio", pointer, "SSL_ST_RBIO"),
+  returns("SSL_get_wbio", pointer, "SSL_ST_WBIO"),
+  {
+    name: "SSL_get_client_random",
+    file: "ssl",
+    by: "copy",
+    length: randomSize,
+    widths: [],
+    constants: [["SSL_ST_S3", "BSSL__SSL3_STATE_CLIENT_RANDOM"]],
+  },
+  masterKey("SSL_SESSION_ST_SECRET"),
+  sessionCipher,
+  cipherId,
+  returns("SSL_CTX_get_keylog_callback", pointer, "SSL_CTX_ST_KEYLOG_CALLBACK"),
+  methodType,
+];
+
+/** Of OpenSSL: those of the connection where its shape is known, and of the structs that are the same in both. */
+export const opensslAccessors = (shape: Shape | null): readonly Accessor[] => [
   ...(shape === null ? [] : connection[shape]),
   ...others,
 ];
@@ -141,8 +165,8 @@ export const accessorsOf = (shape: Shape | null): readonly Accessor[] => [
 /** The name of every function that is looked up. */
 export const functionNames: readonly string[] = [
   ...new Set(
-    [...connection.ssl_st, ...connection.ssl_connection_st, ...others].flatMap(({ name, by }) =>
-      typeof by === "string" ? [name] : [name, by.to],
+    [...connection.ssl_st, ...connection.ssl_connection_st, ...others, ...boringsslAccessors].flatMap(
+      ({ name, by }) => (typeof by === "string" ? [name] : [name, by.to]),
     ),
   ),
 ];

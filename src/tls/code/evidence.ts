@@ -4,8 +4,9 @@ import { type FunctionSymbol, findFunctions } from "../../elf/symbols.ts";
 import type { Evidence } from "../../offsets/evidence.ts";
 import {
   type Accessor,
-  accessorsOf,
+  boringsslAccessors,
   functionNames,
+  opensslAccessors,
   type Shape,
   shapeAccessor,
   typeConstant,
@@ -33,48 +34,57 @@ export interface CodeFiles {
 /** The offsets on the way to a member; or why they are not known. */
 type Found = { readonly way: readonly number[] } | { readonly reason: string };
 
+/** Libraries whose accessors are known. */
+export type CodeLibrary = "openssl" | "boringssl";
+
 /**
  * What the machine code of a library's accessor functions says of its layout: no code is run. Each constant comes with
- * one candidate, bytes from the start of the type, or with the reason why there is none. Only for OpenSSL.
+ * one candidate, bytes from the start of the type, or with the reason why there is none.
  *
  * Costs some 50 ms once, for the disassembler. Never throws for what is in the files.
  */
-export async function codeEvidence(files: CodeFiles): Promise<readonly Evidence[]> {
+export async function codeEvidence(library: CodeLibrary, files: CodeFiles): Promise<readonly Evidence[]> {
   const reader = new AccessorReader(files, await decoder());
+  if (library === "boringssl")
+    return evidenceOf(boringsslAccessors, (accessor) => reader.find(accessor, null));
   const { shape, reason } = reader.shape();
-  const evidence = new Map<string, Evidence>();
-  /** Of two functions that reveal the same, one that can be followed is enough; if both can, they must agree. */
-  const say = (constant: string, candidates: readonly number[], why?: string): void => {
-    const before = evidence.get(constant)?.candidates ?? [];
-    if (before.length > 0 && (candidates.length === 0 || before[0] === candidates[0])) return;
-    const isDivided = before.length > 0;
-    const reason = isDivided ? `two functions differ: ${[...before, ...candidates].join(" and ")}` : why;
-    evidence.set(constant, {
-      source: "code",
-      constant,
-      candidates: isDivided ? [] : candidates,
-      ...(reason === undefined ? {} : { reason }),
-    });
-  };
-  for (const accessor of accessorsOf(shape)) {
-    const found = reader.find(accessor, shape);
+  const evidence = evidenceOf(opensslAccessors(shape), (accessor) => reader.find(accessor, shape));
+  if (shape === "ssl_connection_st")
+    return [...evidence, { source: "code", constant: typeConstant, candidates: [0] }];
+  if (shape !== null) return evidence;
+  // Neither struct's constants can be told: both for the same reason.
+  const said = new Set(evidence.map((one) => one.constant));
+  const unsaid = [...opensslAccessors("ssl_st"), ...opensslAccessors("ssl_connection_st")].filter(
+    ({ constants }) => !constants.flat().some((constant) => said.has(constant)),
+  );
+  return [...evidence, ...evidenceOf(unsaid, () => ({ reason }))];
+}
+
+/** One evidence a constant. Of two functions that reveal the same, one is enough; where both do, they must agree. */
+function evidenceOf(
+  accessors: readonly Accessor[],
+  find: (accessor: Accessor) => Found,
+): readonly Evidence[] {
+  const offsets = new Map<string, Set<number>>();
+  const reasons = new Map<string, string>();
+  for (const accessor of accessors) {
+    const found = find(accessor);
     const names =
       "way" in found ? accessor.constants.find((row) => row.length === found.way.length) : undefined;
-    if ("way" in found && names !== undefined) {
-      for (const [index, constant] of names.entries()) say(constant, found.way.slice(index, index + 1));
-      continue;
-    }
     const why = "way" in found ? `${accessor.name} goes another way than is known` : found.reason;
-    for (const constant of accessor.constants.flat()) say(constant, [], why);
-  }
-  if (shape === "ssl_connection_st") say(typeConstant, [0]);
-  if (shape === null) {
-    const connection = [...accessorsOf("ssl_st"), ...accessorsOf("ssl_connection_st")];
-    for (const constant of connection.flatMap((accessor) => accessor.constants.flat())) {
-      if (!evidence.has(constant)) say(constant, [], reason);
+    for (const constant of accessor.constants.flat()) {
+      const at = names?.indexOf(constant) ?? -1;
+      const offset = "way" in found ? found.way[at] : undefined;
+      const known = offsets.get(constant) ?? new Set();
+      offsets.set(constant, offset === undefined ? known : known.add(offset));
+      if (offset === undefined) reasons.set(constant, why);
     }
   }
-  return [...evidence.values()];
+  return [...offsets].map(([constant, found]) => {
+    if (found.size === 1) return { source: "code", constant, candidates: [...found] };
+    const reason = found.size === 0 ? reasons.get(constant) : `functions differ: ${[...found].join(" and ")}`;
+    return { source: "code", constant, candidates: [], reason: reason ?? "" };
+  });
 }
 
 let loading: Promise<Decoder> | undefined;
@@ -93,7 +103,7 @@ interface Code {
 class AccessorReader {
   readonly #files: CodeFiles;
   readonly #decoder: Decoder;
-  readonly #symbols = new Map<Elf, ReadonlyMap<string, readonly FunctionSymbol[]>>();
+  readonly #symbols = new Map<Elf, ReadonlyMap<string, readonly FunctionSymbol[]> | InputError>();
 
   constructor(files: CodeFiles, decoder: Decoder) {
     this.#files = files;
@@ -164,9 +174,24 @@ class AccessorReader {
     }
   }
 
+  /** Read once a file, also where it cannot be. @throws InputError */
+  #symbolsOf(elf: Elf): ReadonlyMap<string, readonly FunctionSymbol[]> {
+    let symbols = this.#symbols.get(elf);
+    if (symbols === undefined) {
+      try {
+        symbols = findFunctions(elf, functionNames);
+      } catch (error) {
+        if (!(error instanceof InputError)) throw error;
+        symbols = error;
+      }
+      this.#symbols.set(elf, symbols);
+    }
+    if (symbols instanceof InputError) throw symbols;
+    return symbols;
+  }
+
   #symbol(elf: Elf, name: string): FunctionSymbol | { readonly reason: string } {
-    const symbols = this.#symbols.get(elf) ?? findFunctions(elf, functionNames);
-    this.#symbols.set(elf, symbols);
+    const symbols = this.#symbolsOf(elf);
     const [symbol, ...more] = symbols.get(name) ?? [];
     if (symbol === undefined) return { reason: `it has no symbol ${name}` };
     return more.length > 0 ? { reason: `it has several functions ${name}` } : symbol;

@@ -31,7 +31,7 @@ const pathOf = ({ suite, arch, name, soname }: Library, file: "ssl" | "crypto"):
 async function evidenceOf(ssl: string, crypto: string): Promise<readonly Evidence[]> {
   using first = Elf.open(ssl);
   using second = Elf.open(crypto);
-  return await codeEvidence({ ssl: first, cryptos: [second] });
+  return await codeEvidence("openssl", { ssl: first, cryptos: [second] });
 }
 
 /** What accessors reveal of each series. */
@@ -79,6 +79,31 @@ describe("the code of Debian's libraries tells what their headers say", () => {
       [...(revealed[library.truth.slice(0, 5)] ?? [])].sort(),
     );
   });
+});
+
+test.each(["amd64", "arm64"] as const)("the code of Debian's BoringSSL, %s", async (arch) => {
+  const { root } = debianPackage("bookworm", arch, "android-libboringssl");
+  const { reports } = await tlsReports({ root });
+  // Android 13's published layout, which no text in the file tells.
+  const published = (await loadLayouts("boringssl"))?.groups.boringssl_a_13?.constants ?? {};
+  const { fields = {} } = reports[0] ?? {};
+  const told = Object.entries(fields).filter(([, field]) => field.value !== null);
+  const names = [
+    "SSL_ST_RBIO",
+    "SSL_ST_WBIO",
+    "SSL_ST_S3",
+    "SSL_SESSION_ST_SECRET",
+    "SSL_SESSION_ST_CIPHER",
+    "BIO_ST_METHOD",
+    "BIO_METHOD_ST_TYPE",
+    "SSL_CIPHER_ST_ID",
+    "BSSL__SSL3_STATE_CLIENT_RANDOM",
+  ];
+  expect(told.map(([name, { value }]) => [name, value] as const)).toEqual([
+    ...names.map((name) => [name, published[name] ?? null] as const),
+    ["SSL_CTX_ST_KEYLOG_CALLBACK", 0x220],
+  ]);
+  expect(new Set(told.map(([, { status }]) => status))).toEqual(new Set(["single"]));
 });
 
 describe("Node.js with OpenSSL inside", () => {
@@ -178,14 +203,14 @@ describe("what cannot be followed is no evidence", () => {
     if (library === undefined) throw new Error("no library");
     using ssl = Elf.open(pathOf(library, "ssl"));
     using crypto = Elf.open(pathOf(library, "crypto"));
-    const alone = await codeEvidence({ ssl, cryptos: [] });
+    const alone = await codeEvidence("openssl", { ssl, cryptos: [] });
     expect(alone.find((one) => one.constant === "BIO_ST_METHOD")).toEqual({
       source: "code",
       constant: "BIO_ST_METHOD",
       candidates: [],
       reason: "BIO_method_type is in a libcrypto that was not found",
     });
-    const none = await codeEvidence({ ssl: crypto, cryptos: [] });
+    const none = await codeEvidence("openssl", { ssl: crypto, cryptos: [] });
     expect(none.flatMap((one) => one.candidates)).toEqual([]);
     expect(none.find((one) => one.constant === "SSL_CONNECTION_ST_RBIO")?.reason).toBe(
       "it has no symbol SSL_version",
