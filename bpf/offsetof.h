@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
-/* Definitions that the eBPF objects share. User space holds the same layout in src/kernel/recorder.ts. */
+/* Definitions that the eBPF objects share. User space holds the same layout in src/kernel/snapshot/recorder.ts. */
 #ifndef OFFSETOF_H
 #define OFFSETOF_H
 
@@ -11,6 +11,18 @@
 #define SLOT_COUNT 64
 #define COMM_SIZE 16 /* TASK_COMM_LEN */
 #define PATH_MAX_LENGTH 2
+
+/*
+ * Two objects are made of every program (assets/build/ebpf.ts). The one for old kernels uses nothing that is younger
+ * than raw tracepoints; bpf_probe_read_kernel and BPF_F_MMAPABLE came with Linux 5.5.
+ */
+#ifdef OFFSETOF_OLD_KERNEL
+#define read_kernel bpf_probe_read
+#define MAP_FLAGS 0
+#else
+#define read_kernel bpf_probe_read_kernel
+#define MAP_FLAGS BPF_F_MMAPABLE
+#endif
 
 /* Which struct a program copies; the order is that of `structs` in user space. */
 enum kind {

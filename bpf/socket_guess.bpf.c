@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 /*
  * Copies whole structs that the kernel touches for one thread to user space, which solves every field at once.
- * No global data, no loops, no CO-RE: the same object loads on kernels that lack them.
+ * No global data, no loops, no CO-RE: old kernels lack them.
  */
 #include <linux/bpf.h>
 #include <bpf/bpf_helpers.h>
@@ -10,7 +10,7 @@
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, 1);
-	__uint(map_flags, BPF_F_MMAPABLE); /* user space clears the flag where the kernel lacks it */
+	__uint(map_flags, MAP_FLAGS);
 	__type(key, __u32);
 	__type(value, struct control);
 } controls SEC(".maps");
@@ -18,7 +18,7 @@ struct {
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, SLOT_COUNT);
-	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(map_flags, MAP_FLAGS);
 	__type(key, __u32);
 	__type(value, struct slot);
 } slots SEC(".maps");
@@ -68,8 +68,8 @@ static __always_inline void copy_window(struct slot *slot, __u64 source, const i
 	slot->chunks = chunks;
 #pragma unroll
 	for (int i = 0; i < chunks; i++)
-		slot->errors[i] = bpf_probe_read_kernel(slot->window + i * CHUNK_SIZE, CHUNK_SIZE,
-							(void *)(source + i * CHUNK_SIZE));
+		slot->errors[i] = read_kernel(slot->window + i * CHUNK_SIZE, CHUNK_SIZE,
+					      (void *)(source + i * CHUNK_SIZE));
 }
 
 /* Follows one step of the path; 0 when that step leads nowhere that may be read. */
@@ -77,7 +77,7 @@ static __always_inline __u64 follow(__u64 from, __u32 offset, __u64 known)
 {
 	__u64 pointer = 0;
 
-	if (bpf_probe_read_kernel(&pointer, sizeof(pointer), (void *)(from + offset)))
+	if (read_kernel(&pointer, sizeof(pointer), (void *)(from + offset)))
 		return 0;
 	return is_kernel_address(pointer, known) ? pointer : 0;
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 /*
  * The classic strategy: each event reads one candidate place of a sock struct, user space says which one.
- * No global data, no loops, no CO-RE: the same object loads on kernels that lack them.
+ * No global data, no loops, no CO-RE: old kernels lack them.
  */
 #include <linux/bpf.h>
 #include <bpf/bpf_helpers.h>
@@ -29,7 +29,7 @@ enum outcome {
 	OUTCOME_UNKNOWN,    /* no such `what` */
 };
 
-/* User space holds the same layout in src/kernel/prober.ts. */
+/* User space holds the same layout in src/kernel/stepwise/prober.ts. */
 struct step {
 	__u64 comm[COMM_SIZE / 8]; /* only the thread of this name is served */
 	__u32 state;
@@ -44,7 +44,7 @@ struct step {
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, 1);
-	__uint(map_flags, BPF_F_MMAPABLE); /* user space clears the flag where the kernel lacks it */
+	__uint(map_flags, MAP_FLAGS);
 	__type(key, __u32);
 	__type(value, struct step);
 } steps SEC(".maps");
@@ -58,23 +58,23 @@ static __always_inline enum outcome read_candidate(struct step *step, __u64 sk)
 
 	switch (step->what) {
 	case WHAT_U8:
-		error = bpf_probe_read_kernel(step->value, 1, candidate);
+		error = read_kernel(step->value, 1, candidate);
 		break;
 	case WHAT_U16:
-		error = bpf_probe_read_kernel(step->value, 2, candidate);
+		error = read_kernel(step->value, 2, candidate);
 		break;
 	case WHAT_U32:
-		error = bpf_probe_read_kernel(step->value, 4, candidate);
+		error = read_kernel(step->value, 4, candidate);
 		break;
 	case WHAT_IN6_ADDR:
-		error = bpf_probe_read_kernel(step->value, 16, candidate);
+		error = read_kernel(step->value, 16, candidate);
 		break;
 	case WHAT_U32_BEHIND:
-		if (bpf_probe_read_kernel(&pointer, sizeof(pointer), candidate))
+		if (read_kernel(&pointer, sizeof(pointer), candidate))
 			return OUTCOME_FAULT;
 		if (!is_kernel_address(pointer, sk))
 			return OUTCOME_NO_POINTER;
-		error = bpf_probe_read_kernel(step->value, 4, (void *)(pointer + step->behind));
+		error = read_kernel(step->value, 4, (void *)(pointer + step->behind));
 		break;
 	default:
 		return OUTCOME_UNKNOWN;

@@ -1,5 +1,5 @@
 import { JSCallback, type Library, type Pointer, ptr, read } from "bun:ffi";
-import { ClosedError, SystemError } from "./error.ts";
+import { ClosedError, errnoName, SystemError } from "./error.ts";
 import { lastErrno, Mapping, vsnprintf } from "./libc.ts";
 import { loadLibrary } from "./load.ts";
 
@@ -9,7 +9,6 @@ const functions = {
   bpf_map__fd: { args: ["ptr"], returns: "i32" },
   bpf_map__map_flags: { args: ["ptr"], returns: "u32" },
   bpf_map__max_entries: { args: ["ptr"], returns: "u32" },
-  bpf_map__set_map_flags: { args: ["ptr", "u32"], returns: "i32" },
   bpf_map__value_size: { args: ["ptr"], returns: "u32" },
   bpf_map_lookup_elem: { args: ["i32", "buffer", "buffer"], returns: "i32" },
   bpf_map_update_elem: { args: ["i32", "buffer", "buffer", "u64"], returns: "i32" },
@@ -18,6 +17,7 @@ const functions = {
   bpf_object__find_program_by_name: { args: ["ptr", "cstring"], returns: "ptr" },
   bpf_object__load: { args: ["ptr"], returns: "i32" },
   bpf_object__open_mem: { args: ["buffer", "u64", "buffer"], returns: "ptr" }, // NULL with errno
+  bpf_program__attach: { args: ["ptr"], returns: "ptr" }, // NULL with errno
   bpf_program__attach_kprobe: { args: ["ptr", "bool", "cstring"], returns: "ptr" }, // NULL with errno
   bpf_program__attach_raw_tracepoint: { args: ["ptr", "cstring"], returns: "ptr" }, // NULL with errno
   bpf_program__attach_tracepoint: { args: ["ptr", "cstring", "cstring"], returns: "ptr" }, // NULL with errno
@@ -39,6 +39,12 @@ const PRINT_BUFFER_SIZE = 4096;
 export const BPF_F_MMAPABLE = 1 << 10;
 export const BPF_PROG_TYPE_KPROBE = 2;
 export const BPF_PROG_TYPE_RAW_TRACEPOINT = 17;
+
+/** What to do about an errno of perf_event_open(2), which attaches kprobes. */
+const KPROBE_ADVICE = {
+  EACCES: "needs CAP_SYS_ADMIN, or CAP_PERFMON where kernel.perf_event_paranoid is 2 or less",
+  ENOENT: "the kernel and its loaded modules have no such function",
+} as const;
 
 type Address = Pointer | bigint;
 
@@ -152,8 +158,7 @@ export class BpfObject implements Disposable {
     if (result >= 0) return;
     const { log: text } = this.#options;
     const log = new TextDecoder().decode(text.subarray(0, Math.max(0, text.indexOf(0)))).trim();
-    const cause =
-      log === "" ? "needs CAP_BPF and CAP_PERFMON, or root" : log.split("\n").slice(-8).join("\n");
+    const cause = log === "" ? undefined : log.split("\n").slice(-8).join("\n");
     throw new SystemError(`load eBPF object ${this.#name}`, -result, cause);
   }
 
@@ -202,7 +207,12 @@ export class BpfProgram {
   /** Runs the program at the entry of a kernel function; needs no tracefs on Linux 4.17 and newer. */
   attachKprobe(functionName: string): BpfLink {
     const link = this.#library.symbols.bpf_program__attach_kprobe(this.#live(), false, functionName);
-    return this.#link(link, `kprobe:${functionName}`);
+    return this.#link(link, `kprobe:${functionName}`, KPROBE_ADVICE);
+  }
+
+  /** Runs the program where its section says, e.g. `tp_btf/inet_sock_set_state`. */
+  attach(where: string): BpfLink {
+    return this.#link(this.#library.symbols.bpf_program__attach(this.#live()), where);
   }
 
   /** Runs the program at a tracepoint with the tracepoint's own arguments. */
@@ -217,8 +227,10 @@ export class BpfProgram {
     return this.#link(link, `tracepoint:${category}/${tracepoint}`);
   }
 
-  #link(address: Address | null, where: string): BpfLink {
-    return new BpfLink(this.#library, present(address, `attach ${this.#name} to ${where}`), where);
+  #link(address: Address | null, where: string, advice: Readonly<Record<string, string>> = {}): BpfLink {
+    const call = `attach ${this.#name} to ${where}`;
+    if (address === null) throw new SystemError(call, lastErrno(), advice[errnoName(lastErrno())]);
+    return new BpfLink(this.#library, present(address, call), where);
   }
 
   #live(): Address {
@@ -280,13 +292,6 @@ export class BpfMap {
 
   get mmapable(): boolean {
     return (this.#library.symbols.bpf_map__map_flags(this.#live()) & BPF_F_MMAPABLE) !== 0;
-  }
-
-  /** For kernels older than 5.5: gives up on mapping the map. Only before the object is loaded. */
-  clearMmapable(): void {
-    const { symbols } = this.#library;
-    const flags = symbols.bpf_map__map_flags(this.#live()) & ~BPF_F_MMAPABLE;
-    check(symbols.bpf_map__set_map_flags(this.#address, flags), `clear BPF_F_MMAPABLE of ${this.#name}`);
   }
 
   /** Copies the value of array element `index`. */

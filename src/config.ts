@@ -75,6 +75,11 @@ const setting = <Value>(
  */
 export const settings = {
   strategy: setting(oneOf(["snapshot", "stepwise"]), "snapshot", "How the kernel is guessed"),
+  bytecode: setting(
+    oneOf(["auto", "current", "old"]),
+    "auto",
+    "Which eBPF objects are loaded: old for Linux before 5.5, which newer ones take too; auto by the kernel's version",
+  ),
   source: setting(
     someOf(["guess", "btf", "code", "table"]),
     ["guess", "btf", "code", "table"],

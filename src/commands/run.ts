@@ -44,6 +44,7 @@ async function look(parts: readonly Part[], config: Config): Promise<Document> {
       asset: assetBytes,
       sources: config.source,
       strategy: config.strategy,
+      bytecode: config.bytecode,
       threshold: config.threshold,
       retries: config.retries,
       families: familiesOf(config),

@@ -75,3 +75,10 @@ export function parseStatus(text: string): ProcessStatus {
 
 /** True when /proc/self/uid_map maps every id to itself: only there do capabilities reach the kernel's own objects. */
 export const isInitialUserNamespace = (uidMap: string): boolean => /^\s*0\s+0\s+4294967295$/.test(uidMap);
+
+/** The soft limit on locked memory that /proc/self/limits tells, in bytes; Infinity for `unlimited`. */
+export function parseLockedMemory(limits: string): number | undefined {
+  const soft = /^Max locked memory\s+(\d+|unlimited)/m.exec(limits)?.[1];
+  if (soft === undefined) return undefined;
+  return soft === "unlimited" ? Number.POSITIVE_INFINITY : Number(soft);
+}

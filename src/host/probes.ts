@@ -19,11 +19,15 @@ export function parseLockdown(text: string): LockdownLevel | undefined {
   return lockdownLevels.find((level) => level === word);
 }
 
-/** `mounts` is /proc/self/mounts: without securityfs a missing file says nothing. */
+/**
+ * `mounts` is /proc/self/mounts: without securityfs a missing file says nothing. Then /proc/cmdline may tell; to find
+ * out by being refused would leave a line in the kernel's log.
+ */
 export function lockdown(
   file: FileRead,
   mounts: string | undefined,
   config: KernelConfig | undefined,
+  commandLine?: string,
 ): LockdownAnswer {
   const text = textOf(file);
   if (text !== undefined) {
@@ -39,6 +43,9 @@ export function lockdown(
   if (config !== undefined && missingOption(config, ["CONFIG_SECURITY_LOCKDOWN_LSM"]) !== undefined) {
     return { level: "none", why: `${config.path} has no CONFIG_SECURITY_LOCKDOWN_LSM` };
   }
+  const asked = /(?:^|\s)lockdown=(\w+)/.exec(commandLine ?? "")?.[1];
+  const level = lockdownLevels.find((each) => each === asked);
+  if (level !== undefined) return { level, why: `/proc/cmdline has lockdown=${level}` };
   return { level: null, why: "securityfs is not mounted; mount it on /sys/kernel/security to know" };
 }
 
@@ -74,7 +81,8 @@ export interface KprobeSigns {
 
 export function kprobes(signs: KprobeSigns): Answer {
   const { config, pmuType } = signs;
-  if (signs.lockdown === "confidentiality") return no("lockdown is confidentiality, which forbids kprobes");
+  if (signs.lockdown === "confidentiality")
+    return no("lockdown is confidentiality, which forbids kprobes (integrity does not)");
   if (textOf(signs.enabled) === "0") return no(`${signs.enabled.path} is 0`);
   if (pmuType.state !== "absent") return yes(`${pmuType.path} is there`);
   if (signs.tracefsEvents) return yes("tracefs has kprobe_events");
@@ -102,34 +110,58 @@ export function tracefs(readmes: readonly FileRead[], mounts: string | undefined
 
 export interface BpfSigns {
   readonly version: readonly [number, number, number];
-  readonly lockdown: LockdownLevel | null;
-  readonly config: KernelConfig | undefined;
   readonly status: ProcessStatus | undefined;
   readonly initialUserNamespace: boolean | undefined;
+  /** The soft limit on locked memory, in bytes. */
+  readonly lockedMemory: number | undefined;
+}
+
+/** What the maps and programs of a guess take of the limit on locked memory at most, in bytes. */
+const LOCKED_MEMORY = 2 << 20;
+
+/** Whether this process may load tracing programs by bpf(2). */
+export function bpf({ version, status, initialUserNamespace, lockedMemory = Infinity }: BpfSigns): Answer {
+  if (status === undefined) return unknown("/proc/self/status cannot be read");
+  const has = (name: Capability): boolean => status.effective.includes(name);
+  const isSplit = isAtLeast(version, 5, 8); // into these two, of CAP_SYS_ADMIN
+  const missing = isSplit ? (["CAP_BPF", "CAP_PERFMON"] as const).filter((name) => !has(name)) : [];
+  if (!has("CAP_SYS_ADMIN") && !(isSplit && missing.length === 0)) {
+    return no(isSplit ? `needs ${missing.join(" and ")}, or CAP_SYS_ADMIN` : "needs CAP_SYS_ADMIN");
+  }
+  if (initialUserNamespace === false) {
+    return no("this is not the initial user namespace: its capabilities do not reach bpf(2)");
+  }
+  // From Linux 5.11 on the memory of maps is the cgroup's affair.
+  if (!isAtLeast(version, 5, 11) && !has("CAP_SYS_RESOURCE") && lockedMemory < LOCKED_MEMORY) {
+    const need = `needs CAP_SYS_RESOURCE, or ${LOCKED_MEMORY >> 10} KiB`;
+    return unknown(`the limit on locked memory (ulimit -l) is ${lockedMemory >> 10} KiB: ${need}`);
+  }
+  if (status.seccompFilter) return unknown("a seccomp filter is active and may refuse bpf(2)");
+  return yes("this process has the capabilities");
+}
+
+export interface RawTracepointSigns {
+  readonly version: readonly [number, number, number];
+  readonly lockdown: LockdownLevel | null;
+  readonly config: KernelConfig | undefined;
+  readonly bpf: Answer;
 }
 
 /** Options without which no raw tracepoint program attaches. */
 const rawTracepointOptions = ["CONFIG_BPF_SYSCALL", "CONFIG_BPF_EVENTS"];
 
 /** Whether this process may load and attach a raw tracepoint program that reads kernel memory. */
-export function rawTracepoints(signs: BpfSigns): Answer {
-  const { status, config } = signs;
+export function rawTracepoints(signs: RawTracepointSigns): Answer {
+  const { config } = signs;
   if (!isAtLeast(signs.version, 4, 17)) return no("raw tracepoints need Linux 4.17");
   if (signs.lockdown === "confidentiality") {
-    return no("lockdown is confidentiality, which forbids reading kernel memory from eBPF");
+    return no(
+      "lockdown is confidentiality, which forbids reading kernel memory from eBPF (integrity does not)",
+    );
   }
   const missing = config === undefined ? undefined : missingOption(config, rawTracepointOptions);
   if (missing !== undefined) return no(`${config?.path} has no ${missing}`);
-  if (status === undefined) return unknown("/proc/self/status cannot be read");
-  const has = (name: Capability): boolean => status.effective.includes(name);
-  if (!has("CAP_SYS_ADMIN") && !(has("CAP_BPF") && has("CAP_PERFMON"))) {
-    return no("needs CAP_BPF and CAP_PERFMON, or CAP_SYS_ADMIN (before Linux 5.8: CAP_SYS_ADMIN)");
-  }
-  if (signs.initialUserNamespace === false) {
-    return no("this is not the initial user namespace: its capabilities do not reach bpf(2)");
-  }
-  if (status.seccompFilter) return unknown("a seccomp filter is active and may refuse bpf(2)");
-  return yes("this process has the capabilities");
+  return signs.bpf;
 }
 
 /** True when /proc/self/mounts lists a file system of this type. */

@@ -1,11 +1,11 @@
 import { machine as unameMachine, release as unameRelease } from "node:os";
 import type { Diagnostic, HostReport } from "../output/document.ts";
 import { type Answer, triState } from "./answer.ts";
-import { isInitialUserNamespace, parseStatus } from "./capabilities.ts";
+import { isInitialUserNamespace, parseLockedMemory, parseStatus } from "./capabilities.ts";
 import { readConfig } from "./config.ts";
 import { type HostFiles, hostFiles, textOf } from "./files.ts";
 import { type KernelIdentity, kernelIdentity } from "./kernel.ts";
-import { btf, kprobes, type LockdownAnswer, lockdown, rawTracepoints, tracefs } from "./probes.ts";
+import { bpf, btf, kprobes, type LockdownAnswer, lockdown, rawTracepoints, tracefs } from "./probes.ts";
 
 /** What this host is and allows, each answer with its reason. */
 export interface Host {
@@ -14,13 +14,21 @@ export interface Host {
   readonly btf: Answer;
   readonly kprobes: Answer;
   readonly tracefs: Answer;
+  /** Whether this process may load tracing programs; lockdown and the kernel's own limits aside. */
+  readonly bpf: Answer;
   readonly rawTracepoints: Answer;
   /** Names of the effective capabilities of this process. */
   readonly privileges: readonly string[];
 }
 
 /** Where tracefs is mounted by custom; the second is its automount inside debugfs. */
-const tracefsFolders = ["/sys/kernel/tracing", "/sys/kernel/debug/tracing"];
+const tracefsFolders = ["/sys/kernel/tracing", "/sys/kernel/debug/tracing"] as const;
+
+/** Those of them that may be looked into: to look into the second one would mount it. */
+const visibleTracefs = (mounts: string | undefined): string[] => {
+  const [own, automount] = tracefsFolders;
+  return mounts?.includes(` ${automount} tracefs `) ? [own, automount] : [own];
+};
 
 /**
  * Looks at the host. Reads only; mounts and loads nothing.
@@ -37,10 +45,17 @@ export function probeHost(files: HostFiles = hostFiles()): Host {
   const { version } = kernel;
   const config = readConfig(files, kernel.release);
   const mounts = text("/proc/self/mounts");
-  const locked = lockdown(files.read("/sys/kernel/security/lockdown"), mounts, config);
+  const locked = lockdown(files.read("/sys/kernel/security/lockdown"), mounts, config, text("/proc/cmdline"));
   const statusText = text("/proc/self/status");
   const status = statusText === undefined ? undefined : parseStatus(statusText);
   const uidMap = text("/proc/self/uid_map");
+  const limits = text("/proc/self/limits");
+  const mayLoad = bpf({
+    version,
+    status,
+    initialUserNamespace: uidMap === undefined ? undefined : isInitialUserNamespace(uidMap),
+    lockedMemory: limits === undefined ? undefined : parseLockedMemory(limits),
+  });
   return {
     kernel,
     lockdown: locked,
@@ -51,20 +66,15 @@ export function probeHost(files: HostFiles = hostFiles()): Host {
       config,
       pmuType: files.read("/sys/bus/event_source/devices/kprobe/type"),
       enabled: files.read("/sys/kernel/debug/kprobes/enabled"),
-      tracefsEvents: tracefsFolders.some((folder) => files.exists(`${folder}/kprobe_events`)),
+      tracefsEvents: visibleTracefs(mounts).some((folder) => files.exists(`${folder}/kprobe_events`)),
       eventSources: files.exists("/sys/bus/event_source/devices"),
     }),
     tracefs: tracefs(
-      tracefsFolders.map((folder) => files.read(`${folder}/README`)),
+      visibleTracefs(mounts).map((folder) => files.read(`${folder}/README`)),
       mounts,
     ),
-    rawTracepoints: rawTracepoints({
-      version,
-      lockdown: locked.level,
-      config,
-      status,
-      initialUserNamespace: uidMap === undefined ? undefined : isInitialUserNamespace(uidMap),
-    }),
+    bpf: mayLoad,
+    rawTracepoints: rawTracepoints({ version, lockdown: locked.level, config, bpf: mayLoad }),
     privileges: status?.effective ?? [],
   };
 }

@@ -14,8 +14,6 @@ export interface Stability {
 
 /** What a guess may do, and how hard it tries. */
 export interface GuessOptions {
-  /** Whether the kernel has BPF_F_MMAPABLE (5.5 and newer). */
-  readonly mmapable: boolean;
   readonly families: Families;
   readonly stability: Stability;
   /** How often a failed attempt is repeated from the beginning. */

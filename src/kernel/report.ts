@@ -4,12 +4,14 @@ import { type Evidence, type Source, unchosen } from "../offsets/evidence.ts";
 import { reconcile, type Verdict } from "../offsets/reconcile.ts";
 import type { Diagnostic, KernelReport, Strategy } from "../output/document.ts";
 import { btfEvidence } from "./btf.ts";
+import { type Bytecode, isForbiddenToRead, isUnknownToKernel, objectsOf } from "./bytecode.ts";
 import { kernelFields } from "./fields.ts";
 import { kernelFlags } from "./flags.ts";
-import { type Guess, guess } from "./guess.ts";
 import type { Offers, Rung } from "./ladder.ts";
 import type { Families, GuessOptions } from "./options.ts";
-import { stepwise } from "./stepwise.ts";
+import { type Guess, guess } from "./snapshot/guess.ts";
+import { stepwise } from "./stepwise/stepwise.ts";
+import { typedReads } from "./typed.ts";
 
 /** A yes, a no, or a could-not-tell, with what it rests on. */
 interface Answer {
@@ -22,10 +24,12 @@ export interface KernelHost {
   readonly kernel: { readonly version: readonly [number, number, number] };
   readonly btf: Answer;
   readonly kprobes: Answer;
+  /** Whether this process may load eBPF programs for tracing. */
+  readonly bpf: Answer;
   readonly rawTracepoints: Answer;
 }
 
-export interface KernelOptions extends Omit<GuessOptions, "mmapable"> {
+export interface KernelOptions extends GuessOptions {
   readonly host: KernelHost;
   /** The bytes of an embedded file, by its name. */
   readonly asset: (name: string) => Uint8Array;
@@ -34,21 +38,23 @@ export interface KernelOptions extends Omit<GuessOptions, "mmapable"> {
   /** The sources that may speak; no other is asked. */
   readonly sources: readonly Source[];
   readonly strategy: Strategy;
+  /** Which eBPF objects may be loaded. */
+  readonly bytecode: Bytecode;
 }
 
-/** A way to guess: its eBPF object, and what asks it. */
+/** A way to guess: its eBPF program, and what asks it. */
 interface Way {
-  readonly bytecode: string;
+  readonly program: string;
   readonly guess: (libbpf: Libbpf, bytecode: Uint8Array, offers: Offers, options: GuessOptions) => Guess;
 }
 
 const ways: Readonly<Record<Strategy, Way>> = {
-  snapshot: { bytecode: "socket_guess", guess },
-  stepwise: { bytecode: "socket_stepwise", guess: stepwise },
+  snapshot: { program: "socket_guess", guess },
+  stepwise: { program: "socket_stepwise", guess: stepwise },
 };
 
-/** BPF_F_MMAPABLE came with this kernel. */
-const MMAPABLE_SINCE = [5, 5] as const;
+/** Of typed reads, which confirm what BTF tells where nothing can be guessed. */
+const TYPED_BYTECODE = "socket_typed";
 
 /** Asks every source for the running kernel's constants and joins what they say. */
 export function kernelReport(options: KernelOptions): { report: KernelReport; diagnostics: Diagnostic[] } {
@@ -63,17 +69,24 @@ export function kernelReport(options: KernelOptions): { report: KernelReport; di
       : silent("btf", unchosen);
   const tried =
     libbpf !== null && sources.includes("guess")
-      ? tryGuess(guesserOf(libbpf, options), host, note("W_RUNG"), note("E_NO_GUESS"))
+      ? tryGuess(guesserOf(libbpf, options, note("W_BYTECODE")), host, note("W_RUNG"), note("E_NO_GUESS"))
       : { guess: null, evidence: silent("guess", unchosen) };
-  for (const limit of tried.guess?.limits ?? []) note("W_GUESS_LIMITED")(limit);
+  const reason = tried.guess === null ? tried.evidence[0]?.reason : undefined;
+  const isTold = btf.some(({ candidates }) => candidates.length > 0);
+  const typed =
+    libbpf !== null && reason !== undefined && reason !== unchosen && isTold && host.bpf.is !== "no"
+      ? tryTyped(libbpf, options, reason, note("W_RUNG"))
+      : null;
+  const measured = tried.guess ?? typed;
+  for (const limit of measured?.limits ?? []) note("W_GUESS_LIMITED")(limit);
 
-  const verdicts = judge([...tried.evidence, ...btf], options.families);
+  const verdicts = judge([...(measured?.evidence ?? tried.evidence), ...btf], options.families);
   const report: KernelReport = {
-    bytecode: tried.guess === null ? null : ways[strategy].bytecode,
+    bytecode: tried.guess?.bytecode ?? (typed === null ? null : TYPED_BYTECODE),
     strategy: tried.guess === null ? null : strategy,
-    attached: tried.guess?.attached ?? [],
-    events: tried.guess?.events ?? 0,
-    ...(tried.guess !== null && { attempts: tried.guess.attempts }),
+    attached: measured?.attached ?? [],
+    events: measured?.events ?? 0,
+    ...(measured !== null && { attempts: measured.attempts }),
     duration_ms: Math.round((performance.now() - started) * 10) / 10,
     constants: Object.fromEntries(verdicts.map(([constant, { value }]) => [constant, value])),
     fields: Object.fromEntries(verdicts.map(([constant, verdict]) => [constant, shown(verdict)])),
@@ -83,13 +96,31 @@ export function kernelReport(options: KernelOptions): { report: KernelReport; di
 
 const isKernelSource = (source: Source): boolean => source === "guess" || source === "btf";
 
-/** The guess of the strategy that was asked for, on the rungs that it is offered. */
-function guesserOf(libbpf: Libbpf, options: KernelOptions): (offers: Offers) => Guess {
-  const way = ways[options.strategy];
-  const bytecode = options.asset(`${way.bytecode}.o`);
-  const [major, minor] = options.host.kernel.version;
-  const mmapable = major > MMAPABLE_SINCE[0] || (major === MMAPABLE_SINCE[0] && minor >= MMAPABLE_SINCE[1]);
-  return (offers) => way.guess(libbpf, bytecode, offers, { ...options, mmapable });
+/** A guess, and the name of the eBPF object that it used. */
+type ObjectGuess = Guess & { readonly bytecode: string };
+
+/**
+ * The guess of the strategy that was asked for, on the rungs that it is offered, with the first object that the kernel
+ * understands. `note` hears of those that it does not.
+ */
+function guesserOf(
+  libbpf: Libbpf,
+  options: KernelOptions,
+  note: (message: string) => void,
+): (offers: Offers) => ObjectGuess {
+  const { program, guess } = ways[options.strategy];
+  const objects = objectsOf(program, options.bytecode, options.host.kernel.version);
+  return (offers) => {
+    for (const [index, bytecode] of objects.entries()) {
+      try {
+        return { ...guess(libbpf, options.asset(`${bytecode}.o`), offers, options), bytecode };
+      } catch (error) {
+        if (index === objects.length - 1 || !isUnknownToKernel(error)) throw error;
+        note(`${bytecode} is not used: ${reasonOf(error)}`);
+      }
+    }
+    throw new TypeError(`no eBPF object of ${program}`);
+  };
 }
 
 /** The verdicts on all constants, in the order they are published in. */
@@ -130,48 +161,78 @@ function readBtf(libbpf: Libbpf, { btf }: KernelHost, note: (message: string) =>
 
 /**
  * Guesses with all kinds of rungs that the host offers; where the kernel refuses them together, with each kind alone.
- * `refuse` hears why nothing could be guessed.
+ * `refuse` hears why nothing could be guessed, `note` why less than all kinds were used.
  */
 function tryGuess(
-  ask: (offers: Offers) => Guess,
+  ask: (offers: Offers) => ObjectGuess,
   host: KernelHost,
   note: (message: string) => void,
   refuse: (reason: string) => void,
-): { guess: Guess | null; evidence: Evidence[] } {
-  const offered = kinds.filter((kind) => offerOf[kind](host).is !== "no");
-  const refusals: string[] = kinds
-    .filter((kind) => !offered.includes(kind))
-    .map((kind) => `${kind}: ${offerOf[kind](host).why}`);
+): { guess: ObjectGuess | null; evidence: Evidence[] } {
+  const answerOf = (kind: Kind): Answer => (host.bpf.is === "no" ? host.bpf : answers[kind](host));
+  const offered = kinds.filter((kind) => answerOf(kind).is !== "no");
+  const refusals = new Map<Kind, string>(
+    kinds.filter((kind) => !offered.includes(kind)).map((kind) => [kind, answerOf(kind).why]),
+  );
   const attempts = offered.length > 1 ? [offered, ...offered.map((kind) => [kind])] : [offered];
   for (const attempt of attempts.filter(({ length }) => length > 0)) {
-    const whyNot = (kind: Rung["kind"]) =>
-      offered.includes(kind) ? refusals.at(-1) : offerOf[kind](host).why;
-    const offers = ({ kind }: Rung) => (attempt.includes(kind) ? null : (whyNot(kind) ?? "not offered"));
+    const offers = ({ kind }: Rung) => (attempt.includes(kind) ? null : (refusals.get(kind) ?? "not needed"));
     try {
       const found = ask(offers);
+      for (const kind of offered) if (!attempt.includes(kind)) note(`${kind}: ${refusals.get(kind)}`);
       return { guess: found, evidence: found.evidence };
     } catch (error) {
-      const reason = `${attempt.join(" and ")}: ${reasonOf(error)}`;
-      refusals.push(reason);
-      note(reason);
+      const reason = refusalOf(error, host);
+      for (const kind of attempt) refusals.set(kind, reason);
+      if (reason === LOCKED_DOWN) break; // each further attempt would be one more line in the kernel's log
     }
   }
-  const reason = refusals.join("; ");
+  const reasons = [...new Set(refusals.values())].map((reason) => {
+    const refused = kinds.filter((kind) => refusals.get(kind) === reason);
+    return refused.length === kinds.length ? reason : `${refused.join(", ")}: ${reason}`;
+  });
+  const reason = reasons.join("; ");
   refuse(reason);
   return { guess: null, evidence: silent("guess", reason) };
 }
 
+/** Where nothing can be guessed: measures what typed reads reach at the offsets that BTF tells. Null where refused. */
+function tryTyped(
+  libbpf: Libbpf,
+  options: KernelOptions,
+  otherwise: string,
+  note: (message: string) => void,
+): Guess | null {
+  try {
+    return typedReads(libbpf, options.asset(`${TYPED_BYTECODE}.o`), options, otherwise);
+  } catch (error) {
+    note(`tp_btf: ${refusalOf(error, options.host)}`);
+    return null;
+  }
+}
+
+type Kind = Rung["kind"];
+const kinds = ["kprobe", "raw_tp"] as const satisfies readonly Kind[];
+
 /** Whether the host has what rungs of a kind need. */
-const offerOf: Record<Rung["kind"], (host: KernelHost) => Answer> = {
+const answers: Record<Kind, (host: KernelHost) => Answer> = {
   kprobe: ({ kprobes }) => kprobes,
   raw_tp: ({ rawTracepoints }) => rawTracepoints,
 };
-const kinds = ["kprobe", "raw_tp"] as const satisfies readonly Rung["kind"][];
+
+const LOCKED_DOWN = "the kernel forbids reading its memory from eBPF, as lockdown=confidentiality does";
+
+/** Why a guess was refused, and what is known of the host that explains it. */
+function refusalOf(error: unknown, host: KernelHost): string {
+  const reason = reasonOf(error);
+  if (error instanceof Error && isForbiddenToRead(error)) return LOCKED_DOWN;
+  return error instanceof SystemError && error.code === "EPERM" ? `${reason}; ${host.bpf.why}` : reason;
+}
+
+const defects = [ClosedError, TypeError, RangeError] as const;
 
 /** What the system refused, in words; anything else is a defect of ours and goes on up. */
 function reasonOf(error: unknown): string {
-  if (error instanceof SystemError) return error.message;
-  if (error instanceof Error && !(error instanceof ClosedError || error instanceof TypeError))
-    return error.message;
+  if (error instanceof Error && !defects.some((defect) => error instanceof defect)) return error.message;
   throw error;
 }

@@ -1,4 +1,4 @@
-import { SystemError } from "../../ffi/error.ts";
+import { errnoName, SystemError } from "../../ffi/error.ts";
 import { AF_NETLINK, type FileDescriptor, recv, SOCK_RAW, send, socket } from "../../ffi/libc.ts";
 
 /** Numbers of include/uapi/linux/netlink.h. */
@@ -12,6 +12,9 @@ const SIZE_OF_NLMSGHDR = 16;
 
 /** Flags of a request that makes something which must not be there yet. */
 export const CREATE = NLM_F_CREATE | NLM_F_EXCL;
+
+/** What to do about an errno, by its name. */
+export type Advice = Readonly<Record<string, string>>;
 
 /** A netlink socket of the network namespace this thread is in when it is opened. */
 export class Netlink implements Disposable {
@@ -27,9 +30,10 @@ export class Netlink implements Disposable {
    * Sends one request and waits for the kernel's acknowledgement.
    *
    * @param what for the error: what was to be done
+   * @param advice for the error: what to do about an errno, by its name
    * @throws SystemError with the errno that the kernel answered
    */
-  request(type: number, flags: number, body: Uint8Array, what: string): void {
+  request(type: number, flags: number, body: Uint8Array, what: string, advice: Advice = {}): void {
     const sequence = ++this.#sequence;
     // struct nlmsghdr: u32 len, u16 type, u16 flags, u32 seq, u32 pid
     const message = new Uint8Array(SIZE_OF_NLMSGHDR + body.length);
@@ -46,7 +50,7 @@ export class Netlink implements Disposable {
     const [error = 0] = new Int32Array(answer.buffer, SIZE_OF_NLMSGHDR, 1);
     if (kind !== NLMSG_ERROR || answered !== sequence)
       throw new Error(`${what}: netlink answered out of turn`);
-    if (error < 0) throw new SystemError(`netlink: ${what}`, -error);
+    if (error < 0) throw new SystemError(`netlink: ${what}`, -error, advice[errnoName(-error)]);
   }
 
   [Symbol.dispose](): void {

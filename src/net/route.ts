@@ -12,6 +12,8 @@ const RTN_LOCAL = 2;
 const RTA_DST = 1;
 const RTA_OIF = 4;
 
+const ADVICE = { EPERM: "needs CAP_NET_ADMIN" };
+
 /** The links and routes of the network namespace this thread is in when it is made. */
 export class RouteNetlink implements Disposable {
   readonly #netlink = new Netlink(NETLINK_ROUTE);
@@ -22,7 +24,7 @@ export class RouteNetlink implements Disposable {
     const message = new Uint8Array(16);
     new Int32Array(message.buffer, 4, 1).set([index]);
     new Uint32Array(message.buffer, 8, 2).set([IFF_UP, IFF_UP]);
-    this.#netlink.request(RTM_NEWLINK, 0, message, `set link ${index} up`);
+    this.#netlink.request(RTM_NEWLINK, 0, message, `set link ${index} up`, ADVICE);
   }
 
   /** Makes all addresses of a prefix local: packets to them are delivered through the interface to this host. */
@@ -32,7 +34,7 @@ export class RouteNetlink implements Disposable {
     message.set([family, prefix, 0, 0, RT_TABLE_LOCAL, RTPROT_BOOT, RT_SCOPE_HOST, RTN_LOCAL]);
     const interfaceIndex = new Uint8Array(new Uint32Array([index]).buffer);
     const body = Buffer.concat([message, attribute(RTA_DST, network), attribute(RTA_OIF, interfaceIndex)]);
-    this.#netlink.request(RTM_NEWROUTE, CREATE, body, `add a local route to link ${index}`);
+    this.#netlink.request(RTM_NEWROUTE, CREATE, body, `add a local route to link ${index}`, ADVICE);
   }
 
   [Symbol.dispose](): void {

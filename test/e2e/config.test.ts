@@ -55,7 +55,7 @@ describe("offsetof config", () => {
   test("as a table for people", () => {
     const { stdout } = run([...ask, "--format", "table", "--source", "guess,btf"]);
     expect(stdout).toMatch(
-      /^SETTING +VALUE +FROM\nstrategy +snapshot +default\nsource +guess,btf +--source\n/,
+      /^SETTING +VALUE +FROM\nstrategy +snapshot +default\nbytecode +auto +default\nsource +guess,btf +--source\n/,
     );
   });
 

@@ -2,11 +2,22 @@ import { beforeAll, expect, test } from "bun:test";
 import { chmodSync, copyFileSync, mkdirSync } from "node:fs";
 import { loadPackage } from "../../assets/build/debian.ts";
 import { kernelFields } from "../../src/kernel/fields.ts";
+import { buildConfine, CAP } from "../confine.ts";
+import { truthOf } from "../lab/truth.ts";
 import { documentOf, executable, run, Scratch } from "./executable.ts";
 
 let glibc: string;
+let confine: string;
+let truth: ReadonlyMap<string, number>;
+const ask = [executable, "kernel", "--format", "json"];
 
 beforeAll(async () => {
+  confine = await buildConfine();
+  const members = await truthOf(
+    "/sys/kernel/btf/vmlinux",
+    kernelFields.map(({ member }) => member),
+  );
+  truth = new Map(kernelFields.map(({ constant, member }) => [constant, members.get(member) ?? -1]));
   glibc = (await loadPackage("bullseye", "libc6")).root;
 }, 120_000);
 
@@ -22,6 +33,19 @@ test("runs where there is nothing but glibc 2.31 and /proc", () => {
   expect(document.host.btf).toBeNull();
 });
 
+/** `command` by a launcher that takes rights away: see test/confine.c. */
+const confined = (confine: string, options: readonly string[], ...command: string[]) =>
+  run([confine, ...options, ...command]);
+
+/** Every constant's value is what the kernel's own BTF tells another reader, or null with a reason. */
+function expectTrue(document: ReturnType<typeof documentOf>): void {
+  for (const { constant } of kernelFields) {
+    const field = document.kernel?.fields[constant];
+    if (field?.value === null) expect(field.reason).toBeString();
+    else expect({ constant, value: field?.value }).toEqual({ constant, value: truth.get(constant) ?? -1 });
+  }
+}
+
 test("an ordinary user gets the document without what needs privilege, and no stack trace", () => {
   using scratch = new Scratch();
   copyFileSync(executable, scratch.at("offsetof"));
@@ -30,14 +54,46 @@ test("an ordinary user gets the document without what needs privilege, and no st
   const result = run([...nobody, scratch.at("offsetof"), "run", "--format", "json"]);
   const document = documentOf(result);
   expect(document.host).toMatchObject({ privileges: [], raw_tracepoints: false });
+  expectTrue(document);
   for (const { constant } of kernelFields) {
-    const field = document.kernel?.fields[constant];
-    if (field === undefined) throw new Error(`the document has no ${constant}`);
     // What the kernel's own BTF tells needs no privilege.
-    if (field.value !== null) expect(field.evidence).toEqual({ btf: [field.value] });
-    else expect(field.reason).toBeString();
+    const field = document.kernel?.fields[constant];
+    expect(field).toMatchObject({ status: "single", evidence: { btf: [field?.value] } });
   }
+  expect(document.kernel?.constants).toMatchObject({ fl4_offsets: 1, fl6_offsets: 1 });
   expect(result.status).toBe(3);
-  expect(document.diagnostics.find(({ code }) => code === "E_NO_GUESS")?.message).toContain("CAP_BPF");
+  const refusal = document.diagnostics.find(({ code }) => code === "E_NO_GUESS");
+  expect(refusal?.message).toBe("needs CAP_BPF and CAP_PERFMON, or CAP_SYS_ADMIN");
   expect(result.stderr).toBe("");
+});
+
+test("a seccomp filter that refuses bpf(2) is named, and BTF answers", () => {
+  const result = confined(confine, ["-d"], ...ask);
+  const document = documentOf(result);
+  expectTrue(document);
+  expect(document.host.raw_tracepoints).toBeNull();
+  expect(document.kernel?.attached).toEqual([]);
+  expect(document.kernel?.fields.offset_daddr?.evidence).toEqual({ btf: [truth.get("offset_daddr") ?? -1] });
+  const refusal = document.diagnostics.find(({ code }) => code === "E_NO_GUESS");
+  expect(refusal?.message).toContain("seccomp");
+  expect([result.status, result.stderr]).toEqual([3, ""]);
+});
+
+test("without CAP_SYS_ADMIN the stimulus runs where it is, says so, and leaves no socket", () => {
+  const rights = `-c ${CAP.netAdmin},${CAP.perfmon},${CAP.bpf}`;
+  const inside = `ip link set lo up && mount -t tmpfs none /sys/kernel/btf && ${confine} ${rights} ${ask.join(" ")}`;
+  const script = `${inside}; status=$?; tail -qn +2 /proc/net/tcp /proc/net/nf_conntrack >&2; exit $status`;
+  const result = run(["unshare", "--net", "--mount", "sh", "-c", script]);
+  const document = documentOf(result);
+  expectTrue(document);
+  const { fields = {}, constants } = document.kernel ?? {};
+  expect(constants).toMatchObject({ fl4_offsets: 1 });
+  for (const constant of ["offset_saddr", "offset_rtt", "offset_sk_socket", "offset_socket_file"])
+    expect(fields[constant]).toMatchObject({ value: truth.get(constant) ?? -1, status: "single" });
+  for (const constant of ["offset_netns", "offset_ino", "offset_family", "offset_saddr_fl6"])
+    expect(fields[constant]?.reason).toContain("unshare(CLONE_NEWNET): EPERM; needs CAP_SYS_ADMIN");
+  const limit = document.diagnostics.find(({ code }) => code === "W_GUESS_LIMITED");
+  expect(limit?.message).toContain("current network namespace");
+  expect(result.status).toBe(3);
+  expect(result.stderr.replace(/^tail: .*nf_conntrack.*\n/m, "")).toBe("");
 });

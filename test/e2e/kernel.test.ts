@@ -1,5 +1,5 @@
 import { beforeAll, describe, expect, test } from "bun:test";
-import { readFileSync } from "node:fs";
+import { readdirSync, readFileSync, readlinkSync } from "node:fs";
 import { kernelFields } from "../../src/kernel/fields.ts";
 import { truthOf } from "../lab/truth.ts";
 import { documentOf, executable, run } from "./executable.ts";
@@ -130,29 +130,97 @@ async function eventually(settled: () => boolean): Promise<void> {
   expect(settled()).toBe(true);
 }
 
+/** How many network namespaces the kernel has, those included that no tool lists because no process is in them. */
+const livingNamespaces = () =>
+  Number(/^net_namespace\s+(\d+)/m.exec(readFileSync("/proc/slabinfo", "utf8"))?.[1]);
+
+/** Where temporary files may be made. */
+const temporary = ["/tmp", "/var/tmp", "/dev/shm", "/run"];
+/** Shell commands after which the executable is /mnt/offsetof, and those folders are empty. */
+const inEmptyFolders = [
+  "mount -t tmpfs none /mnt",
+  `cp ${executable} /mnt/offsetof`,
+  ...temporary.map((folder) => `mount -t tmpfs none ${folder}`),
+].join(" && ");
+const findFiles = `find ${temporary.join(" ")} -mindepth 1`;
+
+/** Waits until the kernel has freed what earlier runs had. */
+const othersAreGone = () => eventually(() => !leftovers().programs.includes("sock_set_state"));
+
 describe("after a run", () => {
   test("nothing is left: no program, map, link, namespace, mount or line in the kernel's log", async () => {
-    await eventually(() => !leftovers().programs.includes("sock_set_state")); // of the tests before
+    await othersAreGone();
     const before = leftovers();
     expect(run(ask).status).toBe(0);
     await eventually(() => Bun.deepEquals(leftovers(), before));
   }, 30_000);
 
   test("no file is left in any folder for temporary files", () => {
-    const folders = ["/tmp", "/var/tmp", "/dev/shm", "/run"];
-    const mounts = folders.map((folder) => `mount -t tmpfs none ${folder}`).join(" && ");
-    const script = `cp ${executable} /mnt/offsetof && ${mounts} && /mnt/offsetof && find ${folders.join(" ")} -mindepth 1 >&2`;
-    const inside = run(["unshare", "--mount", "sh", "-c", `mount -t tmpfs none /mnt && ${script}`]);
+    const script = `${inEmptyFolders} && /mnt/offsetof && ${findFiles} >&2`;
+    const inside = run(["unshare", "--mount", "sh", "-c", script]);
     expect(documentOf(inside).kernel?.events).toBeGreaterThan(0);
     expect(inside.stderr).toBe("");
   });
 
   test("the kernel frees the network namespaces, which no tool lists once no process is in them", async () => {
-    const living = () => Number(/^net_namespace\s+(\d+)/m.exec(readFileSync("/proc/slabinfo", "utf8"))?.[1]);
-    expect(living()).toBeGreaterThan(0);
-    const before = living();
+    expect(livingNamespaces()).toBeGreaterThan(0);
+    const before = livingNamespaces();
     const RUNS = 20; // of two namespaces each
     for (let count = 0; count < RUNS; count++) run(ask);
-    await eventually(() => living() <= before + RUNS / 2);
+    await eventually(() => livingNamespaces() <= before + RUNS / 2);
   }, 60_000);
+});
+
+describe("after SIGKILL", () => {
+  const RUNS = 200;
+
+  /** Stops a process and tells which eBPF programs, maps and links its descriptors hold. */
+  async function holdings(pid: number): Promise<Set<string>> {
+    process.kill(pid, "SIGSTOP");
+    const isStopped = () => /\) [TZ] /.test(readFileSync(`/proc/${pid}/stat`, "utf8"));
+    while (!isStopped()) await Bun.sleep(0);
+    const files = readdirSync(`/proc/${pid}/fd`).map((fd) => readlinkSync(`/proc/${pid}/fd/${fd}`));
+    return new Set(files.flatMap((file) => /^anon_inode:(bpf[-_]\w+)/.exec(file)?.slice(1) ?? []));
+  }
+
+  test(`at ${RUNS} random moments nothing is left, not even a file`, async () => {
+    await using holder = Bun.spawn(
+      ["unshare", "--mount", "sh", "-c", `${inEmptyFolders} && echo ready && exec sleep 600`],
+      { stdout: "pipe", stdin: "ignore" },
+    );
+    expect((await holder.stdout.getReader().read()).done).toBe(false);
+    const inside = ["nsenter", `--mount=/proc/${holder.pid}/ns/mnt`];
+    const command = [...inside, "/mnt/offsetof", "kernel", "--format", "json"];
+    const durations = Array.from({ length: 5 }, () => {
+      const started = performance.now();
+      run(command);
+      return performance.now() - started;
+    });
+    const whole = Math.min(...durations);
+
+    await othersAreGone();
+    const [before, living] = [leftovers(), livingNamespaces()];
+    const held = new Map<string, number>();
+    let killed = 0;
+    for (let count = 0; count < RUNS; count++) {
+      const child = Bun.spawn(command, { stdout: "ignore", stderr: "ignore", stdin: "ignore" });
+      await Bun.sleep(Math.random() * whole);
+      if (count % 2 === 0 && child.exitCode === null) {
+        for (const kind of await holdings(child.pid)) held.set(kind, (held.get(kind) ?? 0) + 1);
+      }
+      child.kill("SIGKILL");
+      await child.exited;
+      if (child.signalCode === "SIGKILL") killed++;
+    }
+    // They died at many stages, also with everything in their hands.
+    expect(killed).toBeGreaterThan(RUNS / 4);
+    for (const kind of ["bpf-prog", "bpf-map", "bpf_link"]) expect(held.get(kind)).toBeGreaterThan(0);
+
+    await eventually(() => livingNamespaces() <= living + RUNS / 10);
+    await eventually(() => Bun.deepEquals(leftovers(), before)).catch(() =>
+      expect(leftovers()).toEqual(before),
+    );
+    expect(run([...inside, "sh", "-c", findFiles])).toEqual({ status: 0, stdout: "", stderr: "" });
+    holder.kill();
+  }, 120_000);
 });

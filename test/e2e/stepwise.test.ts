@@ -4,8 +4,8 @@ import { Libbpf } from "../../ffi/libbpf.ts";
 import { assetBytes } from "../../src/assets.ts";
 import { kernelFields } from "../../src/kernel/fields.ts";
 import { type Rung, stepwiseLadder } from "../../src/kernel/ladder.ts";
-import { Prober } from "../../src/kernel/prober.ts";
-import { stepwise } from "../../src/kernel/stepwise.ts";
+import { Prober } from "../../src/kernel/stepwise/prober.ts";
+import { stepwise } from "../../src/kernel/stepwise/stepwise.ts";
 import { truthOf } from "../lab/truth.ts";
 import { documentOf, executable, run } from "./executable.ts";
 
@@ -110,7 +110,6 @@ describe("an attempt that fails", () => {
 
   const guessBelow = (threshold: number, retries: number) =>
     stepwise(libbpf, bytecode, (each) => (each === rung ? null : "not in this test"), {
-      mmapable: true,
       threshold,
       retries,
       families: { tcpv4: true, tcpv6: true, udpv4: true, udpv6: true },
@@ -144,7 +143,7 @@ describe("an attempt that fails", () => {
       run(["bpftool", "prog", "list"]).stdout.includes(`name ${rung.program.slice(0, 15)}`);
     const name = readFileSync("/proc/thread-self/comm", "utf8");
     {
-      using prober = new Prober(libbpf, bytecode, rung, true);
+      using prober = new Prober(libbpf, bytecode, rung);
       expect(prober.events).toBe(0);
       expect(isLoaded()).toBe(true);
       expect(readFileSync("/proc/thread-self/comm", "utf8")).not.toBe(name);
@@ -156,7 +155,7 @@ describe("an attempt that fails", () => {
   }, 20_000);
 
   test("a socket that the rung never passes over is an error, not a value", () => {
-    using prober = new Prober(libbpf, bytecode, rung, true);
+    using prober = new Prober(libbpf, bytecode, rung);
     expect(() => prober.ask({ subject: 0, width: 4, offset: 0 }, () => {})).toThrow("did not fire");
     expect(prober.events).toBe(0);
   });

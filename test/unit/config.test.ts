@@ -51,6 +51,7 @@ const fileRefusal = (content: string | Uint8Array): string => {
 /** Values that each setting takes. */
 const values: { [Key in SettingKey]: fc.Arbitrary<Config[Key]> } = {
   strategy: fc.constantFrom("snapshot", "stepwise"),
+  bytecode: fc.constantFrom("auto", "current", "old"),
   source: fc.subarray(["guess", "btf", "table"], { minLength: 1 }),
   threshold: fc.integer({ min: 1, max: 3000 }),
   retries: fc.integer({ min: 0, max: 100 }),

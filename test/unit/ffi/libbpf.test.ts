@@ -68,10 +68,9 @@ describe("an eBPF object", () => {
   });
 
   test("without BPF_F_MMAPABLE its maps are read and written by system calls", () => {
-    using object = libbpf.openObject(assetBytes(OBJECT), "socket_guess");
+    using object = libbpf.openObject(assetBytes("socket_guess_old.o"), "socket_guess_old");
     object.program("kprobe_tcp_getsockopt").setAutoload(false);
     const map = object.map("slots");
-    map.clearMmapable();
     object.load();
     expect(map.mmapable).toBe(false);
     using shared = map.share();

@@ -3,11 +3,13 @@ import { parseConfig } from "../../../src/host/config.ts";
 import type { FileRead } from "../../../src/host/files.ts";
 import {
   type BpfSigns,
+  bpf,
   btf,
   type KprobeSigns,
   kprobes,
   lockdown,
   parseLockdown,
+  type RawTracepointSigns,
   rawTracepoints,
   tracefs,
 } from "../../../src/host/probes.ts";
@@ -48,6 +50,14 @@ describe("lockdown", () => {
     expect(lockdown(absent(path), withSecurityfs, undefined).level).toBe("none");
     expect(lockdown(absent(path), mounts, config("CONFIG_BPF=y\n")).level).toBe("none");
     expect(lockdown(absent(path), mounts, config("CONFIG_SECURITY_LOCKDOWN_LSM=y\n")).level).toBeNull();
+  });
+
+  test("without securityfs the kernel's command line may tell", () => {
+    const level = (line: string) => lockdown(absent(path), mounts, undefined, line).level;
+    expect(level("quiet lockdown=confidentiality panic=-1")).toBe("confidentiality");
+    expect(level("lockdown=integrity\n")).toBe("integrity");
+    expect(level("nolockdown=integrity lockdown=total")).toBeNull();
+    expect(lockdown(absent(path), withSecurityfs, undefined, "lockdown=integrity").level).toBe("none");
   });
 
   test("a word it does not know and a file it may not read could not be told", () => {
@@ -117,14 +127,14 @@ describe("tracefs", () => {
   });
 });
 
-describe("raw tracepoints", () => {
+describe("bpf", () => {
   const root: BpfSigns = {
     version: [5, 10, 0],
-    lockdown: "none",
-    config: undefined,
     status: { effective: ["CAP_SYS_ADMIN"], seccompFilter: false },
     initialUserNamespace: true,
+    lockedMemory: Number.POSITIVE_INFINITY,
   };
+  const status = { effective: ["CAP_SYS_ADMIN"], seccompFilter: false };
   const rows: readonly [string, Partial<BpfSigns>, "yes" | "no" | "unknown"][] = [
     ["CAP_SYS_ADMIN", {}, "yes"],
     ["the two new ones", { status: { effective: ["CAP_PERFMON", "CAP_BPF"], seccompFilter: false } }, "yes"],
@@ -132,13 +142,41 @@ describe("raw tracepoints", () => {
     ["an ordinary user", { status: { effective: [], seccompFilter: false } }, "no"],
     ["a user namespace's root", { initialUserNamespace: false }, "no"],
     ["a seccomp filter", { status: { effective: ["CAP_SYS_ADMIN"], seccompFilter: true } }, "unknown"],
-    ["an old kernel", { version: [4, 16, 0] }, "no"],
-    ["lockdown", { lockdown: "confidentiality" }, "no"],
-    ["a kernel without eBPF events", { config: config("CONFIG_BPF_SYSCALL=y\n") }, "no"],
+    ["little locked memory", { lockedMemory: 65_536 }, "unknown"],
+    ["little locked memory that does not count", { lockedMemory: 65_536, version: [5, 11, 0] }, "yes"],
+    [
+      "little locked memory that can be raised",
+      { lockedMemory: 65_536, status: { ...status, effective: ["CAP_SYS_ADMIN", "CAP_SYS_RESOURCE"] } },
+      "yes",
+    ],
     ["no /proc", { status: undefined }, "unknown"],
   ];
 
   test.each(rows)("%s", (_, signs, is) => {
-    expect(rawTracepoints({ ...root, ...signs }).is).toBe(is);
+    expect(bpf({ ...root, ...signs }).is).toBe(is);
+  });
+
+  test("names what is missing, as the kernel has it", () => {
+    const some = { effective: ["CAP_BPF"], seccompFilter: false };
+    const none = { effective: [], seccompFilter: false };
+    expect(bpf({ ...root, status: some }).why).toBe("needs CAP_PERFMON, or CAP_SYS_ADMIN");
+    expect(bpf({ ...root, status: none }).why).toBe("needs CAP_BPF and CAP_PERFMON, or CAP_SYS_ADMIN");
+    expect(bpf({ ...root, status: none, version: [5, 7, 0] }).why).toBe("needs CAP_SYS_ADMIN");
+  });
+});
+
+describe("raw tracepoints", () => {
+  const able = { is: "yes", why: "" } as const;
+  const fit: RawTracepointSigns = { version: [5, 10, 0], lockdown: "none", config: undefined, bpf: able };
+  const rows: readonly [string, Partial<RawTracepointSigns>, "yes" | "no" | "unknown"][] = [
+    ["all that is needed", {}, "yes"],
+    ["no right to load programs", { bpf: { is: "no", why: "" } }, "no"],
+    ["an old kernel", { version: [4, 16, 0] }, "no"],
+    ["lockdown", { lockdown: "confidentiality" }, "no"],
+    ["a kernel without eBPF events", { config: config("CONFIG_BPF_SYSCALL=y\n") }, "no"],
+  ];
+
+  test.each(rows)("%s", (_, signs, is) => {
+    expect(rawTracepoints({ ...fit, ...signs }).is).toBe(is);
   });
 });

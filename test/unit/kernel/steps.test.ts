@@ -7,7 +7,7 @@ import {
   searchBehind,
   searchField,
   withoutContradictions,
-} from "../../../src/kernel/steps.ts";
+} from "../../../src/kernel/stepwise/steps.ts";
 import { type Facts, isReadable } from "../../../src/offsets/observation.ts";
 import type { Solution } from "../../../src/offsets/solver.ts";
 import { host, network, raw, shifted } from "../../../src/offsets/values.ts";

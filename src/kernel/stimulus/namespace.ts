@@ -1,5 +1,5 @@
 import { fstatSync } from "node:fs";
-import { SystemError } from "../../ffi/error.ts";
+import { SystemError } from "../../../ffi/error.ts";
 import {
   AF_INET,
   AF_INET6,
@@ -7,10 +7,10 @@ import {
   type FileDescriptor,
   open,
   unshareNetwork,
-} from "../../ffi/libc.ts";
-import type { Family } from "../net/address.ts";
-import { RouteNetlink } from "../net/route.ts";
-import type { Families } from "./options.ts";
+} from "../../../ffi/libc.ts";
+import type { Family } from "../../net/address.ts";
+import { RouteNetlink } from "../../net/route.ts";
+import type { Families } from "../options.ts";
 
 /** This thread's network namespace; opening it keeps the namespace alive. */
 const THREAD_NAMESPACE = "/proc/thread-self/ns/net";
@@ -24,6 +24,8 @@ const IPV6_PREFIX = { network: Uint8Array.of(0xfd, ...new Uint8Array(15)), lengt
 export interface Network extends Disposable {
   /** The namespace's inode number, which is net.ns.inum. */
   readonly inode: number;
+  /** Why this is not a namespace of our own; null when it is. */
+  readonly shared: string | null;
   /** Why there are no IPv6 sockets here; null when there are. */
   readonly withoutIpv6: string | null;
   /** Runs `act` with this thread inside the namespace: sockets opened meanwhile stay in it. */
@@ -41,9 +43,10 @@ export class PrivateNetwork implements Network {
   readonly #home: FileDescriptor;
   readonly #namespace: FileDescriptor;
   readonly inode: number;
+  readonly shared = null;
   readonly withoutIpv6: string | null;
 
-  /** @throws SystemError EPERM without CAP_SYS_ADMIN */
+  /** @throws SystemError EPERM without CAP_SYS_ADMIN or CAP_NET_ADMIN */
   constructor() {
     using undo = new DisposableStack();
     this.#home = undo.use(open(THREAD_NAMESPACE));
@@ -95,9 +98,11 @@ function routeIpv6(netlink: RouteNetlink): string | null {
 /** The network namespace this process is in, for hosts that let us make no other: 127.0.0.0/8 alone. */
 export class CurrentNetwork implements Network {
   readonly inode: number;
-  readonly withoutIpv6 = "there are no IPv6 addresses to choose from outside a private network namespace";
+  readonly withoutIpv6: string;
 
-  constructor() {
+  /** @param shared why there is no private namespace, in words for a person */
+  constructor(readonly shared: string) {
+    this.withoutIpv6 = `IPv6 addresses can be chosen in a private network namespace alone: ${shared}`;
     using namespace = open(THREAD_NAMESPACE);
     this.inode = fstatSync(namespace.fd).ino;
   }
@@ -112,6 +117,12 @@ export class CurrentNetwork implements Network {
 
   [Symbol.dispose](): void {}
 }
+
+/** Why the networks are not namespaces that can be told apart; null when they are. */
+export const whyNoNamespaces = (networks: readonly Network[]): string | null => {
+  const shared = networks.map((network) => network.shared).find((reason) => reason !== null);
+  return shared === undefined ? null : `needs two private network namespaces: ${shared}`;
+};
 
 /** The address families of which TCP sockets are made in a network. */
 export const tcpFamilies = ({ withoutIpv6 }: Network, { tcpv4, tcpv6 }: Families): Family[] => [

@@ -1,14 +1,15 @@
-import { SystemError } from "../../ffi/error.ts";
-import { AF_INET, AF_INET6 } from "../../ffi/libc.ts";
-import type { Family, SocketAddress } from "../net/address.ts";
-import { TCP_SYN_RECV, TcpSocket } from "../net/tcp.ts";
-import { UdpSocket } from "../net/udp.ts";
-import { crop, holds, occurs } from "../offsets/observation.ts";
-import { pointerAt, pointersInAll, pointersToGroup } from "../offsets/pointers.ts";
-import { type Solution, solve, type Unknown } from "../offsets/solver.ts";
-import { host, pointer } from "../offsets/values.ts";
-import { facts } from "./facts.ts";
-import { fieldOf, type KernelConstant } from "./fields.ts";
+import { SystemError } from "../../../ffi/error.ts";
+import { AF_INET, AF_INET6 } from "../../../ffi/libc.ts";
+import type { Family, SocketAddress } from "../../net/address.ts";
+import { TCP_SYN_RECV, TcpSocket } from "../../net/tcp.ts";
+import { UdpSocket } from "../../net/udp.ts";
+import { crop, holds, occurs } from "../../offsets/observation.ts";
+import { pointerAt, pointersInAll, pointersToGroup } from "../../offsets/pointers.ts";
+import { type Solution, solve, type Unknown } from "../../offsets/solver.ts";
+import { host, pointer } from "../../offsets/values.ts";
+import { fieldOf, type KernelConstant } from "../fields.ts";
+import { facts } from "../stimulus/facts.ts";
+import { whyNoNamespaces } from "../stimulus/namespace.ts";
 import { findHeaders } from "./packet.ts";
 import type { Hit } from "./recorder.ts";
 import { byInstance, chase, MOST_POINTERS, onlyOne, type Scene, type Site, sightings } from "./scene.ts";
@@ -20,6 +21,8 @@ type Solutions = [KernelConstant, Solution][];
 const SMALL_STRUCT = 128;
 /** struct socket_alloc: the struct socket and behind it the inode, together no more than this. */
 const SOCKET_ALLOC = 1024;
+/** struct file, 216 to 296 bytes (with real-time locks). */
+const FILE = 320;
 
 /**
  * Finds the pointer to struct net and the inode number in it: of the pointers that tell the namespaces apart, the
@@ -32,7 +35,8 @@ export function chaseNamespace(scene: Scene, sportOffset: number | null): Soluti
     ["offset_netns", { is: "open", reason }],
     ["offset_ino", { is: "open", reason }],
   ];
-  if (scene.sites.length < 2) return open("needs a second network namespace to tell pointers apart");
+  const oneNamespace = whyNoNamespaces(scene.sites.map(({ network }) => network));
+  if (oneNamespace !== null) return open(oneNamespace);
   const seen = scene.sites.map(({ witness }) => witness.seen("sock"));
   const pointers = pointersToGroup(seen, sportOffset ?? undefined);
   if (pointers.length > MOST_POINTERS) return open(`${pointers.length} pointers tell the namespaces apart`);
@@ -116,11 +120,11 @@ export function chaseFile(scene: Scene, skOffset: number, skSocket: number): Sol
   const pointers = foreignPointers(byInstance(sightings(scene, "socket"))).filter((at) => at !== skOffset);
   const leading = pointers.slice(0, MOST_POINTERS).flatMap((at) => {
     const files = chase(scene, [skSocket, at]).map(({ hit, target }) => ({
-      ...crop(target, 2 * SMALL_STRUCT),
+      ...crop(target, FILE),
       expected: new Map([[back.constant, pointer(pointerAt(hit, skSocket) ?? 0n)]]),
     }));
-    const privateData = solve([back], [], files).get(back.constant);
-    return privateData?.is === "solved" ? [[at, files] as const] : [];
+    const pointsBack = solve([back], [], files).get(back.constant)?.is;
+    return pointsBack === "solved" || pointsBack === "ambiguous" ? [[at, files] as const] : [];
   });
   return [["offset_socket_file", onlyOne(leading).solution]];
 }
@@ -151,6 +155,8 @@ type PacketKind = (typeof packetKinds)[number];
 export function chaseHead(scene: Scene, skOffset: number | null): Solutions {
   const [site] = scene.sites;
   if (site === undefined) return [];
+  // A packet that waits to be received keeps its buffer, so that the next one has another.
+  using receivers = new DisposableStack();
   const seen = sightings(scene, "sk_buff");
   const pointers = pointersInAll(seen).filter((at) => at !== skOffset && isForeign(seen, at));
   const headersOf = (packet: Packet | null) =>
@@ -164,14 +170,14 @@ export function chaseHead(scene: Scene, skOffset: number | null): Solutions {
   // head is among the last members. No other pointer of struct sk_buff leads to the packet: data is not aligned.
   const head = pointers
     .toReversed()
-    .find((at) => headersOf(sendPacket(scene, site, family, kind, [at])) !== null);
+    .find((at) => headersOf(sendPacket(scene, site, family, kind, [at], receivers)) !== null);
   if (head === undefined) {
     return [["offset_sk_buff_head", { is: "open", reason: "no pointer led to the headers of a packet" }]];
   }
 
   for (const family of packetFamilies(scene, site)) {
     for (const sent of family === AF_INET ? packetKinds : packetKinds.filter(({ pad }) => pad === 0)) {
-      notePacket(sendPacket(scene, site, family, sent, [head]), headersOf, head);
+      notePacket(sendPacket(scene, site, family, sent, [head], receivers), headersOf, head);
     }
   }
   return [];
@@ -209,12 +215,13 @@ function sendPacket(
   family: Family,
   kind: PacketKind,
   path: number[],
+  receivers: DisposableStack,
 ): Packet | null {
   const { network } = site;
   const [from, to] = [network.address(family), network.address(family)];
   const random = crypto.getRandomValues(new Uint8Array(1 + Math.floor(Math.random() * 64)));
   return network.inside(() => {
-    using receiver = UdpSocket.open(family);
+    const receiver = receivers.use(UdpSocket.open(family));
     const peer = receiver.bind({ family, address: to, port: 0 });
     using sender = kind.protocol === "udp" ? UdpSocket.open(family) : TcpSocket.open(family);
     const own = sender.bind({ family, address: from, port: 0 });

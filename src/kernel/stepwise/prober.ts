@@ -1,8 +1,8 @@
-import type { Libbpf, SharedArray } from "../../ffi/libbpf.ts";
-import { type Rung, stepwiseLadder } from "./ladder.ts";
-import { attach } from "./recorder.ts";
+import type { Libbpf, SharedArray } from "../../../ffi/libbpf.ts";
+import { type Rung, stepwiseLadder } from "../ladder.ts";
+import { attach } from "../snapshot/recorder.ts";
+import { NamedThread } from "../thread.ts";
 import type { Question, Reply } from "./steps.ts";
-import { NamedThread } from "./thread.ts";
 
 /** The layout of struct step in bpf/socket_stepwise.bpf.c, in bytes, and its enums. */
 const STEP = { state: 16, outcome: 32, value: 40, size: 56 } as const;
@@ -24,16 +24,12 @@ export class Prober implements Disposable {
   readonly attached: string;
   #events = 0;
 
-  /**
-   * @param mmapable whether the kernel has BPF_F_MMAPABLE (5.5 and newer)
-   * @throws SystemError when the kernel refuses the program or the attachment
-   */
-  constructor(libbpf: Libbpf, bytes: Uint8Array, rung: Rung, mmapable: boolean) {
+  /** @throws SystemError when the kernel refuses the program or the attachment */
+  constructor(libbpf: Libbpf, bytes: Uint8Array, rung: Rung) {
     using undo = new DisposableStack();
     const object = undo.use(libbpf.openObject(bytes, "socket_stepwise"));
     for (const { program } of stepwiseLadder) object.program(program).setAutoload(program === rung.program);
     const map = object.map("steps");
-    if (!mmapable) map.clearMmapable();
     object.load();
     this.#steps = undo.use(map.share());
     this.attached = undo.use(attach(object, rung)).where;

@@ -1,17 +1,17 @@
-import { SystemError } from "../../ffi/error.ts";
-import type { Libbpf } from "../../ffi/libbpf.ts";
-import { sleep } from "../../ffi/libc.ts";
-import type { TcpInfo, TcpSocket } from "../net/tcp.ts";
-import type { Facts } from "../offsets/observation.ts";
-import type { Solution } from "../offsets/solver.ts";
-import { host } from "../offsets/values.ts";
-import { Connection, type Spectator, stableInfo } from "./connection.ts";
-import { type End, sockFacts } from "./facts.ts";
-import { fieldOf, fieldsOf, type KernelConstant, kernelFields, relations } from "./fields.ts";
-import { evidenceOf, type Guess, openNetworks, Unwatchable } from "./guess.ts";
-import { type Offers, type Rung, stepwiseLadder } from "./ladder.ts";
-import { type Network, tcpFamilies, whyNoTcpV6 } from "./namespace.ts";
-import type { Families, GuessOptions, Stability } from "./options.ts";
+import { SystemError } from "../../../ffi/error.ts";
+import type { Libbpf } from "../../../ffi/libbpf.ts";
+import { sleep } from "../../../ffi/libc.ts";
+import type { TcpInfo, TcpSocket } from "../../net/tcp.ts";
+import type { Facts } from "../../offsets/observation.ts";
+import type { Solution } from "../../offsets/solver.ts";
+import { host } from "../../offsets/values.ts";
+import { fieldOf, fieldsOf, type KernelConstant, kernelFields, relations } from "../fields.ts";
+import { type Offers, type Rung, stepwiseLadder } from "../ladder.ts";
+import type { Families, GuessOptions, Stability } from "../options.ts";
+import { evidenceOf, type Guess, openNetworks, Unwatchable } from "../snapshot/guess.ts";
+import { Connection, type Spectator, stableInfo } from "../stimulus/connection.ts";
+import { type End, sockFacts } from "../stimulus/facts.ts";
+import { type Network, tcpFamilies, whyNoNamespaces, whyNoTcpV6 } from "../stimulus/namespace.ts";
 import { Prober } from "./prober.ts";
 import { type Search, searchBehind, searchField, withoutContradictions } from "./steps.ts";
 
@@ -64,8 +64,8 @@ interface Subject {
  * @throws Unwatchable when no rung can be used here
  */
 export function stepwise(libbpf: Libbpf, bytecode: Uint8Array, offers: Offers, options: GuessOptions): Guess {
-  const { mmapable, threshold, retries } = options;
-  const { rung, prober: attached } = climb(libbpf, bytecode, offers, mmapable);
+  const { threshold, retries } = options;
+  const { rung, prober: attached } = climb(libbpf, bytecode, offers);
   using prober = attached;
   const reach = { common: threshold, tcp: MOST_THRESHOLD };
   for (let attempts = 1; ; attempts++) {
@@ -87,13 +87,9 @@ export function stepwise(libbpf: Libbpf, bytecode: Uint8Array, offers: Offers, o
 }
 
 /** Goes down the ladder until a rung holds. */
-function climb(
-  libbpf: Libbpf,
-  bytecode: Uint8Array,
-  offers: Offers,
-  mmapable: boolean,
-): { rung: Rung; prober: Prober } {
+function climb(libbpf: Libbpf, bytecode: Uint8Array, offers: Offers): { rung: Rung; prober: Prober } {
   const refusals: string[] = [];
+  let cause: SystemError | undefined;
   for (const rung of stepwiseLadder) {
     const refusal = offers(rung);
     if (refusal !== null) {
@@ -101,13 +97,14 @@ function climb(
       continue;
     }
     try {
-      return { rung, prober: new Prober(libbpf, bytecode, rung, mmapable) };
+      return { rung, prober: new Prober(libbpf, bytecode, rung) };
     } catch (error) {
       if (!(error instanceof SystemError)) throw error;
       refusals.push(`${rung.kind}:${rung.target}: ${error.message}`);
+      cause = error;
     }
   }
-  throw new Unwatchable(refusals.join("; "));
+  throw new Unwatchable(refusals.join("; "), { cause });
 }
 
 interface Attempt {
@@ -167,9 +164,9 @@ function hopelessIn(networks: readonly Network[], families: Families): Map<Kerne
       hopeless.set(constant, withoutIpv6);
     hopeless.set("offset_family", `AF_INET alone proves nothing: ${withoutIpv6}`);
   }
-  if (networks.length < 2) {
-    for (const constant of ["offset_netns", "offset_ino"] as const)
-      hopeless.set(constant, "needs a second network namespace to tell pointers apart");
+  const oneNamespace = whyNoNamespaces(networks);
+  if (oneNamespace !== null) {
+    for (const constant of ["offset_netns", "offset_ino"] as const) hopeless.set(constant, oneNamespace);
   }
   return hopeless;
 }

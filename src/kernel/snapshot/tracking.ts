@@ -1,5 +1,5 @@
 import { existsSync, readFileSync } from "node:fs";
-import { AF_INET } from "../../ffi/libc.ts";
+import { AF_INET } from "../../../ffi/libc.ts";
 import {
   ConntrackNetlink,
   IPPROTO_UDP,
@@ -7,12 +7,13 @@ import {
   IPS_CONFIRMED,
   IPS_SEEN_REPLY,
   type Tuple,
-} from "../net/conntrack.ts";
-import { pointerAt } from "../offsets/pointers.ts";
-import type { Solution } from "../offsets/solver.ts";
-import { host, masked, network, pointer, raw } from "../offsets/values.ts";
-import { facts } from "./facts.ts";
-import type { KernelConstant } from "./fields.ts";
+} from "../../net/conntrack.ts";
+import { pointerAt } from "../../offsets/pointers.ts";
+import type { Solution } from "../../offsets/solver.ts";
+import { host, masked, network, pointer, raw } from "../../offsets/values.ts";
+import type { KernelConstant } from "../fields.ts";
+import { facts } from "../stimulus/facts.ts";
+import { whyNoNamespaces } from "../stimulus/namespace.ts";
 import { type Scene, type Site, solveStruct } from "./scene.ts";
 
 /** What the entries are marked with, one entry each in the first site, and the first of them in the others. */
@@ -29,7 +30,9 @@ const SIZE_OF_ADDRESS = 16;
 /** Solves struct nf_conn by conntrack entries that it makes in the private namespaces, without any traffic. */
 export function solveTracking(scene: Scene, netnsOffset: number | null): [KernelConstant, Solution][] {
   const { recorder, sites } = scene;
-  if (recorder.rung("nf_conn") === undefined || whyNoCtnetlink() !== null) return [];
+  if (recorder.rung("nf_conn") === undefined) return [];
+  // Entries stay until they time out or their namespace goes: none are left in a namespace that is not ours.
+  if (whyNoNamespaces(sites.map((site) => site.network)) !== null) return [];
   sites.forEach((site, index) => {
     const marks = index === 0 ? statuses : statuses.slice(0, 1);
     site.network.inside(() => addEntries(scene, site, marks, netnsOffset));
@@ -40,12 +43,19 @@ export function solveTracking(scene: Scene, netnsOffset: number | null): [Kernel
   ]);
 }
 
-/** A request to nfnetlink would load this module; a run must not load any. */
+/** Why no entries can be made. A request to nfnetlink would load the modules; a run must not load any. */
 export function whyNoCtnetlink(): string | null {
+  if (!TRACKING_SIGNS.some((path) => existsSync(path))) return missing("nf_conntrack");
   if (existsSync("/sys/module/nf_conntrack_netlink")) return null;
   if (readFileSync("/proc/kallsyms", "latin1").includes(" ctnetlink_new_conntrack\n")) return null; // built in
-  return "the module nf_conntrack_netlink is not loaded";
+  return missing("nf_conntrack_netlink");
 }
+
+/** One of them is there once the kernel tracks connections, be it by a module or built in. */
+const TRACKING_SIGNS = ["/sys/module/nf_conntrack", "/proc/sys/net/netfilter/nf_conntrack_max"];
+
+const missing = (module: string): string =>
+  `the module ${module} is not loaded (modprobe nf_conntrack_netlink loads all that is needed)`;
 
 function addEntries(
   { recorder }: Scene,

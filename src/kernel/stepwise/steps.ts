@@ -1,6 +1,6 @@
-import type { Shape } from "../offsets/field.ts";
-import { type Expectation, type Facts, holds } from "../offsets/observation.ts";
-import type { Relation, Solution, Unknown } from "../offsets/solver.ts";
+import type { Shape } from "../../offsets/field.ts";
+import { type Expectation, type Facts, holds } from "../../offsets/observation.ts";
+import type { Relation, Solution, Unknown } from "../../offsets/solver.ts";
 
 /** One read of `width` bytes at one candidate place of one of the sockets. */
 export interface Question {

@@ -1,8 +1,8 @@
-import { SystemError } from "../../ffi/error.ts";
-import type { BpfLink, BpfObject, Libbpf, SharedArray } from "../../ffi/libbpf.ts";
-import { crop, type Range } from "../offsets/observation.ts";
-import { ladder, type Offers, type Rung, type Struct, structs } from "./ladder.ts";
-import { NamedThread } from "./thread.ts";
+import { SystemError } from "../../../ffi/error.ts";
+import type { BpfLink, BpfObject, Libbpf, SharedArray } from "../../../ffi/libbpf.ts";
+import { crop, type Range } from "../../offsets/observation.ts";
+import { ladder, type Offers, type Rung, type Struct, structs } from "../ladder.ts";
+import { NamedThread } from "../thread.ts";
 
 /** The layout of bpf/offsetof.h. */
 const CHUNK_SIZE = 256;
@@ -64,24 +64,23 @@ export class Recorder implements Disposable {
   readonly #object: BpfObject;
   readonly #late: readonly Rung[];
   readonly #rungs = new Map<Struct, Rung>();
-  readonly #refusals = new Map<Struct, string[]>();
+  readonly #refusals = new Map<Struct, { where: string; reason: string }[]>();
   #events = 0;
 
   /**
    * @param offers why the host has no rungs of a kind, or null where it has
-   * @param mmapable whether the kernel has BPF_F_MMAPABLE (5.5 and newer)
    * @throws SystemError when the kernel refuses the programs
    */
-  constructor(libbpf: Libbpf, bytes: Uint8Array, offers: Offers, mmapable: boolean) {
+  constructor(libbpf: Libbpf, bytes: Uint8Array, offers: Offers) {
     using undo = new DisposableStack();
     let rungs = ladder.filter((rung) => this.#isOffered(rung, offers));
     for (;;) {
       using attempt = new DisposableStack();
+      this.#rungs.clear();
       const best = structs.flatMap((struct) => rungs.find((rung) => rung.struct === struct) ?? []);
       const object = attempt.use(libbpf.openObject(bytes, "socket_guess"));
       for (const rung of ladder) object.program(rung.program).setAutoload(best.includes(rung));
       const maps = [object.map("controls"), object.map("slots")] as const;
-      if (!mmapable) for (const map of maps) map.clearMmapable();
       if (best.length > 0) object.load();
       this.#controls = attempt.use(maps[0].share());
       this.#slots = attempt.use(maps[1].share());
@@ -112,7 +111,12 @@ export class Recorder implements Disposable {
 
   /** Why a struct has no rung, in words for a person. */
   refusal(struct: Struct): string {
-    return this.#refusals.get(struct)?.join("; ") ?? "no kernel function or tracepoint is known for it";
+    const said = this.#refusals.get(struct) ?? [];
+    const reasons = [...new Set(said.map(({ reason }) => reason))].map((reason) => {
+      const refused = said.filter((each) => each.reason === reason).map(({ where }) => where);
+      return `${refused.join(", ")}: ${reason}`;
+    });
+    return reasons.join("; ") || "no kernel function or tracepoint is known for it";
   }
 
   /** `kind:target` of every rung in use. */
@@ -173,7 +177,7 @@ export class Recorder implements Disposable {
 
   #refuse({ struct, kind, target }: Rung, reason: string): void {
     const said = this.#refusals.get(struct) ?? [];
-    this.#refusals.set(struct, [...said, `${kind}:${target}: ${reason}`]);
+    this.#refusals.set(struct, [...said, { where: `${kind}:${target}`, reason }]);
   }
 
   /** Writes struct control, with the first slot next. */

@@ -1,11 +1,11 @@
-import { AF_INET } from "../../ffi/libc.ts";
-import { TcpSocket } from "../net/tcp.ts";
-import type { Observation } from "../offsets/observation.ts";
-import { type Solution, solve } from "../offsets/solver.ts";
-import { fieldsOf, relations } from "./fields.ts";
-import type { Struct } from "./ladder.ts";
-import type { Network } from "./namespace.ts";
-import type { Families } from "./options.ts";
+import { AF_INET } from "../../../ffi/libc.ts";
+import { TcpSocket } from "../../net/tcp.ts";
+import type { Observation } from "../../offsets/observation.ts";
+import { type Solution, solve } from "../../offsets/solver.ts";
+import { fieldsOf, relations } from "../fields.ts";
+import type { Struct } from "../ladder.ts";
+import type { Families } from "../options.ts";
+import type { Network } from "../stimulus/namespace.ts";
 import type { Hit, Recorder } from "./recorder.ts";
 import type { Sighting, Witness } from "./witness.ts";
 
@@ -32,9 +32,11 @@ export const solveStruct = (scene: Scene, struct: Struct): Map<string, Solution>
 
 /** Sightings by the instance they are of. */
 export function byInstance(all: readonly Sighting[]): Sighting[][] {
-  const groups = new Map<bigint, Sighting[]>();
-  for (const sighting of all)
-    groups.set(sighting.instance, [...(groups.get(sighting.instance) ?? []), sighting]);
+  const groups = new Map<unknown, Sighting[]>();
+  for (const sighting of all) {
+    const key = sighting.end ?? sighting.instance;
+    groups.set(key, [...(groups.get(key) ?? []), sighting]);
+  }
   return [...groups.values()];
 }
 

@@ -1,9 +1,9 @@
-import { AF_INET } from "../../ffi/libc.ts";
-import type { SocketAddress } from "../net/address.ts";
-import type { TcpInfo } from "../net/tcp.ts";
-import type { Expectation, Facts } from "../offsets/observation.ts";
-import { host, network, raw, shifted } from "../offsets/values.ts";
-import type { KernelConstant } from "./fields.ts";
+import { AF_INET } from "../../../ffi/libc.ts";
+import type { SocketAddress } from "../../net/address.ts";
+import type { TcpInfo } from "../../net/tcp.ts";
+import type { Expectation, Facts } from "../../offsets/observation.ts";
+import { host, network, raw, shifted } from "../../offsets/values.ts";
+import type { KernelConstant } from "../fields.ts";
 
 /** What we know of one end of a connection: its own address, and the peer's once it has one. */
 export interface End {

@@ -1,15 +1,23 @@
-import { SystemError } from "../../ffi/error.ts";
-import type { Libbpf } from "../../ffi/libbpf.ts";
-import type { Evidence } from "../offsets/evidence.ts";
-import type { Solution } from "../offsets/solver.ts";
+import { SystemError } from "../../../ffi/error.ts";
+import type { Libbpf } from "../../../ffi/libbpf.ts";
+import type { Evidence } from "../../offsets/evidence.ts";
+import type { Solution } from "../../offsets/solver.ts";
+import { fieldsOf, type KernelConstant, type KernelField, kernelFields } from "../fields.ts";
+import { type Offers, type Struct, structs } from "../ladder.ts";
+import type { Families, GuessOptions } from "../options.ts";
+import { Connection } from "../stimulus/connection.ts";
+import {
+  CurrentNetwork,
+  type Network,
+  PrivateNetwork,
+  tcpFamilies,
+  whyNoNamespaces,
+  whyNoTcpV6,
+} from "../stimulus/namespace.ts";
 import { chaseFile, chaseHead, chaseNamespace, chaseSocket } from "./chase.ts";
-import { Connection } from "./connection.ts";
-import { fieldsOf, type KernelConstant, type KernelField, kernelFields } from "./fields.ts";
-import { type Offers, type Struct, structs } from "./ladder.ts";
-import { CurrentNetwork, type Network, PrivateNetwork, tcpFamilies, whyNoTcpV6 } from "./namespace.ts";
-import type { Families, GuessOptions } from "./options.ts";
+import { showPacketSocket } from "./family.ts";
 import { Recorder } from "./recorder.ts";
-import { type Scene, solveStruct } from "./scene.ts";
+import { type Scene, sightings, solveStruct } from "./scene.ts";
 import { solveTracking, whyNoCtnetlink } from "./tracking.ts";
 import { Witness } from "./witness.ts";
 
@@ -36,7 +44,9 @@ const ROUNDS = 3;
  * @throws Unwatchable when no rung of struct sock holds here; all else starts from sockets
  */
 export function guess(libbpf: Libbpf, bytecode: Uint8Array, offers: Offers, options: GuessOptions): Guess {
-  using recorder = new Recorder(libbpf, bytecode, offers, options.mmapable);
+  // Without conntrack its functions are not there to be attached to, and attaching in vain costs most of a guess.
+  const offersHere: Offers = (rung) => offers(rung) ?? (rung.struct === "nf_conn" ? whyNoCtnetlink() : null);
+  using recorder = new Recorder(libbpf, bytecode, offersHere);
   if (recorder.rung("sock") === undefined) throw new Unwatchable(recorder.refusal("sock"));
   for (let attempts = 1; ; attempts++) {
     const { evidence, limits, failed } = attempt(recorder, options);
@@ -53,8 +63,8 @@ function attempt(
   using owned = new DisposableStack();
   const { networks, limits } = openNetworks(owned);
   const sites = networks.map((network) => ({ network, witness: new Witness(recorder, stability) }));
-  const solutions = solveScene({ recorder, families, sites });
   const hopeless = hopelessIn(recorder, networks, families);
+  const solutions = solveScene({ recorder, families, sites }, hopeless);
   let failed = false;
   const evidence = kernelFields.map((field) => {
     const solution = solutions.get(field.constant) ?? { is: "open", reason: "not observed" };
@@ -72,18 +82,26 @@ function hopelessIn(
   families: Families,
 ): (field: KernelField) => string | null {
   const withoutIpv6 = whyNoTcpV6(networks, families);
-  const reached: readonly string[] = ["socket", "net"]; // by pointers, without a rung of their own
+  const oneNamespace = whyNoNamespaces(networks);
   return ({ constant, struct }) => {
     if (withoutIpv6 !== null && (constant.endsWith("_ipv6") || struct === "flowi6")) return withoutIpv6;
     if (withoutIpv6 !== null && constant === "offset_family")
       return `one family proves nothing: ${withoutIpv6}`;
-    if (networks.length < 2 && (struct === "net" || constant.endsWith("_netns"))) {
-      return "needs a second network namespace to tell pointers apart";
-    }
+    // Structs socket and net are reached by pointers, without a rung of their own.
     const isWatched = structs.some((each) => each === struct && recorder.rung(each) !== undefined);
-    if (struct === "nf_conn" && isWatched) return whyNoCtnetlink();
-    return isWatched || struct === "net" || reached.includes(struct) ? null : recorder.refusal(struct);
+    const refusal = isWatched || struct === "net" || struct === "socket" ? null : recorder.refusal(struct);
+    const isOfNamespace = struct === "net" || struct === "nf_conn" || constant === "offset_netns";
+    const reasons = [refusal, isOfNamespace ? oneNamespace : null].filter((reason) => reason !== null);
+    return reasons.length === 0 ? null : reasons.join("; ");
   };
+}
+
+/** A rung that was attached and yet never ran. */
+function neverHit(recorder: Recorder): string {
+  const rung = recorder.rung("sock");
+  const cause =
+    rung?.kind === "kprobe" ? ": kprobes may be turned off (/sys/kernel/debug/kprobes/enabled)" : "";
+  return `${rung?.kind}:${rung?.target} is attached, but never ran for a socket of ours${cause}`;
 }
 
 /** No rung of struct sock holds on this host. */
@@ -97,13 +115,15 @@ export function openNetworks(owned: DisposableStack): { networks: Network[]; lim
     return { networks: [owned.use(new PrivateNetwork()), owned.use(new PrivateNetwork())], limits: [] };
   } catch (error) {
     if (!(error instanceof SystemError)) throw error;
-    const limit = `the stimulus runs in the current network namespace, on 127.0.0.0/8 alone: ${error.message}`;
-    return { networks: [owned.use(new CurrentNetwork())], limits: [limit] };
+    const { message } = error;
+    const limit = `the stimulus runs in the current network namespace, on 127.0.0.0/8 alone: ${message}`;
+    // Two all the same: what one socket holds is told apart by another's.
+    return { networks: [new CurrentNetwork(message), new CurrentNetwork(message)], limits: [limit] };
   }
 }
 
 /** Runs the stimulus and solves every struct, those that are reached by pointers last. */
-function solveScene(scene: Scene): Map<string, Solution> {
+function solveScene(scene: Scene, hopeless: (field: KernelField) => string | null): Map<string, Solution> {
   const solutions = new Map<string, Solution>();
   const take = (found: Iterable<readonly [string, Solution]>) => {
     for (const [constant, solution] of found) solutions.set(constant, solution);
@@ -124,8 +144,10 @@ function solveScene(scene: Scene): Map<string, Solution> {
   };
   for (let round = 0; round < ROUNDS; round++) {
     stimulate(scene);
+    if (sightings(scene, "sock").length === 0) throw new Unwatchable(neverHit(scene.recorder));
     take(solveStruct(scene, "sock"));
-    if (![...solutions.values()].some(({ is }) => is === "ambiguous")) break;
+    const isUnclear = (field: KernelField) => solutions.get(field.constant)?.is === "ambiguous";
+    if (!fieldsOf("sock").some((field) => isUnclear(field) && hopeless(field) === null)) break;
   }
   take(solveStruct(scene, "flowi4"));
   take(solveStruct(scene, "flowi6"));
@@ -147,6 +169,11 @@ function solveScene(scene: Scene): Map<string, Solution> {
     const head = chaseHead(scene, offset("offset_sk_buff_sock"));
     return [...solveStruct(scene, "sk_buff"), ...head];
   });
+  const skOfPacket = offset("offset_sk_buff_sock");
+  if (offset("offset_family") === null && skOfPacket !== null) {
+    showPacketSocket(scene, skOfPacket);
+    take([...solveStruct(scene, "sock")].filter(([constant]) => constant === "offset_family"));
+  }
   takeOf("nf_conn", () => solveTracking(scene, offset("offset_netns")));
   return solutions;
 }
@@ -163,7 +190,9 @@ function stimulate({ sites, families }: Scene): void {
   );
   Connection.prime(connections);
   for (const connection of connections) connection.show("client");
-  for (const connection of connections) connection.finish();
+  for (const connection of connections) connection.closeClient();
+  const isOurs = sites.every(({ network }) => network.shared === null);
+  if (isOurs) for (const connection of connections) connection.closeServer();
 }
 
 export function evidenceOf(constant: string, solution: Solution): Evidence {

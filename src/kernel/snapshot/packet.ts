@@ -1,6 +1,6 @@
-import { AF_INET } from "../../ffi/libc.ts";
-import type { SocketAddress } from "../net/address.ts";
-import { network } from "../offsets/values.ts";
+import { AF_INET } from "../../../ffi/libc.ts";
+import type { SocketAddress } from "../../net/address.ts";
+import { network } from "../../offsets/values.ts";
 
 /** Where the headers of a packet begin in the buffer that sk_buff.head leads to, in bytes. */
 export interface Headers {

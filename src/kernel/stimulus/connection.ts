@@ -1,9 +1,9 @@
-import { sleep } from "../../ffi/libc.ts";
-import type { Family } from "../net/address.ts";
-import * as tcp from "../net/tcp.ts";
-import { type TcpInfo, TcpSocket } from "../net/tcp.ts";
+import { sleep } from "../../../ffi/libc.ts";
+import type { Family } from "../../net/address.ts";
+import * as tcp from "../../net/tcp.ts";
+import { type TcpInfo, TcpSocket } from "../../net/tcp.ts";
+import type { Stability } from "../options.ts";
 import type { End, Timing } from "./facts.ts";
-import type { Stability } from "./options.ts";
 
 /** A state change that a system call of ours brings about, and the end whose socket it happens to. */
 export interface Transition {
@@ -85,14 +85,19 @@ export class Connection implements Disposable {
     if (sides.includes("server")) this.#spectator.resting(this.#server, this.#serverEnd);
   }
 
-  /** Closes both directions, the client first, and shows the server in between. The sockets stay. */
-  finish(): void {
+  /** Closes the client's direction and shows the server then. The sockets stay. */
+  closeClient(): void {
     const { stability } = this.#spectator;
     const closing = { from: tcp.TCP_ESTABLISHED, to: tcp.TCP_FIN_WAIT1, end: this.#clientEnd };
     const clientTiming = timingOf(this.#client, stability);
     this.#spectator.moving(() => this.#client.shutdown(), [{ ...closing, ...clientTiming }]);
     this.#server.receive(new Uint8Array(1)); // the client's end of stream
     this.show("server");
+  }
+
+  /** Closes the server's direction, after the client's: TIME_WAIT then stays for a minute, or as long as the namespace. */
+  closeServer(): void {
+    const { stability } = this.#spectator;
     const last = { from: tcp.TCP_CLOSE_WAIT, to: tcp.TCP_LAST_ACK, end: this.#serverEnd };
     const serverTiming = timingOf(this.#server, stability);
     this.#spectator.moving(() => this.#server.shutdown(), [{ ...last, ...serverTiming }]);

@@ -1,17 +1,22 @@
-import { AF_INET } from "../../ffi/libc.ts";
-import type { SocketAddress } from "../net/address.ts";
-import type { TcpSocket } from "../net/tcp.ts";
-import { type Facts, type Observation, occurs } from "../offsets/observation.ts";
-import { network, pointer } from "../offsets/values.ts";
-import { type Spectator, stableInfo, type Transition } from "./connection.ts";
-import { type End, facts, flowFacts, sockFacts, type Timing } from "./facts.ts";
-import type { Struct } from "./ladder.ts";
-import type { Stability } from "./options.ts";
+import { AF_INET } from "../../../ffi/libc.ts";
+import type { SocketAddress } from "../../net/address.ts";
+import type { TcpSocket } from "../../net/tcp.ts";
+import { type Facts, type Observation, occurs } from "../../offsets/observation.ts";
+import { network, pointer } from "../../offsets/values.ts";
+import type { Struct } from "../ladder.ts";
+import type { Stability } from "../options.ts";
+import { type Spectator, stableInfo, type Transition } from "../stimulus/connection.ts";
+import { type End, facts, flowFacts, sockFacts, type Timing } from "../stimulus/facts.ts";
 import type { Hit, Quota, Recorder } from "./recorder.ts";
+
+/** A program does not run when it interrupts another one (bpf_prog_active), which is rare. */
+const MOST_MISSES = 3;
 
 /** An observation, and the instance it is of. */
 export interface Sighting extends Observation {
   readonly instance: bigint;
+  /** The end whose socket it is of, where that is known: the kernel gives a closed one's memory to the next. */
+  readonly end?: End;
 }
 
 /** fib_table_lookup is asked for the source address first (__ip_dev_find), then for the route itself. */
@@ -42,9 +47,10 @@ export class Witness implements Spectator {
   }
 
   /** Notes an observation from elsewhere. */
-  note(struct: Struct, hit: Pick<Hit, "bytes" | "readable" | "instance">, expected: Facts): void {
+  note(struct: Struct, hit: Pick<Hit, "bytes" | "readable" | "instance">, expected: Facts, end?: End): void {
     const { bytes, readable, instance } = hit;
-    this.#seen.set(struct, [...(this.#seen.get(struct) ?? []), { bytes, readable, instance, expected }]);
+    const sighting: Sighting = { bytes, readable, instance, expected, ...(end && { end }) };
+    this.#seen.set(struct, [...(this.#seen.get(struct) ?? []), sighting]);
   }
 
   moving(act: () => void, transitions: readonly Transition[], sender?: End): void {
@@ -75,20 +81,23 @@ export class Witness implements Spectator {
     const owner = hits.find(({ struct }) => struct === "socket");
     if (owner === undefined) return;
     // sock_common_getsockopt(sock) calls tcp_getsockopt(sock->sk), and sock_graft made the pointer back.
-    this.note("socket", owner, facts([["offset_socket_sk", pointer(sock.instance)]]));
-    this.note("sock", sock, facts([["offset_sk_socket", pointer(owner.instance)]]));
+    this.note("socket", owner, facts([["offset_socket_sk", pointer(sock.instance)]]), end);
+    this.note("sock", sock, facts([["offset_sk_socket", pointer(owner.instance)]]), end);
   }
 
   /** Makes the rung of struct sock pass over an unconnected socket of ours once, which changes nothing that lasts. */
   nudge(socket: TcpSocket, path: readonly number[] = []): Hit | undefined {
     const viaStates = this.#recorder.rung("sock")?.kind === "raw_tp";
-    const [hit] = this.#recorder.during(
-      () => (viaStates ? socket.listen() : socket.info()),
-      { sock: 1 },
-      path,
-    );
-    if (viaStates) socket.unlisten();
-    return hit;
+    for (let miss = 0; miss < MOST_MISSES; miss++) {
+      const [hit] = this.#recorder.during(
+        () => (viaStates ? socket.listen() : socket.info()),
+        { sock: 1 },
+        path,
+      );
+      if (viaStates) socket.unlisten();
+      if (hit !== undefined) return hit;
+    }
+    return undefined;
   }
 
   #stateQuota(transitions: readonly Transition[]): Quota {
@@ -112,7 +121,7 @@ export class Witness implements Spectator {
 
   #noteSock(hit: Hit, end: End, state: number, timing?: Timing): void {
     this.#instances.set(end, hit.instance);
-    this.note("sock", hit, sockFacts(end, state, timing));
+    this.note("sock", hit, sockFacts(end, state, timing), end);
   }
 
   #noteFlow(hit: Hit, own: SocketAddress, peer: SocketAddress): void {

@@ -1,0 +1,98 @@
+/*
+ * confine [-u UID] [-c CAP,CAP...] [-d] COMMAND...
+ *
+ * Runs a command with less than its caller may do. -u: as this user and group, without further groups. -c: with these
+ * capabilities alone, by number. -d: with a seccomp filter that answers bpf(2) with EPERM, as container runtimes' do.
+ */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <grp.h>
+#include <linux/capability.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#define LAST_CAPABILITY 63
+
+static void check(long result, const char *call)
+{
+	if (result >= 0)
+		return;
+	perror(call);
+	exit(125);
+}
+
+static void deny_bpf(void)
+{
+	struct sock_filter filter[] = {
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_bpf, 0, 1),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EPERM),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+	};
+	struct sock_fprog program = { sizeof(filter) / sizeof(filter[0]), filter };
+
+	check(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), "PR_SET_NO_NEW_PRIVS");
+	check(prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program), "PR_SET_SECCOMP");
+}
+
+static void keep(unsigned long long capabilities, int uid)
+{
+	struct __user_cap_header_struct header = { _LINUX_CAPABILITY_VERSION_3, 0 };
+	struct __user_cap_data_struct data[2];
+
+	for (int each = 0; each <= LAST_CAPABILITY; each++)
+		if (!(capabilities >> each & 1) && prctl(PR_CAPBSET_READ, each, 0, 0, 0) == 1)
+			check(prctl(PR_CAPBSET_DROP, each, 0, 0, 0), "PR_CAPBSET_DROP");
+	if (uid >= 0) {
+		check(prctl(PR_SET_KEEPCAPS, 1, 0, 0, 0), "PR_SET_KEEPCAPS");
+		check(setgroups(0, 0), "setgroups");
+		check(setresgid(uid, uid, uid), "setresgid");
+		check(setresuid(uid, uid, uid), "setresuid");
+	}
+	for (int word = 0; word < 2; word++)
+		data[word].effective = data[word].permitted = data[word].inheritable = capabilities >> 32 * word;
+	check(syscall(SYS_capset, &header, data), "capset");
+	for (int each = 0; each <= LAST_CAPABILITY; each++)
+		if (capabilities >> each & 1)
+			check(prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, each, 0, 0), "PR_CAP_AMBIENT_RAISE");
+}
+
+int main(int argc, char **argv)
+{
+	unsigned long long capabilities = 0;
+	int uid = -1, deny = 0, less = 0;
+
+	for (int option; (option = getopt(argc, argv, "+u:c:d")) != -1;) {
+		switch (option) {
+		case 'u':
+			uid = atoi(optarg);
+			less = 1;
+			break;
+		case 'c':
+			for (char *at = optarg; *at;) {
+				capabilities |= 1ULL << strtoul(at, &at, 10);
+				at += *at == ',';
+			}
+			less = 1;
+			break;
+		case 'd':
+			deny = 1;
+			break;
+		default:
+			return 125;
+		}
+	}
+	if (less)
+		keep(capabilities, uid);
+	if (deny)
+		deny_bpf();
+	execvp(argv[optind], argv + optind);
+	perror(argv[optind]);
+	return 127;
+}

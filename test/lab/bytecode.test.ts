@@ -1,0 +1,79 @@
+import { expect, test } from "bun:test";
+import { join } from "node:path";
+import * as v from "valibot";
+import { kernelFields } from "../../src/kernel/fields.ts";
+import { kernelFlags } from "../../src/kernel/flags.ts";
+import { documentSchema } from "../../src/output/document.ts";
+import { bootGuest, HIDE_BTF, text } from "./guest.ts";
+import { chosenKernels, loadKernel } from "./kernels.ts";
+import { truthOf } from "./truth.ts";
+
+const TIMEOUT = 300_000;
+const EXECUTABLE = join(import.meta.dir, "../../dist/offsetof");
+/** The bpf(2) of Linux 4.17: without BTF and links, so that kprobes are attached by perf_event_open and ioctl. */
+const LINUX_4_17 = "/opt/bun /opt/linux-4.17.ts ";
+
+/** What is asked of each strategy: which object, and what the command is run by. */
+const questions = [
+  { bytecode: "auto", by: "" },
+  { bytecode: "old", by: "" },
+  { bytecode: "old", by: "" },
+  { bytecode: "old", by: LINUX_4_17 },
+] as const;
+
+for (const row of chosenKernels()) {
+  test(
+    `${row.name}: the objects for old kernels tell the truth, with the kernel's BTF hidden, every time`,
+    async () => {
+      const kernel = await loadKernel(row);
+      const truth = await truthOf(
+        kernel.btf,
+        kernelFields.map(({ member }) => member),
+      );
+      const expected = Object.fromEntries([
+        ...kernelFields.map(({ constant, member }) => [constant, truth.get(member) ?? null]),
+        ...kernelFlags.map(({ constant }) => [constant, 1]),
+      ]);
+      expect(Object.values(expected)).not.toContain(null);
+
+      const asked = ["snapshot", "stepwise"].flatMap((strategy) =>
+        questions.map(({ bytecode, by }) => ({
+          strategy,
+          bytecode,
+          command: `OFFSETOF_BYTECODE=${bytecode} ${by}/opt/offsetof kernel --strategy ${strategy} --format json`,
+        })),
+      );
+      const { results } = await bootGuest({
+        kernel,
+        commands: [HIDE_BTF, ...asked.map(({ command }) => command)],
+        files: {
+          "/opt/offsetof": { from: EXECUTABLE },
+          "/opt/bun": { from: process.execPath },
+          "/opt/linux-4.17.ts": { from: join(import.meta.dir, "linux-4.17.ts") },
+        },
+        memoryMiB: 2048,
+        modules: ["nf_conntrack_netlink"],
+        deadlineSeconds: 250,
+      });
+      for (const [index, { strategy, bytecode }] of asked.entries()) {
+        const { stdout = new Uint8Array(), stderr = stdout } = results[index + 1] ?? {};
+        if (stdout.length === 0) throw new Error(text(stderr));
+        const { kernel: report, host } = v.parse(documentSchema, JSON.parse(text(stdout)));
+        expect(host.btf).toBe(false);
+        const program = strategy === "snapshot" ? "socket_guess" : "socket_stepwise";
+        expect(report).toMatchObject({
+          strategy,
+          // Every kernel of the lab is younger than 5.5.
+          bytecode: bytecode === "old" ? `${program}_old` : program,
+        });
+        const guessed = Object.entries(report?.constants ?? {}).filter(([, value]) => value !== null);
+        for (const [constant, value] of guessed)
+          expect([constant, value]).toEqual([constant, expected[constant] ?? null]);
+        // Stepwise guesses the classic fields alone.
+        if (strategy === "snapshot") expect(report?.constants).toEqual(expected);
+        else expect(guessed.length).toBeGreaterThanOrEqual(13);
+      }
+    },
+    TIMEOUT,
+  );
+}
