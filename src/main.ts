@@ -1,19 +1,34 @@
-import { type CommandDef, defineCommand, renderUsage, runCommand } from "citty";
+import { type ArgsDef, type CommandDef, defineCommand, renderUsage, runCommand } from "citty";
 import { description, name, version } from "../package.json";
-import { checkCommand, checkUsage, flags } from "./commands/flags.ts";
+import { checkCommand, checkUsage, flags, tlsFlags } from "./commands/flags.ts";
 import { asFailure, failureText } from "./output/failure.ts";
 import { setVerbosity } from "./output/log.ts";
 import { writeStdout } from "./output/stdout.ts";
 
+const meta = { name, description, version };
+
+/** A command with the arguments it takes. */
+const entry = <Args extends ArgsDef>(args: Args, command: CommandDef<Args>) => ({
+  args,
+  usage: () => renderUsage(command, { meta }),
+  run: (rawArgs: string[]) => runCommand(command, { rawArgs }),
+});
+
 /** Each command is loaded only when it is asked for. */
-const commands = {
+const modules = {
   run: () => import("./commands/run.ts").then((module) => module.default),
   kernel: () => import("./commands/kernel.ts").then((module) => module.default),
   tls: () => import("./commands/tls.ts").then((module) => module.default),
   config: () => import("./commands/config.ts").then((module) => module.default),
-} satisfies Record<string, () => Promise<CommandDef<typeof flags>>>;
+};
+const commands = {
+  run: async () => entry(flags, await modules.run()),
+  kernel: async () => entry(flags, await modules.kernel()),
+  tls: async () => entry(tlsFlags, await modules.tls()),
+  config: async () => entry(flags, await modules.config()),
+};
 
-const program = defineCommand({ meta: { name, description, version }, args: flags, subCommands: commands });
+const program = defineCommand({ meta, args: flags, subCommands: modules });
 
 /** Runs the command that the arguments name; without a name it is `run`. Commands set the exit code. */
 async function main(args: string[]): Promise<void> {
@@ -21,14 +36,14 @@ async function main(args: string[]): Promise<void> {
   const isNamed = first !== "" && !first.startsWith("-");
   const rest = isNamed ? args.slice(1) : args;
   const command = await commands[isNamed ? checkCommand(first, commands) : "run"]();
-  checkUsage(rest, flags, name);
+  checkUsage(rest, command.args, name);
   if (rest.includes("--help") || rest.includes("-h")) {
-    const usage = isNamed ? renderUsage(command, program) : renderUsage(program);
+    const usage = isNamed ? command.usage() : renderUsage(program);
     return writeStdout(`${Bun.stripANSI(await usage)}\n`);
   }
   if (rest.includes("--version")) return writeStdout(`${version}\n`);
   setVerbosity({ quiet: rest.includes("--quiet"), verbose: rest.includes("--verbose") });
-  await runCommand(command, { rawArgs: rest });
+  await command.run(rest);
 }
 
 /** One line, or one JSON object where the result would have been JSON; the stack only when asked for. */

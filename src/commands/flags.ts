@@ -44,6 +44,30 @@ export const flags = {
   ...settingFlags,
 } as const satisfies ArgsDef;
 
+/** Flags of the tls command alone, parsed. Positional arguments are in `_`. */
+export type TlsFlags = ParsedArgs<typeof tlsFlags>;
+
+/** What the tls command takes. */
+export const tlsFlags = {
+  path: {
+    type: "positional",
+    required: false,
+    valueHint: "PATH...",
+    description: "Libraries, or programs with one inside or linked (default: all of this machine)",
+  },
+  pid: { type: "string", valueHint: "PID", description: "Only what this process uses" },
+  all: {
+    type: "boolean",
+    description: "Also what no process uses: programs on disk, libraries in containers",
+  },
+  "version-text": {
+    type: "string",
+    valueHint: "TEXT",
+    description: 'What the table says of a version, such as "openssl 3.0.12", without looking at any file',
+  },
+  ...flags,
+} as const satisfies ArgsDef;
+
 const usage = (message: string): Failure => new Failure("E_USAGE", message, exitCodes.usage);
 
 /**
@@ -51,8 +75,10 @@ const usage = (message: string): Failure => new Failure("E_USAGE", message, exit
  * @throws Failure with exit code 2 that names the argument and what is allowed.
  */
 export function checkUsage(args: readonly string[], definition: ArgsDef, command: string): void {
+  const takesPositionals = Object.values(definition).some((flag) => flag.type === "positional");
+  const named = Object.entries(definition).filter(([, flag]) => flag.type !== "positional");
   const options = Object.fromEntries(
-    Object.entries(definition).map(([name, flag]) => [
+    named.map(([name, flag]) => [
       name,
       {
         type: flag.type === "boolean" ? ("boolean" as const) : ("string" as const),
@@ -69,12 +95,13 @@ export function checkUsage(args: readonly string[], definition: ArgsDef, command
   });
   for (const token of tokens) {
     if (token.kind === "positional") {
+      if (takesPositionals && token.value !== "") continue;
       throw usage(`unexpected argument "${token.value}"; the command comes first, see "${command} --help"`);
     }
     if (token.kind !== "option") continue;
-    const flag = Object.hasOwn(definition, token.name) ? definition[token.name] : undefined;
+    const flag = named.find(([name]) => name === token.name)?.[1];
     if (flag === undefined) {
-      const hint = didYouMean(token.name, Object.keys(definition), "--");
+      const hint = didYouMean(token.name, Object.keys(options), "--");
       throw usage(`unknown flag "${token.rawName}"${hint}; see "${command} --help"`);
     }
     if (flag.type === "boolean") {

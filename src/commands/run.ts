@@ -10,20 +10,29 @@ import type { Families } from "../kernel/options.ts";
 import { type Document, formatVersion } from "../output/document.ts";
 import { type Failure, failureText } from "../output/failure.ts";
 import { log } from "../output/log.ts";
+import { Meter } from "../output/meter.ts";
+import type { Scope } from "../tls/scan.ts";
 import { type Flags, flags } from "./flags.ts";
 import { formatFor, print } from "./print.ts";
 
 /** What a document can be asked to hold beside the host. */
 export type Part = "kernel" | "tls";
 
+/** Which TLS libraries are meant: those in a scope, or none but a version. */
+export type TlsQuestion = Scope | { readonly kind: "version"; readonly text: string };
+
 /** Looks at this machine and puts the parts asked for into one document, within the deadline. */
-export async function collect(parts: readonly Part[], args: Flags): Promise<Document> {
+export async function collect(
+  parts: readonly Part[],
+  args: Flags,
+  question: TlsQuestion = { kind: "machine", deep: false },
+): Promise<Document> {
   const config = configOf(loadConfig({ flags: args, env: process.env }));
   const describe = (failure: Failure): string => failureText(failure, formatFor(args.format));
-  return withinDeadline(config.deadline, describe, () => look(parts, config));
+  return withinDeadline(config.deadline, describe, () => look(parts, config, question));
 }
 
-async function look(parts: readonly Part[], config: Config): Promise<Document> {
+async function look(parts: readonly Part[], config: Config, question: TlsQuestion): Promise<Document> {
   const host = probeHost(hostFiles("/", config.proc_root));
   for (const part of ["btf", "kprobes", "rawTracepoints", "tracefs", "lockdown"] as const) {
     log.debug(`${part}: ${host[part].why}`);
@@ -55,16 +64,32 @@ async function look(parts: readonly Part[], config: Config): Promise<Document> {
     document.diagnostics.push(...kernel.diagnostics);
   }
   if (parts.includes("tls")) {
-    const { tlsReports } = await import("../tls/report.ts");
-    const tls = await tlsReports({
-      root: treeOf(config),
-      sources: config.source,
-      ...(trace && { trace }),
-    });
+    const tls = await tlsAnswers(question, config, trace);
     document.tls = tls.reports;
     document.diagnostics.push(...tls.diagnostics);
   }
   return document;
+}
+
+async function tlsAnswers(question: TlsQuestion, config: Config, trace?: (message: string) => void) {
+  const { offlineReport, tlsReports } = await import("../tls/report.ts");
+  if (question.kind === "version") {
+    const { identityNamed } = await import("../tls/named.ts");
+    return offlineReport(identityNamed(question.text), config.source);
+  }
+  const meter = new Meter("files looked into");
+  try {
+    return await tlsReports({
+      root: treeOf(config),
+      proc: config.proc_root,
+      scope: question,
+      sources: config.source,
+      progress: (done, total) => meter.show(done, total),
+      ...(trace && { trace }),
+    });
+  } finally {
+    meter.clear();
+  }
 }
 
 const familiesOf = (config: Config): Families => ({

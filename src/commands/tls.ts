@@ -1,10 +1,32 @@
 import { defineCommand } from "citty";
-import { flags } from "./flags.ts";
+import { exitCodes, Failure } from "../output/failure.ts";
+import type { Scope } from "../tls/scan.ts";
+import { type TlsFlags, tlsFlags } from "./flags.ts";
 import { print } from "./print.ts";
-import { collect } from "./run.ts";
+import { collect, type TlsQuestion } from "./run.ts";
 
 export default defineCommand({
-  meta: { name: "tls", description: "The constants of this machine's TLS libraries" },
-  args: flags,
-  run: async ({ args }) => print(await collect(["tls"], args), args.format),
+  meta: { name: "tls", description: "The constants of this machine's TLS libraries, or of the files named" },
+  args: tlsFlags,
+  run: async ({ args }) => print(await collect(["tls"], args, questionOf(args)), args.format),
 });
+
+/** Which libraries are meant. @throws Failure with exit code 2 where the flags contradict each other */
+function questionOf(args: TlsFlags): TlsQuestion {
+  const paths = args._;
+  const text = args["version-text"];
+  const ways = [paths.length > 0, args.pid !== undefined, args.all === true, text !== undefined];
+  if (ways.filter(Boolean).length > 1) {
+    throw usage("tls takes one of PATH, --pid, --all and --version-text, not several");
+  }
+  return text === undefined ? scopeOf(paths, args.pid, args.all === true) : { kind: "version", text };
+}
+
+function scopeOf(paths: readonly string[], pid: string | undefined, deep: boolean): Scope {
+  if (paths.length > 0) return { kind: "files", paths };
+  if (pid === undefined) return { kind: "machine", deep };
+  if (!/^[1-9]\d{0,9}$/.test(pid)) throw usage(`--pid cannot be ${JSON.stringify(pid)}: a process's number`);
+  return { kind: "process", pid: Number(pid) };
+}
+
+const usage = (message: string): Failure => new Failure("E_USAGE", message, exitCodes.usage);

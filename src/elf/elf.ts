@@ -1,4 +1,4 @@
-import { InputError, InputFile } from "./input.ts";
+import { InputError, InputFile, type OpenOptions } from "./input.ts";
 
 /**
  * A reader of ELF64 little-endian files for x86-64 and aarch64. Every file is hostile: each read is bounded, and each
@@ -24,14 +24,30 @@ const limits = {
   string: 4096,
   scan: 256 << 20,
   code: 1 << 20,
+  symbols: 64 << 20,
+  /** Steps through one hash chain; a linker makes them a few long. */
+  chain: 4096,
 };
 /** One read of a scan, and how much of it is read again so that no text is cut in two. */
-const chunk = { size: 1 << 20, overlap: 512 };
+const chunk = { size: 256 << 10, overlap: 512 };
 
 export const segment = { load: 1, dynamic: 2, note: 4 } as const;
 export const segmentFlag = { execute: 1, write: 2, read: 4 } as const;
-const section = { progbits: 1, note: 7 } as const;
-const tag = { null: 0, needed: 1, strtab: 5, strsz: 10, soname: 14, rpath: 15, runpath: 29 } as const;
+const section = { progbits: 1, symtab: 2, note: 7 } as const;
+const tag = {
+  null: 0,
+  needed: 1,
+  hash: 4,
+  strtab: 5,
+  symtab: 6,
+  strsz: 10,
+  soname: 14,
+  rpath: 15,
+  runpath: 29,
+  gnuHash: 0x6ffffef5,
+} as const;
+const knownTags: ReadonlySet<number> = new Set(Object.values(tag));
+const symbolSize = 24;
 const gnuBuildId = 3;
 
 /** A segment. All numbers but `type` and `flags` are bytes; `vaddr` is the address before relocation. */
@@ -102,10 +118,16 @@ export class Elf implements Disposable {
   readonly machine: Machine;
   readonly type: ElfType;
   readonly programHeaders: readonly ProgramHeader[];
+  /** Device and inode of the file, see {@link InputFile.identity}. */
+  readonly identity: string;
+  /** Bytes. */
+  readonly size: number;
 
   /** Takes the file over: closing this closes it. @throws InputError */
   constructor(file: InputFile) {
     this.#file = file;
+    this.identity = file.identity;
+    this.size = file.size;
     if (file.size < headerSize) throw this.#error(0, `${file.size} bytes are too few for an ELF header`);
     const bytes = file.read(0, headerSize, "ELF header", headerSize);
     if (bytes.readUInt32BE(0) !== 0x7f454c46) throw this.#error(0, "not an ELF file");
@@ -122,10 +144,11 @@ export class Elf implements Disposable {
 
   /**
    * @param host path to open, no symbolic link @param shown name used in errors, where it differs
+   * @param options as of InputFile.open
    * @throws InputError, or the system's error when it cannot be opened
    */
-  static open(host: string, shown = host): Elf {
-    const file = InputFile.open(host, shown);
+  static open(host: string, shown = host, options: OpenOptions = {}): Elf {
+    const file = InputFile.open(host, shown, options);
     try {
       return new Elf(file);
     } catch (error) {
@@ -159,16 +182,7 @@ export class Elf implements Disposable {
   dynamic(): Dynamic {
     const header = this.programHeaders.find((one) => one.type === segment.dynamic);
     if (header === undefined) return { needed: [], soname: null, rpath: null, runpath: null };
-    const size = header.filesz - (header.filesz % dynamicEntrySize);
-    const table = this.#table(header.offset, size, "dynamic section", limits.dynamic);
-    const entries: { key: number; value: number }[] = [];
-    for (let at = 0; at < size; at += dynamicEntrySize) {
-      const key = table.u32(at);
-      // The upper half of a tag we know is 0; any other tag is not ours.
-      if (table.u32(at + 4) !== 0 || !Object.values<number>(tag).includes(key)) continue;
-      if (key === tag.null) break;
-      entries.push({ key, value: table.u64(at + 8) });
-    }
+    const entries = this.#dynamicEntries(header);
     const value = (key: number): number | undefined => entries.find((one) => one.key === key)?.value;
     const strings = value(tag.strtab);
     const stringsSize = value(tag.strsz);
@@ -193,6 +207,64 @@ export class Elf implements Disposable {
       rpath: one(tag.rpath),
       runpath: one(tag.runpath),
     };
+  }
+
+  /**
+   * Whether the file defines a dynamic symbol of exactly this name, imports not counted. Asked of the hash table, as the
+   * dynamic linker does, so that it costs a few small reads however large the file is. @throws InputError
+   */
+  defines(name: string): boolean {
+    const header = this.programHeaders.find((one) => one.type === segment.dynamic);
+    if (header === undefined) return false;
+    const entries = this.#dynamicEntries(header);
+    const place = (key: number): number | undefined => {
+      const address = entries.find((one) => one.key === key)?.value;
+      return address === undefined ? undefined : this.#offsetOf(address, header.offset);
+    };
+    const [symbols, strings] = [place(tag.symtab), place(tag.strtab)];
+    if (symbols === undefined || strings === undefined) return false;
+    const gnuHash = place(tag.gnuHash);
+    const hash = gnuHash === undefined ? place(tag.hash) : undefined;
+    const candidates =
+      gnuHash !== undefined
+        ? this.#gnuHashed(gnuHash, name)
+        : hash === undefined
+          ? []
+          : this.#hashed(hash, name);
+    const bytes = Buffer.from(`${name}\0`);
+    for (const index of candidates) {
+      const symbol = this.#table(symbols + index * symbolSize, symbolSize, "symbol", symbolSize);
+      const at = strings + symbol.u32(0);
+      const isDefined = symbol.u16(6) !== 0;
+      if (!isDefined || at + bytes.length > this.#file.size) continue;
+      if (this.#file.read(at, bytes.length, "symbol name", limits.string).equals(bytes)) return true;
+    }
+    return false;
+  }
+
+  /**
+   * Whether the full symbol table, where the file was not stripped of it, defines a name or one that ends in `_` and
+   * it: a prefixed build calls them `prefix_SSL_new`. @throws InputError
+   */
+  definesStatic(name: string): boolean {
+    const sections = this.sections();
+    const symtab = sections.find((one) => one.type === section.symtab);
+    const strtab = symtab === undefined ? undefined : sections[symtab.link];
+    if (symtab === undefined || strtab === undefined) return false;
+    const strings = this.#file.read(strtab.offset, strtab.size, "symbol names", limits.symbols);
+    const wanted = Buffer.from(`${name}\0`);
+    const names = new Set<number>();
+    for (let at = strings.indexOf(wanted); at >= 0; at = strings.indexOf(wanted, at + 1)) {
+      const start = strings.lastIndexOf(0, at) + 1;
+      if (start === at || strings[at - 1] === "_".charCodeAt(0)) names.add(start).add(at);
+    }
+    if (names.size === 0) return false;
+    const size = symtab.size - (symtab.size % symbolSize);
+    const symbols = this.#table(symtab.offset, size, "symbols", limits.symbols);
+    for (let at = 0; at < size; at += symbolSize) {
+      if (names.has(symbols.u32(at)) && symbols.u16(at + 6) !== 0) return true;
+    }
+    return false;
   }
 
   /** The GNU build-id in lower-case hexadecimal, null where the file has none. @throws InputError */
@@ -220,16 +292,19 @@ export class Elf implements Disposable {
   }
 
   /**
-   * The bytes of a region in pieces of at most 1 MiB. Each piece begins with the last 512 bytes of the one before, so
-   * that no text of up to 512 bytes is cut in two. @throws InputError
+   * The bytes of a region in pieces of at most 256 KiB. Each piece begins with the last 512 bytes of the one before, so
+   * that no text of up to 512 bytes is cut in two. A piece holds until the next is asked for. @throws InputError
    */
   *bytes(region: Region): Generator<{ readonly offset: number; readonly bytes: Buffer }> {
     if (region.size > limits.scan) throw this.#error(region.offset, `${region.name} of ${region.size} bytes`);
+    // One buffer for all pieces: memory that is fresh each time costs more than the reading.
+    const buffer = Buffer.allocUnsafe(Math.min(chunk.size, region.size));
     const end = region.offset + region.size;
     for (let at = region.offset; at < end; at += chunk.size - chunk.overlap) {
-      const length = Math.min(chunk.size, end - at);
-      yield { offset: at, bytes: this.#file.read(at, length, region.name, chunk.size) };
-      if (at + length === end) return;
+      const bytes = buffer.subarray(0, Math.min(chunk.size, end - at));
+      this.#file.readInto(bytes, at, region.name);
+      yield { offset: at, bytes };
+      if (at + bytes.length === end) return;
     }
   }
 
@@ -253,6 +328,53 @@ export class Elf implements Disposable {
 
   [Symbol.dispose](): void {
     this.#file[Symbol.dispose]();
+  }
+
+  /** Entries with a tag we know, in order. */
+  #dynamicEntries(header: ProgramHeader): readonly { key: number; value: number }[] {
+    const size = header.filesz - (header.filesz % dynamicEntrySize);
+    const table = this.#table(header.offset, size, "dynamic section", limits.dynamic);
+    const entries: { key: number; value: number }[] = [];
+    for (let at = 0; at < size; at += dynamicEntrySize) {
+      const key = table.u32(at);
+      // The upper half of a tag we know is 0; any other tag is not ours.
+      if (table.u32(at + 4) !== 0 || !knownTags.has(key)) continue;
+      if (key === tag.null) break;
+      entries.push({ key, value: table.u64(at + 8) });
+    }
+    return entries;
+  }
+
+  /** Indices of symbols that DT_GNU_HASH files under a name (System V ABI supplement; glibc's elf/dl-lookup.c). */
+  *#gnuHashed(at: number, name: string): Generator<number> {
+    const header = this.#table(at, 16, "hash table", 16);
+    const [buckets, first, bloom] = [header.u32(0), header.u32(4), header.u32(8)];
+    if (buckets === 0) return;
+    let hash = 5381;
+    for (const byte of Buffer.from(name)) hash = (Math.imul(hash, 33) + byte) >>> 0;
+    const table = at + 16 + bloom * 8;
+    let index = this.#table(table + (hash % buckets) * 4, 4, "hash bucket", 4).u32(0);
+    for (let step = 0; index >= first && step < limits.chain; step++, index++) {
+      const link = this.#table(table + buckets * 4 + (index - first) * 4, 4, "hash chain", 4).u32(0);
+      // The lowest bit marks the end of the chain.
+      if ((link | 1) >>> 0 === (hash | 1) >>> 0) yield index;
+      if ((link & 1) !== 0) return;
+    }
+  }
+
+  /** Indices of symbols that DT_HASH files under a name (gabi, "Hash Table"). */
+  *#hashed(at: number, name: string): Generator<number> {
+    const buckets = this.#table(at, 8, "hash table", 8).u32(0);
+    if (buckets === 0) return;
+    let hash = 0;
+    for (const byte of Buffer.from(name)) {
+      hash = ((hash << 4) + byte) >>> 0;
+      const high = hash & 0xf0000000;
+      hash = (hash ^ (high >>> 24)) & 0x0fffffff;
+    }
+    const word = (index: number): number => this.#table(at + 8 + index * 4, 4, "hash table", 4).u32(0);
+    let index = word(hash % buckets);
+    for (let step = 0; index !== 0 && step < limits.chain; step++, index = word(buckets + index)) yield index;
   }
 
   #error(offset: number, what: string): InputError {

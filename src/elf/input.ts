@@ -1,7 +1,15 @@
-import { closeSync, constants, fstatSync, openSync, readSync } from "node:fs";
+import { type BigIntStats, closeSync, constants, fstatSync, openSync, readSync } from "node:fs";
 
 /** A library of more than this many bytes is not one; it bounds every later read. */
-const largestFile = 1024 * 1024 * 1024;
+export const largestFile = 512 << 20;
+
+/** open(2)'s O_PATH: a handle to a name's file that does not open it. */
+const oPath = 0o10000000;
+
+export interface OpenOptions {
+  /** Follow a link in the last part. Only for the kernel's own links in /proc, which lead to the very file. */
+  readonly follow?: boolean;
+}
 
 /** A file that is not what it should be: says which file, where in it (bytes from its start) and what was wrong. */
 export class InputError extends Error {
@@ -16,6 +24,9 @@ export class InputError extends Error {
   }
 }
 
+/** A file's device and inode as one key. */
+export const identityOf = ({ dev, ino }: BigIntStats): string => `${dev}:${ino}`;
+
 /**
  * A regular file opened for bounded reads.
  *
@@ -27,11 +38,14 @@ export class InputFile implements Disposable {
   readonly path: string;
   /** Bytes, as of opening. */
   readonly size: number;
+  /** Device and inode, which no two files of a machine share. */
+  readonly identity: string;
 
-  private constructor(fd: number, path: string, size: number) {
+  private constructor(fd: number, path: string, stat: BigIntStats) {
     this.#fd = fd;
     this.path = path;
-    this.size = size;
+    this.size = Number(stat.size);
+    this.identity = identityOf(stat);
   }
 
   /**
@@ -39,17 +53,17 @@ export class InputFile implements Disposable {
    * @param shown name used in errors, where it differs (another root)
    * @throws InputError when it is not a regular file or too large; the system's error when it cannot be opened
    */
-  static open(host: string, shown = host): InputFile {
-    // O_NONBLOCK: a FIFO put in a library's place must not make us wait for a writer.
-    const fd = openSync(host, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
+  static open(host: string, shown = host, { follow = false }: OpenOptions = {}): InputFile {
+    // Opening a device can do something (a watchdog starts), so what it is comes first, by a handle no one can swap.
+    const handle = openSync(host, oPath | (follow ? 0 : constants.O_NOFOLLOW));
     try {
-      const stat = fstatSync(fd);
+      const stat = fstatSync(handle, { bigint: true });
+      if (stat.isSymbolicLink()) throw new InputError(shown, 0, "a symbolic link (ELOOP)");
       if (!stat.isFile()) throw new InputError(shown, 0, "not a regular file");
-      if (stat.size > largestFile) throw new InputError(shown, 0, `${stat.size} bytes are more than 1 GiB`);
-      return new InputFile(fd, shown, stat.size);
-    } catch (error) {
-      closeSync(fd);
-      throw error;
+      if (stat.size > largestFile) throw new InputError(shown, 0, `${stat.size} bytes are more than 512 MiB`);
+      return new InputFile(openSync(`/proc/self/fd/${handle}`, constants.O_RDONLY), shown, stat);
+    } finally {
+      closeSync(handle);
     }
   }
 
@@ -63,16 +77,30 @@ export class InputFile implements Disposable {
   read(offset: number, length: number, what: string, limit: number): Buffer {
     if (length > limit)
       throw new InputError(this.path, offset, `${what} of ${length} bytes, at most ${limit}`);
+    this.#check(offset, length, what);
+    const bytes = Buffer.allocUnsafe(length);
+    this.#fill(bytes, offset, what);
+    return bytes;
+  }
+
+  /** Fills `bytes` with what lies at `offset`. @throws InputError when that does not lie inside the file */
+  readInto(bytes: Buffer, offset: number, what: string): void {
+    this.#check(offset, bytes.length, what);
+    this.#fill(bytes, offset, what);
+  }
+
+  #check(offset: number, length: number, what: string): void {
     if (offset < 0 || length < 0 || offset + length > this.size) {
       throw new InputError(this.path, offset, `${what} of ${length} bytes beyond the end of ${this.size}`);
     }
-    const bytes = Buffer.allocUnsafe(length);
-    for (let done = 0; done < length; ) {
-      const got = readSync(this.#fd, bytes, done, length - done, offset + done);
+  }
+
+  #fill(bytes: Buffer, offset: number, what: string): void {
+    for (let done = 0; done < bytes.length; ) {
+      const got = readSync(this.#fd, bytes, done, bytes.length - done, offset + done);
       if (got === 0) throw new InputError(this.path, offset + done, `${what} cut short: the file shrank`);
       done += got;
     }
-    return bytes;
   }
 
   [Symbol.dispose](): void {

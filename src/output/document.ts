@@ -3,7 +3,7 @@ import { sources, tableMatches } from "../offsets/evidence.ts";
 import { statuses } from "../offsets/reconcile.ts";
 
 /** Version of the document's shape: a minor step adds, a major step breaks. */
-export const formatVersion = "1.0";
+export const formatVersion = "1.1";
 
 /** How the kernel can be guessed. */
 export const strategies = ["snapshot", "stepwise"] as const;
@@ -53,9 +53,14 @@ export const kernelSchema = v.strictObject({
   fields,
 });
 
-/** One TLS library file. */
+/** One file with a TLS library in it. */
 export const tlsSchema = v.strictObject({
-  path: v.string(),
+  /** Inside `root`. Null where a version was asked for instead of a file. */
+  path: v.nullable(v.string()),
+  /** Where the tree it lies in begins, such as a container's `/proc/PID/root`; without it, the machine's own. */
+  root: v.optional(v.string()),
+  /** It is no longer at its path: processes still use it. */
+  deleted: v.optional(v.literal(true)),
   build_id: v.nullable(v.string()),
   library: v.picklist(["openssl", "boringssl", "aws-lc", "unknown"]),
   version: v.nullable(v.string()),

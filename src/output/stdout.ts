@@ -1,3 +1,4 @@
+import { writeSync } from "node:fs";
 import { exitCodes, Failure } from "./failure.ts";
 
 /**
@@ -5,11 +6,27 @@ import { exitCodes, Failure } from "./failure.ts";
  * @throws when the text cannot be written in full, e.g. on a full disk.
  */
 export async function writeStdout(text: string): Promise<void> {
+  const bytes = Buffer.from(text);
   try {
-    await Bun.write(Bun.stdout, text);
+    // Bun.write begins again from the start where a pipe took only a part, so that a slow reader gets bytes twice.
+    for (let done = 0; done < bytes.length; ) done += await writeSome(bytes.subarray(done));
   } catch (error) {
-    const errno = error instanceof Error && "code" in error ? String(error.code) : String(error);
+    const errno = errnoOf(error);
     if (errno === "EPIPE") return;
     throw new Failure("E_OUTPUT", `standard output cannot be written: ${errno}`, exitCodes.failed);
   }
 }
+
+/** How many bytes were taken; none for now where a pipe is full. @throws the system's error */
+async function writeSome(bytes: Buffer): Promise<number> {
+  try {
+    return writeSync(process.stdout.fd, bytes);
+  } catch (error) {
+    if (errnoOf(error) !== "EAGAIN") throw error;
+    await Bun.sleep(1);
+    return 0;
+  }
+}
+
+const errnoOf = (error: unknown): string =>
+  error instanceof Error && "code" in error ? String(error.code) : String(error);

@@ -73,8 +73,17 @@ function kernelBlock(kernel: KernelReport, colour: boolean): string {
 
 function tlsBlock(tls: TlsReport, colour: boolean): string {
   const layout = tls.layout === null ? null : `${tls.layout} (${tls.match ?? "no match"})`;
-  const how = [`${tls.library} ${tls.version ?? "of unknown version"}`, layout, tls.build_id];
-  return `TLS  ${printable(tls.path)}\n${facts(how)}\n${fieldTable(tls.fields, colour)}`;
+  const pids = tls.used_by.length === 0 ? null : `used by ${tls.used_by.join(" ")}`;
+  const how = [`${tls.library} ${tls.version ?? "of unknown version"}`, layout, tls.build_id, pids];
+  const where = [
+    tls.path ?? "no file",
+    tls.deleted === true ? "(deleted)" : null,
+    tls.root && `in ${tls.root}`,
+  ];
+  return `TLS  ${where
+    .filter(Boolean)
+    .map((text) => printable(text ?? ""))
+    .join(" ")}\n${facts(how)}\n${fieldTable(tls.fields, colour)}`;
 }
 
 const facts = (texts: readonly (string | null)[]): string =>

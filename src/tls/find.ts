@@ -25,6 +25,7 @@ const largestMuslPath = 64 << 10;
 
 /** `libssl.so.3`, `libssl.so.1.0.2k`; not NSS's `libssl3.so`, not a link for compilers, not a debugger's script. */
 const libssl = /^libssl\.so(\.\d+)+[a-z]{0,2}$/;
+export const isLibssl = (name: string): boolean => libssl.test(name);
 
 /** Where a tree's dynamic linkers look for libraries. Read once for all the libraries in it. */
 export interface SearchPath {

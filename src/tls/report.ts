@@ -1,25 +1,31 @@
-import { Elf } from "../elf/elf.ts";
+import type { Elf } from "../elf/elf.ts";
 import { type Evidence, sources as everySource, type Source, unchosen } from "../offsets/evidence.ts";
 import type { Diagnostic, TlsReport } from "../output/document.ts";
 import { joined } from "./fields.ts";
-import { findLibssl, readSearchPath, type SearchPath } from "./find.ts";
 import { loadLayouts } from "./layouts.ts";
+import { openHandle } from "./locate.ts";
+import { isGone } from "./processes.ts";
 import { Root } from "./root.ts";
+import { type Found, type Scope, scan } from "./scan.ts";
 import { chooseLayout, type TableField, tableFields, unknownFields } from "./table.ts";
-import { type Identity, identify } from "./version.ts";
+import { type Identity, identify, Signatures } from "./version.ts";
 
 export interface TlsOptions {
-  /** The tree to look at; absolute. Default `/`. A container's is `/proc/PID/root`. */
+  /** The machine's tree; absolute. Default `/`. */
   readonly root?: string;
-  /** Files inside the tree to report on, real paths, such as programs with a library inside. Default: every libssl. */
-  readonly paths?: readonly string[];
+  /** Where procfs is mounted. Default: no process is looked at. */
+  readonly proc?: string;
+  /** Default: where dynamic linkers look, and what processes have mapped. */
+  readonly scope?: Scope;
   /** The sources that may speak. Default all. */
   readonly sources?: readonly Source[];
   readonly trace?: (message: string) => void;
+  /** Told how many files of how many were looked into. */
+  readonly progress?: (done: number, total: number) => void;
 }
 
 export interface TlsReports {
-  /** One a libssl file, in order of path. */
+  /** One a file with a TLS library, in order of path. */
   readonly reports: TlsReport[];
   readonly diagnostics: Diagnostic[];
 }
@@ -35,14 +41,6 @@ interface Layout {
 }
 
 const messageOf = (error: unknown): string => (error instanceof Error ? error.message : String(error));
-
-/** What the reports of one tree share. */
-interface Scan {
-  readonly root: Root;
-  readonly searchPath: SearchPath;
-  readonly sources: readonly Source[];
-  readonly diagnostics: Diagnostic[];
-}
 
 async function layoutOf({ library, version, reason }: Identity, sources: readonly Source[]): Promise<Layout> {
   const layouts = await loadLayouts(library);
@@ -72,34 +70,55 @@ async function measure(elf: Elf, { library, libcryptos }: Identity): Promise<rea
   return await codeEvidence(library, { ssl: elf, cryptos });
 }
 
-async function reportOn({ root, searchPath, sources, diagnostics }: Scan, path: string) {
-  using elf = Elf.open(root.host(path), path);
+/** What all reports share. */
+interface Shared {
+  readonly sources: readonly Source[];
+  readonly signatures: Signatures;
+  readonly diagnostics: Diagnostic[];
+}
+
+async function reportOn(found: Found, { sources, signatures, diagnostics }: Shared): Promise<TlsReport> {
+  const { path, container, deleted, usedBy } = found;
+  using elf = openHandle(found.handle, path);
   const buildId = elf.buildId();
-  const identity = identify(root, searchPath, path, elf);
-  const { layout, match, fields, members, reason } = await layoutOf(identity, sources);
-  if (identity.version === null) {
-    diagnostics.push({ code: "W_TLS_VERSION", message: `${path}: ${identity.reason ?? "no version"}` });
-  }
-  if (reason !== undefined && identity.version !== null) {
-    diagnostics.push({ code: "W_TLS_LAYOUT", message: `${path}: ${reason}` });
-  }
+  const identity = identify(elf, found, signatures);
+  const layout = await layoutOf(identity, sources);
+  diagnostics.push(...complaints(path, identity, layout));
   let measured: readonly Evidence[] = [];
   try {
     if (sources.includes("code")) measured = await measure(elf, identity);
   } catch (error) {
     diagnostics.push({ code: "W_TLS_CODE", message: `${path}: its code is not read: ${messageOf(error)}` });
   }
-  const verdicts = joined(fields, measured, members);
   return {
     path,
+    ...(container === null ? {} : { root: container }),
+    ...(deleted ? { deleted } : {}),
     build_id: buildId,
+    used_by: [...usedBy],
+    ...answer(identity, layout, measured),
+  };
+}
+
+function complaints(name: string, { version, reason }: Identity, layout: Layout): readonly Diagnostic[] {
+  if (version === null) return [{ code: "W_TLS_VERSION", message: `${name}: ${reason ?? "no version"}` }];
+  return layout.reason === undefined ? [] : [{ code: "W_TLS_LAYOUT", message: `${name}: ${layout.reason}` }];
+}
+
+/** What a report says of a library, wherever it lies. */
+function answer(
+  identity: Identity,
+  { layout, match, fields, members }: Layout,
+  measured: readonly Evidence[] = [],
+) {
+  const verdicts = joined(fields, measured, members);
+  return {
     library: identity.library,
     version: identity.version,
     version_from: identity.versionFrom,
     layout,
     match,
     bytecode: null,
-    used_by: [],
     constants: Object.fromEntries(verdicts.map(([constant, { value }]) => [constant, value])),
     fields: Object.fromEntries(
       verdicts.map(([constant, verdict]) => [
@@ -114,33 +133,52 @@ async function reportOn({ root, searchPath, sources, diagnostics }: Scan, path: 
 }
 
 /**
- * Reports on every libssl of a tree. No library is executed or loaded; nothing is looked for in the working directory.
- * A file that cannot be read is a diagnostic that names it, never an exception. @throws Error when `root` is relative
+ * Reports on every TLS library in scope. No library is executed or loaded; nothing is looked for in the working directory.
+ * A file that cannot be read is a diagnostic that names it, never an exception. @throws Error when `root` is relative,
+ * Failure where the one process asked for cannot be read
  */
 export async function tlsReports({
   root: at = "/",
-  paths,
+  proc,
+  scope = { kind: "machine", deep: false },
   sources = everySource,
   trace,
+  progress,
 }: TlsOptions = {}): Promise<TlsReports> {
-  const root = new Root(at);
-  const unseen = whyUnseen(root);
+  const unseen = whyUnseen(new Root(at));
   if (unseen !== null)
     return { reports: [], diagnostics: [{ code: "E_TLS_ROOT", message: `${at} ${unseen}` }] };
-  const { searchPath, diagnostics: found } = readSearchPath(root);
-  const diagnostics = [...found];
-  const scan: Scan = { root, searchPath, sources, diagnostics };
+  const { found, diagnostics: told } = scan({
+    root: at,
+    proc: proc ?? null,
+    scope,
+    ...(progress && { progress }),
+  });
+  const diagnostics = [...told];
+  const shared: Shared = { sources, signatures: new Signatures(), diagnostics };
   const reports: TlsReport[] = [];
-  for (const path of paths ?? findLibssl(root, searchPath)) {
+  for (const one of found) {
     try {
-      const report = await reportOn(scan, path);
-      trace?.(`tls: ${path} is ${report.library} ${report.version ?? "of unknown version"}`);
+      const report = await reportOn(one, shared);
+      trace?.(`tls: ${one.path} is ${report.library} ${report.version ?? "of unknown version"}`);
       reports.push(report);
     } catch (error) {
+      // What was reached through a process is gone with it.
+      if (proc !== undefined && one.handle.host.startsWith(`${proc}/`) && isGone(error)) continue;
       diagnostics.push({ code: "W_TLS_FILE", message: messageOf(error) });
     }
   }
   return { reports, diagnostics };
+}
+
+/** What the table says of a version named by the user; no file is looked at. */
+export async function offlineReport(identity: Identity, sources: readonly Source[]): Promise<TlsReports> {
+  const layout = await layoutOf(identity, sources);
+  const name = `${identity.library} ${identity.version ?? "of unknown version"}`;
+  return {
+    reports: [{ path: null, build_id: null, used_by: [], ...answer(identity, layout) }],
+    diagnostics: [...complaints(name, identity, layout)],
+  };
 }
 
 /** Why the tree cannot be looked at; null when it can. Without this it would look like one without libraries. */

@@ -165,7 +165,7 @@ describe("an ELF file reads as readelf reads it", () => {
     const regions = elf.readOnly();
     expect(regions.map((one) => one.name)).toContain("read-only segment");
     const text = regions
-      .flatMap((one) => [...elf.bytes(one)].map(({ bytes }) => bytes.toString("latin1")))
+      .flatMap((one) => Array.from(elf.bytes(one), ({ bytes }) => bytes.toString("latin1")))
       .join("");
     expect(text).toContain("SSL_CTX_use_certificate");
   });
@@ -176,12 +176,13 @@ describe("an ELF file reads as readelf reads it", () => {
     readFileSync(copyOfLibssl("large.so")).copy(bytes, 0, 0, 64);
     bytes.writeUInt16LE(0, 56);
     const text = Buffer.from(`OpenSSL 3.0.22 25 Aug 2026${"x".repeat(480)}\0`);
-    for (let at = (1 << 20) - text.length - 2; at <= (1 << 20) + 2; at += 13) {
+    const edge = 256 << 10;
+    for (let at = edge - text.length - 2; at <= edge + 2; at += 13) {
       text.copy(bytes, at);
       writeFileSync(path, bytes);
       using elf = Elf.open(path);
       const region = { name: "all", offset: 0, size: bytes.length };
-      expect([...elf.bytes(region)].some((piece) => piece.bytes.includes(text))).toBe(true);
+      expect(Array.from(elf.bytes(region), (piece) => piece.bytes.includes(text))).toContain(true);
       bytes.fill(0, at, at + text.length);
     }
   });

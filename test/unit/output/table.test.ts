@@ -6,7 +6,7 @@ import { toJson } from "../../../src/output/json.ts";
 import { toTable } from "../../../src/output/table.ts";
 
 const document: Document = {
-  format_version: "1.0",
+  format_version: "1.1",
   tool: { name: "offsetof", version: "0.1.0", arch: "x64", libc: "glibc" },
   host: {
     kernel: { release: "6.1.0-47-cloud-amd64", version: [6, 1, 170], distro: "debian", machine: "x86_64" },
@@ -83,6 +83,18 @@ test("a path cannot send control characters to the terminal", () => {
   const text = toTable(document, { colour: false });
   expect(text).not.toContain("\x1b");
   expect(text).toContain("/usr/lib/lib\\x1b[2Jssl.so.3");
+});
+
+test("a library's line says whose it is, where it lies and who uses it", () => {
+  const [library] = document.tls ?? [];
+  if (library === undefined) throw new Error("the sample has no library");
+  const text = (more: Partial<typeof library>) =>
+    toTable({ ...document, tls: [{ ...library, path: "/a", ...more }] }, { colour: false });
+  expect(text({})).toContain("TLS  /a\n");
+  expect(text({ root: "/proc/7/\x1broot", deleted: true, used_by: [7, 812] })).toMatch(
+    /TLS {2}\/a \(deleted\) in \/proc\/7\/\\x1broot\n.* used by 7 812\n/,
+  );
+  expect(text({ path: null })).toContain("TLS  no file\n");
 });
 
 test("colour changes nothing but colours", () => {

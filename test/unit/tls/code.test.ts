@@ -115,7 +115,7 @@ describe("Node.js with OpenSSL inside", () => {
 
   async function reportOn(sample: NodeSample) {
     const path = await loadNode(sample);
-    const { reports, diagnostics } = await tlsReports({ paths: [path] });
+    const { reports, diagnostics } = await tlsReports({ scope: { kind: "files", paths: [path] } });
     expect(diagnostics).toEqual([]);
     return { path, report: v.parse(tlsSchema, reports[0]) };
   }

@@ -1,0 +1,94 @@
+import { closeSync, openSync, readdirSync, readlinkSync, readSync } from "node:fs";
+import { type Mapping, parseMaps } from "./maps.ts";
+
+/** A file that processes execute from. */
+export interface MappedFile extends Pick<Mapping, "device" | "inode" | "path"> {
+  /** One a process: where in it the file is mapped. */
+  readonly uses: { readonly pid: number; readonly range: string }[];
+}
+
+/** What the processes of a procfs have mapped. */
+export interface Processes {
+  /** Each file once, as far as maps can tell. */
+  readonly files: readonly MappedFile[];
+  readonly count: number;
+  /** Those whose maps may not be read. */
+  readonly denied: readonly number[];
+  /** Those whose maps are longer than the {@link longestMaps} bytes that are read of each. */
+  readonly cut: readonly number[];
+}
+
+/** Bytes. A process with the most mappings a kernel allows by default (65,530), of usual paths, has less. */
+const longestMaps = 16 << 20;
+
+const errnoOf = (error: unknown): string =>
+  error instanceof Error && "code" in error ? String(error.code) : "";
+
+/** Not there any more: a process may end at any time. */
+export const isGone = (error: unknown): boolean => ["ENOENT", "ESRCH"].includes(errnoOf(error));
+export const isDenied = (error: unknown): boolean => ["EACCES", "EPERM"].includes(errnoOf(error));
+
+/**
+ * Reads the maps of all processes but this one, each once and with bounds. One that ends meanwhile is passed over.
+ *
+ * @param proc where procfs is mounted @throws the system's error when that cannot be listed
+ */
+export function readProcesses(proc: string): Processes {
+  const own = ownPid(proc);
+  const pids = readdirSync(proc)
+    .filter((name) => /^\d+$/.test(name))
+    .map(Number)
+    .filter((pid) => pid !== own)
+    .sort((a, b) => a - b);
+  const files = new Map<string, MappedFile>();
+  const denied: number[] = [];
+  const cut: number[] = [];
+  const buffer = Buffer.allocUnsafe(64 << 10);
+  for (const pid of pids) {
+    try {
+      const { text, isWhole } = readMaps(`${proc}/${pid}/maps`, buffer);
+      if (!isWhole) cut.push(pid);
+      for (const { range, device, inode, path } of parseMaps(text)) {
+        // The path too: on btrfs two subvolumes may have one device and inode here.
+        const key = `${device} ${inode} ${path}`;
+        const known = files.get(key);
+        const use = { pid, range };
+        if (known === undefined) files.set(key, { device, inode, path, uses: [use] });
+        else if (known.uses.at(-1)?.pid !== pid) known.uses.push(use);
+      }
+    } catch (error) {
+      if (!isGone(error)) denied.push(pid);
+    }
+  }
+  return { files: [...files.values()], count: pids.length, denied, cut };
+}
+
+/** This process's number in the pid namespace of that procfs; null where it is not in it. */
+function ownPid(proc: string): number | null {
+  try {
+    return Number(readlinkSync(`${proc}/self`));
+  } catch {
+    return null;
+  }
+}
+
+/** Whole lines only. */
+function readMaps(path: string, buffer: Buffer): { text: string; isWhole: boolean } {
+  const fd = openSync(path, "r");
+  try {
+    const pieces: Buffer[] = [];
+    let length = 0;
+    while (length < longestMaps) {
+      const got = readSync(fd, buffer, 0, buffer.length, null);
+      if (got === 0) break;
+      pieces.push(Buffer.from(buffer.subarray(0, got)));
+      length += got;
+    }
+    const text = Buffer.concat(pieces).toString("utf8");
+    return length < longestMaps
+      ? { text, isWhole: true }
+      : { text: text.slice(0, text.lastIndexOf("\n") + 1), isWhole: false };
+  } finally {
+    closeSync(fd);
+  }
+}

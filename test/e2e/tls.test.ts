@@ -1,0 +1,109 @@
+import { expect, test } from "bun:test";
+import { realpathSync } from "node:fs";
+import { basename } from "node:path";
+import { documentOf, executable, run, Scratch } from "./executable.ts";
+
+const linked = () =>
+  realpathSync(/libssl\S+ => (\S+)/.exec(run(["ldd", "/usr/bin/openssl"]).stdout)?.[1] ?? "");
+const tlsOf = (...args: string[]) => documentOf(run([executable, "tls", ...args])).tls ?? [];
+
+test("a path is relative to the working directory", () => {
+  const library = linked();
+  const cwd = library.slice(0, -basename(library).length);
+  const { stdout, status } = run([executable, "tls", `./${basename(library)}`], { cwd });
+  expect(JSON.parse(stdout).tls.map((one: { path: string }) => one.path)).toEqual([library]);
+  expect([0, 3]).toContain(status);
+  expect(tlsOf("--", library).length).toBe(1);
+});
+
+test("a path without a TLS library ends with 3 and says why", () => {
+  const result = run([executable, "tls", "/bin/true"]);
+  expect(result.status).toBe(3);
+  expect(documentOf(result).tls).toEqual([]);
+  expect(documentOf(result).diagnostics).toContainEqual({
+    code: "E_TLS_PATH",
+    message: "/bin/true: no TLS library is inside, and none that it links was found",
+  });
+});
+
+test("--pid: the library of that process alone", () => {
+  const script = `sleep 5 | openssl base64 & until pid=$(pidof -s openssl) && grep -q libssl /proc/$pid/maps; do :; done
+    echo $pid; exec ${executable} tls --pid $pid`;
+  const { stdout } = run(["unshare", "--pid", "--fork", "--mount-proc", "bash", "-c", script]);
+  const [pid = "", ...json] = stdout.split("\n");
+  const { tls } = JSON.parse(json.join("\n"));
+  expect(tls).toMatchObject([{ path: linked(), used_by: [Number(pid)] }]);
+});
+
+test("--version-text answers from the table, suffix and all, and looks at no library", () => {
+  const [plain] = tlsOf("--version-text", "openssl 3.0.10");
+  expect(plain).toMatchObject({ path: null, version: "3.0.10", layout: "openssl_3_0_0", match: "exact" });
+  const [quic] = tlsOf("--version-text=OpenSSL 1.1.1v+quic  1 Aug 2023");
+  expect(quic).toMatchObject({ version: "1.1.1v+quic", match: "nearest" });
+  expect(quic?.constants.SSL_ST_SESSION).toBeNull();
+  const [library] = tlsOf(linked());
+  const [same] = tlsOf("--version-text", run(["openssl", "version"]).stdout.trim());
+  expect(same?.layout).toBe(library?.layout ?? "");
+
+  using scratch = new Scratch();
+  const trace = scratch.at("trace");
+  run([
+    "strace",
+    "-f",
+    "-e",
+    "trace=openat",
+    "-o",
+    trace,
+    executable,
+    "tls",
+    "--version-text",
+    "openssl 3.0.12",
+  ]);
+  const opened = run(["cat", trace]).stdout;
+  expect(opened).toContain("/proc/version");
+  expect(opened).not.toMatch(/libssl|libcrypto|ld\.so\.conf|\/proc\/\d+\/maps/);
+});
+
+test.each([
+  [["--pid", "x"], "--pid cannot be"],
+  [["--pid", "0"], "--pid cannot be"],
+  [["--pid=1", "/bin/true"], "one of PATH, --pid, --all and --version-text"],
+  [["--all", "--pid", "1"], "one of PATH, --pid, --all and --version-text"],
+  [["--version-text", "3.0.12"], 'such as "openssl 3.0.12"'],
+  [["--version-text", "gnutls 3.0.12"], 'such as "openssl 3.0.12"'],
+  [["--al"], 'did you mean "--all"?'],
+  [["--path", "/bin/true"], 'unknown flag "--path"'],
+  [[""], 'unexpected argument ""'],
+])("tls %p is wrong usage", (args, message) => {
+  const { status, stdout, stderr } = run([executable, "tls", ...args]);
+  expect({ status, stdout }).toEqual({ status: 2, stdout: "" });
+  expect(JSON.parse(stderr).message).toContain(message);
+});
+
+test("other commands still take no path and none of these flags", () => {
+  for (const args of [["kernel", "/bin/true"], ["run", "--pid", "1"], ["--all"]]) {
+    expect(run([executable, ...args]).status).toBe(2);
+  }
+});
+
+test("a document longer than a pipe holds reaches a slow reader whole", () => {
+  using scratch = new Scratch();
+  const copies = Array.from({ length: 30 }, (_, index) => scratch.at(`libssl.so.3.${index}`));
+  for (const copy of copies) run(["cp", linked(), copy]);
+  const command = `${executable} tls ${copies.join(" ")} | { sleep 0.5; cat; }`;
+  const { stdout } = run(["bash", "-c", command]);
+  expect(stdout.length).toBeGreaterThan(100_000);
+  expect(JSON.parse(stdout).tls.length).toBe(30);
+});
+
+test("progress is for terminals: one line, taken back when it is done, none under --quiet", () => {
+  // The walk over all programs takes long enough to show one.
+  const onTerminal = (flags: string) =>
+    run(["script", "-qec", `${executable} tls --all --format json ${flags} > /dev/null`, "/dev/null"]).stdout;
+  const eraseLine = "\r\x1b[K";
+  const shown = onTerminal("").split(eraseLine);
+  expect(shown.length).toBeGreaterThan(2);
+  expect([shown[0], shown.at(-1)]).toEqual(["", ""]);
+  for (const line of shown.slice(1, -1)) expect(line).toMatch(/^\d+ of \d+ files looked into$/);
+  expect(onTerminal("--quiet")).toBe("");
+}, 60_000);
