@@ -5,8 +5,7 @@ import { InputError } from "./input.ts";
 const symbol = { size: 24, info: 4, section: 6, value: 8, length: 16 };
 const functionType = 2;
 const undefinedSection = 0;
-/** Section types of the tables, the one that the dynamic linker reads first. */
-const tables = { dynsym: 11, symtab: 2 };
+const symtab = 2;
 
 /** Bytes; Node.js has 3 and 6 MiB. `places`: how often wanted names may stand in the strings, which bounds a hostile file. */
 const limits = { symbols: 32 << 20, names: 64 << 20, places: 10_000 };
@@ -19,25 +18,37 @@ export interface FunctionSymbol {
 }
 
 /**
- * Functions a file defines, by name: from `.dynsym`, and what is not there from `.symtab`. A name with several
- * addresses is in the answer with two of them. @throws InputError
+ * Functions a file defines, by name: the dynamic ones, and those that are not among them from `.symtab`, where the file
+ * was not stripped of it. A name with several addresses is in the answer with two of them. @throws InputError
  */
 export function findFunctions(
   elf: Elf,
   names: readonly string[],
 ): ReadonlyMap<string, readonly FunctionSymbol[]> {
   const found = new Map<string, readonly FunctionSymbol[]>();
+  for (const name of names) {
+    let functions: readonly FunctionSymbol[] = [];
+    for (const one of elf.dynamicSymbols(name))
+      if (one.type === functionType) functions = joined(functions, one);
+    if (functions.length > 0) found.set(name, functions);
+  }
+  const missing = names.filter((name) => !found.has(name));
+  if (missing.length === 0) return found;
   const sections = elf.sections();
-  for (const type of [tables.dynsym, tables.symtab]) {
-    for (const section of sections.filter((one) => one.type === type)) {
-      const missing = names.filter((name) => !found.has(name));
-      const strings = sections[section.link];
-      if (missing.length === 0 || strings === undefined) continue;
-      for (const [name, functions] of search(elf, section, strings, missing)) found.set(name, functions);
-    }
+  for (const section of sections.filter((one) => one.type === symtab)) {
+    const strings = sections[section.link];
+    if (strings === undefined) continue;
+    for (const [name, functions] of search(elf, section, strings, missing)) found.set(name, functions);
   }
   return found;
 }
+
+/** Two of them tell as much as all: that there are several. */
+const joined = (
+  functions: readonly FunctionSymbol[],
+  { address, size }: FunctionSymbol,
+): readonly FunctionSymbol[] =>
+  functions.length > 1 || functions[0]?.address === address ? functions : [...functions, { address, size }];
 
 function search(elf: Elf, section: SectionHeader, strings: SectionHeader, names: readonly string[]) {
   const text = elf.contents(strings, limits.names);
@@ -52,7 +63,7 @@ function search(elf: Elf, section: SectionHeader, strings: SectionHeader, names:
       wanted.set(at, name);
     }
   }
-  const found = new Map<string, FunctionSymbol[]>();
+  const found = new Map<string, readonly FunctionSymbol[]>();
   if (wanted.size === 0) return found;
   const bytes = elf.contents(section, limits.symbols);
   for (let at = 0; at + symbol.size <= bytes.length; at += symbol.size) {
@@ -63,8 +74,7 @@ function search(elf: Elf, section: SectionHeader, strings: SectionHeader, names:
       address: Number(bytes.readBigUInt64LE(at + symbol.value)),
       size: Number(bytes.readBigUInt64LE(at + symbol.length)),
     };
-    const others = found.get(name) ?? [];
-    if (others.length < 2 && others[0]?.address !== one.address) found.set(name, [...others, one]);
+    found.set(name, joined(found.get(name) ?? [], one));
   }
   return found;
 }

@@ -162,14 +162,18 @@ export const opensslAccessors = (shape: Shape | null): readonly Accessor[] => [
   ...others,
 ];
 
-/** The name of every function that is looked up. */
-export const functionNames: readonly string[] = [
+const functionsIn = (file: Accessor["file"]): readonly string[] => [
   ...new Set(
-    [...connection.ssl_st, ...connection.ssl_connection_st, ...others, ...boringsslAccessors].flatMap(
-      ({ name, by }) => (typeof by === "string" ? [name] : [name, by.to]),
-    ),
+    [...connection.ssl_st, ...connection.ssl_connection_st, ...others, ...boringsslAccessors]
+      .filter((accessor) => accessor.file === file)
+      .flatMap(({ name, by }) => (typeof by === "string" ? [name] : [name, by.to])),
   ),
 ];
+/** The names of all functions that are looked up, by file. */
+export const functionNames: Readonly<Record<Accessor["file"], readonly string[]>> = {
+  ssl: functionsIn("ssl"),
+  crypto: functionsIn("crypto"),
+};
 
 /** Constants that no layout is published of, with their members. */
 export const unpublished: Readonly<Record<string, string>> = {

@@ -103,7 +103,10 @@ interface Code {
 class AccessorReader {
   readonly #files: CodeFiles;
   readonly #decoder: Decoder;
-  readonly #symbols = new Map<Elf, ReadonlyMap<string, readonly FunctionSymbol[]> | InputError>();
+  readonly #symbols = {
+    ssl: new Map<Elf, ReadonlyMap<string, readonly FunctionSymbol[]> | InputError>(),
+    crypto: new Map<Elf, ReadonlyMap<string, readonly FunctionSymbol[]> | InputError>(),
+  };
 
   constructor(files: CodeFiles, decoder: Decoder) {
     this.#files = files;
@@ -152,18 +155,18 @@ class AccessorReader {
 
   #walk(
     elf: Elf,
-    { name, by, length }: Omit<Accessor, "constants">,
+    { name, file, by, length }: Omit<Accessor, "constants">,
     assumeZero: boolean,
   ): { readonly walk: Walk } | { readonly reason: string } {
     try {
-      const callee = typeof by === "string" ? null : this.#symbol(elf, by.to);
+      const callee = typeof by === "string" ? null : this.#symbol(elf, file, by.to);
       if (callee !== null && "reason" in callee) return callee;
       const options: WalkOptions = {
         assumeZero,
         ...(length === undefined ? {} : { length }),
         ...(callee === null ? {} : { callee: callee.address }),
       };
-      const code = this.#read(elf, name);
+      const code = this.#read(elf, file, name);
       return "reason" in code ? code : { walk: walk(code.dialect, code.instructions, code.entry, options) };
     } catch (error) {
       // A damaged file, or a disassembler that gave up on it.
@@ -175,30 +178,30 @@ class AccessorReader {
   }
 
   /** Read once a file, also where it cannot be. @throws InputError */
-  #symbolsOf(elf: Elf): ReadonlyMap<string, readonly FunctionSymbol[]> {
-    let symbols = this.#symbols.get(elf);
+  #symbolsOf(elf: Elf, file: Accessor["file"]): ReadonlyMap<string, readonly FunctionSymbol[]> {
+    let symbols = this.#symbols[file].get(elf);
     if (symbols === undefined) {
       try {
-        symbols = findFunctions(elf, functionNames);
+        symbols = findFunctions(elf, functionNames[file]);
       } catch (error) {
         if (!(error instanceof InputError)) throw error;
         symbols = error;
       }
-      this.#symbols.set(elf, symbols);
+      this.#symbols[file].set(elf, symbols);
     }
     if (symbols instanceof InputError) throw symbols;
     return symbols;
   }
 
-  #symbol(elf: Elf, name: string): FunctionSymbol | { readonly reason: string } {
-    const symbols = this.#symbolsOf(elf);
+  #symbol(elf: Elf, file: Accessor["file"], name: string): FunctionSymbol | { readonly reason: string } {
+    const symbols = this.#symbolsOf(elf, file);
     const [symbol, ...more] = symbols.get(name) ?? [];
     if (symbol === undefined) return { reason: `it has no symbol ${name}` };
     return more.length > 0 ? { reason: `it has several functions ${name}` } : symbol;
   }
 
-  #read(elf: Elf, name: string): Code | { readonly reason: string } {
-    const symbol = this.#symbol(elf, name);
+  #read(elf: Elf, file: Accessor["file"], name: string): Code | { readonly reason: string } {
+    const symbol = this.#symbol(elf, file, name);
     if ("reason" in symbol) return symbol;
     const { address, size } = symbol;
     if (size === 0 || size > largestFunction) return { reason: `${name} has ${size} bytes` };

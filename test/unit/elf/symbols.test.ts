@@ -47,6 +47,24 @@ test("code lies where the file is executable, and nowhere else", () => {
   expect(() => elf.code(Number.MAX_VALUE, 16)).toThrow("no code");
 });
 
+test("a function that is no dynamic symbol is found in the full table", () => {
+  const folder = mkdtempSync(join(tmpdir(), "offsetof-symbols-"));
+  try {
+    const [source, program] = [join(folder, "a.c"), join(folder, "a")];
+    writeFileSync(
+      source,
+      "int SSL_version(int *s) { return s[18]; } int main(void) { return SSL_version(0); }",
+    );
+    Bun.spawnSync(["cc", "-O1", "-o", program, source]);
+    using elf = Elf.open(program);
+    const expected = readelf(program).get("SSL_version");
+    expect(expected?.size).toBeGreaterThan(0);
+    expect(findFunctions(elf, ["SSL_version"]).get("SSL_version")).toEqual(expected && [expected]);
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
+});
+
 test("strings full of the same name are refused", () => {
   const { root } = debianPackage("bookworm", "amd64", "libssl3");
   const bytes = readFileSync(join(root, "usr/lib/x86_64-linux-gnu/libcrypto.so.3"));
@@ -57,6 +75,9 @@ test("strings full of the same name are refused", () => {
     const strings = whole.sections().find((one) => one.name === ".dynstr");
     if (strings === undefined) throw new Error("no .dynstr");
     bytes.fill("a\0", strings.offset, strings.offset + strings.size);
+    // The dynamic symbols become a full table (SHT_SYMTAB), which the file has none of.
+    const index = whole.sections().findIndex((one) => one.name === ".dynsym");
+    bytes.writeUInt32LE(2, Number(bytes.readBigUInt64LE(40)) + index * 64 + 4);
     writeFileSync(path, bytes);
     using elf = Elf.open(path);
     expect(() => findFunctions(elf, ["a"])).toThrow("hostile: the same names more than 10000 times");
