@@ -25,6 +25,8 @@ const limits = {
   scan: 256 << 20,
   code: 1 << 20,
   symbols: 64 << 20,
+  /** How often one name may stand among the symbol names. */
+  places: 10_000,
   /** Steps through one hash chain; a linker makes them a few long. */
   chain: 4096,
 };
@@ -269,6 +271,7 @@ export class Elf implements Disposable {
     for (let at = strings.indexOf(wanted); at >= 0; at = strings.indexOf(wanted, at + 1)) {
       const start = strings.lastIndexOf(0, at) + 1;
       if (start === at || strings[at - 1] === "_".charCodeAt(0)) names.add(start).add(at);
+      if (names.size > limits.places) throw this.#error(strtab.offset, `${name} stands there too often`);
     }
     if (names.size === 0) return false;
     const size = symtab.size - (symtab.size % symbolSize);

@@ -76,6 +76,9 @@ function readAll(path: string): "answered" | "refused" {
     () => opened.dynamic(),
     () => opened.buildId(),
     () => opened.sections(),
+    () => opened.defines("SSL_new"),
+    () => opened.defines("no such symbol"),
+    () => opened.definesStatic("SSL_new"),
     () => {
       for (const region of opened.readOnly()) for (const _ of opened.bytes(region));
     },

@@ -5,6 +5,7 @@ import {
   mkdirSync,
   mkdtempSync,
   readdirSync,
+  readFileSync,
   realpathSync,
   renameSync,
   rmSync,
@@ -356,6 +357,30 @@ describe("a program with TLS inside", () => {
     output(["strip", program]);
     expect(answer()).toBe(false);
   });
+});
+
+test("a symbol table full of the one name is refused in time", () => {
+  const source = join(folder, "full.s");
+  const program = join(folder, "full.o");
+  writeFileSync(source, ".globl SSL_new\nSSL_new:\n");
+  output(["cc", "-c", "-o", program, source]);
+  const bytes = readFileSync(program);
+  const strings = Buffer.from("_SSL_new\0".repeat(3 << 20));
+  const strtab = [...Array(bytes.readUInt16LE(60)).keys()]
+    .map((index) => Number(bytes.readBigUInt64LE(40)) + index * 64)
+    .findLast(
+      (at) =>
+        bytes.readUInt32LE(at + 4) === 3 &&
+        bytes.indexOf("\0SSL_new\0", Number(bytes.readBigUInt64LE(at + 24))) > 0,
+    );
+  if (strtab === undefined) throw new Error("no string table");
+  bytes.writeBigUInt64LE(BigInt(bytes.length), strtab + 24);
+  bytes.writeBigUInt64LE(BigInt(strings.length), strtab + 32);
+  writeFileSync(program, Buffer.concat([bytes, strings]));
+  using elf = Elf.open(program);
+  const start = performance.now();
+  expect(() => elf.definesStatic("SSL_new")).toThrow("SSL_new stands there too often");
+  expect(performance.now() - start).toBeLessThan(2000);
 });
 
 describe("scale", () => {
