@@ -217,6 +217,32 @@ describe("what cannot be followed is no evidence", () => {
     );
   });
 
+  test("accessors that do another thing than OpenSSL's", async () => {
+    const [source, library] = [join(folder, "other.c"), join(folder, "libother.so")];
+    writeFileSync(
+      source,
+      `int SSL_version(int *s) { return *s; }
+       void *SSL_get_rbio(void **s) { return s[4] ? s[2] : s[3]; }
+       int SSL_get_wbio(int *s) { return s[6]; }
+       void *SSL_get_session(void **s) { return (char *)s + 8; }
+       int SSL_is_server(int *s) { return s[30000]; }
+       void SSL_get_client_random(void **s, char *out, long n) { *out = 1; }`,
+    );
+    Bun.spawnSync(["cc", "-shared", "-fPIC", "-O1", "-o", library, source]);
+    const evidence = await evidenceOf(library, library);
+    const said = (constant: string) => {
+      const one = evidence.find((each) => each.constant === constant);
+      return [...(one?.candidates ?? []), one?.reason];
+    };
+    expect(said("SSL_ST_VERSION")).toEqual([0, undefined]);
+    expect(said("SSL_ST_RBIO")[0]).toMatch(/^SSL_get_rbio goes several ways: (16 and 24|24 and 16)$/);
+    expect(said("SSL_ST_WBIO")).toEqual(["SSL_get_wbio returns another thing than is known"]);
+    expect(said("SSL_ST_SESSION")).toEqual(["SSL_get_session returns another thing than is known"]);
+    expect(said("SSL_ST_SERVER")).toEqual(["SSL_is_server goes beyond any struct"]);
+    expect(said("SSL_ST_S3_CLIENT_RANDOM")).toEqual(["SSL_get_client_random: writes to memory"]);
+    expect(said("SSL_SESSION_ST_CIPHER")).toEqual(["it has no symbol SSL_SESSION_get0_cipher"]);
+  });
+
   test("a source that was not chosen loads no disassembler", () => {
     const script = `
       const { tlsReports } = await import(${JSON.stringify(join(import.meta.dir, "../../../src/tls/report.ts"))});
