@@ -110,13 +110,17 @@ class Table {
     this.#at = at;
     this.#view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   }
-  u16 = (offset: number): number => this.#view.getUint16(offset, true);
-  u32 = (offset: number): number => this.#view.getUint32(offset, true);
-  u64 = (offset: number): number => {
+  u16(offset: number): number {
+    return this.#view.getUint16(offset, true);
+  }
+  u32(offset: number): number {
+    return this.#view.getUint32(offset, true);
+  }
+  u64(offset: number): number {
     const value = this.u32(offset + 4) * 2 ** 32 + this.u32(offset);
     if (Number.isSafeInteger(value)) return value;
     throw new InputError(this.#path, this.#at + offset, "a 64-bit number larger than any file");
-  };
+  }
 }
 
 const alignUp = (value: number, align: number): number => Math.ceil(value / align) * align;
