@@ -8,7 +8,7 @@ import { closeSync, openSync, writeSync } from "node:fs";
 import { mkdir, mkdtemp, readdir, rename, rm } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
 import { parseArgs } from "node:util";
-import { assetFolders, target as host, type Target } from "./src/assets.ts";
+import { assetFolders, target as host, packagedAssets, type Target } from "./src/assets.ts";
 
 const root = import.meta.dir;
 
@@ -110,7 +110,7 @@ async function runtimePath(packageName: string): Promise<string> {
 
 /** The files the target needs, in a fixed order; two of one name would hide each other in the executable. */
 async function assetFiles(target: Target): Promise<string[]> {
-  const files: string[] = [];
+  const files = packagedAssets.map((path) => join(root, path));
   for (const folder of assetFolders(target)) {
     const path = join(root, "assets", folder);
     const names = await readdir(path);

@@ -10,6 +10,9 @@ export interface Target {
 /** Set by build.ts; from source there is no such name. */
 declare const TARGET_LIBC: Target["libc"] | undefined;
 
+/** Files of npm packages that every executable embeds, from the repository's root. */
+export const packagedAssets: readonly string[] = ["node_modules/capstone-wasm/dist/capstone.wasm"];
+
 /** Folders under assets/ whose files serve one target; the executable embeds these and no others, side by side. */
 export const assetFolders = ({ arch, libc }: Target): string[] => [`lib/${arch}-${libc}`, `bpf/${arch}`];
 
@@ -37,8 +40,11 @@ export function assetBytes(name: string): Uint8Array {
 }
 
 const sourcePath = (name: string): string | undefined =>
-  assetFolders(target)
-    .map((folder) => `${import.meta.dir}/../assets/${folder}/${name}`)
+  [
+    ...assetFolders(target).map((folder) => `assets/${folder}/${name}`),
+    ...packagedAssets.filter((path) => path.endsWith(`/${name}`)),
+  ]
+    .map((path) => `${import.meta.dir}/../${path}`)
     .find((path) => existsSync(path));
 
 /** musl's loader shows among the mapped files of every dynamic program that uses it. */

@@ -23,6 +23,7 @@ const limits = {
   names: 1 << 20,
   string: 4096,
   scan: 256 << 20,
+  code: 1 << 20,
   symbols: 64 << 20,
   /** How often one name may stand among the symbol names. */
   places: 10_000,
@@ -73,6 +74,13 @@ export interface SectionHeader {
   readonly link: number;
   readonly entsize: number;
   readonly align: number;
+}
+
+/** A symbol (Elf64_Sym of gabi, "Symbol Table"). `address` before relocation, `size` in bytes, 0 where it is not told. */
+export interface ElfSymbol {
+  readonly type: number;
+  readonly address: number;
+  readonly size: number;
 }
 
 /** What the dynamic linker is told. Search paths are as written, `$ORIGIN` and all. */
@@ -162,6 +170,11 @@ export class Elf implements Disposable {
     }
   }
 
+  /** The name used in errors. */
+  get path(): string {
+    return this.#file.path;
+  }
+
   /** Empty where the file has none (stripped of them). @throws InputError */
   sections(): readonly SectionHeader[] {
     const at = this.#header.u64(40);
@@ -209,20 +222,25 @@ export class Elf implements Disposable {
     };
   }
 
+  /** Whether the file defines a dynamic symbol of exactly this name, imports not counted. @throws InputError */
+  defines(name: string): boolean {
+    return !this.dynamicSymbols(name).next().done;
+  }
+
   /**
-   * Whether the file defines a dynamic symbol of exactly this name, imports not counted. Asked of the hash table, as the
+   * The dynamic symbols of exactly this name that the file defines, imports not counted. Asked of the hash table, as the
    * dynamic linker does, so that it costs a few small reads however large the file is. @throws InputError
    */
-  defines(name: string): boolean {
+  *dynamicSymbols(name: string): Generator<ElfSymbol> {
     const header = this.programHeaders.find((one) => one.type === segment.dynamic);
-    if (header === undefined) return false;
+    if (header === undefined) return;
     const entries = this.#dynamicEntries(header);
     const place = (key: number): number | undefined => {
       const address = entries.find((one) => one.key === key)?.value;
       return address === undefined ? undefined : this.#offsetOf(address, header.offset);
     };
     const [symbols, strings] = [place(tag.symtab), place(tag.strtab)];
-    if (symbols === undefined || strings === undefined) return false;
+    if (symbols === undefined || strings === undefined) return;
     const gnuHash = place(tag.gnuHash);
     const hash = gnuHash === undefined ? place(tag.hash) : undefined;
     const candidates =
@@ -237,9 +255,9 @@ export class Elf implements Disposable {
       const at = strings + symbol.u32(0);
       const isDefined = symbol.u16(6) !== 0;
       if (!isDefined || at + bytes.length > this.#file.size) continue;
-      if (this.#file.read(at, bytes.length, "symbol name", limits.string).equals(bytes)) return true;
+      if (!this.#file.read(at, bytes.length, "symbol name", limits.string).equals(bytes)) continue;
+      yield { type: symbol.u16(4) & 15, address: symbol.u64(8), size: symbol.u64(16) };
     }
-    return false;
   }
 
   /**
@@ -307,6 +325,24 @@ export class Elf implements Disposable {
       yield { offset: at, bytes };
       if (at + bytes.length === end) return;
     }
+  }
+
+  /** A whole section. @param limit most bytes it may have @throws InputError */
+  contents(section: SectionHeader, limit: number): Buffer {
+    return this.#file.read(section.offset, section.size, section.name, limit);
+  }
+
+  /** `size` bytes of machine code at an address before relocation. @throws InputError where none may be executed */
+  code(address: number, size: number): Buffer {
+    const header = this.programHeaders.find(
+      (one) =>
+        one.type === segment.load &&
+        (one.flags & segmentFlag.execute) !== 0 &&
+        address >= one.vaddr &&
+        address + size <= one.vaddr + one.filesz,
+    );
+    if (header === undefined) throw this.#error(0, `no code of ${size} bytes at 0x${address.toString(16)}`);
+    return this.#file.read(header.offset + (address - header.vaddr), size, "code", limits.code);
   }
 
   [Symbol.dispose](): void {

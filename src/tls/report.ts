@@ -1,6 +1,7 @@
-import { sources as everySource, type Source, unchosen } from "../offsets/evidence.ts";
-import { reconcile } from "../offsets/reconcile.ts";
+import type { Elf } from "../elf/elf.ts";
+import { type Evidence, sources as everySource, type Source, unchosen } from "../offsets/evidence.ts";
 import type { Diagnostic, TlsReport } from "../output/document.ts";
+import { joined } from "./fields.ts";
 import { loadLayouts } from "./layouts.ts";
 import { openHandle } from "./locate.ts";
 import { isGone } from "./processes.ts";
@@ -34,20 +35,39 @@ interface Layout {
   readonly layout: TlsReport["layout"];
   readonly match: TlsReport["match"];
   readonly fields: readonly TableField[];
+  /** Constant to `type.member`. */
+  readonly members: Readonly<Record<string, string>>;
   readonly reason?: string;
 }
+
+const messageOf = (error: unknown): string => (error instanceof Error ? error.message : String(error));
 
 async function layoutOf({ library, version, reason }: Identity, sources: readonly Source[]): Promise<Layout> {
   const layouts = await loadLayouts(library);
   const none = { layout: null, match: null };
   if (layouts === null)
-    return { ...none, fields: [], reason: `no layout is published for library ${library}` };
-  if (!sources.includes("table")) return { ...none, fields: unknownFields(layouts, unchosen) };
+    return { ...none, fields: [], members: {}, reason: `no layout is published for library ${library}` };
+  const { members } = layouts;
+  if (!sources.includes("table")) return { ...none, fields: unknownFields(layouts, unchosen), members };
   const choice =
     version === null ? { ...none, reason: reason ?? "no version" } : chooseLayout(layouts, version);
   return choice.layout === null
-    ? { ...none, fields: unknownFields(layouts, choice.reason), reason: choice.reason }
-    : { layout: choice.layout, match: choice.match, fields: tableFields(layouts, choice, version ?? "") };
+    ? { ...none, fields: unknownFields(layouts, choice.reason), members, reason: choice.reason }
+    : {
+        layout: choice.layout,
+        match: choice.match,
+        fields: tableFields(layouts, choice, version ?? ""),
+        members,
+      };
+}
+
+/** What the library's machine code says. The disassembler is loaded for the first library that needs it. */
+async function measure(elf: Elf, { library, libcryptos }: Identity): Promise<readonly Evidence[]> {
+  if (library !== "openssl" && library !== "boringssl") return [];
+  const { codeEvidence } = await import("./code/evidence.ts");
+  using stack = new DisposableStack();
+  const cryptos = libcryptos?.map((open) => stack.use(open())) ?? [elf];
+  return await codeEvidence(library, { ssl: elf, cryptos });
 }
 
 /** What all reports share. */
@@ -64,13 +84,19 @@ async function reportOn(found: Found, { sources, signatures, diagnostics }: Shar
   const identity = identify(elf, found, signatures);
   const layout = await layoutOf(identity, sources);
   diagnostics.push(...complaints(path, identity, layout));
+  let measured: readonly Evidence[] = [];
+  try {
+    if (sources.includes("code")) measured = await measure(elf, identity);
+  } catch (error) {
+    diagnostics.push({ code: "W_TLS_CODE", message: `${path}: its code is not read: ${messageOf(error)}` });
+  }
   return {
     path,
     ...(container === null ? {} : { root: container }),
     ...(deleted ? { deleted } : {}),
     build_id: buildId,
     used_by: [...usedBy],
-    ...answer(identity, layout),
+    ...answer(identity, layout, measured),
   };
 }
 
@@ -80,10 +106,12 @@ function complaints(name: string, { version, reason }: Identity, layout: Layout)
 }
 
 /** What a report says of a library, wherever it lies. */
-function answer(identity: Identity, { layout, match, fields }: Layout) {
-  const verdicts = fields.map(
-    ({ field, evidence }) => [field.constant, reconcile(field, [evidence])] as const,
-  );
+function answer(
+  identity: Identity,
+  { layout, match, fields, members }: Layout,
+  measured: readonly Evidence[] = [],
+) {
+  const verdicts = joined(fields, measured, members);
   return {
     library: identity.library,
     version: identity.version,
@@ -137,8 +165,7 @@ export async function tlsReports({
     } catch (error) {
       // What was reached through a process is gone with it.
       if (proc !== undefined && one.handle.host.startsWith(`${proc}/`) && isGone(error)) continue;
-      const message = error instanceof Error ? error.message : String(error);
-      diagnostics.push({ code: "W_TLS_FILE", message });
+      diagnostics.push({ code: "W_TLS_FILE", message: messageOf(error) });
     }
   }
   return { reports, diagnostics };

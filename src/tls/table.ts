@@ -77,6 +77,8 @@ export function chooseLayout(layouts: Layouts, version: string): Choice | NoChoi
 export interface TableField {
   readonly field: Field;
   readonly evidence: Evidence;
+  /** The published figure where it is disputed: shown beside a measured one, never told alone. */
+  readonly disputed?: Evidence;
 }
 
 const fieldOf = ({ members }: Layouts, constant: string): Field => ({
@@ -103,7 +105,12 @@ export function tableFields(layouts: Layouts, choice: Choice, version: string): 
             candidates: [offset],
             ...(choice.reason === undefined ? {} : { reason: choice.reason }),
           };
-    return { field: fieldOf(layouts, constant), evidence };
+    const disputed = { ...said, candidates: offset === null ? [] : [offset] };
+    return {
+      field: fieldOf(layouts, constant),
+      evidence,
+      ...(dispute === undefined ? {} : { disputed }),
+    };
   });
 }
 

@@ -1,0 +1,80 @@
+import type { Elf, SectionHeader } from "./elf.ts";
+import { InputError } from "./input.ts";
+
+/** Elf64_Sym of gabi chapter 4, "Symbol Table". Bytes. */
+const symbol = { size: 24, info: 4, section: 6, value: 8, length: 16 };
+const functionType = 2;
+const undefinedSection = 0;
+const symtab = 2;
+
+/** Bytes; Node.js has 3 and 6 MiB. `places`: how often wanted names may stand in the strings, which bounds a hostile file. */
+const limits = { symbols: 32 << 20, names: 64 << 20, places: 10_000 };
+
+export interface FunctionSymbol {
+  /** Before relocation. */
+  readonly address: number;
+  /** Bytes; 0 where it is not told. */
+  readonly size: number;
+}
+
+/**
+ * Functions a file defines, by name: the dynamic ones, and those that are not among them from `.symtab`, where the file
+ * was not stripped of it. A name with several addresses is in the answer with two of them. @throws InputError
+ */
+export function findFunctions(
+  elf: Elf,
+  names: readonly string[],
+): ReadonlyMap<string, readonly FunctionSymbol[]> {
+  const found = new Map<string, readonly FunctionSymbol[]>();
+  for (const name of names) {
+    let functions: readonly FunctionSymbol[] = [];
+    for (const one of elf.dynamicSymbols(name))
+      if (one.type === functionType) functions = joined(functions, one);
+    if (functions.length > 0) found.set(name, functions);
+  }
+  const missing = names.filter((name) => !found.has(name));
+  if (missing.length === 0) return found;
+  const sections = elf.sections();
+  for (const section of sections.filter((one) => one.type === symtab)) {
+    const strings = sections[section.link];
+    if (strings === undefined) continue;
+    for (const [name, functions] of search(elf, section, strings, missing)) found.set(name, functions);
+  }
+  return found;
+}
+
+/** Two of them tell as much as all: that there are several. */
+const joined = (
+  functions: readonly FunctionSymbol[],
+  { address, size }: FunctionSymbol,
+): readonly FunctionSymbol[] =>
+  functions.length > 1 || functions[0]?.address === address ? functions : [...functions, { address, size }];
+
+function search(elf: Elf, section: SectionHeader, strings: SectionHeader, names: readonly string[]) {
+  const text = elf.contents(strings, limits.names);
+  /** Each place in the strings a wanted name could be named by: a name may be the end of a longer one. */
+  const wanted = new Map<number, string>();
+  for (const name of names) {
+    const whole = `${name}\0`;
+    for (let at = text.indexOf(whole); at >= 0; at = text.indexOf(whole, at + 1)) {
+      if (wanted.size >= limits.places) {
+        throw new InputError(elf.path, strings.offset, `the same names more than ${limits.places} times`);
+      }
+      wanted.set(at, name);
+    }
+  }
+  const found = new Map<string, readonly FunctionSymbol[]>();
+  if (wanted.size === 0) return found;
+  const bytes = elf.contents(section, limits.symbols);
+  for (let at = 0; at + symbol.size <= bytes.length; at += symbol.size) {
+    const name = wanted.get(bytes.readUInt32LE(at));
+    if (name === undefined || ((bytes[at + symbol.info] ?? 0) & 15) !== functionType) continue;
+    if (bytes.readUInt16LE(at + symbol.section) === undefinedSection) continue;
+    const one = {
+      address: Number(bytes.readBigUInt64LE(at + symbol.value)),
+      size: Number(bytes.readBigUInt64LE(at + symbol.length)),
+    };
+    found.set(name, joined(found.get(name) ?? [], one));
+  }
+  return found;
+}

@@ -1,0 +1,90 @@
+import type { Question } from "./value.ts";
+
+/** A register by the name of its whole, e.g. `rdi` for `edi`; `width` in bytes. */
+export interface Register {
+  readonly kind: "register";
+  readonly name: string;
+  readonly width: number;
+}
+
+/** Memory at a register plus `add` bytes. A null `base` is an address that is not followed. */
+export interface Memory {
+  readonly kind: "memory";
+  readonly base: string | null;
+  readonly add: number;
+  readonly width: number;
+}
+
+export interface Immediate {
+  readonly kind: "immediate";
+  readonly value: bigint;
+}
+
+export type Operand = Register | Memory | Immediate;
+
+/** Sets the flags, or stands in for them in a branch that compares by itself. */
+export interface Test {
+  readonly how: "subtract" | "and";
+  readonly left: Operand;
+  readonly right: Operand;
+  readonly width: number;
+}
+
+/** Without `test` it asks for the flags. */
+export interface Condition {
+  readonly question: Question;
+  readonly test?: Test;
+}
+
+/** What an instruction does, in words that both machines share. */
+export type Step =
+  /** Copies, the rest of a register becomes zero; `signed` fills it with the sign. */
+  | { readonly do: "set"; readonly to: Operand; readonly from: Operand; readonly signed?: boolean }
+  | { readonly do: "address"; readonly to: Register; readonly of: Memory }
+  | {
+      readonly do: "add" | "subtract" | "and" | "xor" | "or";
+      readonly to: Operand;
+      readonly left: Operand;
+      readonly right: Operand;
+    }
+  | { readonly do: "compare"; readonly test: Test }
+  /** Compares where the condition holds; else the flags become `otherwise`. */
+  | { readonly do: "compareIf"; readonly test: Test; readonly if: Condition; readonly otherwise: number }
+  /** Writes something that is not followed. */
+  | { readonly do: "forget"; readonly to: readonly Register[]; readonly flags: boolean }
+  | {
+      readonly do: "select";
+      readonly to: Register;
+      readonly yes: Operand;
+      readonly no: Operand;
+      readonly if: Condition;
+    }
+  /** A null target is not in the instruction. */
+  | { readonly do: "jump"; readonly target: number | null; readonly if?: Condition }
+  | { readonly do: "call"; readonly target: number | null }
+  | { readonly do: "return" }
+  | { readonly do: "trap" };
+
+/** An instruction as the decoder prints it. `address` before relocation, `size` in bytes. */
+export interface Instruction {
+  readonly address: number;
+  readonly size: number;
+  readonly mnemonic: string;
+  readonly operands: string;
+}
+
+/** What the walk must know of a machine. */
+export interface Dialect {
+  /** Registers that hold the first arguments, in order. */
+  readonly arguments: readonly string[];
+  readonly result: string;
+  readonly stack: string;
+  /** Registers that a function gives back as it got them. */
+  readonly preserved: readonly string[];
+  /** What the instruction does; null when it is not known, which ends the walk. */
+  readonly lift: (instruction: Instruction) => readonly Step[] | null;
+}
+
+/** The operands of a text, which are separated by commas outside brackets. */
+export const split = (operands: string): readonly string[] =>
+  operands === "" ? [] : operands.split(/,\s*(?![^[]*\])/).map((one) => one.trim());

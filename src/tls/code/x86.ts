@@ -1,0 +1,185 @@
+import type { Condition, Dialect, Immediate, Instruction, Memory, Operand, Register, Step } from "./step.ts";
+import { split } from "./step.ts";
+import type { Question } from "./value.ts";
+
+/** Names of the parts of each register: 8, 4, 2 and 1 bytes. Intel SDM volume 1, 3.4.1. */
+const legacy = ["ax", "bx", "cx", "dx"].map((name) => [`r${name}`, `e${name}`, name, `${name[0]}l`]);
+const index = ["si", "di", "bp", "sp"].map((name) => [`r${name}`, `e${name}`, name, `${name}l`]);
+const numbered = Array.from({ length: 8 }, (_, at) => `r${at + 8}`).map((name) => [
+  name,
+  `${name}d`,
+  `${name}w`,
+  `${name}b`,
+]);
+const registers = new Map<string, Register>(
+  [...legacy, ...index, ...numbered].flatMap((parts) =>
+    parts.map((part, at) => [part, { kind: "register", name: parts[0] ?? part, width: 8 >> at }] as const),
+  ),
+);
+for (let at = 0; at < 16; at++) {
+  registers.set(`xmm${at}`, { kind: "register", name: `xmm${at}`, width: 16 });
+}
+
+const widths: Readonly<Record<string, number>> = { byte: 1, word: 2, dword: 4, qword: 8, xmmword: 16 };
+
+/** Suffixes of jcc, setcc and cmovcc. Intel SDM volume 2, Jcc. */
+const questions: Readonly<Record<string, Question>> = {
+  e: "equal",
+  ne: "unequal",
+  b: "below",
+  ae: "aboveOrEqual",
+  be: "belowOrEqual",
+  a: "above",
+  l: "less",
+  ge: "greaterOrEqual",
+  le: "lessOrEqual",
+  g: "greater",
+  s: "negative",
+  ns: "positive",
+  o: "other",
+  no: "other",
+  p: "other",
+  np: "other",
+};
+
+const integer = (text: string): bigint | null => {
+  const [, sign, digits] = /^(-?)((?:0x)?[0-9a-f]+)$/.exec(text) ?? [];
+  if (digits === undefined || (!digits.startsWith("0x") && !/^\d+$/.test(digits))) return null;
+  return sign === "-" ? -BigInt(digits) : BigInt(digits);
+};
+
+/** `qword ptr [rdi + 0x10]`. What has an index, a segment or the instruction pointer in it is not followed. */
+function memory(text: string): Memory | null {
+  const [, size = "qword", segment, inside = ""] =
+    /^(?:(\w+) ptr )?(?:(\w+):)?\[(.*)\]$/.exec(text.replace(/\s+/g, " ")) ?? [];
+  const width = widths[size];
+  if (inside === "" || width === undefined) return null;
+  const none: Memory = { kind: "memory", base: null, add: 0, width };
+  const [, name = "", sign = "", digits = "0"] = /^(\w+)(?: ([+-]) (\w+))?$/.exec(inside) ?? [];
+  const base = registers.get(name);
+  const add = integer(digits);
+  if (segment !== undefined || base === undefined || base.width !== 8 || add === null) return none;
+  return { kind: "memory", base: base.name, add: sign === "-" ? -Number(add) : Number(add), width };
+}
+
+function operand(text: string): Operand | null {
+  const register = registers.get(text);
+  if (register !== undefined) return register;
+  const value = integer(text);
+  return value === null ? memory(text) : { kind: "immediate", value };
+}
+
+const widthOf = (one: Operand, other: Operand): number =>
+  one.kind === "immediate" ? (other.kind === "immediate" ? 8 : other.width) : one.width;
+const immediate = (value: number): Immediate => ({ kind: "immediate", value: BigInt(value) });
+const stack: Register = { kind: "register", name: "rsp", width: 8 };
+const frame: Register = { kind: "register", name: "rbp", width: 8 };
+const top: Memory = { kind: "memory", base: "rsp", add: 0, width: 8 };
+const grow: Step = { do: "subtract", to: stack, left: stack, right: immediate(8) };
+const shrink: Step = { do: "add", to: stack, left: stack, right: immediate(8) };
+
+type Lift = (operands: readonly Operand[]) => readonly Step[] | null;
+
+const set =
+  (signed: boolean): Lift =>
+  ([to, from]) =>
+    to === undefined || from === undefined ? null : [{ do: "set", to, from, signed }];
+
+/** The flags afterwards are those of comparing the result with zero, where the operation lets no carry matter. */
+const compute =
+  (what: "add" | "subtract" | "and" | "xor" | "or"): Lift =>
+  ([to, right]) => {
+    if (to === undefined || right === undefined || to.kind === "immediate") return null;
+    const step: Step = { do: what, to, left: to, right };
+    const width = to.width;
+    // A subtraction compares its operands, which must be read before it writes.
+    if (what === "subtract")
+      return [{ do: "compare", test: { how: "subtract", left: to, right, width } }, step];
+    if (what === "add") return [step, { do: "forget", to: [], flags: true }];
+    return [step, { do: "compare", test: { how: "and", left: to, right: to, width } }];
+  };
+
+const compare =
+  (how: "subtract" | "and"): Lift =>
+  ([left, right]) =>
+    left === undefined || right === undefined
+      ? null
+      : [{ do: "compare", test: { how, left, right, width: widthOf(left, right) } }];
+
+/** Writes its first operand with something that is not followed. */
+const forget: Lift = ([to]) => (to?.kind === "register" ? [{ do: "forget", to: [to], flags: true }] : null);
+const nothing: Lift = () => [];
+const trap: Lift = () => [{ do: "trap" }];
+
+const target = (to: Operand | undefined): number | null =>
+  to?.kind === "immediate" ? Number(to.value) : null;
+
+const lifts: Readonly<Record<string, Lift>> = {
+  mov: set(false),
+  movabs: set(false),
+  movzx: set(false),
+  movsx: set(true),
+  movsxd: set(true),
+  movups: set(false),
+  movaps: set(false),
+  movdqu: set(false),
+  movdqa: set(false),
+  lea: ([to, of]) => (to?.kind === "register" && of?.kind === "memory" ? [{ do: "address", to, of }] : null),
+  add: compute("add"),
+  sub: compute("subtract"),
+  and: compute("and"),
+  xor: compute("xor"),
+  or: compute("or"),
+  cmp: compare("subtract"),
+  test: compare("and"),
+  push: ([from]) => (from === undefined ? null : [grow, { do: "set", to: top, from }]),
+  pop: ([to]) => (to === undefined ? null : [{ do: "set", to, from: top }, shrink]),
+  leave: () => [{ do: "set", to: stack, from: frame }, { do: "set", to: frame, from: top }, shrink],
+  jmp: ([to]) => [{ do: "jump", target: target(to) }],
+  call: ([to]) => [{ do: "call", target: target(to) }],
+  ret: () => [{ do: "return" }],
+  ud2: trap,
+  int3: trap,
+  hlt: trap,
+  nop: nothing,
+  endbr64: nothing,
+  ...Object.fromEntries(
+    ["shl", "shr", "sar", "sal", "neg", "not", "sbb", "adc", "imul", "inc", "dec", "bswap"].map((name) => [
+      name,
+      forget,
+    ]),
+  ),
+};
+
+/** jcc, setcc and cmovcc. */
+function conditional(mnemonic: string, [to, from]: readonly Operand[]): readonly Step[] | null {
+  const [, verb, suffix = ""] = /^(j|set|cmov)(\w+)$/.exec(mnemonic) ?? [];
+  const question = Object.hasOwn(questions, suffix) ? questions[suffix] : undefined;
+  if (question === undefined) return null;
+  const condition: Condition = { question };
+  if (verb === "j") return [{ do: "jump", target: target(to), if: condition }];
+  if (to?.kind !== "register") return null;
+  if (verb === "set") return [{ do: "select", to, yes: immediate(1), no: immediate(0), if: condition }];
+  return from === undefined ? null : [{ do: "select", to, yes: from, no: to, if: condition }];
+}
+
+function lift({ mnemonic, operands }: Instruction): readonly Step[] | null {
+  // `notrack jmp`, `repz ret`, `bnd ret`; a repeated string instruction is not known.
+  const [, prefix, name = ""] = /^(?:(\w+) )?(\w+)$/.exec(mnemonic) ?? [];
+  if (prefix !== undefined && !["notrack", "bnd", "data16"].includes(prefix) && name !== "ret") return null;
+  if (name === "nop") return [];
+  const read = split(operands).map(operand);
+  if (read.some((one) => one === null)) return null;
+  const known = read.filter((one) => one !== null);
+  const one = Object.hasOwn(lifts, name) ? lifts[name] : undefined;
+  return one === undefined ? conditional(name, known) : one(known);
+}
+
+/** x86-64 with the System V calling convention (psABI 3.2.3). */
+export const x86: Dialect = {
+  arguments: ["rdi", "rsi", "rdx", "rcx", "r8", "r9"],
+  result: "rax",
+  stack: "rsp",
+  preserved: ["rbx", "rbp", "rsp", "r12", "r13", "r14", "r15"],
+  lift,
+};
