@@ -1,4 +1,5 @@
 import { JSCallback, type Library, type Pointer, ptr, read } from "bun:ffi";
+import { existsSync } from "node:fs";
 import { ClosedError, errnoName, SystemError } from "./error.ts";
 import { lastErrno, Mapping, vsnprintf } from "./libc.ts";
 import { loadLibrary } from "./load.ts";
@@ -26,11 +27,15 @@ const functions = {
   btf__free: { args: ["ptr"], returns: "void" },
   btf__name_by_offset: { args: ["ptr", "u32"], returns: "cstring" },
   btf__resolve_size: { args: ["ptr", "u32"], returns: "i64" },
+  btf__load_vmlinux_btf: { args: [], returns: "ptr" }, // NULL with errno
   btf__parse: { args: ["cstring", "ptr"], returns: "ptr" }, // NULL with errno
   btf__type_by_id: { args: ["ptr", "u32"], returns: "ptr" },
   libbpf_probe_bpf_prog_type: { args: ["u32", "ptr"], returns: "i32" },
   libbpf_set_print: { args: ["ptr"], returns: "ptr" },
 } as const;
+
+/** Where the kernel tells its own types, since Linux 5.4 with CONFIG_DEBUG_INFO_BTF. Readable by everybody. */
+export const KERNEL_BTF = "/sys/kernel/btf/vmlinux";
 
 /** Where a failing verifier writes; it keeps the end of its log, which holds the cause. */
 const VERIFIER_LOG_SIZE = 64 * 1024;
@@ -384,7 +389,11 @@ export class Btf implements Disposable {
   constructor(library: Library<typeof functions>, path: string) {
     this.#library = library;
     this.#path = path;
-    this.#address = present(library.symbols.btf__parse(path, null), `read BTF from ${path}`);
+    const { btf__load_vmlinux_btf: load, btf__parse: parse } = library.symbols;
+    // The kernel's own is mapped where the kernel lets it (6.16), instead of copied. Without the file, libbpf would
+    // look for another kernel image on the disk.
+    const isKernels = path === KERNEL_BTF && existsSync(path);
+    this.#address = present(isKernels ? load() : parse(path, null), `read BTF from ${path}`);
   }
 
   /** The struct of this name, or null when the BTF has none. */

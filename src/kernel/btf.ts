@@ -1,9 +1,6 @@
-import type { Btf, Libbpf } from "../../ffi/libbpf.ts";
+import { type Btf, KERNEL_BTF, type Libbpf } from "../../ffi/libbpf.ts";
 import type { Evidence } from "../offsets/evidence.ts";
 import { kernelFields } from "./fields.ts";
-
-/** Where the kernel tells its own types, since Linux 5.4 with CONFIG_DEBUG_INFO_BTF. Readable by everybody. */
-export const KERNEL_BTF = "/sys/kernel/btf/vmlinux";
 
 /** The `btf` source: what the running kernel's own type information says of every field. */
 export function btfEvidence(libbpf: Libbpf, path: string = KERNEL_BTF): Evidence[] {
