@@ -30,7 +30,6 @@ const functions = {
   btf__load_vmlinux_btf: { args: [], returns: "ptr" }, // NULL with errno
   btf__parse: { args: ["cstring", "ptr"], returns: "ptr" }, // NULL with errno
   btf__type_by_id: { args: ["ptr", "u32"], returns: "ptr" },
-  libbpf_probe_bpf_prog_type: { args: ["u32", "ptr"], returns: "i32" },
   libbpf_set_print: { args: ["ptr"], returns: "ptr" },
 } as const;
 
@@ -42,8 +41,6 @@ const VERIFIER_LOG_SIZE = 64 * 1024;
 const PRINT_BUFFER_SIZE = 4096;
 /** BPF_F_MMAPABLE: user space maps the array instead of asking for each element (Linux 5.5 and newer). */
 export const BPF_F_MMAPABLE = 1 << 10;
-export const BPF_PROG_TYPE_KPROBE = 2;
-export const BPF_PROG_TYPE_RAW_TRACEPOINT = 17;
 
 /** What to do about an errno of perf_event_open(2), which attaches kprobes. */
 const KPROBE_ADVICE = {
@@ -80,11 +77,6 @@ export class Libbpf {
   /** Reads BTF from a raw file such as /sys/kernel/btf/vmlinux, or from an ELF file's .BTF section. */
   openBtf(path: string): Btf {
     return new Btf(this.#library, path);
-  }
-
-  /** Whether the kernel loads programs of this type for us; loads a trivial one to find out. */
-  canLoad(programType: number): boolean {
-    return this.#library.symbols.libbpf_probe_bpf_prog_type(programType, null) === 1;
   }
 }
 

@@ -33,9 +33,7 @@ import { encodeSockaddr, type Family, formatAddress, portOf, type SocketAddress 
 /** Socket states of include/net/tcp_states.h. */
 export const TCP_ESTABLISHED = 1;
 export const TCP_SYN_SENT = 2;
-export const TCP_SYN_RECV = 3;
 export const TCP_FIN_WAIT1 = 4;
-export const TCP_FIN_WAIT2 = 5;
 export const TCP_CLOSE = 7;
 export const TCP_CLOSE_WAIT = 8;
 export const TCP_LAST_ACK = 9;

@@ -6,25 +6,10 @@ import { kernelFields } from "../../src/kernel/fields.ts";
 import { type Rung, stepwiseLadder } from "../../src/kernel/ladder.ts";
 import { Prober } from "../../src/kernel/stepwise/prober.ts";
 import { stepwise } from "../../src/kernel/stepwise/stepwise.ts";
+import { CLASSIC } from "../lab/constants.ts";
 import { truthOf } from "../lab/truth.ts";
 import { documentOf, executable, run } from "./executable.ts";
 
-/** What the stepwise strategy guesses. */
-const CLASSIC = [
-  "offset_family",
-  "offset_saddr",
-  "offset_daddr",
-  "offset_dport",
-  "offset_sport",
-  "offset_daddr_ipv6",
-  "offset_netns",
-  "offset_ino",
-  "offset_rtt",
-  "offset_rtt_var",
-  "offset_num",
-  "offset_state",
-  "offset_saddr_ipv6",
-];
 const ask = [executable, "kernel", "--strategy", "stepwise", "--format", "json"];
 const hidden = [
   "unshare",

@@ -1,12 +1,10 @@
 import { expect, test } from "bun:test";
 import { join } from "node:path";
 import * as v from "valibot";
-import { kernelFields } from "../../src/kernel/fields.ts";
-import { kernelFlags } from "../../src/kernel/flags.ts";
 import { documentSchema } from "../../src/output/document.ts";
+import { trueConstants } from "./constants.ts";
 import { bootGuest, HIDE_BTF, text } from "./guest.ts";
 import { chosenKernels, loadKernel } from "./kernels.ts";
-import { truthOf } from "./truth.ts";
 
 const TIMEOUT = 300_000;
 const EXECUTABLE = join(import.meta.dir, "../../dist/offsetof");
@@ -26,14 +24,7 @@ for (const row of chosenKernels()) {
     `${row.name}: the objects for old kernels tell the truth, with the kernel's BTF hidden, every time`,
     async () => {
       const kernel = await loadKernel(row);
-      const truth = await truthOf(
-        kernel.btf,
-        kernelFields.map(({ member }) => member),
-      );
-      const expected = Object.fromEntries([
-        ...kernelFields.map(({ constant, member }) => [constant, truth.get(member) ?? null]),
-        ...kernelFlags.map(({ constant }) => [constant, 1]),
-      ]);
+      const expected = await trueConstants(kernel.btf);
       expect(Object.values(expected)).not.toContain(null);
 
       const asked = ["snapshot", "stepwise"].flatMap((strategy) =>

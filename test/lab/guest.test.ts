@@ -20,7 +20,7 @@ for (const row of chosenKernels()) {
         signal: "kill -9 $$",
         bun: "/opt/bun --version",
         root: "id -u; pwd; echo in root >/tmp/file; stat -c %a / /tmp /run",
-        nobody: asNobody("id -u; echo \"it's\"; /opt/bun -e 'console.log(process.getuid())'; ls /root/x"),
+        nobody: asNobody("id -u; echo \"it's\"; /opt/bun -e 'console.log(process.getuid())'; ls /absent"),
         btf: "sha256sum </sys/kernel/btf/vmlinux",
         hidden: `${HIDE_BTF}; ls -A /sys/kernel/btf`,
         shown: `${SHOW_BTF}; ls /sys/kernel/btf/vmlinux`,

@@ -2,11 +2,10 @@ import { expect, test } from "bun:test";
 import { join } from "node:path";
 import * as v from "valibot";
 import { kernelFields } from "../../src/kernel/fields.ts";
-import { kernelFlags } from "../../src/kernel/flags.ts";
 import { type Document, documentSchema } from "../../src/output/document.ts";
+import { trueConstants } from "./constants.ts";
 import { bootGuest, type CommandResult, HIDE_BTF, text } from "./guest.ts";
 import { chosenKernels, type LabKernel, loadKernel } from "./kernels.ts";
-import { truthOf } from "./truth.ts";
 
 const TIMEOUT = 600_000;
 const EXECUTABLE = join(import.meta.dir, "../../dist/offsetof");
@@ -32,14 +31,7 @@ for (const row of chosenKernels()) {
     `${row.name}: the guess equals the kernel's BTF, with it and without it, every time`,
     async () => {
       const kernel = await loadKernel(row);
-      const truth = await truthOf(
-        kernel.btf,
-        kernelFields.map(({ member }) => member),
-      );
-      const expected = Object.fromEntries([
-        ...kernelFields.map(({ constant, member }) => [constant, truth.get(member) ?? null]),
-        ...kernelFlags.map(({ constant }) => [constant, 1]),
-      ]);
+      const expected = await trueConstants(kernel.btf);
       expect(Object.values(expected)).not.toContain(null);
 
       const runs = runsOf(row);

@@ -3,6 +3,7 @@ import { join } from "node:path";
 import * as v from "valibot";
 import { kernelFields } from "../../src/kernel/fields.ts";
 import { documentSchema } from "../../src/output/document.ts";
+import { CLASSIC } from "./constants.ts";
 import { bootGuest, HIDE_BTF, text } from "./guest.ts";
 import { chosenKernels, loadKernel } from "./kernels.ts";
 import { truthOf } from "./truth.ts";
@@ -13,22 +14,6 @@ const ASK = "/opt/offsetof kernel --strategy stepwise --format json";
 /** From here on the kernel says that it has no kprobes. */
 const WITHOUT_KPROBES =
   "mount -t debugfs none /sys/kernel/debug; echo 0 > /sys/kernel/debug/kprobes/enabled && grep -q 0 /sys/kernel/debug/kprobes/enabled";
-/** What the stepwise strategy guesses. */
-const CLASSIC = [
-  "offset_family",
-  "offset_saddr",
-  "offset_daddr",
-  "offset_dport",
-  "offset_sport",
-  "offset_daddr_ipv6",
-  "offset_netns",
-  "offset_ino",
-  "offset_rtt",
-  "offset_rtt_var",
-  "offset_num",
-  "offset_state",
-  "offset_saddr_ipv6",
-];
 
 for (const row of chosenKernels()) {
   test(

@@ -1,9 +1,9 @@
 import { SystemError } from "../../../ffi/error.ts";
 import { AF_INET, AF_INET6 } from "../../../ffi/libc.ts";
 import type { Family, SocketAddress } from "../../net/address.ts";
-import { TCP_SYN_RECV, TcpSocket } from "../../net/tcp.ts";
+import { TcpSocket } from "../../net/tcp.ts";
 import { UdpSocket } from "../../net/udp.ts";
-import { crop, holds, occurs } from "../../offsets/observation.ts";
+import { crop, occurs } from "../../offsets/observation.ts";
 import { pointerAt, pointersInAll, pointersToGroup } from "../../offsets/pointers.ts";
 import { type Solution, solve, type Unknown } from "../../offsets/solver.ts";
 import { host, pointer } from "../../offsets/values.ts";
@@ -63,8 +63,7 @@ export function chaseNamespace(scene: Scene, sportOffset: number | null): Soluti
  * @param sportOffset inet_sock.inet_sport, below which all of struct sock lies
  */
 export function chaseSocket(scene: Scene, sportOffset: number | null): Solutions {
-  const accepted = byInstance(sightings(scene, "sock")).filter((group) => !group.some(isUnaccepted));
-  const pointers = foreignPointers(accepted, sportOffset ?? undefined);
+  const pointers = foreignPointers(byInstance(sightings(scene, "sock")), sportOffset ?? undefined);
   if (pointers.length > MOST_POINTERS) {
     return [
       ["offset_sk_socket", { is: "open", reason: `${pointers.length} pointers are each socket's own` }],
@@ -91,12 +90,6 @@ export function chaseSocket(scene: Scene, sportOffset: number | null): Solutions
   });
   return [["offset_sk_socket", solution]];
 }
-
-/** A socket in SYN_RECV has no struct socket yet: inet_accept grafts it later. */
-const isUnaccepted = ({ expected }: Sighting): boolean => {
-  const state = expected.get("offset_state");
-  return state !== undefined && holds(Uint8Array.of(TCP_SYN_RECV), 0, state);
-};
 
 /** Pointers that each instance has for itself and that do not lead back into it, as list heads do. */
 function foreignPointers(groups: readonly (readonly Sighting[])[], below?: number): number[] {
