@@ -1,0 +1,92 @@
+import type { OwnMemory } from "../../../ffi/memory.ts";
+import type { Shape } from "../../offsets/field.ts";
+import type { Expectation, Observation } from "../../offsets/observation.ts";
+import { type Relation, type Solution, solve } from "../../offsets/solver.ts";
+import { pointer } from "../../offsets/values.ts";
+
+/** Members of one struct, by name, with how they lie in memory. */
+export type Members = Readonly<Record<string, Shape>>;
+
+/** What is known of an instance: member to what it holds. */
+export type Known = Readonly<Record<string, Expectation | undefined>>;
+
+/** Everything seen of the instances of one struct. */
+export class Notes {
+  readonly #members: Members;
+  readonly #relations: readonly Relation[];
+  readonly #observations: Observation[] = [];
+
+  constructor(members: Members, relations: readonly Relation[] = []) {
+    this.#members = members;
+    this.#relations = relations;
+  }
+
+  /** Adds an instance. What is not known of it stays out. */
+  add(bytes: Uint8Array, known: Known): void {
+    const expected = Object.entries(known).flatMap(([member, expectation]) =>
+      expectation === undefined ? [] : [[member, expectation] as const],
+    );
+    this.#observations.push({ bytes, readable: [{ start: 0, end: bytes.length }], expected: new Map(expected) });
+  }
+
+  get observations(): readonly Observation[] {
+    return this.#observations;
+  }
+
+  /** What they leave of each member, in the members' order. */
+  solve(): ReadonlyMap<string, Solution> {
+    const unknowns = Object.entries(this.#members).map(([constant, shape]) => ({ constant, shape }));
+    return solve(unknowns, this.#relations, this.#observations);
+  }
+}
+
+export const pointerShape: Shape = { width: 8, align: 8 };
+/** int, and BoringSSL's uint32_t. */
+export const intShape: Shape = { width: 4, align: 4 };
+/** An array of bytes; it may hold more. */
+export const bytesShape = (width: number): Shape => ({ width, align: 1 });
+
+/** An address as a pointer member holds it; null is NULL. */
+export const address = (value: { readonly address: number } | number | null): Expectation =>
+  pointer(BigInt(typeof value === "number" ? value : (value?.address ?? 0)));
+
+/** A pointer member of one struct, and a member of the struct behind it. */
+export interface Chain {
+  readonly first: number;
+  readonly second: number;
+}
+
+/** Bytes of a struct behind a pointer that are looked at. */
+const LARGEST_TARGET = 2048;
+
+/**
+ * Finds a struct that no function tells: the pointer members that lead, in every instance, to a block with the value
+ * expected of that instance, at one and the same place.
+ *
+ * @param sizeAt bytes of the allocator's block that begins at an address; 0 where none does
+ */
+export function chase(
+  instances: readonly { readonly bytes: Uint8Array; readonly value: Uint8Array }[],
+  memory: OwnMemory,
+  sizeAt: (address: number) => number,
+): readonly Chain[] {
+  const member = "value";
+  const size = Math.min(...instances.map(({ bytes }) => bytes.length));
+  const chains: Chain[] = [];
+  for (let first = 0; first + 8 <= size; first += 8) {
+    const targets = instances.map(({ bytes }) => {
+      const at = Number(new DataView(bytes.buffer, bytes.byteOffset).getBigUint64(first, true));
+      const length = at % 8 === 0 && memory.readable(at - 8) > 8 ? Math.min(sizeAt(at), LARGEST_TARGET) : 0;
+      return length === 0 ? new Uint8Array() : memory.copy(at, length);
+    });
+    if (targets.some((target) => target.length === 0)) continue;
+    const notes = new Notes({ [member]: bytesShape(instances[0]?.value.length ?? 0) });
+    for (const [index, target] of targets.entries()) {
+      const { value } = instances[index] ?? {};
+      if (value !== undefined) notes.add(target, { [member]: { value } });
+    }
+    const found = notes.solve().get(member);
+    if (found?.is === "solved") chains.push({ first, second: found.offset });
+  }
+  return chains;
+}
