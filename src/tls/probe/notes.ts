@@ -57,7 +57,7 @@ export interface Chain {
 }
 
 /** Bytes of a struct behind a pointer that are looked at. */
-const LARGEST_TARGET = 2048;
+const LARGEST_TARGET = 16 << 10;
 
 /**
  * Finds a struct that no function tells: the pointer members that lead, in every instance, to a block with the value
