@@ -17,7 +17,8 @@ export class OwnMemory {
   constructor() {
     const mapped: Mapped[] = [];
     for (const line of readFileSync("/proc/self/maps", "latin1").split("\n")) {
-      const [, from = "", to = "", what = ""] = /^([0-9a-f]+)-([0-9a-f]+) r\S+ \S+ \S+ \S+ *(.*)$/.exec(line) ?? [];
+      const [, from = "", to = "", what = ""] =
+        /^([0-9a-f]+)-([0-9a-f]+) r\S+ \S+ \S+ \S+ *(.*)$/.exec(line) ?? [];
       // Reading what a device or the kernel maps may have effects, or fault.
       if (from === "" || what.startsWith("/dev/") || what.startsWith("[v")) continue;
       const [start, end] = [Number.parseInt(from, 16), Number.parseInt(to, 16)];

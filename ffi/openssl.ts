@@ -40,7 +40,14 @@ const more = {
   SSL_CTX_set_keylog_callback: { args: ["ptr", "ptr"], returns: "void" }, // from 1.1.1 on
   SSL_CTX_set_max_proto_version: { args: ["ptr", "u16"], returns: "i32" }, // BoringSSL; a macro of OpenSSL's
   SSL_CTX_set_min_proto_version: { args: ["ptr", "u16"], returns: "i32" },
+  SSL_CTX_sess_set_new_cb: { args: ["ptr", "ptr"], returns: "void" },
+  SSL_CTX_set_early_data_enabled: { args: ["ptr", "i32"], returns: "void" }, // BoringSSL
+  SSL_CTX_set_info_callback: { args: ["ptr", "ptr"], returns: "void" },
+  SSL_CTX_set_session_cache_mode: { args: ["ptr", "i32"], returns: "i32" }, // BoringSSL; a macro of OpenSSL's
+  SSL_read: { args: ["ptr", "buffer", "i32"], returns: "i32" },
+  SSL_set_handshake_hints: { args: ["ptr", "buffer", "u64"], returns: "i32" }, // BoringSSL, from Android 13 on
   SSL_set_session: { args: ["ptr", "ptr"], returns: "i32" },
+  SSL_state_string_long: { args: ["ptr"], returns: "cstring" },
   d2i_SSL_SESSION: { args: ["ptr", "buffer", "i64"], returns: "ptr" },
   i2d_SSL_SESSION: { args: ["ptr", "buffer"], returns: "i32" },
 } as const;
@@ -59,10 +66,13 @@ const SSL_CTRL_SET_MAX_PROTO_VERSION = 124;
 const SSL_ERROR_WANT_READ = 2;
 const OPENSSL_INIT_NO_LOAD_CONFIG = 0x80n;
 const BIO_NOCLOSE = 0;
+const SSL_SESS_CACHE_BOTH = 3;
 
 /** A protocol with one cipher suite of it; the digest is that of its key schedule. */
 export interface Suite {
   readonly version: number;
+  /** The lowest version that is allowed. Default: the same. */
+  readonly lowest?: number;
   readonly cipher: string;
   readonly digest: "sha256" | "sha384";
 }
@@ -122,7 +132,9 @@ export class TlsLibrary {
         }),
       );
     const needed = bind({ ...functions, ...allocator });
-    const missing = Object.keys({ ...functions, ...allocator }).filter((name) => !Object.hasOwn(needed, name));
+    const missing = Object.keys({ ...functions, ...allocator }).filter(
+      (name) => !Object.hasOwn(needed, name),
+    );
     if (missing.length > 0) throw new TlsCallError(`it has no ${missing.join(", ")}`);
     const calls: unknown = linkSymbols(needed).symbols;
     const others: unknown = linkSymbols(bind(more)).symbols;
@@ -140,20 +152,27 @@ export class TlsLibrary {
   context(suite: Suite, credentials: Credentials): Context {
     const { calls, more } = this.#bound;
     const address = present(calls.SSL_CTX_new(present(calls.TLS_method(), "TLS_method")), "SSL_CTX_new");
-    const { version, cipher } = suite;
+    const { version, lowest = version, cipher } = suite;
     if (more.SSL_CTX_set_min_proto_version && more.SSL_CTX_set_max_proto_version) {
-      check(more.SSL_CTX_set_min_proto_version(address, version), "SSL_CTX_set_min_proto_version");
+      check(more.SSL_CTX_set_min_proto_version(address, lowest), "SSL_CTX_set_min_proto_version");
       check(more.SSL_CTX_set_max_proto_version(address, version), "SSL_CTX_set_max_proto_version");
     } else if (more.SSL_CTX_ctrl) {
-      for (const command of [SSL_CTRL_SET_MIN_PROTO_VERSION, SSL_CTRL_SET_MAX_PROTO_VERSION])
-        check(more.SSL_CTX_ctrl(address, command, version, null), "SSL_CTX_ctrl");
+      check(more.SSL_CTX_ctrl(address, SSL_CTRL_SET_MIN_PROTO_VERSION, lowest, null), "SSL_CTX_ctrl");
+      check(more.SSL_CTX_ctrl(address, SSL_CTRL_SET_MAX_PROTO_VERSION, version, null), "SSL_CTX_ctrl");
     } else throw new TlsCallError("it has no function that sets the protocol's version");
-    if (version !== TLS1_3_VERSION) check(calls.SSL_CTX_set_cipher_list(address, text(cipher)), "SSL_CTX_set_cipher_list");
+    if (version !== TLS1_3_VERSION)
+      check(calls.SSL_CTX_set_cipher_list(address, text(cipher)), "SSL_CTX_set_cipher_list");
     else if (more.SSL_CTX_set_ciphersuites)
       check(more.SSL_CTX_set_ciphersuites(address, text(cipher)), "SSL_CTX_set_ciphersuites");
     const { certificate, key } = credentials;
-    check(calls.SSL_CTX_use_certificate_ASN1(address, certificate.byteLength, certificate), "SSL_CTX_use_certificate_ASN1");
-    check(calls.SSL_CTX_use_PrivateKey_ASN1(EVP_PKEY_EC, address, key, key.byteLength), "SSL_CTX_use_PrivateKey_ASN1");
+    check(
+      calls.SSL_CTX_use_certificate_ASN1(address, certificate.byteLength, certificate),
+      "SSL_CTX_use_certificate_ASN1",
+    );
+    check(
+      calls.SSL_CTX_use_PrivateKey_ASN1(EVP_PKEY_EC, address, key, key.byteLength),
+      "SSL_CTX_use_PrivateKey_ASN1",
+    );
     return new Context(this.#bound, address);
   }
 
@@ -161,7 +180,10 @@ export class TlsLibrary {
   quicClient(): Connection | null {
     const { calls, more } = this.#bound;
     if (!more.OSSL_QUIC_client_method) return null;
-    const context = present(calls.SSL_CTX_new(present(more.OSSL_QUIC_client_method(), "OSSL_QUIC_client_method")), "SSL_CTX_new");
+    const context = present(
+      calls.SSL_CTX_new(present(more.OSSL_QUIC_client_method(), "OSSL_QUIC_client_method")),
+      "SSL_CTX_new",
+    );
     return new Connection(this.#bound, present(calls.SSL_new(context), "SSL_new"));
   }
 
@@ -169,7 +191,10 @@ export class TlsLibrary {
   descriptorBios(fd: number): readonly { bio: Bio; method: number }[] {
     const { calls } = this.#bound;
     return [
-      { bio: new Bio(this.#bound, present(calls.BIO_new_fd(fd, BIO_NOCLOSE), "BIO_new_fd")), method: present(calls.BIO_s_fd(), "BIO_s_fd") },
+      {
+        bio: new Bio(this.#bound, present(calls.BIO_new_fd(fd, BIO_NOCLOSE), "BIO_new_fd")),
+        method: present(calls.BIO_s_fd(), "BIO_s_fd"),
+      },
       {
         bio: new Bio(this.#bound, present(calls.BIO_new_socket(fd, BIO_NOCLOSE), "BIO_new_socket")),
         method: present(calls.BIO_s_socket(), "BIO_s_socket"),
@@ -217,8 +242,8 @@ class Made {
 
 /** An SSL_CTX. */
 export class Context extends Made {
-  // The library calls it for as long as the context lives.
-  #keylog: JSCallback | undefined;
+  // The library calls them for as long as the context lives.
+  readonly #callbacks: JSCallback[] = [];
 
   connection(role: "client" | "server"): Connection {
     const { calls } = this.bound;
@@ -234,14 +259,48 @@ export class Context extends Made {
   onKeylog(listener: (line: string) => void): number | null {
     const { SSL_CTX_set_keylog_callback } = this.bound.more;
     if (!SSL_CTX_set_keylog_callback) return null;
-    const callback = new JSCallback((_: Pointer, line: Pointer) => listener(String(new CString(line))), {
-      args: ["ptr", "ptr"],
-      returns: "void",
-    });
-    SSL_CTX_set_keylog_callback(this.pointer, callback.ptr);
-    this.#keylog?.close();
-    this.#keylog = callback;
-    return callback.ptr;
+    const address = this.#keep(
+      (_: Pointer, line: Pointer) => listener(String(new CString(line))),
+      ["ptr", "ptr"],
+      "void",
+    );
+    SSL_CTX_set_keylog_callback(this.pointer, address);
+    return address;
+  }
+
+  /** Has every change of a handshake's state told, while it goes on. Whether the library can. */
+  onState(listener: () => void): boolean {
+    const { SSL_CTX_set_info_callback } = this.bound.more;
+    SSL_CTX_set_info_callback?.(this.pointer, this.#keep(listener, ["ptr", "i32", "i32"], "void"));
+    return SSL_CTX_set_info_callback !== undefined;
+  }
+
+  /**
+   * Allows early data in both directions, and has sessions told that a client may resume with it. Whether the library can.
+   */
+  onResumable(listener: (session: Session) => void): boolean {
+    const { SSL_CTX_set_early_data_enabled, SSL_CTX_set_session_cache_mode, SSL_CTX_sess_set_new_cb } =
+      this.bound.more;
+    if (!SSL_CTX_set_early_data_enabled || !SSL_CTX_set_session_cache_mode || !SSL_CTX_sess_set_new_cb)
+      return false;
+    SSL_CTX_set_early_data_enabled(this.pointer, 1);
+    SSL_CTX_set_session_cache_mode(this.pointer, SSL_SESS_CACHE_BOTH);
+    const take = (_: Pointer, session: Pointer): number => {
+      listener(new Session(this.bound, session));
+      return 1; // the session is ours now
+    };
+    SSL_CTX_sess_set_new_cb(this.pointer, this.#keep(take, ["ptr", "ptr"], "i32"));
+    return true;
+  }
+
+  #keep(
+    call: (...given: never[]) => unknown,
+    args: FFIFunction["args"],
+    returns: FFIFunction["returns"],
+  ): Pointer {
+    const callback = new JSCallback(call, { ...(args && { args }), ...(returns && { returns }) });
+    this.#callbacks.push(callback);
+    return present(callback.ptr, "JSCallback");
   }
 }
 
@@ -264,7 +323,8 @@ export class Connection extends Made {
     const result = calls.SSL_do_handshake(this.pointer);
     if (result === 1) return true;
     const error = calls.SSL_get_error(this.pointer, result);
-    if (error !== SSL_ERROR_WANT_READ) throw new TlsCallError(`SSL_do_handshake failed (SSL_get_error ${error})`);
+    if (error !== SSL_ERROR_WANT_READ)
+      throw new TlsCallError(`SSL_do_handshake failed (SSL_get_error ${error})`);
     return false;
   }
 
@@ -287,6 +347,23 @@ export class Connection extends Made {
   /** SSL_set_session; whether the library took it. */
   resume(session: Session): boolean {
     return this.bound.more.SSL_set_session?.(this.pointer, session.address as Pointer) === 1;
+  }
+
+  /** Takes what has come; records after the handshake are seen to on the way. */
+  read(): void {
+    const bytes = new Uint8Array(1);
+    this.bound.more.SSL_read?.(this.pointer, bytes, bytes.byteLength);
+  }
+
+  /** SSL_state_string_long: the state of the handshake in words. */
+  get state(): string {
+    return String(this.bound.more.SSL_state_string_long?.(this.pointer) ?? "");
+  }
+
+  /** SSL_set_handshake_hints with none in them; whether the library took it. */
+  setHints(): boolean {
+    const empty = new Uint8Array([0x30, 0x00]); // an empty SEQUENCE
+    return this.bound.more.SSL_set_handshake_hints?.(this.pointer, empty, empty.byteLength) === 1;
   }
 
   /** The address of the SSL_CIPHER in use (SSL_get_current_cipher); 0 before there is one. */

@@ -19,8 +19,11 @@ export interface Pair {
   readonly callback: number | null;
   readonly client: End;
   readonly server: End;
-  /** Brings the handshake to its end. @throws TlsCallError, RangeError */
-  shakeHands(): Shaken;
+  /**
+   * Brings the handshake to its end. @throws TlsCallError, RangeError
+   * @param atRest called after each step of the client's, when the library is not at work
+   */
+  shakeHands(atRest?: () => void): Shaken;
 }
 
 /** What was seen of a handshake from outside. */
@@ -33,17 +36,21 @@ export interface Shaken {
 /** Flights from either side; a handshake has two or three. */
 const MOST_FLIGHTS = 10;
 
-export function makePair(library: TlsLibrary, suite: Suite): Pair {
-  const context = library.context(suite, credentials);
+export function makePair(
+  library: TlsLibrary,
+  suite: Suite,
+  context = library.context(suite, credentials),
+): Pair {
   const lines: string[] = [];
   const callback = context.onKeylog((line) => lines.push(line));
   const [client, server] = (["client", "server"] as const).map((role) => endOf(library, context, role));
   if (client === undefined || server === undefined) throw new Error("a pair has two ends");
-  const shakeHands = (): Shaken => {
+  const shakeHands = (atRest?: () => void): Shaken => {
     const flights = { client: new Uint8Array(), server: new Uint8Array() };
     let isDone = false;
     for (let flight = 0; flight < MOST_FLIGHTS && !isDone; flight++) {
       const isClient = client.connection.handshake();
+      atRest?.();
       const sent = client.wbio.take();
       server.rbio.put(sent);
       const isServer = server.connection.handshake();

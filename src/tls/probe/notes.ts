@@ -26,7 +26,11 @@ export class Notes {
     const expected = Object.entries(known).flatMap(([member, expectation]) =>
       expectation === undefined ? [] : [[member, expectation] as const],
     );
-    this.#observations.push({ bytes, readable: [{ start: 0, end: bytes.length }], expected: new Map(expected) });
+    this.#observations.push({
+      bytes,
+      readable: [{ start: 0, end: bytes.length }],
+      expected: new Map(expected),
+    });
   }
 
   get observations(): readonly Observation[] {
@@ -38,6 +42,34 @@ export class Notes {
     const unknowns = Object.entries(this.#members).map(([constant, shape]) => ({ constant, shape }));
     return solve(unknowns, this.#relations, this.#observations);
   }
+}
+
+/** What was found of one constant. */
+export interface Finding {
+  readonly constant: string;
+  readonly candidates: readonly number[];
+  readonly reason?: string;
+}
+
+/** What a solution says of a constant. */
+export const findingOf = (constant: string, solution: Solution | undefined): Finding => {
+  if (solution?.is === "solved") return { constant, candidates: [solution.offset] };
+  if (solution?.is === "ambiguous")
+    return { constant, candidates: solution.offsets, reason: "several places hold what is expected" };
+  return { constant, candidates: [], reason: solution?.reason ?? "never observed" };
+};
+
+/** What the notes of a struct say, where their members are named as the constants are. */
+export const findingsOf = (notes: Notes): readonly Finding[] =>
+  [...notes.solve()].map(([constant, solution]) => findingOf(constant, solution));
+
+/** What is left of a constant. */
+export function oneOf(constant: string, candidates: readonly number[]): Finding {
+  const distinct = [...new Set(candidates)];
+  if (distinct.length === 1) return { constant, candidates: distinct };
+  const reason =
+    distinct.length === 0 ? "no place holds what is expected" : "several places hold what is expected";
+  return { constant, candidates: distinct, reason };
 }
 
 export const pointerShape: Shape = { width: 8, align: 8 };

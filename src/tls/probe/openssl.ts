@@ -1,18 +1,27 @@
 import { randomBytes, randomInt } from "node:crypto";
-import { OwnMemory } from "../../../ffi/memory.ts";
 import { type Context, type Session, suites, type TlsLibrary } from "../../../ffi/openssl.ts";
 import { holds } from "../../offsets/observation.ts";
 import type { Solution } from "../../offsets/solver.ts";
 import { host, raw } from "../../offsets/values.ts";
 import { type End, makePair, type Pair, type Shaken } from "./handshake.ts";
-import { address, bytesShape, type Chain, chase, intShape, type Known, Notes, pointerShape } from "./notes.ts";
+import {
+  address,
+  bytesShape,
+  type Chain,
+  chase,
+  type Finding,
+  findingOf,
+  findingsOf,
+  intShape,
+  type Known,
+  Notes,
+  oneOf,
+  pointerShape,
+} from "./notes.ts";
 import { digestSize, earlySecret, findHandshakeSecret, transcriptHash } from "./schedule.ts";
 import { encodeSession } from "./session.ts";
+import { SharedStructs } from "./shared.ts";
 import { randomOf } from "./wire.ts";
-
-/** Bytes of structs that lie in the library's own data, where no allocator tells how long they are. */
-const CIPHER_SIZE = 64;
-const METHOD_SIZE = 32;
 
 const secret = bytesShape(digestSize.sha256);
 
@@ -39,12 +48,6 @@ const sessionMembers = {
   SSL_SESSION_ST_CIPHER_ID: intShape,
 } as const;
 
-const bioMembers = { BIO_ST_NUM: intShape, BIO_ST_METHOD: pointerShape };
-
-const methodMembers = { BIO_METHOD_ST_TYPE: intShape };
-const cipherMembers = { SSL_CIPHER_ST_ID: intShape };
-const contextMembers = { SSL_CTX_ST_KEYLOG_CALLBACK: pointerShape };
-
 /**
  * Bytes from the start of an embedded ssl3_state_st to its client_random, which follows server_random. 3.0 and 3.1 have
  * `flags` and two MAC secrets with their sizes in front, 3.2 and later `flags` alone (ssl/ssl_local.h).
@@ -57,20 +60,6 @@ const craftedCiphers = [0xc02b, 0xc02c];
 
 /** How often everything is done again with new values. One round was enough for every library seen. */
 const MOST_ROUNDS = 4;
-
-/** What was found of one constant. */
-export interface Finding {
-  readonly constant: string;
-  readonly candidates: readonly number[];
-  readonly reason?: string;
-}
-
-const findingOf = (constant: string, solution: Solution | undefined): Finding => {
-  if (solution?.is === "solved") return { constant, candidates: [solution.offset] };
-  if (solution?.is === "ambiguous")
-    return { constant, candidates: solution.offsets, reason: "several places hold what is expected" };
-  return { constant, candidates: [], reason: solution?.reason ?? "never observed" };
-};
 
 /** An end of a finished handshake. */
 interface Instance {
@@ -99,37 +88,33 @@ class OpensslProbe {
   readonly #library: TlsLibrary;
   readonly #connections = new Notes(connectionMembers);
   readonly #sessions = new Notes(sessionMembers);
-  readonly #ciphers = new Notes(cipherMembers);
-  readonly #bios = new Notes(bioMembers);
-  readonly #methods = new Notes(methodMembers);
-  readonly #contexts = new Notes(contextMembers);
   readonly #instances: Instance[] = [];
-  #memory = new OwnMemory();
+  readonly #shared: SharedStructs;
 
   constructor(library: TlsLibrary) {
     this.#library = library;
+    this.#shared = new SharedStructs(library, (at) => library.blockSize(at));
   }
 
   /** One handshake of each suite, and everything around it. */
   observe(): void {
     for (const suite of Object.values(suites)) {
-      if (suite.version === suites.tls13Sha256.version && !this.#library.has("SSL_CTX_set_ciphersuites")) continue;
+      if (suite.version === suites.tls13Sha256.version && !this.#library.has("SSL_CTX_set_ciphersuites"))
+        continue;
       const pair = makePair(this.#library, suite);
-      // What the library has just made may lie where nothing was mapped before.
-      this.#memory = new OwnMemory();
+      this.#shared.refresh();
       this.#noteFresh(pair);
       const shaken = pair.shakeHands();
-      this.#memory = new OwnMemory();
+      this.#shared.refresh();
       this.#noteShaken(pair, shaken);
-      if (pair.callback !== null)
-        this.#contexts.add(this.#block(pair.context), { SSL_CTX_ST_KEYLOG_CALLBACK: address(pair.callback) });
+      this.#shared.noteContext(pair);
     }
-    this.#noteBios();
+    this.#shared.noteBios();
     this.#noteSessions();
   }
 
   isSolved(): boolean {
-    return [this.#connections, this.#sessions, this.#ciphers, this.#bios, this.#methods, this.#contexts].every((notes) =>
+    return [this.#connections, this.#sessions, ...this.#shared.notes].every((notes) =>
       [...notes.solve().values()].every(({ is }) => is !== "ambiguous"),
     );
   }
@@ -137,9 +122,7 @@ class OpensslProbe {
   findings(): readonly Finding[] {
     const connection = this.#connections.solve();
     const version = connection.get("VERSION");
-    const others = [this.#sessions, this.#ciphers, this.#bios, this.#methods, this.#contexts].flatMap((notes) =>
-      [...notes.solve()].map(([constant, solution]) => findingOf(constant, solution)),
-    );
+    const others = [...findingsOf(this.#sessions), ...this.#shared.findings()];
     if (version?.is !== "solved") return others;
     // Up to 3.1 the version is the very first member; from 3.2 on that one is the type (struct ssl_st).
     const isConnection = version.offset > 0;
@@ -151,12 +134,8 @@ class OpensslProbe {
     return [...own, ...s3, ...(isConnection ? this.#quic(connection.get("SESSION")) : []), ...others];
   }
 
-  #block({ address: at }: { readonly address: number }): Uint8Array {
-    return this.#memory.copy(at, this.#library.blockSize(at));
-  }
-
   #noteConnection({ connection, rbio, wbio }: End, known: Known = {}): Uint8Array {
-    const bytes = this.#block(connection);
+    const bytes = this.#shared.block(connection);
     this.#connections.add(bytes, {
       VERSION: host(4, connection.version),
       RBIO: address(rbio),
@@ -182,7 +161,7 @@ class OpensslProbe {
     const hellos = transcriptHash(suite.digest, clientHello, serverHello);
     const traffic = keylog.get("CLIENT_HANDSHAKE_TRAFFIC_SECRET");
     const handshake =
-      traffic && findHandshakeSecret(this.#block(client.connection), suite.digest, traffic, hellos);
+      traffic && findHandshakeSecret(this.#shared.block(client.connection), suite.digest, traffic, hellos);
     const known: Known =
       traffic === undefined
         ? {}
@@ -199,32 +178,17 @@ class OpensslProbe {
       this.#instances.push({ bytes, context, ...random });
       const { session, cipher } = end.connection;
       if (session !== null) this.#noteSession(session, { SSL_SESSION_ST_CIPHER: address(cipher) });
-      this.#ciphers.add(this.#memory.copy(cipher, CIPHER_SIZE), {
-        SSL_CIPHER_ST_ID: host(4, this.#library.cipherId(cipher)),
-      });
+      this.#shared.noteCipher(cipher);
     }
   }
 
   #noteSession(session: Session, known: Known): void {
     const key = session.masterKey;
-    this.#sessions.add(this.#block(session), {
+    this.#sessions.add(this.#shared.block(session), {
       SSL_SESSION_ST_MASTER_KEY: raw(key),
       SSL_SESSION_ST_MASTER_KEY_LENGTH: host(8, key.length),
       ...known,
     });
-  }
-
-  #noteBios(): void {
-    for (let count = 0; count < 2; count++) {
-      // No such descriptor is open, and none is touched.
-      const number = randomInt(1 << 16, 1 << 30);
-      const bios = this.#library.descriptorBios(number);
-      this.#memory = new OwnMemory();
-      for (const { bio, method } of bios) {
-        this.#bios.add(this.#block(bio), { BIO_ST_NUM: host(4, number), BIO_ST_METHOD: address(method) });
-        this.#methods.add(this.#memory.copy(method, METHOD_SIZE), { BIO_METHOD_ST_TYPE: host(4, bio.type) });
-      }
-    }
   }
 
   /** Sessions of our own making: in those of handshakes the cipher's id is not set, and all keys have few lengths. */
@@ -233,7 +197,7 @@ class OpensslProbe {
       const key = randomBytes(randomInt(17, 48));
       const session = this.#library.parseSession(encodeSession(cipher, randomBytes(32), key));
       if (session === null) continue;
-      this.#memory = new OwnMemory();
+      this.#shared.refresh();
       // ssl_asn1.c keeps the whole id of SSL_CIPHER_get_id.
       this.#noteSession(session, { SSL_SESSION_ST_CIPHER_ID: host(4, 0x0300_0000 | cipher) });
     }
@@ -251,14 +215,24 @@ class OpensslProbe {
         findingOf(`${prefix}_S3_CLIENT_RANDOM`, embedded),
         isBehindServer
           ? { constant: `${prefix}_S3`, candidates: [base] }
-          : { constant: `${prefix}_S3`, candidates: [], reason: "server_random is not where it is known to be" },
+          : {
+              constant: `${prefix}_S3`,
+              candidates: [],
+              reason: "server_random is not where it is known to be",
+            },
       ];
     }
     const instances = this.#instances.map(({ bytes, clientRandom }) => ({ bytes, value: clientRandom }));
-    const chains = chase(instances, this.#memory, (at) => this.#memory.chunkSize(at));
+    const chains = chase(instances, this.#shared.memory, (at) => this.#shared.memory.chunkSize(at));
     return [
-      oneOf("SSL_ST_S3", chains.map(({ first }) => first)),
-      oneOf("SSL3_STATE_ST_CLIENT_RANDOM", chains.map(({ second }) => second)),
+      oneOf(
+        "SSL_ST_S3",
+        chains.map(({ first }) => first),
+      ),
+      oneOf(
+        "SSL3_STATE_ST_CLIENT_RANDOM",
+        chains.map(({ second }) => second),
+      ),
     ];
   }
 
@@ -269,9 +243,9 @@ class OpensslProbe {
       const connection = this.#library.quicClient();
       return own !== null && connection?.resume(own) === true ? [{ connection, own }] : [];
     });
-    this.#memory = new OwnMemory();
+    this.#shared.refresh();
     const instances = objects.map(({ connection, own }) => ({
-      bytes: this.#block(connection),
+      bytes: this.#shared.block(connection),
       value: address(own).value,
     }));
     if (instances.length < craftedCiphers.length || session?.is !== "solved") {
@@ -279,13 +253,23 @@ class OpensslProbe {
       return ["SSL_ST_TYPE", "QUIC_CONN_ST_TLS"].map((constant) => ({ constant, candidates: [], reason }));
     }
     const isConnection = ({ second }: Chain) => second === session.offset;
-    const chains = chase(instances, this.#memory, (at) => this.#memory.chunkSize(at)).filter(isConnection);
-    return [this.#type(instances), oneOf("QUIC_CONN_ST_TLS", chains.map(({ first }) => first))];
+    const chains = chase(instances, this.#shared.memory, (at) => this.#shared.memory.chunkSize(at)).filter(
+      isConnection,
+    );
+    return [
+      this.#type(instances),
+      oneOf(
+        "QUIC_CONN_ST_TLS",
+        chains.map(({ first }) => first),
+      ),
+    ];
   }
 
   /** `int type` lies before `ctx` in ssl_st: 0 in a plain connection (SSL_TYPE_SSL_CONNECTION), another number in QUIC's. */
   #type(quic: readonly { readonly bytes: Uint8Array }[]): Finding {
-    const end = Math.min(...this.#instances.map(({ bytes, context }) => indexOf(bytes, address(context).value)));
+    const end = Math.min(
+      ...this.#instances.map(({ bytes, context }) => indexOf(bytes, address(context).value)),
+    );
     const isType = (at: number) =>
       this.#instances.every(({ bytes }) => holds(bytes, at, host(4, 0))) &&
       quic.every(({ bytes }) => !holds(bytes, at, host(4, 0)));
@@ -296,11 +280,3 @@ class OpensslProbe {
 
 const rawOf = (value: Uint8Array | undefined) => (value === undefined ? undefined : raw(value));
 const indexOf = (bytes: Uint8Array, value: Uint8Array): number => Buffer.from(bytes).indexOf(value);
-
-/** What is left of a constant. */
-function oneOf(constant: string, candidates: readonly number[]): Finding {
-  const distinct = [...new Set(candidates)];
-  if (distinct.length === 1) return { constant, candidates: distinct };
-  const reason = distinct.length === 0 ? "no place holds what is expected" : "several places hold what is expected";
-  return { constant, candidates: distinct, reason };
-}

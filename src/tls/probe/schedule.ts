@@ -20,7 +20,12 @@ export function earlySecret(digest: Digest): Uint8Array {
 }
 
 /** HKDF-Expand-Label (RFC 8446, section 7.1) of one block: as many bytes as the digest has. */
-export function expandLabel(digest: Digest, secret: Uint8Array, label: string, context: Uint8Array): Uint8Array {
+export function expandLabel(
+  digest: Digest,
+  secret: Uint8Array,
+  label: string,
+  context: Uint8Array,
+): Uint8Array {
   const name = new TextEncoder().encode(`tls13 ${label}`);
   const info = [0, digestSize[digest], name.length, ...name, context.length, ...context, 1];
   return createHmac(digest, secret).update(new Uint8Array(info)).digest();
@@ -50,7 +55,8 @@ export function findHandshakeSecret(
     if (start < 0) continue;
     if (zeros <= MOST_ZEROS) {
       const window = memory.subarray(start, end + 1);
-      if (Buffer.compare(expandLabel(digest, window, "c hs traffic", hellos), traffic) === 0) return window.slice();
+      if (Buffer.compare(expandLabel(digest, window, "c hs traffic", hellos), traffic) === 0)
+        return window.slice();
     }
     if (memory[start] === 0) zeros -= 1;
   }
