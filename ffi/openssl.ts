@@ -44,12 +44,13 @@ const more = {
   SSL_CTX_set_early_data_enabled: { args: ["ptr", "i32"], returns: "void" }, // BoringSSL
   SSL_CTX_set_info_callback: { args: ["ptr", "ptr"], returns: "void" },
   SSL_CTX_set_session_cache_mode: { args: ["ptr", "i32"], returns: "i32" }, // BoringSSL; a macro of OpenSSL's
+  SSL_in_early_data: { args: ["ptr"], returns: "i32" }, // BoringSSL
   SSL_read: { args: ["ptr", "buffer", "i32"], returns: "i32" },
   SSL_set_handshake_hints: { args: ["ptr", "buffer", "u64"], returns: "i32" }, // BoringSSL, from Android 13 on
   SSL_set_session: { args: ["ptr", "ptr"], returns: "i32" },
   SSL_state_string_long: { args: ["ptr"], returns: "cstring" },
+  SSL_write: { args: ["ptr", "buffer", "i32"], returns: "i32" },
   d2i_SSL_SESSION: { args: ["ptr", "buffer", "i64"], returns: "ptr" },
-  i2d_SSL_SESSION: { args: ["ptr", "buffer"], returns: "i32" },
 } as const;
 
 /** libc's: how many bytes a block has that malloc gave. */
@@ -349,10 +350,20 @@ export class Connection extends Made {
     return this.bound.more.SSL_set_session?.(this.pointer, session.address as Pointer) === 1;
   }
 
+  /** Sends what waits for the next write: BoringSSL's servers keep their tickets till then. */
+  flush(): void {
+    this.bound.more.SSL_write?.(this.pointer, new Uint8Array(1), 0);
+  }
+
   /** Takes what has come; records after the handshake are seen to on the way. */
   read(): void {
     const bytes = new Uint8Array(1);
     this.bound.more.SSL_read?.(this.pointer, bytes, bytes.byteLength);
+  }
+
+  /** SSL_in_early_data: the handshake goes on, and early data may be sent. */
+  get isEarly(): boolean {
+    return this.bound.more.SSL_in_early_data?.(this.pointer) === 1;
   }
 
   /** SSL_state_string_long: the state of the handshake in words. */

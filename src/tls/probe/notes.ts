@@ -82,6 +82,19 @@ export const bytesShape = (width: number): Shape => ({ width, align: 1 });
 export const address = (value: { readonly address: number } | number | null): Expectation =>
   pointer(BigInt(typeof value === "number" ? value : (value?.address ?? 0)));
 
+/** Bytes as they stand, where they are known. */
+export const rawOf = (value: Uint8Array | undefined): Expectation | undefined =>
+  value === undefined ? undefined : { value };
+
+const viewOf = ({ buffer, byteOffset, byteLength }: Uint8Array) =>
+  new DataView(buffer, byteOffset, byteLength);
+
+/** The pointer or size_t at `at`, as a number; user space has none beyond 2^53. */
+export const wordAt = (bytes: Uint8Array, at: number): number => Number(viewOf(bytes).getBigUint64(at, true));
+
+/** The int at `at`. */
+export const intAt = (bytes: Uint8Array, at: number): number => viewOf(bytes).getInt32(at, true);
+
 /** A pointer member of one struct, and a member of the struct behind it. */
 export interface Chain {
   readonly first: number;
@@ -107,7 +120,7 @@ export function chase(
   const chains: Chain[] = [];
   for (let first = 0; first + 8 <= size; first += 8) {
     const targets = instances.map(({ bytes }) => {
-      const at = Number(new DataView(bytes.buffer, bytes.byteOffset).getBigUint64(first, true));
+      const at = wordAt(bytes, first);
       const length = at % 8 === 0 && memory.readable(at - 8) > 8 ? Math.min(sizeAt(at), LARGEST_TARGET) : 0;
       return length === 0 ? new Uint8Array() : memory.copy(at, length);
     });

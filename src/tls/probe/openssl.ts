@@ -17,6 +17,7 @@ import {
   Notes,
   oneOf,
   pointerShape,
+  rawOf,
 } from "./notes.ts";
 import { digestSize, earlySecret, findHandshakeSecret, transcriptHash } from "./schedule.ts";
 import { encodeSession } from "./session.ts";
@@ -278,5 +279,4 @@ class OpensslProbe {
   }
 }
 
-const rawOf = (value: Uint8Array | undefined) => (value === undefined ? undefined : raw(value));
 const indexOf = (bytes: Uint8Array, value: Uint8Array): number => Buffer.from(bytes).indexOf(value);

@@ -18,5 +18,9 @@ export function firstMessage(flight: Uint8Array): Uint8Array {
   return flight.slice(RECORD_HEADER, RECORD_HEADER + length);
 }
 
+/** The version that a ClientHello names in the place of old, in host order. */
+export const legacyVersionOf = (hello: Uint8Array): number =>
+  new DataView(hello.buffer, hello.byteOffset).getUint16(MESSAGE_HEADER);
+
 /** The random of a ClientHello or a ServerHello: 32 bytes. */
 export const randomOf = (hello: Uint8Array): Uint8Array => hello.slice(RANDOM_AT, RANDOM_AT + RANDOM_SIZE);
