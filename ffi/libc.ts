@@ -1,5 +1,6 @@
 import { dlopen, type Pointer, ptr, read, toArrayBuffer } from "bun:ffi";
 import { ClosedError, SystemError } from "./error.ts";
+import { globalSymbol } from "./library.ts";
 
 // The C library is in every process already, so its bare name never reaches the file system; musl takes this name
 // for itself too. Only symbols that glibc had by 2.17 may stand here.
@@ -31,6 +32,7 @@ const { symbols: c } = dlopen("libc.so.6", {
   setrlimit: { args: ["i32", "buffer"], returns: "i32" },
   setsockopt: { args: ["i32", "i32", "i32", "buffer", "u32"], returns: "i32" },
   shutdown: { args: ["i32", "i32"], returns: "i32" },
+  signal: { args: ["i32", "ptr"], returns: "ptr" },
   socket: { args: ["i32", "i32", "i32"], returns: "i32" },
   syscall: { args: ["i64", "u64", "u64", "u64"], returns: "i64" },
   unshare: { args: ["i32"], returns: "i32" },
@@ -69,9 +71,9 @@ export const CLONE_NEWPID = 0x20000000;
 export const CLONE_NEWNET = 0x40000000;
 export const RLIMIT_CPU = 0;
 export const RLIMIT_FSIZE = 1;
-export const RLIMIT_DATA = 2;
 export const RLIMIT_CORE = 4;
 export const RLIMIT_NOFILE = 7;
+export const RLIMIT_AS = 9;
 export const POLLIN = 1;
 export const MSG_PEEK = 2;
 export const MSG_DONTWAIT = 0x40;
@@ -305,6 +307,19 @@ export function replaceDescriptor(from: number, to: number): void {
 /** Whether the descriptor reaches a program that this process executes. A number that is not open is no error. */
 export function setInherited(fd: number, isInherited: boolean): void {
   c.fcntl(fd, F_SETFD, isInherited ? 0 : FD_CLOEXEC);
+}
+
+/** The signals by which the kernel and abort(3) end a process for its own mistakes: SIGILL, TRAP, ABRT, BUS, FPE, SEGV. */
+export const faultSignals: readonly number[] = [4, 5, 6, 7, 8, 11];
+
+/**
+ * From now on a mistake of native code ends the process at once, with the signal's number as its exit code: without the
+ * runtime's report, and without the line that the kernel logs of a process that dies by such a signal.
+ */
+export function exitOnFault(): void {
+  const handler = globalSymbol("_exit"); // it takes the signal's number, as a handler does
+  if (handler === null) throw new Error("the C library has no _exit");
+  for (const signal of faultSignals) c.signal(signal, handler);
 }
 
 /** Ends the process with all its threads at once (exit_group(2)), without a word. */

@@ -50,4 +50,7 @@ export class NativeLibrary {
   }
 }
 
+/** The address of a symbol of what this process was started with; null where there is none. Only for ffi/. */
+export const globalSymbol = (name: string): Address | null => dl.dlsym(null, name); // null: RTLD_DEFAULT
+
 const lastError = (path: string): string => dl.dlerror()?.toString() ?? `${path}: cannot be loaded`;

@@ -6,8 +6,8 @@ import { systemCallFilter } from "./seccomp.ts";
 
 /** The user and group that own nothing, on every Linux (overflowuid). */
 const nobody = 65534;
-/** Bytes that foreign code may allocate, threads' stacks included. */
-const memory = 256 << 20;
+/** Bytes of address space for foreign code, its files and threads' stacks included. */
+const memory = 512 << 20;
 const descriptors = 64;
 
 /**
@@ -49,6 +49,7 @@ export function confine(parent: string, seconds: number): void {
   if (process.getuid?.() === 0 || process.geteuid?.() === 0) libc.changeUser(nobody, nobody);
   dieWith(parent); // after the change of user, which clears the signal
   libc.setUndumpable();
+  libc.exitOnFault();
   for (const [resource, limit] of limits(seconds)) libc.setLimit(resource, limit);
   libc.setNoNewPrivileges();
   libc.setSystemCallFilter(systemCallFilter(target.arch, process.pid));
@@ -60,24 +61,24 @@ export function confine(parent: string, seconds: number): void {
 
 /**
  * The engine reserves gigabytes of address space when it starts, so memory is limited by what comes after that. There
- * is no limit on threads: RLIMIT_NPROC counts all of nobody's on this machine. Their stacks are memory, though.
+ * is no limit on threads: RLIMIT_NPROC counts all of nobody's on this machine. Their stacks take address space, though.
+ * Not RLIMIT_DATA: the kernel logs where that is reached.
  */
 function limits(seconds: number): readonly (readonly [resource: number, limit: number])[] {
-  const { data } = parseMemory(readFileSync("/proc/self/status", "latin1"));
   return [
     [libc.RLIMIT_CORE, 0],
     [libc.RLIMIT_FSIZE, 0],
     [libc.RLIMIT_CPU, seconds],
     [libc.RLIMIT_NOFILE, descriptors],
-    [libc.RLIMIT_DATA, data + memory],
+    [libc.RLIMIT_AS, addressSpace() + memory],
   ];
 }
 
-/** Writable private memory in bytes, reservations included: VmData of /proc/PID/status. */
-function parseMemory(status: string): { data: number } {
-  const kilobytes = /^VmData:\s*(\d+) kB$/m.exec(status)?.[1];
-  if (kilobytes === undefined) throw new Error("/proc/self/status has no VmData");
-  return { data: Number(kilobytes) * 1024 };
+/** What is in use of it, in bytes: VmSize of /proc/PID/status. */
+function addressSpace(): number {
+  const kilobytes = /^VmSize:\s*(\d+) kB$/m.exec(readFileSync("/proc/self/status", "latin1"))?.[1];
+  if (kilobytes === undefined) throw new Error("/proc/self/status has no VmSize");
+  return Number(kilobytes) * 1024;
 }
 
 /** What /proc/PID/status must say of each thread: no root among its four ids, no groups of root's, nothing effective. */

@@ -1,6 +1,7 @@
 import { readlinkSync } from "node:fs";
 import { constants } from "node:os";
 import * as v from "valibot";
+import { faultSignals } from "../../../ffi/libc.ts";
 import { isEmbedded } from "../../assets.ts";
 import { childArgument } from "./argument.ts";
 import type { JobName } from "./jobs.ts";
@@ -65,12 +66,20 @@ function outcomeOf(text: string): Outcome | null {
   return "failed" in output ? failed(output.failed) : { state: "answered", answer: output.answer };
 }
 
-const signalNames = new Map(Object.entries(constants.signals).map(([name, number]) => [number, name]));
+/** The first name of each: SIGABRT comes before SIGIOT. */
+const signalNames = new Map(
+  Object.entries(constants.signals)
+    .reverse()
+    .map(([name, number]) => [number, name]),
+);
 
-/** How a process ended; one that waited for another ends with 128 + that one's signal, as a shell does. */
+/** How it ended. 128 + a signal's number is what a shell says too; a fault's number alone is the child's own way. */
 function endOf(exitCode: number | null, signal: string | number | null): string {
-  const name = signal ?? (exitCode !== null && exitCode > 128 ? signalNames.get(exitCode - 128) : undefined);
-  return name === undefined ? `it ended with ${exitCode} and without an answer` : `ended by ${name}`;
+  const code = exitCode ?? 0;
+  const name = signal ?? signalNames.get(code - 128);
+  if (name !== undefined) return `ended by ${name}`;
+  const fault = faultSignals.includes(code) ? ` (${signalNames.get(code)})` : "";
+  return `it ended with ${code}${fault} and without an answer`;
 }
 
 /** Null where it takes longer. */
