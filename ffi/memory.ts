@@ -1,6 +1,38 @@
 import { type Pointer, toArrayBuffer } from "bun:ffi";
 import { readFileSync } from "node:fs";
 
+/** start, end, permissions, offset, device, inode, and what is mapped (proc_pid_maps(5)). */
+const line = /^([0-9a-f]+)-([0-9a-f]+) (\S+) \S+ \S+ \S+ *(.*)$/;
+
+interface Mapping {
+  readonly start: number;
+  readonly end: number;
+  readonly isReadable: boolean;
+  /** A file's path, a name in brackets, or nothing. */
+  readonly what: string;
+}
+
+const mappings = (): readonly Mapping[] =>
+  readFileSync("/proc/self/maps", "latin1")
+    .split("\n")
+    .flatMap((text) => {
+      const [, start, end, permissions, what = ""] = line.exec(text) ?? [];
+      return start === undefined || end === undefined
+        ? []
+        : [
+            {
+              start: Number.parseInt(start, 16),
+              end: Number.parseInt(end, 16),
+              isReadable: permissions?.startsWith("r") === true,
+              what,
+            },
+          ];
+    });
+
+/** What is mapped at an address of this process; null where nothing is. */
+export const mappedAt = (address: number): string | null =>
+  mappings().find(({ start, end }) => start <= address && address < end)?.what ?? null;
+
 interface Mapped {
   readonly start: number;
   readonly end: number;
@@ -16,12 +48,9 @@ export class OwnMemory {
 
   constructor() {
     const mapped: Mapped[] = [];
-    for (const line of readFileSync("/proc/self/maps", "latin1").split("\n")) {
-      const [, from = "", to = "", what = ""] =
-        /^([0-9a-f]+)-([0-9a-f]+) r\S+ \S+ \S+ \S+ *(.*)$/.exec(line) ?? [];
+    for (const { start, end, isReadable, what } of mappings()) {
       // Reading what a device or the kernel maps may have effects, or fault.
-      if (from === "" || what.startsWith("/dev/") || what.startsWith("[v")) continue;
-      const [start, end] = [Number.parseInt(from, 16), Number.parseInt(to, 16)];
+      if (!isReadable || what.startsWith("/dev/") || what.startsWith("[v")) continue;
       const last = mapped.at(-1);
       if (last?.end === start) mapped[mapped.length - 1] = { start: last.start, end };
       else mapped.push({ start, end });

@@ -81,9 +81,9 @@ export const settings = {
     "Which eBPF objects are loaded: old for Linux before 5.5, which newer ones take too; auto by the kernel's version",
   ),
   source: setting(
-    someOf(["guess", "btf", "code", "table"]),
-    ["guess", "btf", "code", "table"],
-    "Which sources may speak: guess and btf of the kernel, code and table of TLS libraries",
+    someOf(["guess", "btf", "probe", "code", "table"]),
+    ["guess", "btf", "probe", "code", "table"],
+    "Which sources may speak: guess and btf of the kernel, probe, code and table of TLS libraries",
   ),
   threshold: setting(integer(1, 3000, "bytes"), 400, "How far stepwise searches"),
   retries: setting(integer(0, 100), 2, "How often a guess that failed is tried again"),

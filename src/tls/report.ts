@@ -61,13 +61,40 @@ async function layoutOf({ library, version, reason }: Identity, sources: readonl
       };
 }
 
-/** What the library's machine code says. The disassembler is loaded for the first library that needs it. */
-async function measure(elf: Elf, { library, libcryptos }: Identity): Promise<readonly Evidence[]> {
-  if (library !== "openssl" && library !== "boringssl") return [];
-  const { codeEvidence } = await import("./code/evidence.ts");
+/** What was measured of a library, and what hindered it. */
+interface Measured {
+  readonly evidence: readonly Evidence[];
+  readonly hindrances: readonly Diagnostic[];
+}
+
+/**
+ * What the library's machine code says, and what it does in a child. Both are loaded for the first library that needs them;
+ * the child works while the code is read.
+ */
+async function measure(ssl: Elf, identity: Identity, sources: readonly Source[]): Promise<Measured> {
+  const { library, libcryptos } = identity;
+  if (library !== "openssl" && library !== "boringssl") return { evidence: [], hindrances: [] };
   using stack = new DisposableStack();
-  const cryptos = libcryptos?.map((open) => stack.use(open())) ?? [elf];
-  return await codeEvidence(library, { ssl: elf, cryptos });
+  const cryptos = libcryptos?.map((open) => stack.use(open())) ?? [ssl];
+  const files = { ssl, cryptos };
+  const probed = sources.includes("probe")
+    ? import("./probe/evidence.ts").then(({ probeEvidence }) => probeEvidence(library, files))
+    : { evidence: [] };
+  const hindrances: Diagnostic[] = [];
+  let evidence: readonly Evidence[] = [];
+  try {
+    if (sources.includes("code")) {
+      const { codeEvidence } = await import("./code/evidence.ts");
+      evidence = await codeEvidence(library, files);
+    }
+  } catch (error) {
+    const message = `${ssl.path}: its code is not read: ${messageOf(error)}`;
+    hindrances.push({ code: "W_TLS_CODE", message });
+  }
+  const told = await probed;
+  if ("evidence" in told) return { evidence: [...told.evidence, ...evidence], hindrances };
+  hindrances.push({ code: "W_TLS_PROBE", message: `${ssl.path}: not probed: ${told.reason}` });
+  return { evidence, hindrances };
 }
 
 /** What all reports share. */
@@ -84,19 +111,15 @@ async function reportOn(found: Found, { sources, signatures, diagnostics }: Shar
   const identity = identify(elf, found, signatures);
   const layout = await layoutOf(identity, sources);
   diagnostics.push(...complaints(path, identity, layout));
-  let measured: readonly Evidence[] = [];
-  try {
-    if (sources.includes("code")) measured = await measure(elf, identity);
-  } catch (error) {
-    diagnostics.push({ code: "W_TLS_CODE", message: `${path}: its code is not read: ${messageOf(error)}` });
-  }
+  const { evidence, hindrances } = await measure(elf, identity, sources);
+  diagnostics.push(...hindrances);
   return {
     path,
     ...(container === null ? {} : { root: container }),
     ...(deleted ? { deleted } : {}),
     build_id: buildId,
     used_by: [...usedBy],
-    ...answer(identity, layout, measured),
+    ...answer(identity, layout, evidence),
   };
 }
 
