@@ -1,4 +1,4 @@
-import { readlinkSync } from "node:fs";
+import { closeSync, openSync, readlinkSync } from "node:fs";
 import { constants } from "node:os";
 import * as v from "valibot";
 import { faultSignals } from "../../../ffi/libc.ts";
@@ -36,14 +36,17 @@ export async function runChild(job: JobName, request: unknown, options: ChildOpt
   const { files, milliseconds } = options;
   const stage = ["isolate", readlinkSync("/proc/self"), String(files.length), String(milliseconds), job];
   const started = performance.now();
+  // What is printed fails: there may be no /dev/null here.
+  const nowhere = openSync("/", "r");
   const child = Bun.spawn([...program, childArgument, ...stage], {
     cwd: "/",
     env: {},
-    stdio: [new Blob([JSON.stringify(request)]), "pipe", "ignore", ...files],
+    stdio: [new Blob([JSON.stringify(request)]), "pipe", nowhere, ...files],
     timeout: milliseconds,
     killSignal: "SIGKILL",
     maxBuffer: largestAnswer,
   });
+  closeSync(nowhere);
   // The end of the pipe comes when the last process that holds it is gone.
   const output = new Response(child.stdout).text();
   await child.exited;
