@@ -142,6 +142,16 @@ export const otherDeeds: readonly (Deed & { readonly reason: string | RegExp })[
     code: "volatile char b[65536]; b[0] = 1; return deed() + b[0];",
     reason: /SIGSEGV/,
   },
+  {
+    name: "calls as an i386 program does",
+    code: `long r; asm volatile("int $0x80" : "=a"(r) : "a"(20 /* getpid */)); return r < 0 ? -r : 42;`,
+    reason: "it ended with 1 and without an answer",
+  },
+  {
+    name: "calls as an x32 program does",
+    code: "syscall(0x40000000 | SYS_getpid); return errno;",
+    reason: "it ended with 1 and without an answer",
+  },
   // In units of 16 MiB; it may have 512 MiB.
   {
     name: "eats memory",

@@ -105,7 +105,7 @@ function ask(sample: Sample, ...flags: string[]) {
   const tree = trees.get(sample)?.path ?? "";
   const inside = `mount -t proc proc "$0/proc" && exec chroot "$0" "$@"`;
   const command = ["/offsetof", "tls", ...flags, "--format", "json"];
-  return run(["unshare", "--mount", "sh", "-c", inside, tree, ...command]);
+  return run(["unshare", "--mount", "--pid", "--fork", "sh", "-c", inside, tree, ...command]);
 }
 
 describe("the probe measures what the headers say", () => {

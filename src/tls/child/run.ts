@@ -33,7 +33,20 @@ const program = isEmbedded
  * @returns the answer is whatever the foreign code made of it: parse it. Never throws for what the child does
  */
 export async function runChild(job: JobName, request: unknown, options: ChildOptions): Promise<Outcome> {
-  const { files, milliseconds } = options;
+  try {
+    return await start(job, request, options);
+  } catch (error) {
+    const reason = error instanceof Error ? error.message : String(error);
+    return { state: "refused", reason: `no child process can be started: ${reason}` };
+  }
+}
+
+/** @throws the system's error */
+async function start(
+  job: JobName,
+  request: unknown,
+  { files, milliseconds }: ChildOptions,
+): Promise<Outcome> {
   const stage = ["isolate", readlinkSync("/proc/self"), String(files.length), String(milliseconds), job];
   const started = performance.now();
   // What is printed fails: there may be no /dev/null here.

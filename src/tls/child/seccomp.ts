@@ -153,7 +153,7 @@ const jumpIfEqual = (value: number, jumpTrue: number, jumpFalse: number): Instru
 const answer = (action: number): Instruction => [0x06, 0, 0, action]; // BPF_RET | BPF_K
 
 const ALLOW = answer(0x7fff0000);
-const KILL_PROCESS = answer(0x80000000);
+/** Nowhere a signal: the kernel logs whom a filter ends. */
 const EPERM = answer(0x50000 | 1);
 const ENOSYS = answer(0x50000 | 38);
 
@@ -171,8 +171,8 @@ function decision(when: Condition | undefined): readonly Instruction[] {
 }
 
 /**
- * The filter as the kernel takes it: struct sock_filter, 8 bytes each, little endian. The system calls of another
- * architecture (i386 on x86-64) end the process; x32's numbers are none of the list.
+ * The filter as the kernel takes it: struct sock_filter, 8 bytes each, little endian. All calls of another architecture
+ * (i386 on x86-64) fail, and so do x32's, whose numbers are none of the list.
  *
  * @param self the id of the process, as it sees it itself
  */
@@ -184,7 +184,7 @@ export function systemCallFilter(arch: Architecture, self: number): Uint8Array {
   const program = [
     load(ARCHITECTURE),
     jumpIfEqual(audit[arch], 1, 0),
-    KILL_PROCESS,
+    EPERM,
     load(NUMBER),
     ...rows(self).flatMap((row) => rule(row, decision(row[3]))),
     ...missing.flatMap((row) => rule(row, [ENOSYS])),
