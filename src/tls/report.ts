@@ -4,6 +4,7 @@ import type { Diagnostic, TlsReport } from "../output/document.ts";
 import { joined } from "./fields.ts";
 import { loadLayouts } from "./layouts.ts";
 import { openHandle } from "./locate.ts";
+import type { Trust } from "./probe/evidence.ts";
 import { isGone } from "./processes.ts";
 import { Root } from "./root.ts";
 import { type Found, type Scope, scan } from "./scan.ts";
@@ -19,6 +20,8 @@ export interface TlsOptions {
   readonly scope?: Scope;
   /** The sources that may speak. Default all. */
   readonly sources?: readonly Source[];
+  /** Host paths of libraries that are executed though others than root could have written them. Default none. */
+  readonly trust?: readonly string[];
   readonly trace?: (message: string) => void;
   /** Told how many files of how many were looked into. */
   readonly progress?: (done: number, total: number) => void;
@@ -71,14 +74,19 @@ interface Measured {
  * What the library's machine code says, and what it does in a child. Both are loaded for the first library that needs them;
  * the child works while the code is read.
  */
-async function measure(ssl: Elf, identity: Identity, sources: readonly Source[]): Promise<Measured> {
+async function measure(
+  ssl: Elf,
+  identity: Identity,
+  sources: readonly Source[],
+  trust: Trust,
+): Promise<Measured> {
   const { library, libcryptos } = identity;
   if (library !== "openssl" && library !== "boringssl") return { evidence: [], hindrances: [] };
   using stack = new DisposableStack();
   const cryptos = libcryptos?.map((open) => stack.use(open())) ?? [ssl];
   const files = { ssl, cryptos };
   const probed = sources.includes("probe")
-    ? import("./probe/evidence.ts").then(({ probeEvidence }) => probeEvidence(library, files))
+    ? import("./probe/evidence.ts").then(({ probeEvidence }) => probeEvidence(library, files, trust))
     : { evidence: [] };
   const hindrances: Diagnostic[] = [];
   let evidence: readonly Evidence[] = [];
@@ -101,17 +109,25 @@ async function measure(ssl: Elf, identity: Identity, sources: readonly Source[])
 interface Shared {
   readonly sources: readonly Source[];
   readonly signatures: Signatures;
+  /** Of files in no container. */
+  readonly trust: Trust;
   readonly diagnostics: Diagnostic[];
 }
 
-async function reportOn(found: Found, { sources, signatures, diagnostics }: Shared): Promise<TlsReport> {
+async function reportOn(
+  found: Found,
+  { sources, signatures, trust, diagnostics }: Shared,
+): Promise<TlsReport> {
   const { path, container, deleted, usedBy } = found;
   using elf = openHandle(found.handle, path);
   const buildId = elf.buildId();
   const identity = identify(elf, found, signatures);
   const layout = await layoutOf(identity, sources);
   diagnostics.push(...complaints(path, identity, layout));
-  const { evidence, hindrances } = await measure(elf, identity, sources);
+  const { evidence, hindrances } = await measure(elf, identity, sources, {
+    ...trust,
+    ...(container === null ? {} : { root: container }),
+  });
   diagnostics.push(...hindrances);
   return {
     path,
@@ -156,7 +172,8 @@ function answer(
 }
 
 /**
- * Reports on every TLS library in scope. No library is executed or loaded; nothing is looked for in the working directory.
+ * Reports on every TLS library in scope. Only the source `probe` executes one, in a child, and only one that no
+ * unprivileged user could have written. Nothing is looked for in the working directory.
  * A file that cannot be read is a diagnostic that names it, never an exception. @throws Error when `root` is relative,
  * Failure where the one process asked for cannot be read
  */
@@ -165,6 +182,7 @@ export async function tlsReports({
   proc,
   scope = { kind: "machine", deep: false },
   sources = everySource,
+  trust = [],
   trace,
   progress,
 }: TlsOptions = {}): Promise<TlsReports> {
@@ -178,7 +196,14 @@ export async function tlsReports({
     ...(progress && { progress }),
   });
   const diagnostics = [...told];
-  const shared: Shared = { sources, signatures: new Signatures(), diagnostics };
+  // A tree elsewhere on this host is seen by this host's paths; another mount namespace's only from its own root.
+  const root = proc !== undefined && at.startsWith(`${proc}/`) ? at : "/";
+  const shared: Shared = {
+    sources,
+    signatures: new Signatures(),
+    trust: { root, named: trust },
+    diagnostics,
+  };
   const reports: TlsReport[] = [];
   for (const one of found) {
     try {

@@ -49,17 +49,7 @@ async function start(
 ): Promise<Outcome> {
   const stage = ["isolate", readlinkSync("/proc/self"), String(files.length), String(milliseconds), job];
   const started = performance.now();
-  // What is printed fails: there may be no /dev/null here.
-  const nowhere = openSync("/", "r");
-  const child = Bun.spawn([...program, childArgument, ...stage], {
-    cwd: "/",
-    env: {},
-    stdio: [new Blob([JSON.stringify(request)]), "pipe", nowhere, ...files],
-    timeout: milliseconds,
-    killSignal: "SIGKILL",
-    maxBuffer: largestAnswer,
-  });
-  closeSync(nowhere);
+  const child = start([childArgument, ...stage], request, options);
   // The end of the pipe comes when the last process that holds it is gone.
   const output = new Response(child.stdout).text();
   await child.exited;
@@ -68,6 +58,23 @@ async function start(
   if (performance.now() - started >= milliseconds) return failed(`not done after ${milliseconds} ms`);
   if (text.length >= largestAnswer) return failed(`an answer of more than ${largestAnswer} bytes`);
   return outcomeOf(text) ?? failed(endOf(child.exitCode, child.signalCode));
+}
+
+function start(args: readonly string[], request: unknown, { files, milliseconds }: ChildOptions) {
+  // What it prints fails: there may be no /dev/null here.
+  const nowhere = openSync("/", "r");
+  try {
+    return Bun.spawn([...program, ...args], {
+      cwd: "/",
+      env: {},
+      stdio: [new Blob([JSON.stringify(request)]), "pipe", nowhere, ...files],
+      timeout: milliseconds,
+      killSignal: "SIGKILL",
+      maxBuffer: largestAnswer,
+    });
+  } finally {
+    closeSync(nowhere);
+  }
 }
 
 const failed = (reason: string): Outcome => ({ state: "failed", reason });
