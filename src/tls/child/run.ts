@@ -55,16 +55,28 @@ async function start(
     stdio: [new Blob([JSON.stringify(request)]), "pipe", "ignore", ...files],
     timeout: milliseconds,
     killSignal: "SIGKILL",
-    maxBuffer: largestAnswer,
   });
   // The end of the pipe comes when the last process that holds it is gone.
-  const output = new Response(child.stdout).text();
+  const output = read(child.stdout);
+  output.then((text) => text ?? child.kill("SIGKILL"));
   await child.exited;
   const text = await within(grace, output);
-  if (text === null) return failed("it left a process behind that does not end");
+  if (text === undefined) return failed("it left a process behind that does not end");
   if (performance.now() - started >= milliseconds) return failed(`not done after ${milliseconds} ms`);
-  if (text.length >= largestAnswer) return failed(`an answer of more than ${largestAnswer} bytes`);
+  if (text === null) return failed(`an answer of more than ${largestAnswer} bytes`);
   return outcomeOf(text) ?? failed(endOf(child.exitCode, child.signalCode));
+}
+
+/** What the child writes; null where it is too much. */
+async function read(stream: ReadableStream<Uint8Array>): Promise<string | null> {
+  const chunks: Uint8Array[] = [];
+  let size = 0;
+  for await (const chunk of stream) {
+    size += chunk.byteLength;
+    if (size > largestAnswer) return null;
+    chunks.push(chunk);
+  }
+  return Buffer.concat(chunks).toString();
 }
 
 const failed = (reason: string): Outcome => ({ state: "failed", reason });
@@ -95,10 +107,10 @@ function endOf(exitCode: number | null, signal: string | number | null): string 
   return `it ended with ${code}${fault} and without an answer`;
 }
 
-/** Null where it takes longer. */
-async function within<Value>(milliseconds: number, promise: Promise<Value>): Promise<Value | null> {
-  const late = Promise.withResolvers<null>();
-  const timer = setTimeout(() => late.resolve(null), milliseconds);
+/** Undefined where it takes longer. */
+async function within<Value>(milliseconds: number, promise: Promise<Value>): Promise<Value | undefined> {
+  const late = Promise.withResolvers<undefined>();
+  const timer = setTimeout(() => late.resolve(undefined), milliseconds);
   try {
     return await Promise.race([promise, late.promise]);
   } finally {
