@@ -26,8 +26,8 @@ const program = isEmbedded
 
 /**
  * Has a child process do a job that runs foreign code, such as a library's constructors. The child has no environment,
- * no privileges, no network and may write nothing, see confine.ts; it and all that it started are gone when this
- * returns, and when this process ends in whatever way.
+ * no privileges, no network and may write nothing, see confine.ts. When this returns the kernel has ended it, as it does
+ * when this process ends in whatever way.
  *
  * @param request anything that JSON can hold; the job checks it
  * @returns the answer is whatever the foreign code made of it: parse it. Never throws for what the child does
@@ -57,8 +57,7 @@ async function start(
     killSignal: "SIGKILL",
   });
   // The end of the pipe comes when the last process that holds it is gone.
-  const output = read(child.stdout);
-  output.then((text) => text ?? child.kill("SIGKILL"));
+  const output = read(child.stdout, () => child.kill("SIGKILL"));
   await child.exited;
   const text = await within(grace, output);
   if (text === undefined) return failed("it left a process behind that does not end");
@@ -67,16 +66,16 @@ async function start(
   return outcomeOf(text) ?? failed(endOf(child.exitCode, child.signalCode));
 }
 
-/** What the child writes; null where it is too much. */
-async function read(stream: ReadableStream<Uint8Array>): Promise<string | null> {
+/** What the child writes until it ends; null where it is too much, which `stop` is told at once. */
+async function read(stream: ReadableStream<Uint8Array>, stop: () => void): Promise<string | null> {
   const chunks: Uint8Array[] = [];
   let size = 0;
   for await (const chunk of stream) {
     size += chunk.byteLength;
-    if (size > largestAnswer) return null;
-    chunks.push(chunk);
+    if (size <= largestAnswer) chunks.push(chunk);
+    else stop();
   }
-  return Buffer.concat(chunks).toString();
+  return size <= largestAnswer ? Buffer.concat(chunks).toString() : null;
 }
 
 const failed = (reason: string): Outcome => ({ state: "failed", reason });
