@@ -1,4 +1,4 @@
-import { readlinkSync } from "node:fs";
+import { closeSync, openSync, readlinkSync } from "node:fs";
 import { constants } from "node:os";
 import * as v from "valibot";
 import { faultSignals } from "../../../ffi/libc.ts";
@@ -26,8 +26,8 @@ const program = isEmbedded
 
 /**
  * Has a child process do a job that runs foreign code, such as a library's constructors. The child has no environment,
- * no privileges, no network and may write nothing, see confine.ts. When this returns the kernel has ended it, as it does
- * when this process ends in whatever way.
+ * no privileges, no network and may write nothing, see confine.ts; it and all that it started are gone when this
+ * returns, and when this process ends in whatever way.
  *
  * @param request anything that JSON can hold; the job checks it
  * @returns the answer is whatever the foreign code made of it: parse it. Never throws for what the child does
@@ -49,33 +49,45 @@ async function start(
 ): Promise<Outcome> {
   const stage = ["isolate", readlinkSync("/proc/self"), String(files.length), String(milliseconds), job];
   const started = performance.now();
-  const child = Bun.spawn([...program, childArgument, ...stage], {
-    cwd: "/",
-    env: {},
-    stdio: [new Blob([JSON.stringify(request)]), "pipe", "ignore", ...files],
-    timeout: milliseconds,
-    killSignal: "SIGKILL",
-  });
-  // The end of the pipe comes when the last process that holds it is gone.
-  const output = read(child.stdout, () => child.kill("SIGKILL"));
+  const child = spawn([childArgument, ...stage], request, { files, milliseconds });
+  const output = readToEnd(child.stdout, () => child.kill("SIGKILL"));
   await child.exited;
   const text = await within(grace, output);
-  if (text === undefined) return failed("it left a process behind that does not end");
+  if (text === null) return failed("it left a process behind that does not end");
   if (performance.now() - started >= milliseconds) return failed(`not done after ${milliseconds} ms`);
-  if (text === null) return failed(`an answer of more than ${largestAnswer} bytes`);
+  if (text.length > largestAnswer) return failed(`an answer of more than ${largestAnswer} bytes`);
   return outcomeOf(text) ?? failed(endOf(child.exitCode, child.signalCode));
 }
 
-/** What the child writes until it ends; null where it is too much, which `stop` is told at once. */
-async function read(stream: ReadableStream<Uint8Array>, stop: () => void): Promise<string | null> {
-  const chunks: Uint8Array[] = [];
-  let size = 0;
-  for await (const chunk of stream) {
-    size += chunk.byteLength;
-    if (size <= largestAnswer) chunks.push(chunk);
-    else stop();
+function spawn(args: readonly string[], request: unknown, { files, milliseconds }: ChildOptions) {
+  // What it prints fails: there may be no /dev/null here.
+  const nowhere = openSync("/", "r");
+  try {
+    return Bun.spawn([...program, ...args], {
+      cwd: "/",
+      env: {},
+      stdio: [new Blob([JSON.stringify(request)]), "pipe", nowhere, ...files],
+      timeout: milliseconds,
+      killSignal: "SIGKILL",
+    });
+  } finally {
+    closeSync(nowhere);
   }
-  return size <= largestAnswer ? Buffer.concat(chunks).toString() : null;
+}
+
+/**
+ * The text of a pipe, of which more than the largest answer is not kept. Its end comes when the last process that holds it
+ * is gone, so it is read to there.
+ */
+async function readToEnd(pipe: ReadableStream<Uint8Array>, onExcess: () => void): Promise<string> {
+  const chunks: Uint8Array[] = [];
+  let length = 0;
+  for await (const chunk of pipe) {
+    if (length <= largestAnswer) chunks.push(chunk);
+    length += chunk.length;
+    if (length > largestAnswer) onExcess();
+  }
+  return Buffer.concat(chunks).toString("utf8");
 }
 
 const failed = (reason: string): Outcome => ({ state: "failed", reason });
@@ -106,10 +118,10 @@ function endOf(exitCode: number | null, signal: string | number | null): string 
   return `it ended with ${code}${fault} and without an answer`;
 }
 
-/** Undefined where it takes longer. */
-async function within<Value>(milliseconds: number, promise: Promise<Value>): Promise<Value | undefined> {
-  const late = Promise.withResolvers<undefined>();
-  const timer = setTimeout(() => late.resolve(undefined), milliseconds);
+/** Null where it takes longer. */
+async function within<Value>(milliseconds: number, promise: Promise<Value>): Promise<Value | null> {
+  const late = Promise.withResolvers<null>();
+  const timer = setTimeout(() => late.resolve(null), milliseconds);
   try {
     return await Promise.race([promise, late.promise]);
   } finally {
