@@ -49,18 +49,17 @@ async function start(
 ): Promise<Outcome> {
   const stage = ["isolate", readlinkSync("/proc/self"), String(files.length), String(milliseconds), job];
   const started = performance.now();
-  const child = start([childArgument, ...stage], request, options);
-  // The end of the pipe comes when the last process that holds it is gone.
-  const output = new Response(child.stdout).text();
+  const child = spawn([childArgument, ...stage], request, { files, milliseconds });
+  const output = readToEnd(child.stdout, () => child.kill("SIGKILL"));
   await child.exited;
   const text = await within(grace, output);
   if (text === null) return failed("it left a process behind that does not end");
   if (performance.now() - started >= milliseconds) return failed(`not done after ${milliseconds} ms`);
-  if (text.length >= largestAnswer) return failed(`an answer of more than ${largestAnswer} bytes`);
+  if (text.length > largestAnswer) return failed(`an answer of more than ${largestAnswer} bytes`);
   return outcomeOf(text) ?? failed(endOf(child.exitCode, child.signalCode));
 }
 
-function start(args: readonly string[], request: unknown, { files, milliseconds }: ChildOptions) {
+function spawn(args: readonly string[], request: unknown, { files, milliseconds }: ChildOptions) {
   // What it prints fails: there may be no /dev/null here.
   const nowhere = openSync("/", "r");
   try {
@@ -70,11 +69,25 @@ function start(args: readonly string[], request: unknown, { files, milliseconds 
       stdio: [new Blob([JSON.stringify(request)]), "pipe", nowhere, ...files],
       timeout: milliseconds,
       killSignal: "SIGKILL",
-      maxBuffer: largestAnswer,
     });
   } finally {
     closeSync(nowhere);
   }
+}
+
+/**
+ * The text of a pipe, of which more than the largest answer is not kept. Its end comes when the last process that holds it
+ * is gone, so it is read to there.
+ */
+async function readToEnd(pipe: ReadableStream<Uint8Array>, onExcess: () => void): Promise<string> {
+  const chunks: Uint8Array[] = [];
+  let length = 0;
+  for await (const chunk of pipe) {
+    if (length <= largestAnswer) chunks.push(chunk);
+    length += chunk.length;
+    if (length > largestAnswer) onExcess();
+  }
+  return Buffer.concat(chunks).toString("utf8");
 }
 
 const failed = (reason: string): Outcome => ({ state: "failed", reason });
