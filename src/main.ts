@@ -1,6 +1,7 @@
 import { type ArgsDef, type CommandDef, defineCommand, renderUsage, runCommand } from "citty";
 import { description, name, version } from "../package.json";
 import {
+  btfFlags,
   checkCommand,
   checkUsage,
   documentFlags,
@@ -26,12 +27,14 @@ const modules = {
   run: () => import("./commands/run.ts").then((module) => module.default),
   kernel: () => import("./commands/kernel.ts").then((module) => module.default),
   tls: () => import("./commands/tls.ts").then((module) => module.default),
+  btf: () => import("./commands/btf.ts").then((module) => module.default),
   config: () => import("./commands/config.ts").then((module) => module.default),
 };
 const commands = {
   run: async () => entry(documentFlags, await modules.run()),
   kernel: async () => entry(documentFlags, await modules.kernel()),
   tls: async () => entry(tlsFlags, await modules.tls()),
+  btf: async () => entry(btfFlags, await modules.btf()),
   config: async () => entry(flags, await modules.config()),
 };
 

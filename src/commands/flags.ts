@@ -62,6 +62,12 @@ export const documentFlags = {
   },
 } as const satisfies ArgsDef;
 
+/** What the btf command takes. */
+export const btfFlags = {
+  output: { type: "string", alias: "o", valueHint: "FILE", description: "Where the BTF is written" },
+  ...flags,
+} as const satisfies ArgsDef;
+
 /** Flags of the tls command alone, parsed. Positional arguments are in `_`. */
 export type TlsFlags = ParsedArgs<typeof tlsFlags>;
 

@@ -1,6 +1,6 @@
 import * as v from "valibot";
 import { isCertain } from "../offsets/reconcile.ts";
-import { type Document, documentSchema } from "../output/document.ts";
+import { type Diagnostic, type Document, documentSchema } from "../output/document.ts";
 import { toEnv } from "../output/env.ts";
 import { type ExitCode, exitCodes } from "../output/failure.ts";
 import { toHeader } from "../output/header.ts";
@@ -52,7 +52,10 @@ export async function print(document: Document, { names }: Choice, args: Documen
   if (args.get !== undefined) return printValue(whole, names?.[0] ?? args.get);
   const checked = names === undefined ? whole : keepOnly(whole, names);
   const { isWhole, write } = writers[formatFor(args.format)];
-  if (!isWhole) tell(checked);
+  if (!isWhole) {
+    tellDiagnostics(checked.diagnostics);
+    for (const doubt of doubts(checked)) log.warn(printable(doubt));
+  }
   await writeStdout(write(checked, args));
   process.exitCode = exitCodeOf(checked);
 }
@@ -65,12 +68,11 @@ async function printValue(document: Document, name: string): Promise<void> {
   process.exitCode = why === null ? exitCodes.known : exitCodes.incomplete;
 }
 
-/** Says on stderr what a format leaves out that holds numbers alone. */
-function tell(document: Document): void {
-  for (const { code, message } of document.diagnostics) {
+/** Says on stderr what a result that is no document leaves out: what could not be done, and the rest to who wants more. */
+export function tellDiagnostics(diagnostics: readonly Diagnostic[]): void {
+  for (const { code, message } of diagnostics) {
     const text = `${code} ${printable(message)}`;
     if (code.startsWith("E_")) log.error(text);
     else log.debug(text);
   }
-  for (const doubt of doubts(document)) log.warn(printable(doubt));
 }
