@@ -29,6 +29,7 @@ const functions = {
   btf__add_int: { args: ["ptr", "cstring", "u64", "i32"], returns: "i32" },
   btf__add_ptr: { args: ["ptr", "i32"], returns: "i32" },
   btf__add_struct: { args: ["ptr", "cstring", "u32"], returns: "i32" },
+  btf__add_typedef: { args: ["ptr", "cstring", "i32"], returns: "i32" },
   btf__add_union: { args: ["ptr", "cstring", "u32"], returns: "i32" },
   btf__find_by_name_kind: { args: ["ptr", "cstring", "u32"], returns: "i32" },
   btf__free: { args: ["ptr"], returns: "void" },
@@ -476,6 +477,7 @@ export type BtfType =
   | { readonly kind: "int"; readonly name: string; readonly size: number }
   | { readonly kind: "pointer"; readonly to: number }
   | { readonly kind: "array"; readonly of: number; readonly index: number; readonly count: number }
+  | { readonly kind: "typedef"; readonly name: string; readonly of: number }
   | { readonly kind: "forward"; readonly name: string }
   | {
       readonly kind: "struct" | "union";
@@ -507,6 +509,8 @@ export class NewBtf implements Disposable {
         return check(symbols.btf__add_ptr(btf, type.to), "add a pointer to BTF");
       case "array":
         return check(symbols.btf__add_array(btf, type.index, type.of, type.count), "add an array to BTF");
+      case "typedef":
+        return check(symbols.btf__add_typedef(btf, type.name, type.of), `add typedef ${type.name} to BTF`);
       case "forward":
         return check(symbols.btf__add_fwd(btf, type.name, BTF_FWD_STRUCT), `add struct ${type.name}; to BTF`);
       default: {

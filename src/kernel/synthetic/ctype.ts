@@ -3,6 +3,7 @@ export type CType =
   | { readonly kind: "int"; readonly name: string; readonly size: number }
   | { readonly kind: "pointer"; readonly to: string }
   | { readonly kind: "array"; readonly of: CType; readonly count: number }
+  | { readonly kind: "typedef"; readonly name: string; readonly of: CType }
   | Composite;
 
 export interface Composite {
@@ -30,6 +31,7 @@ export const ulong = int("long unsigned int", 8);
 /** A pointer to a struct of this name, or to {@link u8} by its name. */
 export const pointer = (to: string): CType => ({ kind: "pointer", to });
 export const array = (of: CType, count: number): CType => ({ kind: "array", of, count });
+export const typedef = (name: string, of: CType): CType => ({ kind: "typedef", name, of });
 export const at = (offset: number, name: string, type: CType): Member => ({ offset, name, type });
 
 export const struct = (name: string, size: number, ...members: readonly Member[]): Composite => ({
@@ -48,5 +50,6 @@ export const union = (name: string, size: number, types: Readonly<Record<string,
 
 export function sizeOf(type: CType): number {
   if (type.kind === "pointer") return 8; // every kernel that this program runs on has 64 bits
+  if (type.kind === "typedef") return sizeOf(type.of);
   return type.kind === "array" ? sizeOf(type.of) * type.count : type.size;
 }

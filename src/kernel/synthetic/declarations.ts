@@ -1,5 +1,5 @@
 import type { KernelConstant } from "../fields.ts";
-import { array, at, type CType, pointer, struct, u8, u16, u32, ulong, union } from "./ctype.ts";
+import { array, at, type CType, pointer, struct, typedef, u8, u16, u32, ulong, union } from "./ctype.ts";
 
 /** include/uapi/linux/in6.h and in.h. */
 const in6Addr = struct(
@@ -13,8 +13,8 @@ const in6Addr = struct(
 );
 const inAddr = struct("in_addr", 4, at(0, "s_addr", u32));
 
-/** include/net/net_namespace.h: possible_net_t. */
-const possibleNet = struct("", 8, at(0, "net", pointer("net")));
+/** include/net/net_namespace.h. */
+const possibleNet = typedef("possible_net_t", struct("", 8, at(0, "net", pointer("net"))));
 
 /** include/uapi/linux/netfilter.h. */
 const inetAddr = union("nf_inet_addr", 16, {

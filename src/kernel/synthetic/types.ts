@@ -32,6 +32,7 @@ export function btfTypes(structs: readonly Composite[]): BtfType[] {
   };
   const described = (type: Exclude<CType, { kind: "pointer" }>): BtfType => {
     if (type.kind === "int") return type;
+    if (type.kind === "typedef") return { ...type, of: idOf(type.of) };
     if (type.kind === "array")
       return { kind: "array", of: idOf(type.of), index: idOf(ulong), count: type.count };
     return { ...type, members: type.members.map((member) => ({ ...member, type: idOf(member.type) })) };
