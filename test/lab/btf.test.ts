@@ -23,7 +23,7 @@ for (const row of chosenKernels()) {
           LOAD,
           "/opt/offsetof btf -o /tmp/kernel.btf && cat /tmp/kernel.btf",
           `${LOAD} /tmp/kernel.btf`,
-          "/opt/offsetof btf -o /dev/stdout",
+          "/opt/offsetof btf -o /tmp/again.btf && cat /tmp/again.btf",
         ],
         files: {
           "/opt/offsetof": { from: join(ROOT, "dist/offsetof") },
