@@ -1,8 +1,9 @@
 import { writeFileSync } from "node:fs";
 import { defineCommand } from "citty";
 import { Libbpf } from "../../ffi/libbpf.ts";
-import { assetBytes } from "../assets.ts";
+import { assetBytes, target } from "../assets.ts";
 import { fieldOf } from "../kernel/fields.ts";
+import { registers } from "../kernel/synthetic/declarations.ts";
 import { placeMembers, type Unplaced } from "../kernel/synthetic/place.ts";
 import { btfTypes } from "../kernel/synthetic/types.ts";
 import type { Document } from "../output/document.ts";
@@ -47,7 +48,7 @@ function writeBtf(file: string, document: Document): readonly Unplaced[] {
     );
   }
   using btf = new Libbpf(assetBytes("libbpf.so")).newBtf();
-  for (const type of btfTypes(structs)) btf.add(type);
+  for (const type of btfTypes([...structs, ...registers[target.arch]])) btf.add(type);
   try {
     writeFileSync(file, btf.bytes());
   } catch (error) {

@@ -1,5 +1,18 @@
 import type { KernelConstant } from "../fields.ts";
-import { array, at, type CType, pointer, struct, typedef, u8, u16, u32, ulong, union } from "./ctype.ts";
+import {
+  array,
+  at,
+  type Composite,
+  type CType,
+  pointer,
+  struct,
+  typedef,
+  u8,
+  u16,
+  u32,
+  ulong,
+  union,
+} from "./ctype.ts";
 
 /** include/uapi/linux/in6.h and in.h. */
 const in6Addr = struct(
@@ -94,6 +107,31 @@ export const memberTypes: Readonly<Record<KernelConstant, CType>> = {
   offset_sk_buff_data: pointer("unsigned char"),
   offset_ct_status: ulong,
   offset_socket_file: pointer("file"),
+};
+
+const armRegisters = [
+  at(0, "regs", array(ulong, 31)),
+  at(248, "sp", ulong),
+  at(256, "pc", ulong),
+  at(264, "pstate", ulong),
+];
+
+/**
+ * The registers that kprobes see, by which programs read a function's arguments: arch/x86/include/asm/ptrace.h, and
+ * arch/arm64/include/uapi/asm/ptrace.h, whose struct that of the kernel begins with. No kernel may move them.
+ */
+export const registers: Readonly<Record<"x64" | "arm64", readonly Composite[]>> = {
+  x64: [
+    struct(
+      "pt_regs",
+      21 * 8,
+      ...[
+        ...["r15", "r14", "r13", "r12", "bp", "bx", "r11", "r10", "r9", "r8", "ax", "cx", "dx", "si", "di"],
+        ...["orig_ax", "ip", "cs", "flags", "sp", "ss"],
+      ].map((name, index) => at(index * 8, name, ulong)),
+    ),
+  ],
+  arm64: [struct("user_pt_regs", 34 * 8, ...armRegisters), struct("pt_regs", 34 * 8, ...armRegisters)],
 };
 
 /** A struct that can be told, and what it begins with. */
