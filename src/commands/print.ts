@@ -11,7 +11,7 @@ import { doubts, keepOnly, singleOf } from "../output/selection.ts";
 import { writeStdout } from "../output/stdout.ts";
 import { toTable } from "../output/table.ts";
 import type { Choice } from "./choice.ts";
-import type { DocumentFlags, documentFormats, formats } from "./flags.ts";
+import type { DocumentFlags, documentFormats, Flags, formats } from "./flags.ts";
 
 type Format = (typeof formats)[number];
 type DocumentFormat = (typeof documentFormats)[number];
@@ -19,6 +19,10 @@ type DocumentFormat = (typeof documentFormats)[number];
 /** The format asked for, or the one that suits what stdout is. */
 export const formatFor = <Asked extends DocumentFormat>(asked: Asked | undefined): Asked | Format =>
   asked ?? (process.stdout.isTTY ? "table" : "json");
+
+/** How a failure is told: in JSON where the result would have been. */
+export const failureFormat = (args: Flags | DocumentFlags): DocumentFormat =>
+  !("get" in args) || args.get === undefined ? formatFor(args.format) : "table";
 
 /** Colours are for terminals that can show them and people who did not refuse them (no-color.org). */
 export const wantsColour = (): boolean =>

@@ -14,7 +14,7 @@ import { Meter } from "../output/meter.ts";
 import type { Scope } from "../tls/scan.ts";
 import { choiceOf, type Part } from "./choice.ts";
 import { type DocumentFlags, documentFlags, type Flags } from "./flags.ts";
-import { formatFor, print } from "./print.ts";
+import { failureFormat, print } from "./print.ts";
 
 /** Which TLS libraries are meant: those in a scope, or none but a version. */
 export type TlsQuestion = Scope | { readonly kind: "version"; readonly text: string };
@@ -36,7 +36,7 @@ export async function collect(
   question: TlsQuestion = { kind: "machine", deep: false },
 ): Promise<Document> {
   const config = configOf(loadConfig({ flags: args, env: process.env }));
-  const describe = (failure: Failure): string => failureText(failure, formatFor(args.format));
+  const describe = (failure: Failure): string => failureText(failure, failureFormat(args));
   return withinDeadline(config.deadline, describe, () => look(parts, config, question));
 }
 

@@ -2,7 +2,8 @@
 /*
  * loader LIBBPF OBJECT [BTF]: loads reader.bpf.o as any libbpf program does, with BTF as btf_custom_path, makes traffic
  * of its own and prints two lines of JSON: what the programs read, and what is true by getsockname, TCP_INFO and the
- * like. Another object is loaded and no more. Ends with 2 where the object does not load. Without kprobes, nothing of nf_conn is in either line.
+ * like. Another object is loaded and no more. Ends with 2 where the object does not load. Without kprobes or
+ * the conntrack tool, nothing of nf_conn is in either line.
  */
 #include <arpa/inet.h>
 #include <dlfcn.h>
@@ -12,6 +13,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -181,7 +183,7 @@ static union address datagram(int family, union address *to)
 int main(int argc, char **argv)
 {
 	struct open_opts opts = { .sz = sizeof(opts), .btf_custom_path = argc > 3 ? argv[3] : 0 };
-	struct seen seen = { .pid = getpid() }, truth = {};
+	struct seen seen = {}, truth = {};
 	union address to4 = loopback(AF_INET, 4), to6 = loopback(AF_INET6, 0), from;
 	void *object, *program = 0;
 	int map, with_conn = 1, receiver4, receiver6;
@@ -216,6 +218,8 @@ int main(int argc, char **argv)
 	receiver6 = bound(SOCK_DGRAM, &to6);
 	seen.udp_port = to4.v4.sin_port;
 	map = CALL(int, bpf_object__find_map_fd_by_name, (void *, const char *), object, "seen");
+	snprintf((char *)seen.comm, sizeof(seen.comm), "reader-%d", getpid());
+	must(prctl(PR_SET_NAME, seen.comm) == 0, "prctl");
 	must(CALL(int, bpf_map_update_elem, (int, void *, void *, __u64), map, &zero, &seen, 0) == 0, "the map");
 
 	must(stat("/proc/self/ns/net", &ns) == 0, "/proc/self/ns/net");
@@ -238,6 +242,7 @@ int main(int argc, char **argv)
 	truth.fl6.saddr6[3] = truth.fl6.daddr6[3] = htonl(1);
 	close(receiver4);
 	close(receiver6);
+	with_conn = with_conn && system("command -v conntrack >/dev/null") == 0;
 	if (with_conn) {
 		must(system("conntrack -I -p tcp -s 10.1.2.3 -d 10.4.5.6 -r 10.4.5.9 -q 10.1.2.3 --sport 1234 --dport 80"
 			    " --reply-port-src 80 --reply-port-dst 4321 --state ESTABLISHED -u SEEN_REPLY,ASSURED -t 9 >&2") == 0,

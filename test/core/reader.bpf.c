@@ -169,8 +169,11 @@ static __always_inline struct seen *mine(void)
 {
 	__u32 zero = 0;
 	struct seen *s = bpf_map_lookup_elem(&seen, &zero);
+	__u64 comm[2];
 
-	return s && s->pid == bpf_get_current_pid_tgid() >> 32 ? s : 0;
+	if (!s || bpf_get_current_comm(comm, sizeof(comm)))
+		return 0;
+	return comm[0] == s->comm[0] && comm[1] == s->comm[1] ? s : 0;
 }
 
 static __always_inline __u32 inode_of(possible_net_t *where)

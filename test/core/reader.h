@@ -33,7 +33,7 @@ struct seen_conn {
 };
 
 struct seen {
-	__u32 pid;	/* only this process is looked at */
+	__u64 comm[2];	/* only the thread of this name is looked at */
 	__u16 udp_port; /* and of its packets and flows, those to this port */
 	struct seen_sock tcp4, tcp6;
 	struct seen_packet skb;

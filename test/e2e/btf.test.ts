@@ -2,7 +2,7 @@ import { beforeAll, describe, expect, test } from "bun:test";
 import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { loadPackage } from "../../assets/build/debian.ts";
-import { buildCoreReader, type CoreReader, readsTruth } from "../core/build.ts";
+import { buildCoreReader, type CoreReader, readsTruth } from "../core/reader.ts";
 import { fetchTimeout } from "../unit/tls/debian.ts";
 import { executable, repository, run, Scratch } from "./executable.ts";
 

@@ -1,8 +1,9 @@
 import { expect, test } from "bun:test";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { run } from "../../assets/build/run.ts";
 import { kernelFields } from "../../src/kernel/fields.ts";
-import { buildCoreReader, readsTruth } from "../core/build.ts";
+import { buildCoreReader, readsTruth } from "../core/reader.ts";
 import { bootGuest, HIDE_BTF, text } from "./guest.ts";
 import { chosenKernels, loadKernel } from "./kernels.ts";
 import { truthOf } from "./truth.ts";
@@ -43,7 +44,7 @@ for (const row of chosenKernels()) {
       expect({ status: made.status, stderr: text(made.stderr) }).toEqual({ status: 0, stderr: "" });
       expect(again.stdout).toEqual(made.stdout);
       const members = kernelFields.map(({ member }) => member);
-      const file = join(kernel.btf, "..", `synthetic-${process.pid}.btf`);
+      const file = join(tmpdir(), `offsetof-${row.name}-${process.pid}.btf`);
       try {
         await Bun.write(file, made.stdout);
         expect(await truthOf(file, members)).toEqual(await truthOf(kernel.btf, members));
