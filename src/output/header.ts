@@ -1,7 +1,8 @@
 import { isCertain } from "../offsets/reconcile.ts";
 import type { Document, KernelReport, TlsReport } from "./document.ts";
-import { exitCodes, Failure } from "./failure.ts";
+import { Failure } from "./failure.ts";
 import { printable } from "./printable.ts";
+import { several } from "./selection.ts";
 
 /**
  * The document as a C header: a macro for each constant that has a value, below a comment with its member. What has
@@ -25,14 +26,6 @@ export function toHeader({ tool, host, kernel, tls }: Document): string {
     ...(library === undefined ? [] : tlsLines(library)),
   ];
   return `${lines.join("\n")}\n`;
-}
-
-/** That what was asked for is of one library, and there are several. */
-export function several(what: string, libraries: readonly TlsReport[]): Failure {
-  const paths = libraries.slice(0, 3).map(({ path }) => path);
-  const names = `${paths.join(", ")}${libraries.length > paths.length ? ", ..." : ""}`;
-  const message = `${what} is of one TLS library, but ${libraries.length} were found (${names}): name one, "offsetof tls PATH"`;
-  return new Failure("E_TLS_SEVERAL", message, exitCodes.usage);
 }
 
 const kernelLines = ({ fields }: KernelReport, about: string): string[] => [

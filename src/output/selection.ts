@@ -1,6 +1,6 @@
 import { isCertain } from "../offsets/reconcile.ts";
 import type { Document, KernelReport, TlsReport } from "./document.ts";
-import { several } from "./header.ts";
+import { exitCodes, Failure } from "./failure.ts";
 
 type Fields = KernelReport["fields"];
 
@@ -44,6 +44,14 @@ export function singleOf({ kernel, tls = [] }: Document, name: string): Single {
 function libraryOf(name: string, libraries: readonly TlsReport[]): TlsReport | undefined {
   if (libraries.length > 1) throw several(name, libraries);
   return libraries[0];
+}
+
+/** That what was asked for is of one library, and there are several. */
+export function several(what: string, libraries: readonly TlsReport[]): Failure {
+  const paths = libraries.slice(0, 3).map(({ path }) => path);
+  const names = `${paths.join(", ")}${libraries.length > paths.length ? ", ..." : ""}`;
+  const message = `${what} is of one TLS library, but ${libraries.length} were found (${names}): name one, "offsetof tls PATH"`;
+  return new Failure("E_TLS_SEVERAL", message, exitCodes.usage);
 }
 
 /** What of the document is not certain, in lines for a person: one a reason, with the constants it is the reason of. */

@@ -218,7 +218,8 @@ int main(int argc, char **argv)
 	receiver6 = bound(SOCK_DGRAM, &to6);
 	seen.udp_port = to4.v4.sin_port;
 	map = CALL(int, bpf_object__find_map_fd_by_name, (void *, const char *), object, "seen");
-	snprintf((char *)seen.comm, sizeof(seen.comm), "reader-%d", getpid());
+	/* As long as a name can be: behind a shorter one, bpf_get_current_comm of Linux 6.1 leaves what was there. */
+	snprintf((char *)seen.comm, sizeof(seen.comm), "reader-%08d", getpid());
 	must(prctl(PR_SET_NAME, seen.comm) == 0, "prctl");
 	must(CALL(int, bpf_map_update_elem, (int, void *, void *, __u64), map, &zero, &seen, 0) == 0, "the map");
 

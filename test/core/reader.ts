@@ -1,6 +1,7 @@
 import { expect } from "bun:test";
 import { join } from "node:path";
 import { CachedFolder } from "../../assets/build/cache.ts";
+import { loadPackage } from "../../assets/build/debian.ts";
 import { compileEbpf } from "../../assets/build/ebpf.ts";
 import { architectures } from "../../assets/build/paths.ts";
 import { zig } from "../../assets/build/zig.ts";
@@ -36,4 +37,18 @@ export function readsTruth(stdout: string): Readonly<Record<string, unknown>> {
   expect(truth).toMatchObject({ tcp4: { family: 2 }, tcp6: { family: 10 } });
   expect(read).toEqual(truth);
   return read;
+}
+
+/** The CO-RE object inside one of Debian's libbpf-tools, such as tcpconnect. */
+export async function foreignObject(name: string): Promise<Uint8Array<ArrayBuffer>> {
+  const { cached } = await loadPackage("bookworm", "libbpf-tools");
+  const image = Buffer.from(await cached.read(`root/usr/sbin/${name}`));
+  const EM_BPF = 247;
+  for (let at = 0; ; at += 4) {
+    at = image.indexOf("\x7fELF", at);
+    if (at < 0) throw new Error(`${name} has no eBPF object in it`);
+    if (image.readUInt16LE(at + 18) !== EM_BPF) continue;
+    const end = Number(image.readBigUInt64LE(at + 0x28)) + image.readUInt16LE(at + 0x3c) * 64; // e_shoff, e_shnum
+    return new Uint8Array(image.subarray(at, at + end));
+  }
 }

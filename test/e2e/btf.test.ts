@@ -1,8 +1,7 @@
 import { beforeAll, describe, expect, test } from "bun:test";
 import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { loadPackage } from "../../assets/build/debian.ts";
-import { buildCoreReader, type CoreReader, readsTruth } from "../core/reader.ts";
+import { buildCoreReader, type CoreReader, foreignObject, readsTruth } from "../core/reader.ts";
 import { fetchTimeout } from "../unit/tls/debian.ts";
 import { executable, repository, run, Scratch } from "./executable.ts";
 
@@ -15,37 +14,26 @@ const hidden = (script: string) => [
   `mount -t tmpfs none /sys/kernel/btf && ${script}`,
 ];
 
-/** The eBPF object inside an executable. */
-function embeddedObject(path: string): Uint8Array {
-  const image = readFileSync(path);
-  const EM_BPF = 247;
-  for (let at = 0; ; at += 4) {
-    at = image.indexOf("\x7fELF", at);
-    if (at < 0) throw new Error(`${path} has no eBPF object in it`);
-    if (image.readUInt16LE(at + 18) !== EM_BPF) continue;
-    const sections = Number(image.readBigUInt64LE(at + 0x28));
-    return image.subarray(at, at + sections + image.readUInt16LE(at + 0x3c) * 64);
-  }
-}
-
 describe("a CO-RE program of libbpf's", () => {
   let core: CoreReader;
-  let tools: string;
   beforeAll(async () => {
     core = await buildCoreReader();
-    tools = (await loadPackage("bookworm", "libbpf-tools")).root;
+    await foreignObject("tcpconnect");
   }, fetchTimeout);
   const load = (object = core.object) =>
     `${core.loader} ${join(repository, "assets/lib/x64-glibc/libbpf.so")} ${object}`;
 
-  test.each(["tcpconnect", "tcptop", "tcptracer"])("of others, Debian's %s, loads with ours too", (name) => {
-    using scratch = new Scratch();
-    const [file, object] = [scratch.at("kernel.btf"), scratch.at("tool.bpf.o")];
-    writeFileSync(object, embeddedObject(join(tools, "usr/sbin", name)));
-    run([executable, "btf", "-o", file]);
-    expect(run(hidden(load(object))).status).toBe(2);
-    expect(run(hidden(`${load(object)} ${file}`))).toMatchObject({ status: 0 });
-  });
+  test.each(["tcpconnect", "tcptop", "tcptracer"])(
+    "of others, Debian's %s, loads with ours too",
+    async (name) => {
+      using scratch = new Scratch();
+      const [file, object] = [scratch.at("kernel.btf"), scratch.at("tool.bpf.o")];
+      writeFileSync(object, await foreignObject(name));
+      run([executable, "btf", "-o", file]);
+      expect(run(hidden(load(object))).status).toBe(2);
+      expect(run(hidden(`${load(object)} ${file}`))).toMatchObject({ status: 0 });
+    },
+  );
 
   test("does not load without BTF, and with ours loads and reads the truth", () => {
     using scratch = new Scratch();

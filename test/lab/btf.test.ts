@@ -3,7 +3,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { run } from "../../assets/build/run.ts";
 import { kernelFields } from "../../src/kernel/fields.ts";
-import { buildCoreReader, readsTruth } from "../core/reader.ts";
+import { buildCoreReader, foreignObject, readsTruth } from "../core/reader.ts";
 import { bootGuest, HIDE_BTF, text } from "./guest.ts";
 import { chosenKernels, loadKernel } from "./kernels.ts";
 import { truthOf } from "./truth.ts";
@@ -24,6 +24,7 @@ for (const row of chosenKernels()) {
           LOAD,
           "/opt/offsetof btf -o /tmp/kernel.btf && cat /tmp/kernel.btf",
           `${LOAD} /tmp/kernel.btf`,
+          "/opt/loader /opt/libbpf.so /opt/tcpconnect.bpf.o /tmp/kernel.btf",
           "/opt/offsetof btf -o /tmp/again.btf && cat /tmp/again.btf",
         ],
         files: {
@@ -31,17 +32,19 @@ for (const row of chosenKernels()) {
           "/opt/libbpf.so": { from: join(ROOT, "assets/lib/x64-glibc/libbpf.so") },
           "/opt/loader": { from: core.loader },
           "/opt/reader.bpf.o": { from: core.object },
+          "/opt/tcpconnect.bpf.o": { content: await foreignObject("tcpconnect") },
         },
         packages: ["conntrack", "libnetfilter-conntrack3", "libnfnetlink0", "libmnl0"],
         modules: ["nf_conntrack_netlink"],
       });
-      const [, without, made, loaded, again] = results;
+      const [, without, made, loaded, foreign, again] = results;
       if (without === undefined || made === undefined || loaded === undefined || again === undefined)
         throw new Error("a command did not run");
       expect(without).toMatchObject({ status: 2 });
       expect(text(without.stderr)).toContain("failed to find valid kernel BTF");
 
       expect({ status: made.status, stderr: text(made.stderr) }).toEqual({ status: 0, stderr: "" });
+      expect(foreign).toMatchObject({ status: 0 });
       expect(again.stdout).toEqual(made.stdout);
       const members = kernelFields.map(({ member }) => member);
       const file = join(tmpdir(), `offsetof-${row.name}-${process.pid}.btf`);
