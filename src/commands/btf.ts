@@ -2,7 +2,6 @@ import { writeFileSync } from "node:fs";
 import { defineCommand } from "citty";
 import { Libbpf } from "../../ffi/libbpf.ts";
 import { assetBytes, target } from "../assets.ts";
-import { fieldOf } from "../kernel/fields.ts";
 import { registers } from "../kernel/synthetic/declarations.ts";
 import { placeMembers, type Unplaced } from "../kernel/synthetic/place.ts";
 import { btfTypes } from "../kernel/synthetic/types.ts";
@@ -63,6 +62,5 @@ function writeBtf(file: string, document: Document): readonly Unplaced[] {
 /** One line a reason, with the members that it keeps out. */
 const reasons = (unplaced: readonly Unplaced[]): string[] =>
   [...Map.groupBy(unplaced, ({ why }) => why)].map(([why, rows]) => {
-    const members = new Set(rows.map(({ constant }) => fieldOf(constant).member));
-    return `not in the BTF: ${[...members].join(", ")}: ${why}`;
+    return `not in the BTF: ${rows.map(({ member }) => member).join(", ")}: ${why}`;
   });

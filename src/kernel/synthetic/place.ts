@@ -1,13 +1,14 @@
-import { type KernelConstant, kernelFields } from "../fields.ts";
+import { type KernelConstant, type KernelMember, kernelFields } from "../fields.ts";
 import { array, at, type Composite, type CType, type Member, sizeOf, struct } from "./ctype.ts";
 import { declared, memberTypes, tuple } from "./declarations.ts";
 
 /** A constant's offset in bytes, or why it cannot be relied on. */
 export type Known = { readonly value: number } | { readonly why: string };
 
-/** A constant without a place in the structs. */
+/** A member without a place in the structs. */
 export interface Unplaced {
-  readonly constant: KernelConstant;
+  /** `type.member`, as constants name it. */
+  readonly member: KernelMember;
   readonly why: string;
 }
 
@@ -34,15 +35,13 @@ export function placeMembers(known: (constant: KernelConstant) => Known): {
   const unplaced: Unplaced[] = [];
   const hashes = tupleHashes(known("offset_ct_origin"), known("offset_ct_reply"));
   if ("type" in hashes) place("nf_conn", hashes);
-  for (const { constant, member } of kernelFields) {
-    const answer = known(constant);
-    const isTuple = memberTypes[constant] === tuple;
-    if ("why" in answer) unplaced.push({ constant, why: answer.why });
-    else if (isTuple && "why" in hashes) unplaced.push({ constant, why: hashes.why });
-    else if (!isTuple) {
-      const [name = "", ...steps] = member.split(".");
-      place(name, { steps, offset: answer.value, type: memberTypes[constant] });
-    }
+  for (const [member, rows] of Map.groupBy(kernelFields, (row): KernelMember => row.member)) {
+    const answer = agreed(rows.map(({ constant }) => known(constant)));
+    const type = memberTypes[member];
+    const [name = "", ...steps] = member.split(".");
+    if ("why" in answer) unplaced.push({ member, why: answer.why });
+    else if (type !== tuple) place(name, { steps, offset: answer.value, type });
+    else if ("why" in hashes) unplaced.push({ member, why: hashes.why });
   }
   const structs = new Map<string, Composite>();
   for (const { name, base } of declared) {
@@ -53,6 +52,14 @@ export function placeMembers(known: (constant: KernelConstant) => Known): {
     if (members.length > 0) structs.set(name, compose(name, members, 0));
   }
   return { structs: [...structs.values()], unplaced };
+}
+
+/** What constants say together that name the same member, as those of net.ns.inum do. */
+function agreed(answers: readonly Known[]): Known {
+  const values = new Set(answers.flatMap((answer) => ("value" in answer ? answer.value : [])));
+  const [value] = values;
+  if (values.size > 1) return { why: `its constants disagree: ${[...values].join(", ")}` };
+  return value === undefined ? (answers[0] ?? { why: "no constant names it" }) : { value };
 }
 
 /**
