@@ -1,4 +1,4 @@
-import type { Document, TlsReport } from "../../../src/output/document.ts";
+import { type Document, formatVersion, type TlsReport } from "../../../src/output/document.ts";
 
 const library: TlsReport = {
   path: "/usr/lib/lib\x1b[2Jssl.so.3",
@@ -21,7 +21,7 @@ export const libraryWith = (more: Partial<TlsReport>): TlsReport => ({ ...librar
 
 /** A document with a bit of everything. */
 export const document: Document = {
-  format_version: "1.1",
+  format_version: formatVersion,
   tool: { name: "offsetof", version: "0.1.0", arch: "x64", libc: "glibc" },
   host: {
     kernel: { release: "6.1.0-47-cloud-amd64", version: [6, 1, 170], distro: "debian", machine: "x86_64" },
