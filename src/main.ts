@@ -1,57 +1,24 @@
-import { type ArgsDef, type CommandDef, defineCommand, renderUsage, runCommand } from "citty";
-import { description, name, version } from "../package.json";
-import {
-  btfFlags,
-  checkCommand,
-  checkUsage,
-  documentFlags,
-  documentFormats,
-  flags,
-  tlsFlags,
-} from "./commands/flags.ts";
-import { asFailure, failureText } from "./output/failure.ts";
+import { name, version } from "../package.json";
+import { checkUsage, documentFormats } from "./commands/flags.ts";
+import { callOf, commandOf, isGroup } from "./commands/program.ts";
+import { asFailure, exitCodes, Failure, failureText } from "./output/failure.ts";
 import { setVerbosity } from "./output/log.ts";
 import { writeStdout } from "./output/stdout.ts";
 import { childArgument } from "./tls/child/argument.ts";
 
-const meta = { name, description, version };
-
-/** A command with the arguments it takes. */
-const entry = <Args extends ArgsDef>(args: Args, command: CommandDef<Args>) => ({
-  args,
-  usage: () => renderUsage(command, { meta }),
-  run: (rawArgs: string[]) => runCommand(command, { rawArgs }),
-});
-
-/** Each command is loaded only when it is asked for. */
-const modules = {
-  run: () => import("./commands/run.ts").then((module) => module.default),
-  kernel: () => import("./commands/kernel.ts").then((module) => module.default),
-  tls: () => import("./commands/tls.ts").then((module) => module.default),
-  btf: () => import("./commands/btf.ts").then((module) => module.default),
-  config: () => import("./commands/config.ts").then((module) => module.default),
-};
-const commands = {
-  run: async () => entry(documentFlags, await modules.run()),
-  kernel: async () => entry(documentFlags, await modules.kernel()),
-  tls: async () => entry(tlsFlags, await modules.tls()),
-  btf: async () => entry(btfFlags, await modules.btf()),
-  config: async () => entry(flags, await modules.config()),
-};
-
-const program = defineCommand({ meta, args: documentFlags, subCommands: modules });
-
-/** Runs the command that the arguments name; without a name it is `run`. Commands set the exit code. */
+/** Runs the command that the arguments name. Commands set the exit code. */
 async function main(args: string[]): Promise<void> {
-  const first = args[0] ?? "";
-  if (first === childArgument) return (await import("./tls/child/stages.ts")).runStage(args.slice(1));
-  const isNamed = first !== "" && !first.startsWith("-");
-  const rest = isNamed ? args.slice(1) : args;
-  const command = await commands[isNamed ? checkCommand(first, commands) : "run"]();
-  checkUsage(rest, command.args, name);
-  if (rest.includes("--help") || rest.includes("-h")) {
-    const usage = isNamed ? command.usage() : renderUsage(program);
-    return writeStdout(`${Bun.stripANSI(await usage)}\n`);
+  if (args[0] === childArgument) return (await import("./tls/child/stages.ts")).runStage(args.slice(1));
+  const { command, rest } = await commandOf(args);
+  const asksHelp = rest.includes("--help") || rest.includes("-h");
+  if (isGroup(command) && !asksHelp) {
+    const known = Object.keys(command.children).join(", ");
+    throw new Failure("E_USAGE", `${callOf(command)} needs one of ${known} behind it`, exitCodes.usage);
+  }
+  if (!isGroup(command)) checkUsage(rest, command.args, name);
+  if (asksHelp) {
+    const { helpOf } = await import("./commands/help.ts");
+    return writeStdout(await helpOf(command));
   }
   if (rest.includes("--version")) return writeStdout(`${version}\n`);
   setVerbosity({ quiet: rest.includes("--quiet"), verbose: rest.includes("--verbose") });

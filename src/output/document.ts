@@ -28,7 +28,7 @@ const triState = v.nullable(v.boolean());
 export const hostSchema = v.strictObject({
   kernel: v.strictObject({
     release: v.string(),
-    version: v.tuple([v.number(), v.number(), v.number()]),
+    version: v.strictTuple([v.number(), v.number(), v.number()]),
     distro: v.nullable(v.string()),
     machine: v.string(),
   }),

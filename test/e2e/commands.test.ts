@@ -1,6 +1,6 @@
 import { describe, expect, test } from "bun:test";
 import { version } from "../../package.json";
-import { documentOf, executable, run } from "./executable.ts";
+import { documentOf, errorOf, executable, run } from "./executable.ts";
 
 describe("output", () => {
   test.each([[[]], [["run"]], [["run", "--format", "json"]], [["kernel"]], [["tls"]]])(
@@ -43,9 +43,9 @@ describe("failures", () => {
   test.each([[["--formt"]], [["kernal"]], [["run", "tls"]], [["--format", "yaml"]], [["--format"]]])(
     "%p is wrong usage: exit 2, empty stdout, one JSON object on stderr",
     (args) => {
-      const { status, stdout, stderr } = run([executable, ...args]);
-      expect({ status, stdout }).toEqual({ status: 2, stdout: "" });
-      expect(JSON.parse(stderr)).toEqual({ code: "E_USAGE", message: expect.any(String) });
+      const result = run([executable, ...args]);
+      expect(result).toMatchObject({ status: 2, stdout: "" });
+      expect(errorOf(result)).toEqual({ code: "E_USAGE", message: expect.any(String) });
     },
   );
 
@@ -58,9 +58,9 @@ describe("failures", () => {
   });
 
   test("a full disk is a failure that says so", () => {
-    const { status, stderr } = run(["sh", "-c", `exec ${executable} > /dev/full`]);
-    expect(status).toBe(1);
-    expect(JSON.parse(stderr)).toEqual({ code: "E_OUTPUT", message: expect.stringContaining("ENOSPC") });
+    const result = run(["sh", "-c", `exec ${executable} > /dev/full`]);
+    expect(result.status).toBe(1);
+    expect(errorOf(result)).toEqual({ code: "E_OUTPUT", message: expect.stringContaining("ENOSPC") });
   });
 
   test("a reader that went away is no failure", () => {

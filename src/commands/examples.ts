@@ -1,0 +1,33 @@
+/** A command line that works, and what it is for. */
+export interface Example {
+  /** A line for sh. */
+  readonly line: string;
+  readonly does: string;
+}
+
+/** Examples by command. Help and manual page show them, and a test runs each. */
+export const examples: Readonly<Record<string, readonly Example[]>> = {
+  "": [{ line: "offsetof", does: "Everything for this machine" }],
+  run: [
+    { line: "offsetof run --format json > offsets.json", does: "Everything for this machine, into a file" },
+  ],
+  kernel: [
+    { line: "offsetof kernel --get offset_daddr", does: "One bare number" },
+    { line: 'eval "$(offsetof kernel --format env)"', does: "Every number as a variable of the shell" },
+    {
+      line: "offsetof kernel --only offset_rtt,offset_rtt_var | jq .kernel.fields",
+      does: "How sure two of them are",
+    },
+    { line: "offsetof kernel --source btf", does: "Only what the kernel's own BTF says; no privilege" },
+  ],
+  tls: [
+    { line: "offsetof tls /usr/bin/openssl", does: "The library that this program is linked with" },
+    { line: "offsetof tls --pid 1", does: "What one process uses" },
+    { line: 'offsetof tls --version-text "openssl 3.0.12"', does: "What the table says, without any file" },
+    { line: "offsetof tls --source code,table", does: "Without executing any library" },
+  ],
+  btf: [{ line: "offsetof btf -o kernel.btf", does: "BTF for CO-RE programs on this kernel" }],
+  config: [
+    { line: "offsetof config --format table", does: "The settings in force, and where each came from" },
+  ],
+};
