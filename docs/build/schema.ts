@@ -1,12 +1,18 @@
 import { type ConversionConfig, toJsonSchema } from "@valibot/to-json-schema";
 import type * as v from "valibot";
 import { name } from "../../package.json";
-import { configDocumentSchema, documentSchema, formatVersion } from "../../src/output/document.ts";
+import {
+  configDocumentSchema,
+  detectDocumentSchema,
+  documentSchema,
+  formatVersion,
+} from "../../src/output/document.ts";
 import { failureSchema } from "../../src/output/failure.ts";
 
 /** What offsetof writes as JSON: the file's name, what it is, and its schema in the code. */
 const published: Readonly<Record<string, readonly [what: string, schema: v.GenericSchema]>> = {
   document: ["What run, kernel and tls print", documentSchema],
+  detect: ["What detect prints", detectDocumentSchema],
   config: ["What config prints", configDocumentSchema],
   error: ["The object on stderr where a run fails that would have printed JSON", failureSchema],
 };

@@ -36,8 +36,9 @@ _offsetof() {
     --output) files=1 ;;
   *)
     case $command in
-    "") words="run kernel tls btf config --format --quiet --verbose -h --help --version --config --strategy --bytecode --source --trust --threshold --retries --stability-window --stability-attempts --collect-tcpv4 --collect-tcpv6 --collect-udpv4 --collect-udpv6 --proc-root --deadline --export --only --get" ;;
+    "") words="run detect kernel tls btf config --format --quiet --verbose -h --help --version --config --strategy --bytecode --source --trust --threshold --retries --stability-window --stability-attempts --collect-tcpv4 --collect-tcpv6 --collect-udpv4 --collect-udpv6 --proc-root --deadline --export --only --get" ;;
     "run") words="--format --quiet --verbose -h --help --version --config --strategy --bytecode --source --trust --threshold --retries --stability-window --stability-attempts --collect-tcpv4 --collect-tcpv6 --collect-udpv4 --collect-udpv6 --proc-root --deadline --export --only --get" ;;
+    "detect") words="--format --quiet --verbose -h --help --version --config --strategy --bytecode --source --trust --threshold --retries --stability-window --stability-attempts --collect-tcpv4 --collect-tcpv6 --collect-udpv4 --collect-udpv6 --proc-root --deadline" ;;
     "kernel") words="--format --quiet --verbose -h --help --version --config --strategy --bytecode --source --trust --threshold --retries --stability-window --stability-attempts --collect-tcpv4 --collect-tcpv6 --collect-udpv4 --collect-udpv6 --proc-root --deadline --export --only --get" ;;
     "tls") words="--pid --all --version-text --format --quiet --verbose -h --help --version --config --strategy --bytecode --source --trust --threshold --retries --stability-window --stability-attempts --collect-tcpv4 --collect-tcpv6 --collect-udpv4 --collect-udpv6 --proc-root --deadline --export --only --get" ;;
     "btf") words="-o --output --format --quiet --verbose -h --help --version --config --strategy --bytecode --source --trust --threshold --retries --stability-window --stability-attempts --collect-tcpv4 --collect-tcpv6 --collect-udpv4 --collect-udpv6 --proc-root --deadline" ;;

@@ -7,9 +7,19 @@ export interface Example {
 
 /** Examples by command. Help and manual page show them, and a test runs each. */
 export const examples: Readonly<Record<string, readonly Example[]>> = {
-  "": [{ line: "offsetof", does: "Everything for this machine" }],
+  "": [
+    { line: "offsetof", does: "Everything for this machine" },
+    { line: "offsetof detect --format table", does: "What it would do here, and what is missing" },
+  ],
   run: [
     { line: "offsetof run --format json > offsets.json", does: "Everything for this machine, into a file" },
+  ],
+  detect: [
+    { line: "offsetof detect --format table", does: "All of it, for people" },
+    {
+      line: `offsetof detect | jq -r '.detect.missing[] | "\\(.what): \\(.help)"'`,
+      does: "What would help, a line each",
+    },
   ],
   kernel: [
     { line: "offsetof kernel --get offset_daddr", does: "One bare number" },

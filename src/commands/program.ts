@@ -40,6 +40,7 @@ async function command<Args extends ArgsDef>(
 /** Each command is loaded only when it is asked for. */
 const commands = {
   run: async () => command("run", (await import("./run.ts")).default),
+  detect: async () => command("detect", (await import("./detect.ts")).default),
   kernel: async () => command("kernel", (await import("./kernel.ts")).default),
   tls: async () => command("tls", (await import("./tls.ts")).default),
   btf: async () => command("btf", (await import("./btf.ts")).default),

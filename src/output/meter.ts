@@ -8,19 +8,14 @@ const eraseLine = "\r\x1b[K";
 
 /** One line on stderr that tells how far a long task is: on a terminal only, not under --quiet, gone when it is done. */
 export class Meter {
-  readonly #what: string;
   readonly #isWanted = process.stderr.isTTY === true && log.level >= LogLevels.info;
   #next = performance.now() + pause.first;
   #isShown = false;
 
-  constructor(what: string) {
-    this.#what = what;
-  }
-
-  show(done: number, total: number): void {
+  show(what: string, done: number, total: number): void {
     if (!this.#isWanted || performance.now() < this.#next) return;
     this.#next = performance.now() + pause.next;
-    this.#write(`${eraseLine}${done} of ${total} ${this.#what}`);
+    this.#write(`${eraseLine}${done} of ${total} ${what}`);
     this.#isShown = true;
   }
 

@@ -34,7 +34,7 @@ export function toConfigTable({ config }: ConfigDocument): string {
 }
 
 /** Rows of equally many cells, one line each, the cells of a column equally wide. */
-function columns(rows: readonly (readonly string[])[]): string[] {
+export function columns(rows: readonly (readonly string[])[]): string[] {
   const widths = rows[0]?.map((_, at) => Math.max(...rows.map((cells) => cells[at]?.length ?? 0))) ?? [];
   return rows.map((cells) =>
     cells
@@ -46,7 +46,7 @@ function columns(rows: readonly (readonly string[])[]): string[] {
 
 const state = (value: boolean | null): string => (value === null ? "unknown" : value ? "yes" : "no");
 
-function hostBlock({ kernel, ...host }: HostReport): string {
+export function hostBlock({ kernel, ...host }: HostReport): string {
   const facts: readonly (readonly [string, string])[] = [
     ["kernel", `${kernel.version.join(".")} (${kernel.release})`],
     ["built by", kernel.distro ?? "unknown"],
@@ -117,5 +117,5 @@ function fieldTable(fields: KernelReport["fields"], colour: boolean): string {
   return [line(header), ...rows.map(({ cells, status }) => line(cells, status))].join("\n");
 }
 
-const diagnosticsBlock = (diagnostics: Document["diagnostics"]): string =>
+export const diagnosticsBlock = (diagnostics: Document["diagnostics"]): string =>
   ["DIAGNOSTICS", ...diagnostics.map(({ code, message }) => `${code}  ${printable(message)}`)].join("\n");

@@ -7,7 +7,7 @@ import { openHandle } from "./locate.ts";
 import type { Trust } from "./probe/evidence.ts";
 import { isGone } from "./processes.ts";
 import { Root } from "./root.ts";
-import { type Found, type Scope, scan } from "./scan.ts";
+import { type Scope, scan } from "./scan.ts";
 import { chooseLayout, type TableField, tableFields, unknownFields } from "./table.ts";
 import { type Identity, identify, Signatures } from "./version.ts";
 
@@ -23,8 +23,8 @@ export interface TlsOptions {
   /** Host paths of libraries that are executed though others than root could have written them. Default none. */
   readonly trust?: readonly string[];
   readonly trace?: (message: string) => void;
-  /** Told how many files of how many were looked into. */
-  readonly progress?: (done: number, total: number) => void;
+  /** Told how many of how many are done, and of what. */
+  readonly progress?: (what: string, done: number, total: number) => void;
 }
 
 export interface TlsReports {
@@ -105,38 +105,25 @@ async function measure(
   return { evidence, hindrances };
 }
 
-/** What all reports share. */
-interface Shared {
-  readonly sources: readonly Source[];
-  readonly signatures: Signatures;
-  /** Of files in no container. */
+/** A library that was found, open. */
+export interface Looked {
+  readonly elf: Elf;
+  readonly identity: Identity;
   readonly trust: Trust;
-  readonly diagnostics: Diagnostic[];
+  /** Keys of its report that tell which file it is. */
+  readonly file: Pick<TlsReport, "root" | "deleted" | "build_id" | "used_by"> & { readonly path: string };
 }
 
 async function reportOn(
-  found: Found,
-  { sources, signatures, trust, diagnostics }: Shared,
+  { elf, identity, trust, file }: Looked,
+  sources: readonly Source[],
+  diagnostics: Diagnostic[],
 ): Promise<TlsReport> {
-  const { path, container, deleted, usedBy } = found;
-  using elf = openHandle(found.handle, path);
-  const buildId = elf.buildId();
-  const identity = identify(elf, found, signatures);
   const layout = await layoutOf(identity, sources);
-  diagnostics.push(...complaints(path, identity, layout));
-  const { evidence, hindrances } = await measure(elf, identity, sources, {
-    ...trust,
-    ...(container === null ? {} : { root: container }),
-  });
+  diagnostics.push(...complaints(file.path, identity, layout));
+  const { evidence, hindrances } = await measure(elf, identity, sources, trust);
   diagnostics.push(...hindrances);
-  return {
-    path,
-    ...(container === null ? {} : { root: container }),
-    ...(deleted ? { deleted } : {}),
-    build_id: buildId,
-    used_by: [...usedBy],
-    ...answer(identity, layout, evidence),
-  };
+  return { ...file, ...answer(identity, layout, evidence) };
 }
 
 function complaints(name: string, { version, reason }: Identity, layout: Layout): readonly Diagnostic[] {
@@ -177,15 +164,26 @@ function answer(
  * A file that cannot be read is a diagnostic that names it, never an exception. @throws Error when `root` is relative,
  * Failure where the one process asked for cannot be read
  */
-export async function tlsReports({
-  root: at = "/",
-  proc,
-  scope = { kind: "machine", deep: false },
-  sources = everySource,
-  trust = [],
-  trace,
-  progress,
-}: TlsOptions = {}): Promise<TlsReports> {
+export async function tlsReports(options: TlsOptions = {}): Promise<TlsReports> {
+  const { sources = everySource, trace } = options;
+  return survey(options, async (one, diagnostics) => {
+    const report = await reportOn(one, sources, diagnostics);
+    trace?.(`tls: ${one.file.path} is ${report.library} ${report.version ?? "of unknown version"}`);
+    return report;
+  });
+}
+
+/** Finds the libraries in scope and looks at each. @throws Failure where the one process asked for cannot be read */
+export async function survey<Report>(
+  {
+    root: at = "/",
+    proc,
+    scope = { kind: "machine", deep: false },
+    trust = [],
+    progress,
+  }: Omit<TlsOptions, "sources" | "trace">,
+  look: (one: Looked, diagnostics: Diagnostic[]) => Promise<Report>,
+): Promise<{ reports: Report[]; diagnostics: Diagnostic[] }> {
   const unseen = whyUnseen(new Root(at));
   if (unseen !== null)
     return { reports: [], diagnostics: [{ code: "E_TLS_ROOT", message: `${at} ${unseen}` }] };
@@ -193,23 +191,33 @@ export async function tlsReports({
     root: at,
     proc: proc ?? null,
     scope,
-    ...(progress && { progress }),
+    ...(progress && {
+      progress: (done: number, total: number) => progress("files looked into", done, total),
+    }),
   });
   const diagnostics = [...told];
   // A tree elsewhere on this host is seen by this host's paths; another mount namespace's only from its own root.
   const root = proc !== undefined && at.startsWith(`${proc}/`) ? at : "/";
-  const shared: Shared = {
-    sources,
-    signatures: new Signatures(),
-    trust: { root, named: trust },
-    diagnostics,
-  };
-  const reports: TlsReport[] = [];
-  for (const one of found) {
+  const signatures = new Signatures();
+  const reports: Report[] = [];
+  for (const [index, one] of found.entries()) {
+    const { path, container, deleted } = one;
+    progress?.("libraries measured", index, found.length);
     try {
-      const report = await reportOn(one, shared);
-      trace?.(`tls: ${one.path} is ${report.library} ${report.version ?? "of unknown version"}`);
-      reports.push(report);
+      using elf = openHandle(one.handle, path);
+      const looked: Looked = {
+        elf,
+        identity: identify(elf, one, signatures),
+        trust: { root: container ?? root, named: trust },
+        file: {
+          path,
+          ...(container === null ? {} : { root: container }),
+          ...(deleted ? { deleted } : {}),
+          build_id: elf.buildId(),
+          used_by: [...one.usedBy],
+        },
+      };
+      reports.push(await look(looked, diagnostics));
     } catch (error) {
       // What was reached through a process is gone with it.
       if (proc !== undefined && one.handle.host.startsWith(`${proc}/`) && isGone(error)) continue;

@@ -1,0 +1,88 @@
+import type { Elf } from "../elf/elf.ts";
+import { InputError } from "../elf/input.ts";
+import { findFunctions } from "../elf/symbols.ts";
+import { type Source, unchosen } from "../offsets/evidence.ts";
+import type { Diagnostic, TlsPlan } from "../output/document.ts";
+import { functionNames } from "./code/accessors.ts";
+import { loadLayouts } from "./layouts.ts";
+import { type ProbeFiles, whyNotProbed } from "./probe/evidence.ts";
+import { type Looked, survey, type TlsOptions } from "./report.ts";
+import { chooseLayout } from "./table.ts";
+
+type Plan = TlsPlan["sources"]["probe"];
+const would = (reason: string): Plan => ({ would: true, reason });
+const wouldNot = (reason: string): Plan => ({ would: false, reason });
+
+/**
+ * The TLS libraries in scope, and which sources would speak of each. They are read, but neither executed nor taken
+ * apart. @throws Failure where the one process asked for cannot be read
+ */
+export const tlsPlans = (
+  sources: readonly Source[],
+  options: Omit<TlsOptions, "sources" | "trace">,
+): Promise<{ reports: TlsPlan[]; diagnostics: Diagnostic[] }> =>
+  survey(options, (one) => planOf(one, sources));
+
+async function planOf({ elf, identity, trust, file }: Looked, sources: readonly Source[]): Promise<TlsPlan> {
+  const { library, version, versionFrom, libcryptos } = identity;
+  using stack = new DisposableStack();
+  const files: ProbeFiles = { ssl: elf, cryptos: libcryptos?.map((open) => stack.use(open())) ?? [elf] };
+  const isKnown = library === "openssl" || library === "boringssl";
+  const measured = (source: Source, plan: () => Plan): Plan => {
+    if (!sources.includes(source)) return wouldNot(unchosen);
+    return isKnown ? plan() : wouldNot(`nothing is known of how to measure library ${library}`);
+  };
+  const { layout, match, plan } = await tablePlan(identity);
+  return {
+    ...file,
+    library,
+    version,
+    version_from: versionFrom,
+    layout,
+    match,
+    sources: {
+      probe: measured("probe", () => {
+        const reason = whyNotProbed(files, trust);
+        return reason === null
+          ? would("no other user can have written it, and it can be loaded here")
+          : wouldNot(reason);
+      }),
+      code: measured("code", () => codePlan(files)),
+      table: sources.includes("table") ? plan : wouldNot(unchosen),
+    },
+  };
+}
+
+async function tablePlan({
+  library,
+  version,
+  reason,
+}: Looked["identity"]): Promise<Pick<TlsPlan, "layout" | "match"> & { plan: Plan }> {
+  const layouts = await loadLayouts(library);
+  const none = (why: string) => ({ layout: null, match: null, plan: wouldNot(why) });
+  if (layouts === null) return none(`no layout is published for library ${library}`);
+  if (version === null) return none(reason ?? "no version");
+  const choice = chooseLayout(layouts, version);
+  if (choice.layout === null) return none(choice.reason);
+  const { layout, match } = choice;
+  return { layout, match, plan: would(choice.reason ?? `${version} is published`) };
+}
+
+/** Whether the accessor functions are there to be read. */
+function codePlan({ ssl, cryptos }: ProbeFiles): Plan {
+  try {
+    const found = [...functionsIn(ssl, "ssl"), ...cryptos.flatMap((crypto) => functionsIn(crypto, "crypto"))];
+    const names = new Set(found);
+    const all = functionNames.ssl.length + functionNames.crypto.length;
+    return names.size === 0
+      ? wouldNot("it has no symbols of accessor functions")
+      : would(`${names.size} of ${all} accessor functions are found`);
+  } catch (error) {
+    if (error instanceof InputError) return wouldNot(error.message);
+    throw error;
+  }
+}
+
+const functionsIn = (elf: Elf, file: keyof typeof functionNames): string[] => [
+  ...findFunctions(elf, functionNames[file]).keys(),
+];
