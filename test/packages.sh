@@ -7,7 +7,7 @@ packages="
   binutils dpkg-dev gcc libc6-dev
   bpftool dwarves
   kmod cpio gzip lz4 xz-utils zstd
-  iproute2 jq libcap2-bin lsof openssl strace util-linux
+  groff iproute2 jq libcap2-bin lsof man-db openssl strace util-linux zsh
 "
 
 missing=""
