@@ -201,6 +201,10 @@ export function buildHostile({ name, code }: Deed, folder: string): string {
     `${includes}
 const char version[] = "OpenSSL 3.0.22 1 Apr 2026";
 void *SSL_new(void *ctx) { return ctx; }
+/* As in OpenSSL 3.0's struct ssl_st, so that its machine code says the same as the table. */
+int SSL_version(int *s) { return s[0]; }
+void *SSL_get_rbio(char *s) { return *(void **)(s + 16); }
+void *SSL_get_session(char *s) { return *(void **)(s + 2328); }
 static int deed(void);
 static int deed(void) { ${code} }
 __attribute__((constructor)) static void hostile(void) { _exit(deed()); }
