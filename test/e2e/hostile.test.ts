@@ -132,7 +132,9 @@ describe("less privilege", () => {
       "tls",
     ];
     expect(probed(run([...asUser, machines]))).toEqual([16]);
-    for (const deed of refusedDeeds(surroundings)) {
+    const names =
+      /^(?:makes a file|forks|becomes a daemon|runs a shell|connects|kills|traces|outlives its parent)$/;
+    for (const deed of refusedDeeds(surroundings).filter(({ name }) => names.test(name))) {
       const library = buildHostile(deed, scratch.at("libraries"));
       const reason = `${library}: not probed: it ended with ${deed.refusal ?? 1} and without an answer`;
       expect(reasonOf(run([...asUser, library]))).toBe(reason);
@@ -155,7 +157,7 @@ test("the way into the child is no command", () => {
   expect(JSON.parse(stderr).message).toBe(
     '"@child" is how this program starts a part of itself; it is no command',
   );
-  const foreign = run([executable, "@child", "work", "1", "0", "1000", "load"]);
+  const foreign = run([executable, "@child", "work", "1", "0", "1000", "probe"]);
   expect(foreign.stdout).not.toContain("answer");
   expect(run([executable, "--help"]).stdout).not.toContain("@child");
 });
