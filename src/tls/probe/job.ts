@@ -1,6 +1,6 @@
 import { readlinkSync } from "node:fs";
 import * as v from "valibot";
-import { NativeLibrary } from "../../../ffi/library.ts";
+import { LibraryError, NativeLibrary } from "../../../ffi/library.ts";
 import { mappedAt } from "../../../ffi/memory.ts";
 import { TlsLibrary } from "../../../ffi/openssl.ts";
 import { probeBoringssl } from "./boringssl.ts";
@@ -18,12 +18,22 @@ const probes = { openssl: probeOpenssl, boringssl: probeBoringssl };
  */
 export function probe(request: unknown, files: readonly string[]): readonly Finding[] {
   const { library } = v.parse(requestSchema, request);
-  const loaded = files.map((path) => NativeLibrary.open(path));
+  const loaded = files.map(load);
   const ssl = loaded.at(-1);
   if (ssl === undefined) throw new Error("no library was given");
   checkOrigin(ssl, "SSL_new", files.at(-1));
   checkOrigin(ssl, "BIO_new", files[0]);
   return probes[library](new TlsLibrary(ssl));
+}
+
+/** The dynamic linker's words, with the file's own name. @throws LibraryError */
+function load(path: string): NativeLibrary {
+  try {
+    return NativeLibrary.open(path);
+  } catch (error) {
+    if (!(error instanceof LibraryError)) throw error;
+    throw new LibraryError(error.message.replaceAll(path, readlinkSync(path)));
+  }
 }
 
 /** A second library of the same name in the process would win silently. */
