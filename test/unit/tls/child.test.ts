@@ -153,7 +153,10 @@ describe("while foreign code runs", () => {
 
   test("it has no environment and no descriptor but its own", () =>
     whileLoaded((pid) => {
-      expect(readFileSync(`/proc/${pid}/environ`, "utf8").replaceAll("\0", "")).toBe("");
+      const parent = /^PPid:\t(\d+)$/m.exec(readFileSync(`/proc/${pid}/status`, "utf8"))?.[1];
+      for (const stage of [pid, parent]) {
+        expect(readFileSync(`/proc/${stage}/environ`, "utf8").replaceAll("\0", "")).toBe("");
+      }
       const targets = new Set(
         readdirSync(`/proc/${pid}/fd`).map((fd) => readlinkSync(`/proc/${pid}/fd/${fd}`)),
       );
