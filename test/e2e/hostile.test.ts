@@ -142,6 +142,21 @@ describe("less privilege", () => {
     expect({ files: readdirSync(scratch.at("open")), connections }).toEqual({ files: [], connections: 0 });
   }, 60_000);
 
+  test("root that may become nobody but make no namespace, as in a container, probes", () => {
+    const container = [
+      "setpriv",
+      "--bounding-set=-all,+setuid,+setgid",
+      "--inh-caps=-all",
+      executable,
+      "tls",
+    ];
+    expect(probed(run([...container, machines]))).toEqual([16]);
+    const [deed] = refusedDeeds(surroundings).filter(({ name }) => name === "connects");
+    const library = buildHostile(deed ?? leavesWith(1), scratch.at("libraries"));
+    expect(reasonOf(run([...container, library]))).toContain("it ended with 1 and without an answer");
+    expect(connections).toBe(0);
+  });
+
   test("root that may not become nobody executes nothing, and says why", () => {
     const bare = ["setpriv", "--bounding-set=-all", "--inh-caps=-all", executable, "tls"];
     const library = buildHostile(leavesWith(79), scratch.at("libraries"));
