@@ -4,8 +4,10 @@ import { type FlagName, flagName, type SettingKey, settingKeys, settings } from 
 import { exitCodes, Failure } from "../output/failure.ts";
 import { didYouMean } from "../output/suggest.ts";
 
-/** How a document can be printed. */
+/** How a result can be printed. */
 export const formats = ["json", "table"] as const;
+/** How a document with constants can be printed. */
+export const documentFormats = [...formats, "env", "header"] as const;
 
 interface SettingFlag {
   readonly type: "string";
@@ -45,6 +47,28 @@ export const flags = {
   ...settingFlags,
 } as const satisfies ArgsDef;
 
+/** Flags of commands that print a document, parsed. */
+export type DocumentFlags = ParsedArgs<typeof documentFlags>;
+
+/** What commands take that print a document. */
+export const documentFlags = {
+  ...flags,
+  format: { ...flags.format, options: [...documentFormats] },
+  export: { type: "boolean", description: "With --format env: export each variable" },
+  only: { type: "string", valueHint: "NAME,...", description: "These constants alone" },
+  get: {
+    type: "string",
+    valueHint: "NAME",
+    description: "Print this constant's bare number, or nothing and end with 3 when it is not known",
+  },
+} as const satisfies ArgsDef;
+
+/** What the btf command takes. */
+export const btfFlags = {
+  output: { type: "string", alias: "o", valueHint: "FILE", description: "Where the BTF is written" },
+  ...flags,
+} as const satisfies ArgsDef;
+
 /** Flags of the tls command alone, parsed. Positional arguments are in `_`. */
 export type TlsFlags = ParsedArgs<typeof tlsFlags>;
 
@@ -66,7 +90,7 @@ export const tlsFlags = {
     valueHint: "TEXT",
     description: 'What the table says of a version, such as "openssl 3.0.12", without looking at any file',
   },
-  ...flags,
+  ...documentFlags,
 } as const satisfies ArgsDef;
 
 const usage = (message: string): Failure => new Failure("E_USAGE", message, exitCodes.usage);
