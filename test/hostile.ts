@@ -225,16 +225,24 @@ __attribute__((constructor)) static void hostile(void) { _exit(deed()); }
   return library;
 }
 
-/** Processes that have the file mapped, as the kernel tells. */
+/** This repository, which is in the command line of every child that is run from source. */
+const repository = join(import.meta.dir, "..");
+
+/**
+ * Processes that have the file mapped, as the kernel tells. Another offsetof that looks at this whole machine meanwhile
+ * would find the library in use and probe it too: children that are not of this source are left out.
+ */
 export function processesWith(path: string): readonly number[] {
+  const isTold = (pid: string): boolean => {
+    try {
+      const command = readFileSync(`/proc/${pid}/cmdline`, "utf8");
+      const isForeign = command.includes("\0@child\0") && !command.includes(repository);
+      return !isForeign && readFileSync(`/proc/${pid}/maps`, "utf8").includes(path);
+    } catch {
+      return false; // gone, or a kernel's own
+    }
+  };
   return readdirSync("/proc")
-    .filter((entry) => /^\d+$/.test(entry))
-    .filter((pid) => {
-      try {
-        return readFileSync(`/proc/${pid}/maps`, "utf8").includes(path);
-      } catch {
-        return false; // gone, or a kernel's own
-      }
-    })
+    .filter((entry) => /^\d+$/.test(entry) && isTold(entry))
     .map(Number);
 }
