@@ -1,6 +1,7 @@
 /**
- * Writes assets/layouts from eCapture's published figures and measured.json: bun assets/build/layouts.ts PUBLISHED.json
+ * Writes assets/layouts: bun assets/build/layouts.ts [PUBLISHED.json]
  *
+ * From eCapture's published figures and measured.json; without the former, measured.json is put into what is there.
  * The input has, for each group, `constants` (macro to offset), `members` (macro to `type->member`) and the build it was
  * measured on, and a map from version text to group. What this project measured itself is in measured.json.
  */
@@ -156,7 +157,7 @@ export async function addMeasured(library: Library, addition: Measured): Promise
   const path = join(assets, "layouts", `${library}.json`);
   const layouts = withMeasured(v.parse(layoutsSchema, await Bun.file(path).json()), measured[library]);
   await Bun.write(path, layoutText(layouts));
-  await Bun.write(measuredFile, layoutText(measured));
+  await Bun.write(measuredFile, `${JSON.stringify(measured, null, 2)}\n`);
 }
 
 const layoutText = (value: unknown): string => `${JSON.stringify(value, null, 1)}\n`;
@@ -175,8 +176,11 @@ export async function layoutFiles(input: unknown): Promise<Record<string, string
 
 if (import.meta.main) {
   const [input] = process.argv.slice(2);
-  if (input === undefined) throw new Error("usage: bun assets/build/layouts.ts PUBLISHED.json");
-  for (const [name, text] of Object.entries(await layoutFiles(await Bun.file(input).json()))) {
-    await Bun.write(join(assets, "layouts", name), text);
+  if (input === undefined) {
+    for (const library of ["openssl", "boringssl"] as const)
+      await addMeasured(library, { groups: {}, versions: {} });
+  } else {
+    for (const [name, text] of Object.entries(await layoutFiles(await Bun.file(input).json())))
+      await Bun.write(join(assets, "layouts", name), text);
   }
 }
