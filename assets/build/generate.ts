@@ -23,13 +23,13 @@ const usage = `usage: bun run generate:layout --source DIR --name NAME [OPTION..
   --add            puts the version, and a layout that is not known yet, into the project's tables`;
 
 /** A layout in the form of assets/layouts. Null where the struct of this series has no such member. */
-export interface Generated {
+interface Generated {
   readonly measured_on: string;
   readonly constants: Readonly<Record<string, number | null>>;
 }
 
 /** A known layout beside a generated one: the constants that differ. */
-export interface Comparison {
+interface Comparison {
   readonly group: string;
   readonly differing: readonly { readonly constant: string; readonly there: number | null }[];
 }
@@ -39,7 +39,7 @@ export interface Comparison {
  *
  * @param first of those that differ in as many places, this one leads
  */
-export function compareLayouts(layouts: Layouts, generated: Generated, first: string): Comparison[] {
+function compareLayouts(layouts: Layouts, generated: Generated, first: string): Comparison[] {
   const names = Object.keys(generated.constants);
   return Object.entries(layouts.groups)
     .filter(([, { constants }]) => Object.keys(constants).sort().join() === [...names].sort().join())
@@ -56,7 +56,7 @@ export function compareLayouts(layouts: Layouts, generated: Generated, first: st
 }
 
 /** eCapture's macros in its order and notation; a member that is not there has no macro. */
-export function layoutHeader(
+function layoutHeader(
   { measured_on, constants }: Generated,
   members: Readonly<Record<string, string>>,
 ): string {
@@ -96,6 +96,7 @@ interface Request {
 }
 
 interface Answer {
+  readonly arch: Arch;
   readonly library: "openssl" | "boringssl";
   readonly layouts: Layouts;
   readonly like: string;
@@ -103,7 +104,7 @@ interface Answer {
 }
 
 /** The layout of a source tree. @throws SourceError */
-export async function generateLayout(request: Request, arch: Arch): Promise<Answer> {
+async function generateLayout(request: Request, arch: Arch): Promise<Answer> {
   const scratch = await mkdtemp(join(tmpdir(), "offsetof-layout-"));
   try {
     const tree = await SourceTree.open(resolve(request.source), arch, scratch, request.configure);
@@ -115,14 +116,14 @@ export async function generateLayout(request: Request, arch: Arch): Promise<Answ
     const offsets = await tree.offsets(rowsLike(layouts, like));
     const names = Object.keys(layouts.groups[like]?.constants ?? {});
     const constants = Object.fromEntries(names.map((constant) => [constant, offsets[constant] ?? null]));
-    return { library, layouts, like, generated: { measured_on: text, constants } };
+    return { arch, library, layouts, like, generated: { measured_on: text, constants } };
   } finally {
     await rm(scratch, { recursive: true });
   }
 }
 
 /** What stderr says of the known layouts. */
-export function verdict(name: string, comparisons: readonly Comparison[], generated: Generated): string {
+function verdict(name: string, comparisons: readonly Comparison[], generated: Generated): string {
   const [nearest] = comparisons;
   if (nearest === undefined) return `${name} is new: no known layout has these constants`;
   const equal = comparisons.filter(({ differing }) => differing.length === 0);
@@ -154,7 +155,7 @@ async function main(): Promise<void> {
   }
   const request: Request = { source, like, configure: positionals };
   const answer = await generateLayout(request, arch);
-  const { library, layouts, generated } = answer;
+  const { layouts, generated } = answer;
   const comparisons = compareLayouts(layouts, generated, answer.like);
   const output =
     format === "header"
@@ -162,25 +163,23 @@ async function main(): Promise<void> {
       : `${JSON.stringify({ [name]: generated }, null, 1)}\n`;
   process.stdout.write(output);
   console.error(verdict(name, comparisons, generated));
-  if (add) await addTo(library, name, request, answer, comparisons);
+  if (add) await addTo(name, request, answer, comparisons);
 }
 
-/** A table serves every architecture, so both must agree. */
+/** Puts what was generated into the tables. A table serves every architecture, so all must agree. */
 async function addTo(
-  library: Answer["library"],
   name: string,
   request: Request,
-  { layouts, generated }: Answer,
+  { arch, library, layouts, generated }: Answer,
   [nearest]: readonly Comparison[],
 ): Promise<void> {
-  for (const { name: arch } of architectures) {
-    const other = (await generateLayout(request, arch)).generated;
-    if (!Bun.deepEquals(other, generated))
-      throw new SourceError(`${arch} has another layout, which a table cannot say: nothing was added`);
-  }
   const group = nearest?.differing.length === 0 ? nearest.group : name;
   if (group === name && Object.hasOwn(layouts.groups, name))
     throw new SourceError(`${name} is another layout already: choose another --name`);
+  for (const other of architectures.filter((one) => one.name !== arch)) {
+    if (!Bun.deepEquals((await generateLayout(request, other.name)).generated, generated))
+      throw new SourceError(`${other.name} has another layout, which a table cannot say: nothing was added`);
+  }
   const version = library === "openssl" ? versionIn(generated.measured_on) : name;
   await addMeasured(library, {
     groups: group === name ? { [name]: generated } : {},
