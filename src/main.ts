@@ -4,6 +4,7 @@ import { checkCommand, checkUsage, flags, tlsFlags } from "./commands/flags.ts";
 import { asFailure, failureText } from "./output/failure.ts";
 import { setVerbosity } from "./output/log.ts";
 import { writeStdout } from "./output/stdout.ts";
+import { childArgument } from "./tls/child/argument.ts";
 
 const meta = { name, description, version };
 
@@ -33,6 +34,7 @@ const program = defineCommand({ meta, args: flags, subCommands: modules });
 /** Runs the command that the arguments name; without a name it is `run`. Commands set the exit code. */
 async function main(args: string[]): Promise<void> {
   const first = args[0] ?? "";
+  if (first === childArgument) return (await import("./tls/child/stages.ts")).runStage(args.slice(1));
   const isNamed = first !== "" && !first.startsWith("-");
   const rest = isNamed ? args.slice(1) : args;
   const command = await commands[isNamed ? checkCommand(first, commands) : "run"]();

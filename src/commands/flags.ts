@@ -19,7 +19,8 @@ const settingFlags = Object.fromEntries(settingKeys.map((key) => [flagName(key),
 
 function flagOf(key: SettingKey): SettingFlag {
   const { allowed, description, standard } = settings[key];
-  return { type: "string", description: `${description}: ${allowed} (default: ${standard})` };
+  const usual = String(standard) || "none";
+  return { type: "string", description: `${description}: ${allowed} (default: ${usual})` };
 }
 
 /** Flags that every command takes, parsed. */

@@ -84,6 +84,7 @@ async function tlsAnswers(question: TlsQuestion, config: Config, trace?: (messag
       proc: config.proc_root,
       scope: question,
       sources: config.source,
+      trust: config.trust,
       progress: (done, total) => meter.show(done, total),
       ...(trace && { trace }),
     });

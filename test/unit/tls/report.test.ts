@@ -23,7 +23,7 @@ import { debianPackage, fetchTimeout, loadSamples, samples } from "./debian.ts";
 
 /** The reports on a tree, checked against the document's schema. */
 async function reportsOn(root: string) {
-  const { reports, diagnostics } = await tlsReports({ root });
+  const { reports, diagnostics } = await tlsReports({ root, sources: ["code", "table"] });
   return {
     reports: reports.map((report) => v.parse(tlsSchema, report)),
     messages: diagnostics.map((one) => v.parse(diagnosticSchema, one).message),
