@@ -59,7 +59,7 @@ export const refusedDeeds = ({ folder, port, victim }: Surroundings): readonly D
     },
     {
       name: "becomes a daemon",
-      code: `pid_t pid = fork(); if (pid == 0) { setsid(); pid = fork(); ${linger} _exit(0); } ${orErrno("pid")}`,
+      code: `pid_t pid = fork(); if (pid == 0) { setsid(); pid = fork(); ${linger} _exit(0); } ${orErrno("pid < 0 ? -1 : waitpid(pid, 0, 0)")}`,
     },
     {
       name: "runs a shell",
@@ -189,6 +189,7 @@ const includes = `
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
 #include <unistd.h>
 `;
 
