@@ -56,6 +56,7 @@ export const SHUT_WR = 1;
 export const CLONE_NEWNET = 0x40000000;
 export const POLLIN = 1;
 export const MSG_PEEK = 2;
+export const MSG_TRUNC = 0x20;
 export const MSG_DONTWAIT = 0x40;
 const PR_SET_NAME = 15;
 const PR_GET_NAME = 16;
