@@ -1,6 +1,6 @@
 import { type ArgsDef, type CommandDef, defineCommand, renderUsage, runCommand } from "citty";
 import { description, name, version } from "../package.json";
-import { checkCommand, checkUsage, flags, tlsFlags } from "./commands/flags.ts";
+import { checkCommand, checkUsage, flags, gatewayFlags, tlsFlags } from "./commands/flags.ts";
 import { asFailure, failureText } from "./output/failure.ts";
 import { setVerbosity } from "./output/log.ts";
 import { writeStdout } from "./output/stdout.ts";
@@ -19,12 +19,14 @@ const modules = {
   run: () => import("./commands/run.ts").then((module) => module.default),
   kernel: () => import("./commands/kernel.ts").then((module) => module.default),
   tls: () => import("./commands/tls.ts").then((module) => module.default),
+  gateway: () => import("./commands/gateway.ts").then((module) => module.default),
   config: () => import("./commands/config.ts").then((module) => module.default),
 };
 const commands = {
   run: async () => entry(flags, await modules.run()),
   kernel: async () => entry(flags, await modules.kernel()),
   tls: async () => entry(tlsFlags, await modules.tls()),
+  gateway: async () => entry(gatewayFlags, await modules.gateway()),
   config: async () => entry(flags, await modules.config()),
 };
 
@@ -39,9 +41,13 @@ async function main(args: string[]): Promise<void> {
   checkUsage(rest, command.args, name);
   if (rest.includes("--help") || rest.includes("-h")) {
     const usage = isNamed ? command.usage() : renderUsage(program);
-    return writeStdout(`${Bun.stripANSI(await usage)}\n`);
+    await writeStdout(`${Bun.stripANSI(await usage)}\n`);
+    return;
   }
-  if (rest.includes("--version")) return writeStdout(`${version}\n`);
+  if (rest.includes("--version")) {
+    await writeStdout(`${version}\n`);
+    return;
+  }
   setVerbosity({ quiet: rest.includes("--quiet"), verbose: rest.includes("--verbose") });
   await command.run(rest);
 }

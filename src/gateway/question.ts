@@ -22,6 +22,7 @@ export interface QuestionTexts {
 
 /** IFNAMSIZ without the closing zero byte. */
 const LONGEST_INTERFACE_NAME = 15;
+const LARGEST_INDEX = 2 ** 31 - 1;
 
 /**
  * Reads addresses, IPv4-mapped ones as the IPv4 addresses they stand for, with scopes such as fe80::1%eth0.
@@ -70,7 +71,8 @@ function parseScoped(text: string): ScopedAddress {
   if (scope !== undefined) {
     if (!isLinkLocal(ip)) throw usage(`${shown(text)}: only link-local IPv6 addresses have a scope`);
     // dev_valid_name of net/core/dev.c; a number is an index.
-    if (!/^[^\s/:\p{C}]+$/u.test(scope) || Buffer.byteLength(scope) > LONGEST_INTERFACE_NAME)
+    const isName = /^[^\s/:\p{C}]+$/u.test(scope) && Buffer.byteLength(scope) <= LONGEST_INTERFACE_NAME;
+    if (!isName || (/^\d+$/.test(scope) && Number(scope) > LARGEST_INDEX))
       throw usage(`${shown(text)}: the scope is no interface's name or index`);
   }
   return { ...ip, text: formatIp(ip), scope };

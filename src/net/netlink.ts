@@ -178,8 +178,7 @@ function refuseError({ type, body }: Message, what: string, advice: Advice): voi
 }
 
 /** A view for numbers in host order, which is little-endian on both architectures. */
-const view = (bytes: Uint8Array): DataView =>
-  new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+const view = (bytes: Uint8Array): DataView => new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
 
 /** The messages of a datagram, copied out. @throws where one does not lie inside */
 export function* messagesOf(datagram: Uint8Array): Generator<Message> {

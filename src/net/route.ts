@@ -61,8 +61,9 @@ export interface Route {
 }
 
 /** What the names of RTN_… are in words. */
-export const routeTypes: Readonly<Record<number, "unicast" | "local" | "broadcast" | "anycast" | "multicast">> =
-  { 1: "unicast", 2: "local", 3: "broadcast", 4: "anycast", 5: "multicast" };
+export const routeTypes: Readonly<
+  Record<number, "unicast" | "local" | "broadcast" | "anycast" | "multicast">
+> = { 1: "unicast", 2: "local", 3: "broadcast", 4: "anycast", 5: "multicast" };
 
 /** An interface. */
 export interface Link {
@@ -198,7 +199,9 @@ export function parseLink(body: Uint8Array): Link {
     name: new TextDecoder().decode(attributes.get(IFLA_IFNAME)).replace(/\0$/, ""),
     isLoopback: ((u32Of(body.subarray(8, 12)) ?? 0) & IFF_LOOPBACK) !== 0,
     hardwareAddress:
-      hardware === undefined ? null : Array.from(hardware, (byte) => byte.toString(16).padStart(2, "0")).join(":"),
+      hardware === undefined
+        ? null
+        : Array.from(hardware, (byte) => byte.toString(16).padStart(2, "0")).join(":"),
   };
 }
 

@@ -159,7 +159,11 @@ export const gatewayDocumentSchema = v.strictObject({
 /** One line of what `offsetof gateway --batch` prints; `line` counts the input's lines from 1. */
 export const gatewayLineSchema = v.union([
   v.strictObject({ line: v.number(), ...gatewaySchema.entries }),
-  v.strictObject({ line: v.number(), code: v.pipe(v.string(), v.regex(/^E_[A-Z0-9_]+$/)), message: v.string() }),
+  v.strictObject({
+    line: v.number(),
+    code: v.pipe(v.string(), v.regex(/^E_[A-Z0-9_]+$/)),
+    message: v.string(),
+  }),
 ]);
 
 export type GatewayAnswer = v.InferOutput<typeof gatewaySchema>;
