@@ -241,7 +241,7 @@ function isLocal({ netlink }: Network, destination: IpAddress): boolean {
 }
 
 function whyNone(prefixes: readonly Prefix[], { name }: Link, gateway: IpAddress): string {
-  const known = prefixes.map(formatPrefix);
+  const known = prefixes.slice(0, 8).map(formatPrefix);
   return `neither the gateway ${formatIp(gateway)} nor the source is in a subnet of ${name} (${known.join(", ") || "none"})`;
 }
 
