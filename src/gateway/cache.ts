@@ -19,13 +19,13 @@ export class Cache<Value> {
 
   /**
    * @param capacity most entries
-   * @param release what to do with a value that leaves
    * @param now the time in milliseconds
+   * @param release what to do with a value that leaves
    */
   constructor(
     private readonly capacity: number,
+    private readonly now: () => number,
     private readonly release: (value: Value) => void = () => {},
-    private readonly now: () => number = () => performance.now(),
   ) {}
 
   /** The value that is still good; it becomes the youngest. */

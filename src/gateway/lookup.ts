@@ -34,20 +34,26 @@ type Subnets = { readonly prefixes: readonly Prefix[] } | { readonly reason: str
 /** Looks up gateways in network namespaces, through bounded caches. */
 export class GatewayLookup implements Disposable {
   readonly #namespaces: Namespaces;
-  readonly #networks = new Cache<Network>(capacities.namespaces, (network) => network[Symbol.dispose]());
-  readonly #routes = new Cache<Routing>(capacities.routes);
-  readonly #links = new Cache<Link | null>(capacities.interfaces);
-  readonly #subnets = new Cache<Subnets>(capacities.subnets);
+  readonly #networks: Cache<Network>;
+  readonly #routes: Cache<Routing>;
+  readonly #links: Cache<Link | null>;
+  readonly #subnets: Cache<Subnets>;
 
   /**
    * @param procRoot where procfs is mounted whose process numbers name namespaces
    * @param cloud whom to ask for subnets instead of the interface's own addresses
+   * @param now the time in milliseconds
    */
   constructor(
     procRoot: string,
     private readonly cloud?: MetadataService,
+    now: () => number = () => performance.now(),
   ) {
     this.#namespaces = new Namespaces(procRoot);
+    this.#networks = new Cache(capacities.namespaces, now, (network) => network[Symbol.dispose]());
+    this.#routes = new Cache(capacities.routes, now);
+    this.#links = new Cache(capacities.interfaces, now);
+    this.#subnets = new Cache(capacities.subnets, now);
   }
 
   /**

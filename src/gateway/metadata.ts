@@ -4,7 +4,6 @@ import type { Prefix } from "./subnet.ts";
 
 /** Where the service answers on an AWS instance. */
 export const standardService = "http://169.254.169.254";
-/** How long all requests of one lookup may take. */
 const TIMEOUT_MS = 2000;
 /** Answers are a few lines; more than this many bytes are not read. */
 const LARGEST_ANSWER = 4096;
@@ -38,8 +37,14 @@ export class MetadataError extends Error {
 export class MetadataService {
   #token: { readonly value: string; readonly until: number } | undefined;
 
-  /** @param base http or https URL of the service, such as http://169.254.169.254 */
-  constructor(private readonly base: URL) {
+  /**
+   * @param base http or https URL of the service, with a slash at the end
+   * @param milliseconds how long all requests about one interface may take
+   */
+  constructor(
+    private readonly base: URL,
+    private readonly milliseconds = TIMEOUT_MS,
+  ) {
     for (const name of proxyVariables) delete process.env[name];
   }
 
@@ -48,7 +53,7 @@ export class MetadataService {
    * @throws MetadataError where the service knows none, answers nonsense, redirects, refuses or does not answer in time
    */
   async subnets(hardwareAddress: string): Promise<Prefix[]> {
-    const signal = AbortSignal.timeout(TIMEOUT_MS);
+    const signal = AbortSignal.timeout(this.milliseconds);
     const about = `latest/meta-data/network/interfaces/macs/${hardwareAddress}`;
     const alias = this.#parse(subnetIdSchema, await this.#get(`${about}/subnet-id`, signal));
     if (alias === undefined) throw this.#error(`knows no subnet of an interface ${hardwareAddress}`);
@@ -90,7 +95,7 @@ export class MetadataService {
     } catch (error) {
       if (error instanceof MetadataError) throw this.#error(error.message);
       if (error instanceof Error && error.name === "TimeoutError")
-        throw this.#error(`did not answer within ${TIMEOUT_MS} ms`);
+        throw this.#error(`did not answer within ${this.milliseconds} ms`);
       const code = error instanceof Error && "code" in error ? String(error.code) : String(error);
       throw this.#error(`cannot be asked: ${code}`);
     }

@@ -6,8 +6,8 @@ function make(capacity: number) {
   const released: string[] = [];
   const cache = new Cache<string>(
     capacity,
-    (value) => released.push(value),
     () => clock.now,
+    (value) => released.push(value),
   );
   return { cache, clock, released };
 }
