@@ -48,9 +48,10 @@ async function batch(args: GatewayFlags): Promise<void> {
   if (args.format === "table") throw usage("gateway --batch prints JSON alone");
   const { proc_root } = configOf(loadConfig({ flags: args, env: process.env }));
   using lookup = new GatewayLookup(proc_root, cloudOf(args));
+  const { netns: usual } = args; // citty searches all spellings of a name each time
   const result = await answerBatch(
     Bun.stdin.stream(),
-    (question, netns) => lookup.lookup(question, netns ?? args.netns),
+    (question, netns) => lookup.lookup(question, netns ?? usual),
     writeStdout,
   );
   if (!args.quiet) console.error(JSON.stringify({ ...result, caches: lookup.statistics }));

@@ -12,6 +12,8 @@ export interface CacheStatistics {
 /** A bounded map of values with an age. When it is full, the one that was not asked for the longest goes. */
 export class Cache<Value> {
   readonly #entries = new Map<string, { readonly value: Value; readonly until: number }>();
+  /** Goes on from the entry it gave last: a new one would pass all that were deleted since the map was compacted. */
+  readonly #oldest = this.#entries.keys();
   #hits = 0;
   #misses = 0;
   #evicted = 0;
@@ -47,9 +49,8 @@ export class Cache<Value> {
   /** Keeps a value for so many milliseconds, Infinity for good. */
   set(key: string, value: Value, milliseconds: number): void {
     this.#remove(key);
-    const [oldest] = this.#entries.keys();
-    if (this.#entries.size >= this.capacity && oldest !== undefined) {
-      this.#remove(oldest);
+    if (this.#entries.size >= this.capacity) {
+      this.#remove(this.#oldest.next().value ?? "");
       this.#evicted++;
     }
     this.#entries.set(key, { value, until: this.now() + milliseconds });

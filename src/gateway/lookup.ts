@@ -70,9 +70,9 @@ export class GatewayLookup implements Disposable {
         ? await this.#subnet(network, version, link, gateway, question.source ?? route.source)
         : { reason: link === null ? "no interface to look at" : "looked up for gateways alone" };
     return {
-      source: question.source === undefined ? null : formatIp(question.source),
-      destination: formatIp(question.destination),
-      ...(question.translated && { translated: formatIp(question.translated) }),
+      source: question.source?.text ?? null,
+      destination: question.destination.text,
+      ...(question.translated && { translated: question.translated.text }),
       netns: network.inode,
       route: kind,
       gateway: gateway === null ? null : formatIp(gateway),
@@ -114,8 +114,7 @@ export class GatewayLookup implements Disposable {
 
   #route(network: Network, version: number, question: Question): Routing {
     const { source, through } = question;
-    const target = targetOf(question);
-    const key = `${version} ${source?.address ?? "any"} ${target.address} ${through ?? ""}`;
+    const key = `${version} ${source?.text} ${targetOf(question).text} ${through}`;
     return kept(this.#routes, key, () => [routing(network, question), ROUTE_TTL_MS]);
   }
 
@@ -214,7 +213,7 @@ function routing(network: Network, { source, through, ...rest }: Question): Rout
     if (refusal === undefined) throw error;
     // The same errno says that IPv4's source is not this host's own (ip_route_output_key_hash_rcu; before 5.10 EINVAL).
     if (source !== undefined && !isLocal(network, source)) {
-      const reason = `${formatIp(source)} is no address of this network namespace (${error.code})`;
+      const reason = `${source.text} is no address of this network namespace (${error.code})`;
       return { kind: null, route: null, reason };
     }
     const [kind, reason] = refusal;

@@ -1,6 +1,6 @@
 import { readFileSync, statSync } from "node:fs";
 import { SystemError } from "../../ffi/error.ts";
-import { type FileDescriptor, open } from "../../ffi/libc.ts";
+import { type FileDescriptor, open as openFile } from "../../ffi/libc.ts";
 import { inside, THREAD_NAMESPACE } from "../net/namespace.ts";
 import type { NetlinkMonitor } from "../net/netlink.ts";
 import { RouteNetlink, routeMonitor } from "../net/route.ts";
@@ -55,8 +55,8 @@ export class Network implements Disposable {
 
 /** Opens network namespaces by path or process. Closes this thread's own with its scope. */
 export class Namespaces implements Disposable {
-  readonly #home = open(THREAD_NAMESPACE);
-  readonly #homeKey = identityOf(THREAD_NAMESPACE).key;
+  readonly #home = openFile(THREAD_NAMESPACE);
+  readonly #homeIdentity = identityOf(THREAD_NAMESPACE);
 
   /** @param procRoot where procfs is mounted whose process numbers are meant */
   constructor(private readonly procRoot: string) {}
@@ -69,14 +69,12 @@ export class Namespaces implements Disposable {
    */
   find(name: string | undefined): { readonly key: string; readonly open: () => Network } {
     const path = name === undefined ? THREAD_NAMESPACE : this.#pathOf(name);
-    const { key, inode } = identityOf(path);
-    return {
-      key,
-      open: () => {
-        if (key === this.#homeKey) return new Network(inode);
-        return attempt(path, () => new Network(inode, { file: open(path), home: this.#home }));
-      },
-    };
+    const { key, inode } = name === undefined ? this.#homeIdentity : identityOf(path);
+    const open = (): Network =>
+      key === this.#homeIdentity.key
+        ? new Network(inode)
+        : attempt(path, () => new Network(inode, { file: openFile(path), home: this.#home }));
+    return { key, open };
   }
 
   #pathOf(name: string): string {

@@ -2,13 +2,18 @@ import { AF_INET } from "../../ffi/libc.ts";
 import { formatIp, type IpAddress, parseIp, sharePrefix } from "../net/address.ts";
 import { exitCodes, Failure } from "../output/failure.ts";
 
+/** An address with its text, without a scope. */
+export interface WrittenAddress extends IpAddress {
+  readonly text: string;
+}
+
 /** What a lookup is asked. */
 export interface Question {
   /** Undefined: the kernel is to choose. */
-  readonly source: IpAddress | undefined;
-  readonly destination: IpAddress;
+  readonly source: WrittenAddress | undefined;
+  readonly destination: WrittenAddress;
   /** What NAT makes of the destination; the route to this one is asked for. */
-  readonly translated: IpAddress | undefined;
+  readonly translated: WrittenAddress | undefined;
   /** Index or name of the interface that a scope names. */
   readonly through: number | string | undefined;
 }
@@ -56,10 +61,9 @@ export function parseQuestion(texts: QuestionTexts): Question {
 }
 
 /** The address whose route is asked for. */
-export const targetOf = ({ destination, translated }: Question): IpAddress => translated ?? destination;
+export const targetOf = ({ destination, translated }: Question): WrittenAddress => translated ?? destination;
 
-interface ScopedAddress extends IpAddress {
-  readonly text: string;
+interface ScopedAddress extends WrittenAddress {
   readonly scope: string | undefined;
 }
 

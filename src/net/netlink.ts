@@ -106,10 +106,11 @@ export class Netlink implements Disposable {
   #send(type: number, flags: number, body: Uint8Array): number {
     const sequence = ++this.#sequence;
     // struct nlmsghdr: u32 len, u16 type, u16 flags, u32 seq, u32 pid
-    const message = new Uint8Array(SIZE_OF_NLMSGHDR + body.length);
-    new Uint32Array(message.buffer, 0, 1).set([message.length]);
-    new Uint16Array(message.buffer, 4, 2).set([type, flags | NLM_F_REQUEST]);
-    new Uint32Array(message.buffer, 8, 1).set([sequence]);
+    const message = Buffer.alloc(SIZE_OF_NLMSGHDR + body.length);
+    message.writeUInt32LE(message.length, 0);
+    message.writeUInt16LE(type, 4);
+    message.writeUInt16LE(flags | NLM_F_REQUEST, 6);
+    message.writeUInt32LE(sequence, 8);
     message.set(body, SIZE_OF_NLMSGHDR);
     send(this.#socket.fd, message);
     return sequence;
@@ -143,9 +144,9 @@ export class NetlinkMonitor implements Disposable {
     using undo = new DisposableStack();
     this.#socket = undo.use(socket(AF_NETLINK, SOCK_RAW, protocol));
     // struct sockaddr_nl: u16 family, u16 pad, u32 pid, u32 groups
-    const address = new Uint8Array(12);
-    new Uint16Array(address.buffer, 0, 1).set([AF_NETLINK]);
-    new Uint32Array(address.buffer, 8, 1).set([groups]);
+    const address = Buffer.alloc(12);
+    address.writeUInt16LE(AF_NETLINK, 0);
+    address.writeUInt32LE(groups, 8);
     bind(this.#socket.fd, address, "netlink groups");
     undo.move();
   }
@@ -214,14 +215,18 @@ export function attributesOf(body: Uint8Array, start: number): Map<number, Uint8
   return attributes;
 }
 
-/** An attribute's number in host order; undefined where there is no such attribute. @throws where it is too short */
+/** An attribute's u32; undefined where there is no such attribute. */
 export const u32Of = (payload: Uint8Array | undefined): number | undefined =>
-  payload === undefined ? undefined : view(payload).getUint32(0, true);
+  payload?.reduceRight((value, byte) => value * 256 + byte, 0);
+
+/** A u32 as an attribute's payload. */
+export const u32 = (value: number): Uint8Array => Uint8Array.of(value, value >> 8, value >> 16, value >> 24);
 
 /** struct nlattr (rtattr): u16 len, u16 type, then the payload, padded to 4 bytes. */
 export function attribute(type: number, payload: Uint8Array): Uint8Array {
-  const bytes = new Uint8Array((SIZE_OF_NLATTR + payload.length + 3) & ~3);
-  new Uint16Array(bytes.buffer, 0, 2).set([SIZE_OF_NLATTR + payload.length, type]);
+  const length = SIZE_OF_NLATTR + payload.length;
+  const bytes = new Uint8Array((length + 3) & ~3);
+  bytes.set([length & 0xff, length >> 8, type & 0xff, type >> 8]);
   bytes.set(payload, SIZE_OF_NLATTR);
   return bytes;
 }

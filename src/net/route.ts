@@ -1,6 +1,6 @@
 import { AF_INET, AF_INET6 } from "../../ffi/libc.ts";
 import type { Family, IpAddress } from "./address.ts";
-import { attribute, attributesOf, CREATE, Netlink, NetlinkMonitor, u32Of } from "./netlink.ts";
+import { attribute, attributesOf, CREATE, Netlink, NetlinkMonitor, u32, u32Of } from "./netlink.ts";
 
 /** Numbers of include/uapi/linux/{netlink,rtnetlink,if,if_link,if_addr}.h. */
 const NETLINK_ROUTE = 0;
@@ -91,8 +91,7 @@ export class RouteNetlink implements Disposable {
   setLinkUp(index: number): void {
     // struct ifinfomsg: u8 family, pad, u16 type, int index, u32 flags, u32 change
     const message = new Uint8Array(SIZE_OF_IFINFOMSG);
-    new Int32Array(message.buffer, 4, 1).set([index]);
-    new Uint32Array(message.buffer, 8, 2).set([IFF_UP, IFF_UP]);
+    message.set([...u32(index), ...u32(IFF_UP), ...u32(IFF_UP)], 4);
     this.#netlink.request(RTM_NEWLINK, 0, message, `set link ${index} up`, ADVICE);
   }
 
@@ -124,7 +123,7 @@ export class RouteNetlink implements Disposable {
   link(which: number | string): Link {
     const message = new Uint8Array(SIZE_OF_IFINFOMSG);
     const named = typeof which === "string" ? [attribute(IFLA_IFNAME, text(which))] : [];
-    if (typeof which === "number") new Int32Array(message.buffer, 4, 1).set([which]);
+    if (typeof which === "number") message.set(u32(which), 4);
     const body = Buffer.concat([message, ...named, attribute(IFLA_EXT_MASK, u32(RTEXT_FILTER_SKIP_STATS))]);
     return parseLink(this.#netlink.ask(RTM_GETLINK, body, `look up interface ${which}`));
   }
@@ -143,14 +142,13 @@ export class RouteNetlink implements Disposable {
 /** Tells whether the routing of the network namespace changed which this thread is in when it is made. */
 export const routeMonitor = (): NetlinkMonitor => new NetlinkMonitor(NETLINK_ROUTE, ROUTING_GROUPS);
 
-const u32 = (value: number): Uint8Array => new Uint8Array(new Uint32Array([value]).buffer);
 const text = (value: string): Uint8Array => new TextEncoder().encode(`${value}\0`);
 
 function encodeQuestion({ destination, source, through }: RouteQuestion, flags: number): Uint8Array {
   const message = new Uint8Array(SIZE_OF_RTMSG);
   const bits = 8 * destination.address.length;
   message.set([destination.family, bits, source === undefined ? 0 : bits]);
-  new Uint32Array(message.buffer, 8, 1).set([flags]);
+  message.set(u32(flags), 8);
   return Buffer.concat([
     message,
     attribute(RTA_DST, destination.address),

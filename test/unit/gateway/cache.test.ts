@@ -1,4 +1,5 @@
 import { expect, test } from "bun:test";
+import fc from "fast-check";
 import { Cache } from "../../../src/gateway/cache.ts";
 
 function make(capacity: number) {
@@ -47,4 +48,33 @@ test("setting again releases the old value and needs no room", () => {
   cache.clear();
   expect(released).toEqual(["A", "B"]);
   expect(cache.statistics).toMatchObject({ evicted: 0, size: 0 });
+});
+
+test("it holds what a plain list of the same size would, whatever is asked", () => {
+  const step = fc.record({
+    key: fc.integer({ min: 0, max: 9 }).map(String),
+    isSet: fc.boolean(),
+    wait: fc.nat(3),
+  });
+  fc.assert(
+    fc.property(fc.array(step, { maxLength: 200 }), fc.integer({ min: 1, max: 5 }), (steps, capacity) => {
+      const { cache, clock } = make(capacity);
+      const list: { key: string; until: number }[] = []; // the oldest first
+      for (const { key, isSet, wait } of steps) {
+        clock.now += wait;
+        const at = list.findIndex((entry) => entry.key === key);
+        const [entry] = at < 0 ? [] : list.splice(at, 1);
+        if (isSet) {
+          if (list.length === capacity) list.shift();
+          list.push({ key, until: clock.now + 10 });
+          cache.set(key, key, 10);
+        } else {
+          const isGood = entry !== undefined && entry.until > clock.now;
+          if (isGood) list.push(entry);
+          expect(cache.get(key)).toBe(isGood ? key : undefined);
+        }
+        expect(cache.statistics.size).toBe(list.length);
+      }
+    }),
+  );
 });
