@@ -1,8 +1,9 @@
 import { afterAll, describe, expect, test } from "bun:test";
+import { dirname, join } from "node:path";
 import * as v from "valibot";
 import { gatewayDocumentSchema, gatewayLineSchema } from "../../src/output/document.ts";
 import { TestNetwork } from "../networks.ts";
-import { executable, type Run, run, Scratch } from "./executable.ts";
+import { executable, type Run, repository, run, Scratch } from "./executable.ts";
 
 const host = new TestNetwork();
 const router = new TestNetwork();
@@ -334,4 +335,17 @@ describe("a batch", () => {
   test("no input, no answer", async () => {
     expect(await batch("")).toMatchObject({ status: 0, lines: [] });
   });
+});
+
+test("the README's recipes print what it says", async () => {
+  const readme = await Bun.file(join(repository, "README.md")).text();
+  const [, block = ""] = /## Gateway lookups.*?```console\n(.*?)```/s.exec(readme) ?? [];
+  const recipes = block.split(/^\$ /m).slice(1);
+  expect(recipes.length).toBe(3);
+  for (const recipe of recipes) {
+    const [command = "", ...printed] = recipe.split("\n");
+    const env = { PATH: `${dirname(executable)}:/usr/sbin:/usr/bin:/sbin:/bin` };
+    const { stdout, stderr } = run(host.command("sh", "-c", command), { env });
+    expect({ stdout, stderr }).toEqual({ stdout: printed.join("\n"), stderr: "" });
+  }
 });
