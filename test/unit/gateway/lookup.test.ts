@@ -33,6 +33,7 @@ class Host implements Disposable {
       "route add 2001:db8:66::/48 nexthop via fd01::3 nexthop via fd01::4",
       "route add default via 10.2.7.1 table 100",
       "rule add from 10.2.7.2 lookup 100",
+      "rule add from 10.2.0.2 lookup 100",
     );
   }
 
@@ -158,6 +159,7 @@ describe("the subnet", () => {
   test.each([
     ["10.1.0.2", "8.8.8.8", "10.1.0.0/24"],
     ["10.2.7.2", "8.8.8.8", "10.2.7.0/24"], // the narrower of two
+    ["10.2.0.2", "8.8.8.8", "10.2.7.0/24"], // by the gateway: the source is in the wider one
     ["192.0.2.9", "8.8.8.8", "10.1.0.0/24"], // by the gateway: the source is another interface's
     ["0.0.0.0", "198.51.100.9", "10.1.0.0/24"], // by the source: the gateway is link-local
     ["fd01::2", "2001:db8::1", "fd01::/64"],
@@ -240,6 +242,26 @@ describe("the caches", () => {
       // A link that came up still changes for a moment; then the answer is from the cache.
       const { hits } = own.statistics.routes;
       while (own.statistics.routes.hits === hits) expect(await now()).toEqual(expected);
+    }
+  });
+
+  test("a next hop that routes share is seen to change, though no route is told to", async () => {
+    using changing = new TestNetwork();
+    using other = new TestNetwork();
+    using own = new GatewayLookup("/proc");
+    changing.connect("eth0", other, "eth0");
+    changing.ip(
+      "addr add 10.1.0.2/24 dev eth0",
+      "nexthop add id 7 via 10.1.0.7 dev eth0",
+      "route add default nhid 7",
+    );
+    const quiet = "echo 0 > /proc/sys/net/ipv4/nexthop_compat_mode";
+    expect(Bun.spawnSync(changing.command("sh", "-c", quiet)).exitCode).toBe(0);
+    const question = parseQuestion({ source: "0.0.0.0", destination: "8.8.8.8" });
+    for (const last of [7, 8, 9]) {
+      changing.ip(`nexthop replace id 7 via 10.1.0.${last} dev eth0`);
+      expect(await own.lookup(question, changing.path)).toMatchObject({ gateway: `10.1.0.${last}` });
+      await Bun.sleep(50); // the link's own messages end, which would tell of a change too
     }
   });
 

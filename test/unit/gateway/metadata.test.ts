@@ -40,6 +40,12 @@ const instance: Handler = (request, path) => {
   return fact === undefined ? new Response("none", { status: 404 }) : new Response(fact);
 };
 
+const never: Handler = () => new Promise<Response>(() => {});
+const withToken =
+  (handler: Handler): Handler =>
+  (request, path) =>
+    path === "/latest/api/token" ? new Response(TOKEN) : handler(request, path);
+
 /** A metadata service on loopback; keeps what it was asked. */
 class Service implements Disposable {
   readonly asked: string[] = [];
@@ -97,6 +103,22 @@ test("the subnet of the interface's hardware address, asked for once with one to
   expect(service.asked.length).toBe(4);
 });
 
+test("an interface whose hardware address changes is asked about anew", async () => {
+  using changing = new TestNetwork();
+  changing.connect("eth0", router, "to1");
+  changing.ip("addr add 10.1.0.2/24 dev eth0", "route add default via 10.1.0.1");
+  using service = new Service(withToken(() => new Response("", { status: 404 })));
+  using asking = lookups(service.url);
+  const question = parseQuestion({ source: "0.0.0.0", destination: "8.8.8.8" });
+  await Bun.sleep(100); // the kernel is done with a new link
+  for (const address of ["02:00:00:00:00:0a", "02:00:00:00:00:0b"]) {
+    await asking.lookup.lookup(question, changing.path);
+    changing.ip(`link set eth0 address ${address}`);
+    await asking.lookup.lookup(question, changing.path);
+    expect(service.asked.at(-1)).toContain(`/macs/${address}/`);
+  }
+});
+
 test("nothing is asked for a direct route", async () => {
   using service = new Service(instance);
   using asking = lookups(service.url);
@@ -118,12 +140,6 @@ test("a token that is refused is replaced once", async () => {
   expect((await asking.ask("8.8.8.8")).subnet).toMatchObject({ cidr: "10.1.0.0/20" });
   expect(service.asked.filter((request) => request.startsWith("PUT")).length).toBe(2);
 });
-
-const never: Handler = () => new Promise<Response>(() => {});
-const withToken =
-  (handler: Handler): Handler =>
-  (request, path) =>
-    path === "/latest/api/token" ? new Response(TOKEN) : handler(request, path);
 
 test.each<[string, Handler, string]>([
   ["hangs", never, "did not answer within 300 ms"],
