@@ -291,7 +291,9 @@ describe("a batch", () => {
     const { caches } = JSON.parse(stderr);
     expect(caches.routes.size).toBe(10_000);
     expect(caches.routes.hits + caches.routes.misses).toBe(100_000);
-    expect(caches.subnets).toMatchObject({ misses: 1, hits: 99_999, size: 1 });
+    // Once, and once more for each change of a link that just came up.
+    expect(caches.subnets.misses).toBeLessThan(10);
+    expect(caches.subnets.hits + caches.subnets.misses).toBe(100_000);
   }, 60_000);
 
   test("each line is answered as it comes", async () => {
