@@ -1,3 +1,4 @@
+import { StrandedError } from "../net/namespace.ts";
 import type { GatewayAnswer, GatewayLine } from "../output/document.ts";
 import { asFailure } from "../output/failure.ts";
 import { parseQuestion, type Question } from "./question.ts";
@@ -63,6 +64,7 @@ async function answerLine(line: number, text: string | undefined, look: Look): P
   try {
     return { line, ...(await look(parseQuestion({ source, destination }), netns)) };
   } catch (error) {
+    if (error instanceof StrandedError) throw error;
     const { code, message } = asFailure(error);
     return { line, code, message };
   }

@@ -1,4 +1,4 @@
-import { readFileSync, statSync } from "node:fs";
+import { fstatSync, readFileSync, type Stats, statSync } from "node:fs";
 import { SystemError } from "../../ffi/error.ts";
 import { type FileDescriptor, open as openFile } from "../../ffi/libc.ts";
 import { inside, THREAD_NAMESPACE } from "../net/namespace.ts";
@@ -73,8 +73,17 @@ export class Namespaces implements Disposable {
     const open = (): Network =>
       key === this.#homeIdentity.key
         ? new Network(inode)
-        : attempt(path, () => new Network(inode, { file: openFile(path), home: this.#home }));
+        : attempt(path, () => this.#enter(path, key, inode));
     return { key, open };
+  }
+
+  #enter(path: string, key: string, inode: number): Network {
+    using undo = new DisposableStack();
+    const file = undo.use(openFile(path));
+    if (keyOf(fstatSync(file.fd)) !== key) throw new Failure("E_NETNS", `${path} changed meanwhile`);
+    const network = new Network(inode, { file, home: this.#home });
+    undo.move();
+    return network;
   }
 
   #pathOf(name: string): string {
@@ -96,8 +105,10 @@ export class Namespaces implements Disposable {
 function identityOf(path: string): { key: string; inode: number } {
   const stat = attempt(path, () => statSync(path));
   if (!stat.isFile()) throw new Failure("E_NETNS", `${path} is no network namespace`);
-  return { key: `${stat.dev}:${stat.ino}`, inode: stat.ino };
+  return { key: keyOf(stat), inode: stat.ino };
 }
+
+const keyOf = ({ dev, ino }: Stats): string => `${dev}:${ino}`;
 
 function attempt<Result>(path: string, act: () => Result): Result {
   try {

@@ -38,6 +38,7 @@ const SIZE_OF_RTNEXTHOP = 8;
 const ROUTING_GROUPS = [1, 5, 7, 8, 9, 11, 19, 32].reduce((bits, group) => bits + 2 ** (group - 1), 0);
 
 const ADVICE = { EPERM: "needs CAP_NET_ADMIN" };
+const NO_FAMILY = { EOPNOTSUPP: "this kernel has no routes of that family" };
 
 /** Which route is asked for. */
 export interface RouteQuestion {
@@ -110,7 +111,8 @@ export class RouteNetlink implements Disposable {
    * where it refuses: EHOSTUNREACH (unreachable), EACCES (prohibit), EINVAL (blackhole): fib_props of fib_semantics.c
    */
   route(question: RouteQuestion): Route {
-    return parseRoute(this.#netlink.ask(RTM_GETROUTE, encodeQuestion(question, 0), "look up a route"));
+    const body = encodeQuestion(question, 0);
+    return parseRoute(this.#netlink.ask(RTM_GETROUTE, body, "look up a route", NO_FAMILY));
   }
 
   /** How many next hops the route's table entry has; the kernel spreads flows over them. Needs Linux 4.13. */

@@ -335,6 +335,26 @@ describe("a batch", () => {
     expect(stderr).toBe("status 0\n");
   });
 
+  test("a thread that cannot come home ends the run: it would look in the wrong namespace", () => {
+    const input = `127.0.0.1 127.0.0.1\\n10.1.0.2 8.8.8.8 ${host.path}\\n127.0.0.1 127.0.0.1\\n`;
+    const barred = "strace -qq -o /dev/null -e trace=setns -e inject=setns:error=EPERM:when=2";
+    const { stdout, stderr, status } = run([
+      "bash",
+      "-c",
+      `set -o pipefail; printf '${input}' | ${barred} ${executable} gateway --batch`,
+    ]);
+    expect({ status, stdout }).toEqual({ status: 1, stdout: "" });
+    expect(JSON.parse(stderr).message).toBe("this thread cannot return to its own network namespace");
+  });
+
+  test("an input that cannot be read is a failure", () => {
+    const { status, stderr } = run(["bash", "-c", `${executable} gateway --batch < /`]);
+    expect({ status, stderr: JSON.parse(stderr) }).toMatchObject({
+      status: 1,
+      stderr: { code: expect.any(String) },
+    });
+  });
+
   test("no input, no answer", async () => {
     expect(await batch("")).toMatchObject({ status: 0, lines: [] });
   });
