@@ -328,11 +328,24 @@ describe("a batch", () => {
     for (const kibibytes of figures("VmRSS")) expect(kibibytes).toBeLessThan(100_000);
   });
 
-  test("a reader that went away ends it, quietly, though its input goes on", () => {
-    const script = `yes 10.1.0.2 8.8.8.8 | { ${executable} gateway --batch --quiet --netns ${host.path}; echo "status $?" >&2; } | head -n 1`;
-    const { stdout, stderr } = run(["bash", "-c", script]);
-    expect(JSON.parse(stdout)).toMatchObject({ gateway: "10.1.0.1" });
-    expect(stderr).toBe("status 0\n");
+  test.each(["yes 10.1.0.2 8.8.8.8", "while echo 10.1.0.2 8.8.8.8; do sleep 0.01; done"])(
+    "a reader that went away ends it, quietly, though its input goes on: %s",
+    (input) => {
+      const batched = `${executable} gateway --batch --quiet --netns ${host.path}`;
+      const script = `{ ${input}; } 2> /dev/null | { ${batched}; echo "status $?" >&2; } | head -n 1`;
+      const { stdout, stderr } = run(["bash", "-c", script]);
+      expect(JSON.parse(stdout)).toMatchObject({ gateway: "10.1.0.1" });
+      expect(stderr).toBe("status 0\n");
+    },
+  );
+
+  test("a line without end is not kept", () => {
+    using scratch = new Scratch();
+    const input = "head -c 200000000 /dev/zero; sleep 0.5; grep VmHWM /proc/$(cat $0)/status >&2";
+    const script = `{ ${input}; } | { echo $BASHPID > $0; exec ${executable} gateway --batch --quiet; }`;
+    const { stdout, stderr } = run(["bash", "-c", script, scratch.at("pid")]);
+    expect(JSON.parse(stdout)).toEqual({ line: 1, code: "E_LINE", message: "longer than 4352 bytes" });
+    expect(Number(/VmHWM:\s+(\d+) kB/.exec(stderr)?.[1])).toBeLessThan(120_000);
   });
 
   test("a thread that cannot come home ends the run: it would look in the wrong namespace", () => {
