@@ -1,9 +1,19 @@
 import { type ArgsDef, type CommandDef, defineCommand, renderUsage, runCommand } from "citty";
 import { description, name, version } from "../package.json";
-import { checkCommand, checkUsage, flags, gatewayFlags, tlsFlags } from "./commands/flags.ts";
+import {
+  btfFlags,
+  checkCommand,
+  checkUsage,
+  documentFlags,
+  documentFormats,
+  flags,
+  gatewayFlags,
+  tlsFlags,
+} from "./commands/flags.ts";
 import { asFailure, failureText } from "./output/failure.ts";
 import { setVerbosity } from "./output/log.ts";
 import { writeStdout } from "./output/stdout.ts";
+import { childArgument } from "./tls/child/argument.ts";
 
 const meta = { name, description, version };
 
@@ -19,22 +29,25 @@ const modules = {
   run: () => import("./commands/run.ts").then((module) => module.default),
   kernel: () => import("./commands/kernel.ts").then((module) => module.default),
   tls: () => import("./commands/tls.ts").then((module) => module.default),
+  btf: () => import("./commands/btf.ts").then((module) => module.default),
   gateway: () => import("./commands/gateway.ts").then((module) => module.default),
   config: () => import("./commands/config.ts").then((module) => module.default),
 };
 const commands = {
-  run: async () => entry(flags, await modules.run()),
-  kernel: async () => entry(flags, await modules.kernel()),
+  run: async () => entry(documentFlags, await modules.run()),
+  kernel: async () => entry(documentFlags, await modules.kernel()),
   tls: async () => entry(tlsFlags, await modules.tls()),
+  btf: async () => entry(btfFlags, await modules.btf()),
   gateway: async () => entry(gatewayFlags, await modules.gateway()),
   config: async () => entry(flags, await modules.config()),
 };
 
-const program = defineCommand({ meta, args: flags, subCommands: modules });
+const program = defineCommand({ meta, args: documentFlags, subCommands: modules });
 
 /** Runs the command that the arguments name; without a name it is `run`. Commands set the exit code. */
 async function main(args: string[]): Promise<void> {
   const first = args[0] ?? "";
+  if (first === childArgument) return (await import("./tls/child/stages.ts")).runStage(args.slice(1));
   const isNamed = first !== "" && !first.startsWith("-");
   const rest = isNamed ? args.slice(1) : args;
   const command = await commands[isNamed ? checkCommand(first, commands) : "run"]();
@@ -52,11 +65,14 @@ async function main(args: string[]): Promise<void> {
   await command.run(rest);
 }
 
+const textFormats: readonly string[] = documentFormats.filter((format) => format !== "json");
+
 /** One line, or one JSON object where the result would have been JSON; the stack only when asked for. */
 function report(thrown: unknown, args: readonly string[]): void {
   const failure = asFailure(thrown);
-  const asked = /(?:^| )--format[ =](\w+)/.exec(args.join(" "))?.[1];
-  const isJson = asked === "json" || (asked !== "table" && !process.stdout.isTTY);
+  const asked = /(?:^| )--format[ =](\w+)/.exec(args.join(" "))?.[1] ?? "";
+  const isText = args.some((each) => /^--get(=|$)/.test(each)) || textFormats.includes(asked);
+  const isJson = asked === "json" || (!isText && !process.stdout.isTTY);
   const cause = failure.cause instanceof Error ? failure.cause : failure;
   console.error(failureText(failure, isJson ? "json" : "table"));
   if (args.includes("--verbose")) console.error(cause.stack);
