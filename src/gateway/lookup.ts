@@ -1,5 +1,7 @@
 import { SystemError } from "../../ffi/error.ts";
+import { AF_INET } from "../../ffi/libc.ts";
 import { formatIp, type IpAddress } from "../net/address.ts";
+import { NetlinkError } from "../net/netlink.ts";
 import { type Link, type Route, type RouteQuestion, routeTypes } from "../net/route.ts";
 import type { GatewayAnswer } from "../output/document.ts";
 import { Cache, type CacheStatistics } from "./cache.ts";
@@ -20,9 +22,10 @@ const ATTEMPTS = 3;
 /** Most entries of each cache. */
 export const capacities = { routes: 10_000, interfaces: 256, subnets: 256, namespaces: 64 } as const;
 
-/** What the routes do with a packet: a route or an interface's absence, or why neither could be told. */
+/** What the routes do with a packet. */
 interface Routing {
   readonly kind: GatewayAnswer["route"];
+  /** Null where none takes it. */
   readonly route: Route | null;
   /** Why there is no gateway; undefined where there is one. */
   readonly reason?: string;
@@ -162,7 +165,8 @@ export class GatewayLookup implements Disposable {
       if (hardwareAddress === null) return { reason: `${name} has no hardware address to ask the cloud for` };
       return { prefixes: await this.cloud.subnets(hardwareAddress) };
     } catch (error) {
-      if (error instanceof MetadataError || error instanceof SystemError) return { reason: error.message };
+      const isAnswer = [MetadataError, NetlinkError, SystemError].some((kind) => error instanceof kind);
+      if (isAnswer && error instanceof Error) return { reason: error.message };
       throw error;
     }
   }
@@ -212,7 +216,7 @@ function routing(network: Network, { source, through, ...rest }: Question): Rout
     const refusal = refusals[error.code];
     if (refusal === undefined) throw error;
     // The same errno says that IPv4's source is not this host's own (ip_route_output_key_hash_rcu; before 5.10 EINVAL).
-    if (source !== undefined && !isLocal(network, source)) {
+    if (source?.family === AF_INET && !isLocal(network, source)) {
       const reason = `${source.text} is no address of this network namespace (${error.code})`;
       return { kind: null, route: null, reason };
     }
@@ -227,9 +231,7 @@ function described(network: Network, question: RouteQuestion, route: Route): Rou
   if (type !== "unicast") return { kind: type, route, reason: `the destination is a ${type} address` };
   if (route.gateway === null) return { kind: "direct", route, reason: "the destination is on the link" };
   const hops = network.netlink.nextHops(question);
-  const isCertain =
-    hops === 1 ||
-    (question.source !== undefined && question.source.address.length === 4 && network.choosesByAddresses());
+  const isCertain = hops === 1 || (question.source?.family === AF_INET && network.choosesByAddresses());
   if (isCertain) return { kind: "gateway", route };
   const reason = `the route has ${hops} next hops; which one a flow takes depends on more than its addresses`;
   return { kind: "gateway", route, reason };

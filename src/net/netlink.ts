@@ -39,6 +39,11 @@ export const CREATE = NLM_F_CREATE | NLM_F_EXCL;
 /** What to do about an errno, by its name. */
 export type Advice = Readonly<Record<string, string>>;
 
+/** The kernel did not answer, or not as it should. An errno that it answered is a SystemError. */
+export class NetlinkError extends Error {
+  override readonly name = "NetlinkError";
+}
+
 /** One message: the header's type, flags and sequence number, and what follows the header. */
 export interface Message {
   readonly type: number;
@@ -67,14 +72,14 @@ export class Netlink implements Disposable {
    */
   request(type: number, flags: number, body: Uint8Array, what: string, advice: Advice = {}): void {
     const [answer] = this.#answers(this.#send(type, flags | NLM_F_ACK, body), what);
-    if (answer?.type !== NLMSG_ERROR) throw new Error(`${what}: netlink answered out of turn`);
+    if (answer?.type !== NLMSG_ERROR) throw new NetlinkError(`${what}: netlink answered out of turn`);
     refuseError(answer, what, advice);
   }
 
   /** Sends one question and returns the one message that answers it. @throws SystemError as `request` does */
   ask(type: number, body: Uint8Array, what: string, advice: Advice = {}): Uint8Array {
     const [answer] = this.#answers(this.#send(type, 0, body), what);
-    if (answer === undefined) throw new Error(`${what}: netlink answered nothing`);
+    if (answer === undefined) throw new NetlinkError(`${what}: netlink answered nothing`);
     refuseError(answer, what, advice);
     return answer.body;
   }
@@ -85,7 +90,7 @@ export class Netlink implements Disposable {
       const bodies = this.#dumpOnce(type, body, what);
       if (bodies !== null) return bodies;
     }
-    throw new Error(`${what}: things changed during each of ${DUMP_ATTEMPTS} dumps`);
+    throw new NetlinkError(`${what}: things changed during each of ${DUMP_ATTEMPTS} dumps`);
   }
 
   /** Null where things changed meanwhile. */
@@ -120,9 +125,10 @@ export class Netlink implements Disposable {
   #answers(sequence: number, what: string): Message[] {
     for (;;) {
       if (!waitReadable(this.#socket.fd, TIMEOUT_MS))
-        throw new Error(`${what}: netlink did not answer within ${TIMEOUT_MS} ms`);
+        throw new NetlinkError(`${what}: netlink did not answer within ${TIMEOUT_MS} ms`);
       const length = recv(this.#socket.fd, this.#answer, MSG_DONTWAIT | MSG_TRUNC);
-      if (length > this.#answer.length) throw new Error(`${what}: netlink answered ${length} bytes at once`);
+      if (length > this.#answer.length)
+        throw new NetlinkError(`${what}: netlink answered ${length} bytes at once`);
       const messages = [...messagesOf(this.#answer.subarray(0, length))];
       const ours = messages.filter((message) => message.sequence === sequence);
       if (ours.length > 0) return ours;
@@ -187,7 +193,7 @@ export function* messagesOf(datagram: Uint8Array): Generator<Message> {
   for (let at = 0; at + SIZE_OF_NLMSGHDR <= datagram.length; ) {
     const length = header.getUint32(at, true);
     if (length < SIZE_OF_NLMSGHDR || at + length > datagram.length)
-      throw new Error(`netlink: a message of ${length} bytes at ${at} of ${datagram.length}`);
+      throw new NetlinkError(`netlink: a message of ${length} bytes at ${at} of ${datagram.length}`);
     yield {
       type: header.getUint16(at + 4, true),
       flags: header.getUint16(at + 6, true),
@@ -205,7 +211,7 @@ export function attributesOf(body: Uint8Array, start: number): Map<number, Uint8
   for (let at = start; at + SIZE_OF_NLATTR <= body.length; ) {
     const length = header.getUint16(at, true);
     if (length < SIZE_OF_NLATTR || at + length > body.length)
-      throw new Error(`netlink: an attribute of ${length} bytes at ${at} of ${body.length}`);
+      throw new NetlinkError(`netlink: an attribute of ${length} bytes at ${at} of ${body.length}`);
     attributes.set(
       header.getUint16(at + 2, true) & NLA_TYPE_MASK,
       body.subarray(at + SIZE_OF_NLATTR, at + length),

@@ -1,6 +1,15 @@
 import { AF_INET, AF_INET6 } from "../../ffi/libc.ts";
 import type { Family, IpAddress } from "./address.ts";
-import { attribute, attributesOf, CREATE, Netlink, NetlinkMonitor, u32, u32Of } from "./netlink.ts";
+import {
+  attribute,
+  attributesOf,
+  CREATE,
+  Netlink,
+  NetlinkError,
+  NetlinkMonitor,
+  u32,
+  u32Of,
+} from "./netlink.ts";
 
 /** Numbers of include/uapi/linux/{netlink,rtnetlink,if,if_link,if_addr}.h. */
 const NETLINK_ROUTE = 0;
@@ -164,7 +173,7 @@ export function parseRoute(body: Uint8Array): Route {
   const attributes = attributesOf(body, SIZE_OF_RTMSG);
   const [family = 0] = body;
   const through = u32Of(attributes.get(RTA_OIF));
-  if (through === undefined) throw new Error("netlink: a route without an interface");
+  if (through === undefined) throw new NetlinkError("netlink: a route without an interface");
   // struct rtvia: u16 family, then the address: a next hop of the other family
   const via = attributes.get(RTA_VIA);
   const gateway = attributes.get(RTA_GATEWAY);
@@ -184,7 +193,7 @@ export function countNextHops(body: Uint8Array): number {
   for (let at = 0; at + SIZE_OF_RTNEXTHOP <= hops.length; count++) {
     // struct rtnexthop: u16 len, u8 flags, u8 hops, int ifindex
     const length = (hops[at] ?? 0) | ((hops[at + 1] ?? 0) << 8);
-    if (length < SIZE_OF_RTNEXTHOP) throw new Error(`netlink: a next hop of ${length} bytes`);
+    if (length < SIZE_OF_RTNEXTHOP) throw new NetlinkError(`netlink: a next hop of ${length} bytes`);
     at += (length + 3) & ~3;
   }
   return count;

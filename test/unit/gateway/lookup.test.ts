@@ -78,6 +78,7 @@ describe("what the kernel does", () => {
     ["fd01::2", "2001:db8::1"],
     ["::", "2001:db8::1"],
     ["::", "fd01::77"],
+    ["2001:db8:9::9", "2001:db8::1"], // IPv6 does not ask whose the source is
     ["::", "2001:db8:5::1"],
     ["::", "::1"],
     ["0.0.0.0", "127.0.0.1"],
@@ -105,6 +106,7 @@ describe("what the kernel does", () => {
     ["10.1.0.2", "203.0.113.2", "prohibit", "Permission denied"],
     ["10.1.0.2", "203.0.113.3", "blackhole", "Invalid argument"],
     ["::", "2001:db8:dead::1", "unreachable", "No route to host"],
+    ["2001:db8:9::9", "2001:db8:dead::1", "unreachable", "No route to host"],
     ["fd01::2", "2001:db8:dead::2", "prohibit", "Permission denied"],
     ["fd01::2", "2001:db8:dead::3", "blackhole", "Invalid argument"],
   ] as const)("%s to %s is %s", async (source, destination, route, message) => {
