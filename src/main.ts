@@ -7,6 +7,7 @@ import {
   documentFlags,
   documentFormats,
   flags,
+  gatewayFlags,
   tlsFlags,
 } from "./commands/flags.ts";
 import { asFailure, failureText } from "./output/failure.ts";
@@ -29,6 +30,7 @@ const modules = {
   kernel: () => import("./commands/kernel.ts").then((module) => module.default),
   tls: () => import("./commands/tls.ts").then((module) => module.default),
   btf: () => import("./commands/btf.ts").then((module) => module.default),
+  gateway: () => import("./commands/gateway.ts").then((module) => module.default),
   config: () => import("./commands/config.ts").then((module) => module.default),
 };
 const commands = {
@@ -36,6 +38,7 @@ const commands = {
   kernel: async () => entry(documentFlags, await modules.kernel()),
   tls: async () => entry(tlsFlags, await modules.tls()),
   btf: async () => entry(btfFlags, await modules.btf()),
+  gateway: async () => entry(gatewayFlags, await modules.gateway()),
   config: async () => entry(flags, await modules.config()),
 };
 
@@ -51,9 +54,13 @@ async function main(args: string[]): Promise<void> {
   checkUsage(rest, command.args, name);
   if (rest.includes("--help") || rest.includes("-h")) {
     const usage = isNamed ? command.usage() : renderUsage(program);
-    return writeStdout(`${Bun.stripANSI(await usage)}\n`);
+    await writeStdout(`${Bun.stripANSI(await usage)}\n`);
+    return;
   }
-  if (rest.includes("--version")) return writeStdout(`${version}\n`);
+  if (rest.includes("--version")) {
+    await writeStdout(`${version}\n`);
+    return;
+  }
   setVerbosity({ quiet: rest.includes("--quiet"), verbose: rest.includes("--verbose") });
   await command.run(rest);
 }
