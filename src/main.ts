@@ -18,9 +18,14 @@ async function main(args: string[]): Promise<void> {
   if (!isGroup(command)) checkUsage(rest, command.args, name);
   if (asksHelp) {
     const { helpOf } = await import("./commands/help.ts");
-    return writeStdout(await helpOf(command));
+    await writeStdout(await helpOf(command));
+    return;
   }
-  if (rest.includes("--version")) return writeStdout(`${version}\n`);
+  if (rest.includes("--version")) {
+    await writeStdout(`${version}
+`);
+    return;
+  }
   setVerbosity({ quiet: rest.includes("--quiet"), verbose: rest.includes("--verbose") });
   await command.run(rest);
 }

@@ -6,6 +6,8 @@ import {
   detectDocumentSchema,
   documentSchema,
   formatVersion,
+  gatewayDocumentSchema,
+  gatewayLineSchema,
 } from "../../src/output/document.ts";
 import { failureSchema } from "../../src/output/failure.ts";
 
@@ -13,6 +15,8 @@ import { failureSchema } from "../../src/output/failure.ts";
 const published: Readonly<Record<string, readonly [what: string, schema: v.GenericSchema]>> = {
   document: ["What run, kernel and tls print", documentSchema],
   detect: ["What detect prints", detectDocumentSchema],
+  gateway: ["What gateway prints of one lookup", gatewayDocumentSchema],
+  "gateway-line": ["A line of what gateway --batch prints", gatewayLineSchema],
   config: ["What config prints", configDocumentSchema],
   error: ["The object on stderr where a run fails that would have printed JSON", failureSchema],
 };

@@ -34,14 +34,19 @@ _offsetof() {
     --version-text) : ;;
     -o) files=1 ;;
     --output) files=1 ;;
+    --netns) files=1 ;;
+    --translated) : ;;
+    --cloud) words="aws" ;;
+    --imds) : ;;
   *)
     case $command in
-    "") words="run detect kernel tls btf config --format --quiet --verbose -h --help --version --config --strategy --bytecode --source --trust --threshold --retries --stability-window --stability-attempts --collect-tcpv4 --collect-tcpv6 --collect-udpv4 --collect-udpv6 --proc-root --deadline --export --only --get" ;;
+    "") words="run detect kernel tls btf gateway config --format --quiet --verbose -h --help --version --config --strategy --bytecode --source --trust --threshold --retries --stability-window --stability-attempts --collect-tcpv4 --collect-tcpv6 --collect-udpv4 --collect-udpv6 --proc-root --deadline --export --only --get" ;;
     "run") words="--format --quiet --verbose -h --help --version --config --strategy --bytecode --source --trust --threshold --retries --stability-window --stability-attempts --collect-tcpv4 --collect-tcpv6 --collect-udpv4 --collect-udpv6 --proc-root --deadline --export --only --get" ;;
     "detect") words="--format --quiet --verbose -h --help --version --config --strategy --bytecode --source --trust --threshold --retries --stability-window --stability-attempts --collect-tcpv4 --collect-tcpv6 --collect-udpv4 --collect-udpv6 --proc-root --deadline" ;;
     "kernel") words="--format --quiet --verbose -h --help --version --config --strategy --bytecode --source --trust --threshold --retries --stability-window --stability-attempts --collect-tcpv4 --collect-tcpv6 --collect-udpv4 --collect-udpv6 --proc-root --deadline --export --only --get" ;;
     "tls") words="--pid --all --version-text --format --quiet --verbose -h --help --version --config --strategy --bytecode --source --trust --threshold --retries --stability-window --stability-attempts --collect-tcpv4 --collect-tcpv6 --collect-udpv4 --collect-udpv6 --proc-root --deadline --export --only --get" ;;
     "btf") words="-o --output --format --quiet --verbose -h --help --version --config --strategy --bytecode --source --trust --threshold --retries --stability-window --stability-attempts --collect-tcpv4 --collect-tcpv6 --collect-udpv4 --collect-udpv6 --proc-root --deadline" ;;
+    "gateway") words="--netns --translated --cloud --imds --batch --format --quiet --verbose -h --help --version --config --strategy --bytecode --source --trust --threshold --retries --stability-window --stability-attempts --collect-tcpv4 --collect-tcpv6 --collect-udpv4 --collect-udpv6 --proc-root --deadline" ;;
     "config") words="--format --quiet --verbose -h --help --version --config --strategy --bytecode --source --trust --threshold --retries --stability-window --stability-attempts --collect-tcpv4 --collect-tcpv6 --collect-udpv4 --collect-udpv6 --proc-root --deadline" ;;
     esac
     case $command in "tls") files=1 ;; esac ;;

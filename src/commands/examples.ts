@@ -32,11 +32,21 @@ export const examples: Readonly<Record<string, readonly Example[]>> = {
   ],
   tls: [
     { line: "offsetof tls /usr/bin/openssl", does: "The library that this program is linked with" },
-    { line: "offsetof tls --pid 1", does: "What one process uses" },
+    { line: "offsetof tls --pid $$", does: "What one process uses, here the shell itself" },
     { line: 'offsetof tls --version-text "openssl 3.0.12"', does: "What the table says, without any file" },
     { line: "offsetof tls --source code,table", does: "Without executing any library" },
   ],
   btf: [{ line: "offsetof btf -o kernel.btf", does: "BTF for CO-RE programs on this kernel" }],
+  gateway: [
+    {
+      line: "offsetof gateway 0.0.0.0 127.0.0.2",
+      does: "Where a packet goes, from an address that the kernel chooses",
+    },
+    {
+      line: "printf '0.0.0.0 127.0.0.2\\n:: ::1\\n' | offsetof gateway --batch",
+      does: "A line of JSON for each line of SRC DST",
+    },
+  ],
   config: [
     { line: "offsetof config --format table", does: "The settings in force, and where each came from" },
   ],

@@ -44,6 +44,7 @@ const commands = {
   kernel: async () => command("kernel", (await import("./kernel.ts")).default),
   tls: async () => command("tls", (await import("./tls.ts")).default),
   btf: async () => command("btf", (await import("./btf.ts")).default),
+  gateway: async () => command("gateway", (await import("./gateway.ts")).default),
   config: async () => command("config", (await import("./config.ts")).default),
 };
 

@@ -1,5 +1,12 @@
 import type { Status } from "../offsets/reconcile.ts";
-import type { ConfigDocument, Document, HostReport, KernelReport, TlsReport } from "./document.ts";
+import type {
+  ConfigDocument,
+  Document,
+  GatewayDocument,
+  HostReport,
+  KernelReport,
+  TlsReport,
+} from "./document.ts";
 import { printable } from "./printable.ts";
 
 /** SGR colour numbers: green, yellow, red. */
@@ -31,6 +38,26 @@ export function toConfigTable({ config }: ConfigDocument): string {
     [key, String(value), from].map(printable),
   );
   return `${columns([["SETTING", "VALUE", "FROM"], ...rows]).join("\n")}\n`;
+}
+
+/** One gateway lookup as a table for people. */
+export function toGatewayTable({ gateway: answer }: GatewayDocument): string {
+  const { reasons, interface: link, subnet } = answer;
+  const to = answer.translated === undefined ? "" : ` (translated to ${answer.translated})`;
+  const rows = [
+    ["source", answer.source ?? "the kernel's choice", ""],
+    ["destination", `${answer.destination}${to}`, ""],
+    ["netns", String(answer.netns), ""],
+    ["route", answer.route ?? "-", ""],
+    ["gateway", answer.gateway ?? "-", reasons.gateway ?? ""],
+    ["interface", link === null ? "-" : `${link.name} (${link.index})`, reasons.interface ?? ""],
+    [
+      "subnet",
+      subnet === null ? "-" : [subnet.alias, subnet.cidr, `by ${subnet.source}`].filter(Boolean).join(" "),
+      reasons.subnet ?? "",
+    ],
+  ].map((cells) => cells.map(printable));
+  return `${columns(rows).join("\n")}\n`;
 }
 
 /** Rows of equally many cells, one line each, the cells of a column equally wide. */

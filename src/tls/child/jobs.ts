@@ -10,7 +10,6 @@ export type Job = (request: unknown, files: readonly string[]) => unknown;
 /** All jobs. Their code is loaded before the child is confined, what they load afterwards. */
 export const jobs = {
   probe: () => import("../probe/job.ts").then((module) => module.probe),
-  load: () => import("./load.ts").then((module) => module.load),
 } as const satisfies Record<string, () => Promise<Job>>;
 
 export type JobName = keyof typeof jobs;
