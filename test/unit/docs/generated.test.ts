@@ -62,7 +62,13 @@ async function completed(shell: keyof typeof shells, typed: string): Promise<str
   const child = Bun.spawn([...start], {
     cwd: join(docs, "schema"),
     env: { PATH: "/usr/bin:/bin", TERM: "dumb", PS1: "$ ", HOME: "/nonexistent", LC_ALL: "C.UTF-8" },
-    terminal: { cols: 200, rows: 50, data: (_, bytes) => void (screen += new TextDecoder().decode(bytes)) },
+    terminal: {
+      cols: 200,
+      rows: 50,
+      data: (_, bytes) => {
+        screen += new TextDecoder().decode(bytes);
+      },
+    },
   });
   try {
     child.terminal?.write(`${load}; echo rea''dy\n`);
