@@ -1,6 +1,6 @@
 import { type ArgsDef, type CommandDef, defineCommand, renderUsage, runCommand } from "citty";
 import { description, name, version } from "../package.json";
-import { checkCommand, checkUsage, flags, tlsFlags } from "./commands/flags.ts";
+import { checkCommand, checkUsage, editFlags, extractFlags, flags, tlsFlags } from "./commands/flags.ts";
 import { asFailure, failureText } from "./output/failure.ts";
 import { setVerbosity } from "./output/log.ts";
 import { writeStdout } from "./output/stdout.ts";
@@ -8,9 +8,10 @@ import { writeStdout } from "./output/stdout.ts";
 const meta = { name, description, version };
 
 /** A command with the arguments it takes. */
-const entry = <Args extends ArgsDef>(args: Args, command: CommandDef<Args>) => ({
+const entry = <Args extends ArgsDef>(args: Args, command: CommandDef<Args>, group?: string) => ({
   args,
-  usage: () => renderUsage(command, { meta }),
+  usage: () =>
+    renderUsage(command, { meta: group === undefined ? meta : { ...meta, name: `${name} ${group}` } }),
   run: (rawArgs: string[]) => runCommand(command, { rawArgs }),
 });
 
@@ -20,25 +21,44 @@ const modules = {
   kernel: () => import("./commands/kernel.ts").then((module) => module.default),
   tls: () => import("./commands/tls.ts").then((module) => module.default),
   config: () => import("./commands/config.ts").then((module) => module.default),
+  bytecode: () => import("./commands/bytecode.ts").then((module) => module.default),
 };
+const bytecode = () => import("./commands/bytecode.ts").then((module) => module.bytecodeCommands);
 const commands = {
   run: async () => entry(flags, await modules.run()),
   kernel: async () => entry(flags, await modules.kernel()),
   tls: async () => entry(tlsFlags, await modules.tls()),
   config: async () => entry(flags, await modules.config()),
+  "bytecode list": async () => entry(flags, (await bytecode()).list, "bytecode"),
+  "bytecode extract": async () => entry(extractFlags, (await bytecode()).extract, "bytecode"),
+  "bytecode edit": async () => entry(editFlags, (await bytecode()).edit, "bytecode"),
 };
+const isGroup = (word: string): word is "bytecode" => word === "bytecode";
 
 const program = defineCommand({ meta, args: flags, subCommands: modules });
 
+/** The words that name a command: none, one, or two where the first is a group. */
+function commandWords(args: readonly string[]): readonly string[] {
+  const isWord = (word: string | undefined): boolean =>
+    word !== undefined && word !== "" && !word.startsWith("-");
+  if (!isWord(args[0])) return [];
+  return args.slice(0, isGroup(args[0] ?? "") && isWord(args[1]) ? 2 : 1);
+}
+
 /** Runs the command that the arguments name; without a name it is `run`. Commands set the exit code. */
 async function main(args: string[]): Promise<void> {
-  const first = args[0] ?? "";
-  const isNamed = first !== "" && !first.startsWith("-");
-  const rest = isNamed ? args.slice(1) : args;
-  const command = await commands[isNamed ? checkCommand(first, commands) : "run"]();
+  const words = commandWords(args);
+  const rest = args.slice(words.length);
+  const asksHelp = rest.includes("--help") || rest.includes("-h");
+  const [first = ""] = words;
+  if (asksHelp && words.length === 1 && isGroup(first)) {
+    const usage = renderUsage(await modules[first](), { meta });
+    return writeStdout(`${Bun.stripANSI(await usage)}\n`);
+  }
+  const command = await commands[words.length > 0 ? checkCommand(words.join(" "), commands) : "run"]();
   checkUsage(rest, command.args, name);
-  if (rest.includes("--help") || rest.includes("-h")) {
-    const usage = isNamed ? command.usage() : renderUsage(program);
+  if (asksHelp) {
+    const usage = words.length > 0 ? command.usage() : renderUsage(program);
     return writeStdout(`${Bun.stripANSI(await usage)}\n`);
   }
   if (rest.includes("--version")) return writeStdout(`${version}\n`);

@@ -2,6 +2,7 @@ import { defineCommand } from "citty";
 import { LogLevels } from "consola/basic";
 import { version } from "../../package.json";
 import { assetBytes, target } from "../assets.ts";
+import { pickTls } from "../bytecode/pick.ts";
 import { type Config, configOf, loadConfig, settings } from "../config.ts";
 import { withinDeadline } from "../deadline.ts";
 import { hostFiles } from "../host/files.ts";
@@ -11,6 +12,7 @@ import { type Document, formatVersion } from "../output/document.ts";
 import { type Failure, failureText } from "../output/failure.ts";
 import { log } from "../output/log.ts";
 import { Meter } from "../output/meter.ts";
+import type { LibraryReport } from "../tls/report.ts";
 import type { Scope } from "../tls/scan.ts";
 import { type Flags, flags } from "./flags.ts";
 import { formatFor, print } from "./print.ts";
@@ -65,7 +67,13 @@ async function look(parts: readonly Part[], config: Config, question: TlsQuestio
   }
   if (parts.includes("tls")) {
     const tls = await tlsAnswers(question, config, trace);
-    document.tls = tls.reports;
+    const pick = (report: LibraryReport) => pickTls(report, host.kernel.version, config.bytecode);
+    document.tls = tls.reports.map(({ constants, fields, ...report }) => ({
+      ...report,
+      ...pick({ ...report, constants, fields }),
+      constants,
+      fields,
+    }));
     document.diagnostics.push(...tls.diagnostics);
   }
   return document;

@@ -3,7 +3,7 @@ import { sources, tableMatches } from "../offsets/evidence.ts";
 import { statuses } from "../offsets/reconcile.ts";
 
 /** Version of the document's shape: a minor step adds, a major step breaks. */
-export const formatVersion = "1.1";
+export const formatVersion = "1.2";
 
 /** How the kernel can be guessed. */
 export const strategies = ["snapshot", "stepwise"] as const;
@@ -67,7 +67,9 @@ export const tlsSchema = v.strictObject({
   version_from: v.nullable(v.string()),
   layout: v.nullable(v.string()),
   match: v.nullable(v.picklist(tableMatches)),
+  /** The embedded eBPF object that reads its connections on this kernel: see `offsetof bytecode`. */
   bytecode: v.nullable(v.string()),
+  bytecode_reason: v.string(),
   used_by: v.array(v.number()),
   constants,
   fields,
@@ -107,6 +109,38 @@ export const configDocumentSchema = v.strictObject({
   ),
 });
 
+/** What `offsetof bytecode list --format json` prints. */
+export const bytecodeListSchema = v.strictObject({
+  format_version: v.literal(formatVersion),
+  bytecode: v.array(
+    v.strictObject({
+      name: v.string(),
+      /** Whose constants are written into it. */
+      for: v.picklist(["kernel", "tls"]),
+      /** Bytes of the object. */
+      size: v.number(),
+      programs: v.array(v.strictObject({ name: v.string(), section: v.string() })),
+      constants: v.array(v.string()),
+    }),
+  ),
+});
+
+/** What `offsetof bytecode extract` and `edit` print of the object that they wrote. */
+export const bakedSchema = v.strictObject({
+  format_version: v.literal(formatVersion),
+  /** Path of the object that was written. */
+  output: v.string(),
+  /** The embedded object, or null where one was given. */
+  bytecode: v.nullable(v.string()),
+  bytecode_reason: v.string(),
+  /** `kernel`, or the library's path. */
+  for: v.string(),
+  /** What was written into it; null: left absent. */
+  constants,
+});
+
+export type BytecodeList = v.InferOutput<typeof bytecodeListSchema>;
+export type Baked = v.InferOutput<typeof bakedSchema>;
 export type ConfigDocument = v.InferOutput<typeof configDocumentSchema>;
 export type HostReport = v.InferOutput<typeof hostSchema>;
 export type KernelReport = v.InferOutput<typeof kernelSchema>;

@@ -24,9 +24,12 @@ export interface TlsOptions {
   readonly progress?: (done: number, total: number) => void;
 }
 
+/** What is known of a library, without the bytecode for it. */
+export type LibraryReport = Omit<TlsReport, "bytecode" | "bytecode_reason">;
+
 export interface TlsReports {
   /** One a file with a TLS library, in order of path. */
-  readonly reports: TlsReport[];
+  readonly reports: LibraryReport[];
   readonly diagnostics: Diagnostic[];
 }
 
@@ -77,7 +80,7 @@ interface Shared {
   readonly diagnostics: Diagnostic[];
 }
 
-async function reportOn(found: Found, { sources, signatures, diagnostics }: Shared): Promise<TlsReport> {
+async function reportOn(found: Found, { sources, signatures, diagnostics }: Shared): Promise<LibraryReport> {
   const { path, container, deleted, usedBy } = found;
   using elf = openHandle(found.handle, path);
   const buildId = elf.buildId();
@@ -118,7 +121,6 @@ function answer(
     version_from: identity.versionFrom,
     layout,
     match,
-    bytecode: null,
     constants: Object.fromEntries(verdicts.map(([constant, { value }]) => [constant, value])),
     fields: Object.fromEntries(
       verdicts.map(([constant, verdict]) => [
@@ -156,7 +158,7 @@ export async function tlsReports({
   });
   const diagnostics = [...told];
   const shared: Shared = { sources, signatures: new Signatures(), diagnostics };
-  const reports: TlsReport[] = [];
+  const reports: LibraryReport[] = [];
   for (const one of found) {
     try {
       const report = await reportOn(one, shared);

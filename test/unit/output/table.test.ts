@@ -6,7 +6,7 @@ import { toJson } from "../../../src/output/json.ts";
 import { toTable } from "../../../src/output/table.ts";
 
 const document: Document = {
-  format_version: "1.1",
+  format_version: "1.2",
   tool: { name: "offsetof", version: "0.1.0", arch: "x64", libc: "glibc" },
   host: {
     kernel: { release: "6.1.0-47-cloud-amd64", version: [6, 1, 170], distro: "debian", machine: "x86_64" },
@@ -50,6 +50,7 @@ const document: Document = {
       layout: "openssl_3_0_0",
       match: "exact",
       bytecode: null,
+      bytecode_reason: "neither the version nor the shape of its structs is known",
       used_by: [],
       constants: { SSL_ST_RBIO: 16 },
       fields: {
