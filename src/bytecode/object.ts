@@ -96,7 +96,7 @@ export class EbpfObject {
   /** @param path the name used in errors @throws InputError when the bytes are no eBPF object */
   constructor(bytes: Uint8Array, path: string) {
     this.#path = path;
-    this.#bytes = bytes.slice();
+    this.#bytes = new Uint8Array(bytes); // slice() of a Buffer would not copy
     this.#view = new DataView(this.#bytes.buffer);
     if (bytes.length > limits.file) throw this.#error(0, `${bytes.length} bytes are more than 64 MiB`);
     if (bytes.length < header.size)
