@@ -12,6 +12,7 @@ static __always_inline int probe(void *context, __u64 ssl)
 
 PROBE(SSL_do_handshake)
 PROBE(SSL_in_before)
+PROBE(SSL_in_init)
 PROBE(SSL_get_wbio)
 PROBE(SSL_read)
 PROBE(SSL_write)

@@ -87,13 +87,6 @@ const libraries = [
     file: "libssl.so.1.1",
     object: "tls_openssl_1_1",
   },
-  {
-    name: "Debian 13's 3.5",
-    program: "openssl",
-    folder: () => join(debianPackage("trixie", "amd64", "libssl3t64").root, LIB),
-    file: "libssl.so.3",
-    object: "tls_openssl_3_2",
-  },
 ] as const;
 
 describe.each(libraries)("$name libssl", ({ program, folder, file, object }) => {
