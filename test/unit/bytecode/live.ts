@@ -106,6 +106,16 @@ export class OpenSsl implements Disposable {
     }
   }
 
+  /** The key log of one HTTPS request that a Node.js makes to itself. */
+  async node(program: string, version: string): Promise<Session["keyLog"]> {
+    const keys = join(this.#folder, "node.keys");
+    const script = join(import.meta.dir, "node.script.cjs");
+    await run([program, `--tls-keylog=${keys}`, script, "key.pem", "cert.pem", version], {
+      cwd: this.#folder,
+    });
+    return parseKeyLog(await Bun.file(keys).text());
+  }
+
   [Symbol.dispose](): void {
     rmSync(this.#folder, { recursive: true });
   }
