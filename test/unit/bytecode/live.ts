@@ -109,7 +109,7 @@ export class OpenSsl implements Disposable {
   /** The key log of one HTTPS request that a Node.js makes to itself. */
   async node(program: string, version: string): Promise<Session["keyLog"]> {
     const keys = join(this.#folder, "node.keys");
-    const script = join(import.meta.dir, "node.script.cjs");
+    const script = join(import.meta.dir, "node.script.mjs");
     await run([program, `--tls-keylog=${keys}`, script, "key.pem", "cert.pem", version], {
       cwd: this.#folder,
     });

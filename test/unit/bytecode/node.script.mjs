@@ -1,6 +1,7 @@
-// Makes one HTTPS request to itself: node --tls-keylog=FILE node.script.cjs KEY CERT VERSION
-const { readFileSync } = require("fs");
-const https = require("https");
+// Makes one HTTPS request to itself: node --tls-keylog=FILE node.script.mjs KEY CERT VERSION
+import { readFileSync } from "node:fs";
+import https from "node:https";
+
 const [key, cert, version] = process.argv.slice(2);
 const versions = { minVersion: version, maxVersion: version };
 const server = https.createServer({ key: readFileSync(key), cert: readFileSync(cert), ...versions });
