@@ -12,7 +12,6 @@ import { type Document, formatVersion } from "../output/document.ts";
 import { type Failure, failureText } from "../output/failure.ts";
 import { log } from "../output/log.ts";
 import { Meter } from "../output/meter.ts";
-import type { LibraryReport } from "../tls/report.ts";
 import type { Scope } from "../tls/scan.ts";
 import { type Flags, flags } from "./flags.ts";
 import { formatFor, print } from "./print.ts";
@@ -67,12 +66,9 @@ async function look(parts: readonly Part[], config: Config, question: TlsQuestio
   }
   if (parts.includes("tls")) {
     const tls = await tlsAnswers(question, config, trace);
-    const pick = (report: LibraryReport) => pickTls(report, host.kernel.version, config.bytecode);
-    document.tls = tls.reports.map(({ constants, fields, ...report }) => ({
+    document.tls = tls.reports.map((report) => ({
       ...report,
-      ...pick({ ...report, constants, fields }),
-      constants,
-      fields,
+      ...pickTls(report, host.kernel.version, config.bytecode),
     }));
     document.diagnostics.push(...tls.diagnostics);
   }

@@ -53,8 +53,7 @@ export const kernelSchema = v.strictObject({
   fields,
 });
 
-/** One file with a TLS library in it. */
-export const tlsSchema = v.strictObject({
+const library = {
   /** Inside `root`. Null where a version was asked for instead of a file. */
   path: v.nullable(v.string()),
   /** Where the tree it lies in begins, such as a container's `/proc/PID/root`; without it, the machine's own. */
@@ -67,10 +66,18 @@ export const tlsSchema = v.strictObject({
   version_from: v.nullable(v.string()),
   layout: v.nullable(v.string()),
   match: v.nullable(v.picklist(tableMatches)),
-  /** The embedded eBPF object that reads its connections on this kernel: see `offsetof bytecode`. */
+  used_by: v.array(v.number()),
+};
+
+/** What is known of a file with a TLS library in it. */
+export const librarySchema = v.strictObject({ ...library, constants, fields });
+
+/** The same, with what this kernel can read its connections with. */
+export const tlsSchema = v.strictObject({
+  ...library,
+  /** The embedded eBPF object for the library and the kernel: see `offsetof bytecode`. */
   bytecode: v.nullable(v.string()),
   bytecode_reason: v.string(),
-  used_by: v.array(v.number()),
   constants,
   fields,
 });
@@ -144,6 +151,7 @@ export type Baked = v.InferOutput<typeof bakedSchema>;
 export type ConfigDocument = v.InferOutput<typeof configDocumentSchema>;
 export type HostReport = v.InferOutput<typeof hostSchema>;
 export type KernelReport = v.InferOutput<typeof kernelSchema>;
+export type LibraryReport = v.InferOutput<typeof librarySchema>;
 export type TlsReport = v.InferOutput<typeof tlsSchema>;
 export type Diagnostic = v.InferOutput<typeof diagnosticSchema>;
 export type Document = v.InferOutput<typeof documentSchema>;

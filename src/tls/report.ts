@@ -1,6 +1,6 @@
 import type { Elf } from "../elf/elf.ts";
 import { type Evidence, sources as everySource, type Source, unchosen } from "../offsets/evidence.ts";
-import type { Diagnostic, TlsReport } from "../output/document.ts";
+import type { Diagnostic, LibraryReport } from "../output/document.ts";
 import { joined } from "./fields.ts";
 import { loadLayouts } from "./layouts.ts";
 import { openHandle } from "./locate.ts";
@@ -24,9 +24,6 @@ export interface TlsOptions {
   readonly progress?: (done: number, total: number) => void;
 }
 
-/** What is known of a library, without the bytecode for it. */
-export type LibraryReport = Omit<TlsReport, "bytecode" | "bytecode_reason">;
-
 export interface TlsReports {
   /** One a file with a TLS library, in order of path. */
   readonly reports: LibraryReport[];
@@ -35,8 +32,8 @@ export interface TlsReports {
 
 /** What is known of a library's layout. `reason`: why none could be found. */
 interface Layout {
-  readonly layout: TlsReport["layout"];
-  readonly match: TlsReport["match"];
+  readonly layout: LibraryReport["layout"];
+  readonly match: LibraryReport["match"];
   readonly fields: readonly TableField[];
   /** Constant to `type.member`. */
   readonly members: Readonly<Record<string, string>>;
