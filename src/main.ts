@@ -1,6 +1,14 @@
 import { type ArgsDef, type CommandDef, defineCommand, renderUsage, runCommand } from "citty";
 import { description, name, version } from "../package.json";
-import { checkCommand, checkUsage, editFlags, extractFlags, flags, tlsFlags } from "./commands/flags.ts";
+import {
+  checkCommand,
+  checkUsage,
+  editFlags,
+  extractFlags,
+  flags,
+  tlsFlags,
+  verifyFlags,
+} from "./commands/flags.ts";
 import { asFailure, failureText } from "./output/failure.ts";
 import { setVerbosity } from "./output/log.ts";
 import { writeStdout } from "./output/stdout.ts";
@@ -22,18 +30,24 @@ const modules = {
   tls: () => import("./commands/tls.ts").then((module) => module.default),
   config: () => import("./commands/config.ts").then((module) => module.default),
   bytecode: () => import("./commands/bytecode.ts").then((module) => module.default),
+  verify: () => import("./commands/verify.ts").then((module) => module.default),
 };
+const verify = () => import("./commands/verify.ts").then((module) => module.verifyCommands);
 const bytecode = () => import("./commands/bytecode.ts").then((module) => module.bytecodeCommands);
 const commands = {
   run: async () => entry(flags, await modules.run()),
   kernel: async () => entry(flags, await modules.kernel()),
   tls: async () => entry(tlsFlags, await modules.tls()),
   config: async () => entry(flags, await modules.config()),
+  "verify kernel": async () => entry(verifyFlags, (await verify()).kernel, "verify"),
   "bytecode list": async () => entry(flags, (await bytecode()).list, "bytecode"),
   "bytecode extract": async () => entry(extractFlags, (await bytecode()).extract, "bytecode"),
   "bytecode edit": async () => entry(editFlags, (await bytecode()).edit, "bytecode"),
 };
-const isGroup = (word: string): word is "bytecode" => word === "bytecode";
+/** Commands of two words. */
+const groups = ["bytecode", "verify"] as const;
+type Group = (typeof groups)[number];
+const isGroup = (word: string): word is Group => groups.some((group) => group === word);
 
 const program = defineCommand({ meta, args: flags, subCommands: modules });
 

@@ -1,22 +1,11 @@
-import { realpathSync } from "node:fs";
 import { defineCommand } from "citty";
 import * as v from "valibot";
 import { target } from "../assets.ts";
-import {
-  type Choice,
-  chooseValues,
-  largestDocument,
-  readSource,
-  type Source,
-  type Subject,
-  sourceOf,
-  subjectIn,
-} from "../bytecode/constants.ts";
-import { BakeError, EbpfObject, largestObject } from "../bytecode/object.ts";
+import { type Choice, chooseValues, type Source, type Subject } from "../bytecode/constants.ts";
+import { EbpfObject, largestObject } from "../bytecode/object.ts";
 import { bakeEmbedded, embeddedObject } from "../bytecode/objects.ts";
 import { bakedObjects, type Pick, pickSocketReader, pickTls, subjectOf } from "../bytecode/pick.ts";
 import { configOf, loadConfig } from "../config.ts";
-import { InputError, InputFile } from "../elf/input.ts";
 import { type Baked, bakedSchema, bytecodeListSchema, formatVersion } from "../output/document.ts";
 import { exitCodes, Failure } from "../output/failure.ts";
 import { writeFileWhole } from "../output/file.ts";
@@ -25,9 +14,9 @@ import { log } from "../output/log.ts";
 import { writeStdout } from "../output/stdout.ts";
 import { didYouMean } from "../output/suggest.ts";
 import { toBakedTable, toBytecodeTable } from "../output/table.ts";
+import { attempt, constantsFor, readWhole } from "./constants.ts";
 import { type BakeFlags, editFlags, extractFlags, flags, usage } from "./flags.ts";
 import { formatFor } from "./print.ts";
-import { collect } from "./run.ts";
 
 const list = defineCommand({
   meta: { name: "list", description: "The eBPF objects that constants can be written into" },
@@ -124,30 +113,6 @@ function outputOf(output: string | undefined): string {
   return output;
 }
 
-/** The constants of the subject: out of the document that --constants names, else measured on this machine. */
-async function constantsFor(wanted: string, args: BakeFlags): Promise<{ source: Source; subject: Subject }> {
-  if (args.constants !== undefined) {
-    const source = readSource(
-      new TextDecoder().decode(readWhole(args.constants, largestDocument)),
-      args.constants,
-    );
-    return { source, subject: subjectIn(source, wanted) };
-  }
-  const isKernel = wanted === "kernel";
-  const document = await (isKernel
-    ? collect(["kernel"], args)
-    : collect(["tls"], args, { kind: "files", paths: [wanted] }));
-  for (const { message } of document.diagnostics) log.warn(message);
-  const source = sourceOf(document);
-  if (isKernel) return { source, subject: subjectIn(source, wanted) };
-  const paths = source.tls.flatMap(({ path }) => path ?? []);
-  const [path] = paths;
-  if (path === undefined)
-    throw new Failure("E_CONSTANTS", `${wanted} has no TLS library in it, and is linked with none`);
-  if (paths.length > 1) throw usage(`${wanted} uses ${paths.join(" and ")}: name one of them`);
-  return { source, subject: subjectIn(source, path) };
-}
-
 /** The object for the kernel that the constants come from. */
 function pickFor({ host }: Source, { library, constants }: Subject, args: BakeFlags): Pick {
   const { bytecode: choice } = configOf(loadConfig({ flags: args, env: process.env }));
@@ -189,25 +154,4 @@ async function deliver(
   if (assumed.length > 0) log.warn(`only assumed, by a near match in the table: ${assumed.join(", ")}`);
   const isIncomplete = assumed.length > 0 || [...values.values()].includes(null);
   process.exitCode = isIncomplete ? exitCodes.incomplete : exitCodes.known;
-}
-
-/** A file that the user named, links followed. @throws Failure that names it */
-function readWhole(path: string, limit: number): Uint8Array {
-  return attempt(() => {
-    using file = InputFile.open(realpathSync(path), path);
-    return file.read(0, file.size, "file", limit);
-  }, path);
-}
-
-/** Runs `act`; what is wrong with its input is a failure. */
-function attempt<Result>(act: () => Result, path?: string): Result {
-  try {
-    return act();
-  } catch (error) {
-    if (error instanceof InputError || error instanceof BakeError)
-      throw new Failure("E_BYTECODE", error.message);
-    if (path !== undefined && error instanceof Error && "code" in error)
-      throw new Failure("E_FILE", `${path} cannot be read: ${error.code}`);
-    throw error;
-  }
 }

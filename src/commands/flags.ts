@@ -92,6 +92,16 @@ const bakeFlags = {
   ...flags,
 } as const satisfies ArgsDef;
 
+/** What the verify kernel command takes. */
+export const verifyFlags = {
+  constants: {
+    type: "string",
+    valueHint: "FILE",
+    description: "A document of offsetof with the constants (default: they are measured on this machine)",
+  },
+  ...flags,
+} as const satisfies ArgsDef;
+
 /** What the bytecode extract command takes. */
 export const extractFlags = {
   name: {

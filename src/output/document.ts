@@ -146,6 +146,31 @@ export const bakedSchema = v.strictObject({
   constants,
 });
 
+/** What `offsetof verify kernel` prints: what a program read with the constants, against what the kernel says. */
+export const verifySchema = v.strictObject({
+  format_version: v.literal(formatVersion),
+  verify: v.strictObject({
+    kernel: v.strictObject({
+      bytecode: v.string(),
+      attached: v.array(v.string()),
+      /** Of each constant: how often it was compared, how often that held, and the first time that it did not. */
+      constants: v.record(
+        v.string(),
+        v.strictObject({
+          compared: v.number(),
+          held: v.number(),
+          mismatch: v.optional(
+            v.strictObject({ socket: v.string(), expected: v.string(), got: v.nullable(v.string()) }),
+          ),
+        }),
+      ),
+      /** Constants that the program takes and nothing was compared of: not known, or no such socket here. */
+      not_compared: v.array(v.string()),
+    }),
+  }),
+});
+
+export type Verify = v.InferOutput<typeof verifySchema>;
 export type BytecodeList = v.InferOutput<typeof bytecodeListSchema>;
 export type Baked = v.InferOutput<typeof bakedSchema>;
 export type ConfigDocument = v.InferOutput<typeof configDocumentSchema>;

@@ -7,6 +7,7 @@ import type {
   HostReport,
   KernelReport,
   TlsReport,
+  Verify,
 } from "./document.ts";
 import { printable } from "./printable.ts";
 
@@ -66,6 +67,21 @@ export function toBakedTable({
   return `${head}\n${columns([["CONSTANT", "OFFSET"], ...rows])
     .map(printable)
     .join("\n")}\n`;
+}
+
+/** A verification as a table for people. */
+export function toVerifyTable({ verify: { kernel } }: Verify): string {
+  const rows = Object.entries(kernel.constants).map(([name, { compared, held, mismatch }]) => [
+    name,
+    `${held} of ${compared}`,
+    held === compared ? "held" : "WRONG",
+    mismatch === undefined
+      ? ""
+      : `${mismatch.socket}: ${mismatch.got ?? "nothing"}, not ${mismatch.expected}`,
+  ]);
+  const missing = kernel.not_compared.map((name) => [name, "-", "not compared", ""]);
+  const table = columns([["CONSTANT", "HELD", "RESULT", "FIRST MISMATCH"], ...rows, ...missing]);
+  return `${facts([kernel.bytecode, kernel.attached.join(" ")])}\n${table.map(printable).join("\n")}\n`;
 }
 
 /** Rows of equally many cells, one line each, the cells of a column equally wide. */
