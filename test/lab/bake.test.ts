@@ -67,6 +67,7 @@ for (const row of chosenKernels()) {
       const { results } = await bootGuest({
         kernel: { ...kernel, row: { ...row, userland: BPFTOOL_SUITE } },
         packages: BPFTOOL,
+        mounts: ["bpf"],
         commands: [
           HIDE_BTF,
           "/opt/bun /opt/program.js /opt/libbpf.so /opt/baked.o",
