@@ -79,13 +79,28 @@ struct {
 	__type(value, struct state);
 } seen SEC(".maps");
 
+#ifdef OFFSETOF_OLD_KERNEL
+/*
+ * bpf_probe_read reads the kernel's memory as well as the process's, and warns of addresses that are neither's: what the
+ * process holds must not lead it there. 1 for addresses of the process. A tag in arm64's top byte is no part of them.
+ */
+static __always_inline int is_user_address(__u64 address)
+{
+#if defined(__TARGET_ARCH_arm64)
+	return ((address << 8) >> 56) == 0; /* bit 55 chooses the kernel's half */
+#else
+	return (address >> 47) == 0;
+#endif
+}
+#endif
+
 /* Reads `size` bytes of the process; 1 when they were read. Nothing is read by an absent constant. */
 static __always_inline int take(void *to, __u32 size, __u64 from, __u32 offset)
 {
 	if (!from || offset == ABSENT)
 		return 0;
 #ifdef OFFSETOF_OLD_KERNEL
-	return !bpf_probe_read(to, size, (void *)(from + offset));
+	return is_user_address(from) && is_user_address(from + offset) && !bpf_probe_read(to, size, (void *)(from + offset));
 #else
 	return !bpf_probe_read_user(to, size, (void *)(from + offset));
 #endif
