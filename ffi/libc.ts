@@ -1,5 +1,6 @@
-import { dlopen, type Pointer, read, toArrayBuffer } from "bun:ffi";
+import { dlopen, type Pointer, ptr, read, toArrayBuffer } from "bun:ffi";
 import { ClosedError, SystemError } from "./error.ts";
+import { globalSymbol } from "./library.ts";
 
 // The C library is in every process already, so its bare name never reaches the file system; musl takes this name
 // for itself too. Only symbols that glibc had by 2.17 may stand here.
@@ -10,6 +11,9 @@ const { symbols: c } = dlopen("libc.so.6", {
   bind: { args: ["i32", "buffer", "u32"], returns: "i32" },
   close: { args: ["i32"], returns: "i32" },
   connect: { args: ["i32", "buffer", "u32"], returns: "i32" },
+  dup: { args: ["i32"], returns: "i32" },
+  dup2: { args: ["i32", "i32"], returns: "i32" },
+  fcntl: { args: ["i32", "i32", "i64"], returns: "i32" },
   getsockname: { args: ["i32", "buffer", "buffer"], returns: "i32" },
   getsockopt: { args: ["i32", "i32", "i32", "buffer", "buffer"], returns: "i32" },
   listen: { args: ["i32", "i32"], returns: "i32" },
@@ -17,17 +21,24 @@ const { symbols: c } = dlopen("libc.so.6", {
   munmap: { args: ["u64", "u64"], returns: "i32" },
   open: { args: ["cstring", "i32", "u32"], returns: "i32" },
   poll: { args: ["buffer", "u64", "i32"], returns: "i32" },
-  prctl: { args: ["i32", "buffer", "u64", "u64", "u64"], returns: "i32" },
+  posix_spawn: { args: ["buffer", "cstring", "ptr", "ptr", "buffer", "buffer"], returns: "i32" },
+  prctl: { args: ["i32", "u64", "u64", "u64", "u64"], returns: "i32" },
   recv: { args: ["i32", "buffer", "u64", "i32"], returns: "i64" },
   send: { args: ["i32", "buffer", "u64", "i32"], returns: "i64" },
+  setgroups: { args: ["u64", "ptr"], returns: "i32" },
   setns: { args: ["i32", "i32"], returns: "i32" },
+  setresgid: { args: ["u32", "u32", "u32"], returns: "i32" },
+  setresuid: { args: ["u32", "u32", "u32"], returns: "i32" },
+  setrlimit: { args: ["i32", "buffer"], returns: "i32" },
   setsockopt: { args: ["i32", "i32", "i32", "buffer", "u32"], returns: "i32" },
   shutdown: { args: ["i32", "i32"], returns: "i32" },
+  signal: { args: ["i32", "ptr"], returns: "ptr" },
   socket: { args: ["i32", "i32", "i32"], returns: "i32" },
-  syscall: { args: ["i64", "cstring", "u64"], returns: "i64" },
+  syscall: { args: ["i64", "u64", "u64", "u64"], returns: "i64" },
   unshare: { args: ["i32"], returns: "i32" },
   usleep: { args: ["u32"], returns: "i32" },
   vsnprintf: { args: ["buffer", "u64", "ptr", "ptr"], returns: "i32" },
+  waitpid: { args: ["i32", "buffer", "i32"], returns: "i32" },
   write: { args: ["i32", "buffer", "u64"], returns: "i64" },
 });
 
@@ -53,12 +64,31 @@ export const TCP_INFO = 11;
 export const TCP_QUICKACK = 12;
 export const SHUT_RD = 0;
 export const SHUT_WR = 1;
+export const CLONE_NEWNS = 0x20000;
+export const CLONE_NEWUTS = 0x4000000;
+export const CLONE_NEWIPC = 0x8000000;
+export const CLONE_NEWPID = 0x20000000;
 export const CLONE_NEWNET = 0x40000000;
+export const RLIMIT_CPU = 0;
+export const RLIMIT_FSIZE = 1;
+export const RLIMIT_CORE = 4;
+export const RLIMIT_NOFILE = 7;
+export const RLIMIT_AS = 9;
 export const POLLIN = 1;
 export const MSG_PEEK = 2;
 export const MSG_DONTWAIT = 0x40;
+const PR_SET_PDEATHSIG = 1;
+const PR_SET_DUMPABLE = 4;
 const PR_SET_NAME = 15;
 const PR_GET_NAME = 16;
+const PR_SET_NO_NEW_PRIVS = 38;
+const PR_CAP_AMBIENT = 47;
+const PR_CAP_AMBIENT_CLEAR_ALL = 4;
+const SECCOMP_SET_MODE_FILTER = 1;
+const SECCOMP_FILTER_FLAG_TSYNC = 1;
+const SIGKILL = 9;
+const F_SETFD = 2;
+const FD_CLOEXEC = 1;
 const MFD_CLOEXEC = 1;
 const MFD_NOEXEC_SEAL = 8;
 const O_RDONLY = 0;
@@ -71,6 +101,8 @@ const STDERR = 2;
 
 /** memfd_create has no wrapper in glibc before 2.27, so it goes by number. */
 const SYS_MEMFD_CREATE = process.arch === "arm64" ? 279 : 319;
+/** seccomp(2) never had one. */
+const SYS_SECCOMP = process.arch === "arm64" ? 277 : 317;
 
 /** TASK_COMM_LEN of the kernel: a thread's name with its closing zero byte. */
 export const TASK_COMM_LEN = 16;
@@ -228,13 +260,13 @@ export function enterNetwork(namespace: FileDescriptor): void {
 /** This thread's name as its TASK_COMM_LEN raw bytes, with the closing zeros. */
 export function threadName(): Uint8Array {
   const name = new Uint8Array(TASK_COMM_LEN);
-  check(c.prctl(PR_GET_NAME, name, 0, 0, 0), "prctl(PR_GET_NAME)");
+  check(c.prctl(PR_GET_NAME, ptr(name), 0, 0, 0), "prctl(PR_GET_NAME)");
   return name;
 }
 
 /** Names this thread; `name` is TASK_COMM_LEN bytes that end in zero. */
 export function setThreadName(name: Uint8Array): void {
-  check(c.prctl(PR_SET_NAME, name, 0, 0, 0), "prctl(PR_SET_NAME)");
+  check(c.prctl(PR_SET_NAME, ptr(name), 0, 0, 0), "prctl(PR_SET_NAME)");
 }
 
 /** Formats what C code would print; returns the length that the whole text needs, which may be more than fits. */
@@ -244,16 +276,127 @@ export function vsnprintf(text: Uint8Array, format: Pointer, list: Pointer): num
 
 /** An anonymous file in memory that holds `bytes`; it has no name in any file system. */
 export function memoryFile(name: string, bytes: Uint8Array): FileDescriptor {
-  let fd = Number(c.syscall(SYS_MEMFD_CREATE, name, MFD_CLOEXEC));
+  const title = cString(name);
+  let fd = Number(c.syscall(SYS_MEMFD_CREATE, ptr(title), MFD_CLOEXEC, 0));
   // With vm.memfd_noexec=2 only non-executable files may be made; mapping them executable stays allowed.
   if (fd < 0 && lastErrno() === EACCES)
-    fd = Number(c.syscall(SYS_MEMFD_CREATE, name, MFD_CLOEXEC | MFD_NOEXEC_SEAL));
+    fd = Number(c.syscall(SYS_MEMFD_CREATE, ptr(title), MFD_CLOEXEC | MFD_NOEXEC_SEAL, 0));
   const file = new FileDescriptor(check(fd, "memfd_create", "needs Linux 3.17 or newer"), name);
+  writeAll(file.fd, bytes, name);
+  return file;
+}
+
+const cString = (text: string): Uint8Array => new TextEncoder().encode(`${text}\0`);
+
+/** Writes all of `bytes`; blocks meanwhile on a blocking descriptor. `what` is named in errors. */
+export function writeAll(fd: number, bytes: Uint8Array, what: string): void {
   for (let at = 0; at < bytes.byteLength; ) {
     const rest = bytes.subarray(at);
-    at += check(c.write(file.fd, rest, rest.byteLength), `write ${name}`);
+    at += check(c.write(fd, rest, rest.byteLength), `write ${what}`);
   }
-  return file;
+}
+
+/** Another number for an open file (not close-on-exec). */
+export const duplicate = (fd: number): number => check(c.dup(fd), `dup(${fd})`);
+
+/** Makes `to` a name of what `from` names; what `to` named before is closed. */
+export function replaceDescriptor(from: number, to: number): void {
+  check(c.dup2(from, to), `dup2(${from}, ${to})`);
+}
+
+/** Whether the descriptor reaches a program that this process executes. A number that is not open is no error. */
+export function setInherited(fd: number, isInherited: boolean): void {
+  c.fcntl(fd, F_SETFD, isInherited ? 0 : FD_CLOEXEC);
+}
+
+/** The signals by which the kernel and abort(3) end a process for its own mistakes: SIGILL, TRAP, ABRT, BUS, FPE, SEGV. */
+export const faultSignals: readonly number[] = [4, 5, 6, 7, 8, 11];
+
+/**
+ * From now on a mistake of native code ends the process at once, with the signal's number as its exit code: without the
+ * runtime's report, and without the line that the kernel logs of a process that dies by such a signal.
+ */
+export function exitOnFault(): void {
+  const handler = globalSymbol("_exit"); // it takes the signal's number, as a handler does
+  if (handler === null) throw new Error("the C library has no _exit");
+  for (const signal of faultSignals) c.signal(signal, handler);
+}
+
+/** Ends the process with all its threads at once (exit_group(2)), without a word. */
+export function exitNow(status: number): void {
+  c._exit(status);
+}
+
+/**
+ * Runs a program with no environment at all and waits, blocked, for its end. It inherits this thread's namespaces,
+ * no_new_privs and all descriptors that are not close-on-exec. @returns its exit code, or 128 + the signal that ended it
+ */
+export function runProgram(path: string, args: readonly string[]): number {
+  const texts = args.map(cString);
+  const argv = new BigUint64Array([...texts.map((text) => BigInt(ptr(text))), 0n]);
+  const pid = new Int32Array(1);
+  const errno = c.posix_spawn(pid, path, null, null, argv, new BigUint64Array(1));
+  if (errno !== 0) throw new SystemError(`posix_spawn ${path}`, errno);
+  const status = new Int32Array(1);
+  while (c.waitpid(pid[0] ?? 0, status, 0) < 0) {
+    const failed = lastErrno();
+    if (failed !== EINTR) throw new SystemError("waitpid", failed);
+  }
+  const word = status[0] ?? 0; // WTERMSIG: the low 7 bits; WEXITSTATUS: the byte above
+  return (word & 0x7f) === 0 ? (word >> 8) & 0xff : 128 + (word & 0x7f);
+}
+
+/** Moves this thread, or for CLONE_NEWPID its children, into a new namespace. @returns whether that was permitted */
+export const unshare = (flag: number): boolean => c.unshare(flag) === 0;
+
+/** This process is killed when the thread that started it ends. A change of the user clears this. */
+export function dieWithParent(): void {
+  check(c.prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0), "prctl(PR_SET_PDEATHSIG)");
+}
+
+/** No program that this thread executes gains rights: neither by a set-uid bit nor by file capabilities. */
+export function setNoNewPrivileges(): void {
+  check(c.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), "prctl(PR_SET_NO_NEW_PRIVS)");
+}
+
+/** Capabilities are not handed on to a program that this thread executes. Linux before 4.3 has none to hand on. */
+export function clearAmbientCapabilities(): void {
+  c.prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0);
+}
+
+/** No core dump of this process, and no process of the same user may trace it. */
+export function setUndumpable(): void {
+  check(c.prctl(PR_SET_DUMPABLE, 0, 0, 0, 0), "prctl(PR_SET_DUMPABLE)");
+}
+
+/**
+ * Makes the whole process another user's and another group's, without further groups: the C library tells all threads.
+ * From 0 this gives up all capabilities.
+ */
+export function changeUser(uid: number, gid: number): void {
+  check(c.setgroups(0, null), "setgroups", "needs CAP_SETGID");
+  check(c.setresgid(gid, gid, gid), `setresgid(${gid})`, "needs CAP_SETGID");
+  check(c.setresuid(uid, uid, uid), `setresuid(${uid})`, "needs CAP_SETUID");
+}
+
+/** Sets the soft and the hard limit of a resource; only lowering needs no privilege. */
+export function setLimit(resource: number, limit: number): void {
+  check(
+    c.setrlimit(resource, new BigUint64Array([BigInt(limit), BigInt(limit)])),
+    `setrlimit(${resource}, ${limit})`,
+  );
+}
+
+/** Puts a system call filter (an array of struct sock_filter) on all threads. Needs no_new_privs or CAP_SYS_ADMIN. */
+export function setSystemCallFilter(filter: Uint8Array): void {
+  const program = new BigUint64Array([BigInt(filter.byteLength / 8), BigInt(ptr(filter))]); // struct sock_fprog
+  const result = c.syscall(SYS_SECCOMP, SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_TSYNC, ptr(program));
+  const unsynced = check(
+    result,
+    "seccomp(SECCOMP_SET_MODE_FILTER)",
+    "needs CONFIG_SECCOMP_FILTER, Linux 3.17",
+  );
+  if (unsynced !== 0) throw new Error(`seccomp: thread ${unsynced} has a filter of its own`);
 }
 
 /** Shared memory mapped from a file descriptor, unmapped with its scope. */

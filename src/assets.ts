@@ -22,7 +22,8 @@ export const target: Target = {
   libc: typeof TARGET_LIBC === "undefined" ? runtimeLibc() : TARGET_LIBC,
 };
 
-const isEmbedded = import.meta.dir.startsWith("/$bunfs/");
+/** True in the executable, false from source. */
+export const isEmbedded = import.meta.dir.startsWith("/$bunfs/");
 
 /**
  * The bytes of an asset by its file name, e.g. `libbpf.so` or `socket_guess.o`.

@@ -2,6 +2,7 @@ import { resolve } from "node:path";
 import * as v from "valibot";
 import { readTrusted, UntrustedError } from "./host/trusted.ts";
 import { JsonError, parseJson } from "./json.ts";
+import { sources } from "./offsets/evidence.ts";
 import { exitCodes, Failure } from "./output/failure.ts";
 import { didYouMean, distance } from "./output/suggest.ts";
 
@@ -69,6 +70,12 @@ const setting = <Value>(
   description,
 });
 
+const paths: Kind<readonly string[]> = {
+  schema: v.array(folder.schema),
+  fromText: (text) => text.split(","),
+  allowed: "absolute paths",
+};
+
 /**
  * Everything that can be set, by its key in the file and in the document. The variable, the flag, the checks, the help
  * and the README's table follow from these rows.
@@ -81,9 +88,14 @@ export const settings = {
     "Which eBPF objects are loaded and picked: old for old kernels, which newer ones take too; auto by the kernel's version",
   ),
   source: setting(
-    someOf(["guess", "btf", "code", "table"]),
-    ["guess", "btf", "code", "table"],
-    "Which sources may speak: guess and btf of the kernel, code and table of TLS libraries",
+    someOf(sources),
+    sources,
+    "Which sources may speak: guess and btf of the kernel; probe, code and table of TLS libraries",
+  ),
+  trust: setting(
+    paths,
+    [],
+    "Libraries, by their real paths, that are executed though others than root could have written them",
   ),
   threshold: setting(integer(1, 3000, "bytes"), 400, "How far stepwise searches"),
   retries: setting(integer(0, 100), 2, "How often a guess that failed is tried again"),

@@ -1,8 +1,11 @@
 import { type ArgsDef, type CommandDef, defineCommand, renderUsage, runCommand } from "citty";
 import { description, name, version } from "../package.json";
 import {
+  btfFlags,
   checkCommand,
   checkUsage,
+  documentFlags,
+  documentFormats,
   editFlags,
   extractFlags,
   flags,
@@ -12,6 +15,7 @@ import {
 import { asFailure, failureText } from "./output/failure.ts";
 import { setVerbosity } from "./output/log.ts";
 import { writeStdout } from "./output/stdout.ts";
+import { childArgument } from "./tls/child/argument.ts";
 
 const meta = { name, description, version };
 
@@ -28,6 +32,7 @@ const modules = {
   run: () => import("./commands/run.ts").then((module) => module.default),
   kernel: () => import("./commands/kernel.ts").then((module) => module.default),
   tls: () => import("./commands/tls.ts").then((module) => module.default),
+  btf: () => import("./commands/btf.ts").then((module) => module.default),
   config: () => import("./commands/config.ts").then((module) => module.default),
   bytecode: () => import("./commands/bytecode.ts").then((module) => module.default),
   verify: () => import("./commands/verify.ts").then((module) => module.default),
@@ -35,9 +40,10 @@ const modules = {
 const verify = () => import("./commands/verify.ts").then((module) => module.verifyCommands);
 const bytecode = () => import("./commands/bytecode.ts").then((module) => module.bytecodeCommands);
 const commands = {
-  run: async () => entry(flags, await modules.run()),
-  kernel: async () => entry(flags, await modules.kernel()),
+  run: async () => entry(documentFlags, await modules.run()),
+  kernel: async () => entry(documentFlags, await modules.kernel()),
   tls: async () => entry(tlsFlags, await modules.tls()),
+  btf: async () => entry(btfFlags, await modules.btf()),
   config: async () => entry(flags, await modules.config()),
   "verify kernel": async () => entry(verifyFlags, (await verify()).kernel, "verify"),
   "bytecode list": async () => entry(flags, (await bytecode()).list, "bytecode"),
@@ -49,7 +55,7 @@ const groups = ["bytecode", "verify"] as const;
 type Group = (typeof groups)[number];
 const isGroup = (word: string): word is Group => groups.some((group) => group === word);
 
-const program = defineCommand({ meta, args: flags, subCommands: modules });
+const program = defineCommand({ meta, args: documentFlags, subCommands: modules });
 
 /** The words that name a command: none, one, or two where the first is a group. */
 function commandWords(args: readonly string[]): readonly string[] {
@@ -61,6 +67,7 @@ function commandWords(args: readonly string[]): readonly string[] {
 
 /** Runs the command that the arguments name; without a name it is `run`. Commands set the exit code. */
 async function main(args: string[]): Promise<void> {
+  if (args[0] === childArgument) return (await import("./tls/child/stages.ts")).runStage(args.slice(1));
   const words = commandWords(args);
   const rest = args.slice(words.length);
   const asksHelp = rest.includes("--help") || rest.includes("-h");
@@ -80,11 +87,14 @@ async function main(args: string[]): Promise<void> {
   await command.run(rest);
 }
 
+const textFormats: readonly string[] = documentFormats.filter((format) => format !== "json");
+
 /** One line, or one JSON object where the result would have been JSON; the stack only when asked for. */
 function report(thrown: unknown, args: readonly string[]): void {
   const failure = asFailure(thrown);
-  const asked = /(?:^| )--format[ =](\w+)/.exec(args.join(" "))?.[1];
-  const isJson = asked === "json" || (asked !== "table" && !process.stdout.isTTY);
+  const asked = /(?:^| )--format[ =](\w+)/.exec(args.join(" "))?.[1] ?? "";
+  const isText = args.some((each) => /^--get(=|$)/.test(each)) || textFormats.includes(asked);
+  const isJson = asked === "json" || (!isText && !process.stdout.isTTY);
   const cause = failure.cause instanceof Error ? failure.cause : failure;
   console.error(failureText(failure, isJson ? "json" : "table"));
   if (args.includes("--verbose")) console.error(cause.stack);

@@ -4,8 +4,10 @@ import { type FlagName, flagName, type SettingKey, settingKeys, settings } from 
 import { exitCodes, Failure } from "../output/failure.ts";
 import { didYouMean } from "../output/suggest.ts";
 
-/** How a document can be printed. */
+/** How a result can be printed. */
 export const formats = ["json", "table"] as const;
+/** How a document with constants can be printed. */
+export const documentFormats = [...formats, "env", "header"] as const;
 
 interface SettingFlag {
   readonly type: "string";
@@ -19,7 +21,8 @@ const settingFlags = Object.fromEntries(settingKeys.map((key) => [flagName(key),
 
 function flagOf(key: SettingKey): SettingFlag {
   const { allowed, description, standard } = settings[key];
-  return { type: "string", description: `${description}: ${allowed} (default: ${standard})` };
+  const usual = String(standard) || "none";
+  return { type: "string", description: `${description}: ${allowed} (default: ${usual})` };
 }
 
 /** Flags that every command takes, parsed. */
@@ -44,6 +47,28 @@ export const flags = {
   ...settingFlags,
 } as const satisfies ArgsDef;
 
+/** Flags of commands that print a document, parsed. */
+export type DocumentFlags = ParsedArgs<typeof documentFlags>;
+
+/** What commands take that print a document. */
+export const documentFlags = {
+  ...flags,
+  format: { ...flags.format, options: [...documentFormats] },
+  export: { type: "boolean", description: "With --format env: export each variable" },
+  only: { type: "string", valueHint: "NAME,...", description: "These constants alone" },
+  get: {
+    type: "string",
+    valueHint: "NAME",
+    description: "Print this constant's bare number, or nothing and end with 3 when it is not known",
+  },
+} as const satisfies ArgsDef;
+
+/** What the btf command takes. */
+export const btfFlags = {
+  output: { type: "string", alias: "o", valueHint: "FILE", description: "Where the BTF is written" },
+  ...flags,
+} as const satisfies ArgsDef;
+
 /** Flags of the tls command alone, parsed. Positional arguments are in `_`. */
 export type TlsFlags = ParsedArgs<typeof tlsFlags>;
 
@@ -65,7 +90,7 @@ export const tlsFlags = {
     valueHint: "TEXT",
     description: 'What the table says of a version, such as "openssl 3.0.12", without looking at any file',
   },
-  ...flags,
+  ...documentFlags,
 } as const satisfies ArgsDef;
 
 /** What the commands that write an eBPF object share, parsed. */

@@ -1,10 +1,9 @@
 import { defineCommand } from "citty";
-import { flags } from "./flags.ts";
-import { print } from "./print.ts";
-import { collect } from "./run.ts";
+import { documentFlags } from "./flags.ts";
+import { answer } from "./run.ts";
 
 export default defineCommand({
   meta: { name: "kernel", description: "The running kernel's constants" },
-  args: flags,
-  run: async ({ args }) => print(await collect(["kernel"], args), args.format),
+  args: documentFlags,
+  run: ({ args }) => answer(["kernel"], args),
 });

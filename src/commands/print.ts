@@ -1,21 +1,45 @@
 import * as v from "valibot";
 import { isCertain } from "../offsets/reconcile.ts";
-import { type Document, documentSchema } from "../output/document.ts";
+import { type Diagnostic, type Document, documentSchema } from "../output/document.ts";
+import { toEnv } from "../output/env.ts";
 import { type ExitCode, exitCodes } from "../output/failure.ts";
+import { toHeader } from "../output/header.ts";
 import { toJson } from "../output/json.ts";
+import { log } from "../output/log.ts";
+import { printable } from "../output/printable.ts";
+import { doubts, keepOnly, singleOf } from "../output/selection.ts";
 import { writeStdout } from "../output/stdout.ts";
 import { toTable } from "../output/table.ts";
-import type { formats } from "./flags.ts";
+import type { Choice } from "./choice.ts";
+import type { DocumentFlags, documentFormats, Flags, formats } from "./flags.ts";
 
-export type Format = (typeof formats)[number];
+type Format = (typeof formats)[number];
+type DocumentFormat = (typeof documentFormats)[number];
 
 /** The format asked for, or the one that suits what stdout is. */
-export const formatFor = (asked: Format | undefined): Format =>
+export const formatFor = <Asked extends DocumentFormat>(asked: Asked | undefined): Asked | Format =>
   asked ?? (process.stdout.isTTY ? "table" : "json");
+
+/** How a failure is told: in JSON where the result would have been. */
+export const failureFormat = (args: Flags | DocumentFlags): DocumentFormat =>
+  !("get" in args) || args.get === undefined ? formatFor(args.format) : "table";
 
 /** Colours are for terminals that can show them and people who did not refuse them (no-color.org). */
 export const wantsColour = (): boolean =>
   process.stdout.isTTY === true && !process.env.NO_COLOR && process.env.TERM !== "dumb";
+
+/** A way to write documents. `isWhole`: with reasons and diagnostics, which the others leave to stderr. */
+interface Writer {
+  readonly isWhole: boolean;
+  readonly write: (document: Document, args: DocumentFlags) => string;
+}
+
+const writers: Readonly<Record<DocumentFormat, Writer>> = {
+  json: { isWhole: true, write: toJson },
+  table: { isWhole: true, write: (document) => toTable(document, { colour: wantsColour() }) },
+  env: { isWhole: false, write: (document, args) => toEnv(document, { exported: args.export === true }) },
+  header: { isWhole: false, write: toHeader },
+};
 
 /** 3 as soon as one constant is not certain or a part could not be done, else 0. */
 export function exitCodeOf(document: Document): ExitCode {
@@ -26,10 +50,33 @@ export function exitCodeOf(document: Document): ExitCode {
   return isIncomplete ? exitCodes.incomplete : exitCodes.known;
 }
 
-/** Checks a document against its schema, prints it and sets the exit code it earns. */
-export async function print(document: Document, asked: Format | undefined): Promise<void> {
-  const checked = v.parse(documentSchema, document);
-  const text = formatFor(asked) === "json" ? toJson(checked) : toTable(checked, { colour: wantsColour() });
-  await writeStdout(text);
+/** Checks a document against its schema, prints what is chosen of it and sets the exit code that this earns. */
+export async function print(document: Document, { names }: Choice, args: DocumentFlags): Promise<void> {
+  const whole = v.parse(documentSchema, document);
+  if (args.get !== undefined) return printValue(whole, names?.[0] ?? args.get);
+  const checked = names === undefined ? whole : keepOnly(whole, names);
+  const { isWhole, write } = writers[formatFor(args.format)];
+  if (!isWhole) {
+    tellDiagnostics(checked.diagnostics);
+    for (const doubt of doubts(checked)) log.warn(printable(doubt));
+  }
+  await writeStdout(write(checked, args));
   process.exitCode = exitCodeOf(checked);
+}
+
+/** One bare number; where it is not certain, why, on stderr. */
+async function printValue(document: Document, name: string): Promise<void> {
+  const { value, why } = singleOf(document, name);
+  if (why !== null) log.warn(`${name}: ${printable(why)}`);
+  if (value !== null) await writeStdout(`${value}\n`);
+  process.exitCode = why === null ? exitCodes.known : exitCodes.incomplete;
+}
+
+/** Says on stderr what a result that is no document leaves out: what could not be done, and the rest to who wants more. */
+export function tellDiagnostics(diagnostics: readonly Diagnostic[]): void {
+  for (const { code, message } of diagnostics) {
+    const text = `${code} ${printable(message)}`;
+    if (code.startsWith("E_")) log.error(text);
+    else log.debug(text);
+  }
 }

@@ -13,23 +13,31 @@ import { type Failure, failureText } from "../output/failure.ts";
 import { log } from "../output/log.ts";
 import { Meter } from "../output/meter.ts";
 import type { Scope } from "../tls/scan.ts";
-import { type Flags, flags } from "./flags.ts";
-import { formatFor, print } from "./print.ts";
-
-/** What a document can be asked to hold beside the host. */
-export type Part = "kernel" | "tls";
+import { choiceOf, type Part } from "./choice.ts";
+import { type DocumentFlags, documentFlags, type Flags } from "./flags.ts";
+import { failureFormat, print } from "./print.ts";
 
 /** Which TLS libraries are meant: those in a scope, or none but a version. */
 export type TlsQuestion = Scope | { readonly kind: "version"; readonly text: string };
 
+/** Prints what the flags choose of these parts. */
+export async function answer(
+  parts: readonly Part[],
+  args: DocumentFlags,
+  question?: TlsQuestion,
+): Promise<void> {
+  const choice = await choiceOf(args, parts);
+  await print(await collect(choice.parts, args, question), choice, args);
+}
+
 /** Looks at this machine and puts the parts asked for into one document, within the deadline. */
 export async function collect(
   parts: readonly Part[],
-  args: Flags,
+  args: Flags | DocumentFlags,
   question: TlsQuestion = { kind: "machine", deep: false },
 ): Promise<Document> {
   const config = configOf(loadConfig({ flags: args, env: process.env }));
-  const describe = (failure: Failure): string => failureText(failure, formatFor(args.format));
+  const describe = (failure: Failure): string => failureText(failure, failureFormat(args));
   return withinDeadline(config.deadline, describe, () => look(parts, config, question));
 }
 
@@ -88,6 +96,7 @@ async function tlsAnswers(question: TlsQuestion, config: Config, trace?: (messag
       proc: config.proc_root,
       scope: question,
       sources: config.source,
+      trust: config.trust,
       progress: (done, total) => meter.show(done, total),
       ...(trace && { trace }),
     });
@@ -109,6 +118,6 @@ const treeOf = ({ proc_root }: Config): string =>
 
 export default defineCommand({
   meta: { name: "run", description: "Everything for this machine: kernel and TLS libraries (the default)" },
-  args: flags,
-  run: async ({ args }) => print(await collect(["kernel", "tls"], args), args.format),
+  args: documentFlags,
+  run: ({ args }) => answer(["kernel", "tls"], args),
 });

@@ -1,13 +1,12 @@
 import { defineCommand } from "citty";
 import type { Scope } from "../tls/scan.ts";
 import { type TlsFlags, tlsFlags, usage } from "./flags.ts";
-import { print } from "./print.ts";
-import { collect, type TlsQuestion } from "./run.ts";
+import { answer, type TlsQuestion } from "./run.ts";
 
 export default defineCommand({
   meta: { name: "tls", description: "The constants of this machine's TLS libraries, or of the files named" },
   args: tlsFlags,
-  run: async ({ args }) => print(await collect(["tls"], args, questionOf(args)), args.format),
+  run: ({ args }) => answer(["tls"], args, questionOf(args)),
 });
 
 /** Which libraries are meant. @throws Failure with exit code 2 where the flags contradict each other */

@@ -33,7 +33,7 @@ const limits = {
 /** One read of a scan, and how much of it is read again so that no text is cut in two. */
 const chunk = { size: 256 << 10, overlap: 512 };
 
-export const segment = { load: 1, dynamic: 2, note: 4 } as const;
+export const segment = { load: 1, dynamic: 2, interp: 3, note: 4 } as const;
 export const segmentFlag = { execute: 1, write: 2, read: 4 } as const;
 const section = { progbits: 1, symtab: 2, note: 7 } as const;
 const tag = {
@@ -171,6 +171,11 @@ export class Elf implements Disposable {
   }
 
   /** The name used in errors. */
+  /** The open descriptor of the file, closed with this. */
+  get fd(): number {
+    return this.#file.fd;
+  }
+
   get path(): string {
     return this.#file.path;
   }

@@ -67,6 +67,11 @@ export class InputFile implements Disposable {
     }
   }
 
+  /** The open descriptor, which leads to this very file whatever lies at its path now. It is closed with this. */
+  get fd(): number {
+    return this.#fd;
+  }
+
   /**
    * Exactly `length` bytes at `offset`.
    *

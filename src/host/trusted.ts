@@ -1,11 +1,13 @@
 import {
   closeSync,
   constants,
+  fstatSync,
   lstatSync,
   openSync,
   readlinkSync,
   readSync,
   type Stats,
+  statfsSync,
   statSync,
 } from "node:fs";
 import { dirname, join, resolve } from "node:path";
@@ -45,6 +47,71 @@ export function readTrusted(path: string, limit: number): Uint8Array | null {
   } finally {
     closeSync(fd);
   }
+}
+
+/** A file that was opened, and where it lies. */
+export interface OpenedFile {
+  readonly fd: number;
+  /** Where its tree begins on this host: `/`, or a container's `/proc/PID/root`. */
+  readonly root: string;
+  /** Its real path inside the tree: no link on the way. */
+  readonly path: string;
+  /** It lies there no longer. */
+  readonly deleted?: boolean;
+}
+
+/** FUSE_SUPER_MAGIC: what such a file system says of owners, modes and contents is some program's word. */
+const fuse = 0x65735546;
+
+/**
+ * Checks that a library may be executed: that nobody but root and this process's user can have written it. The file and
+ * each folder on the way to it, from its tree's root on, belongs to one of the two, and no group or other may write to
+ * it (to a sticky folder they may). Owners are this machine's, so that a container's root that is another user here is
+ * not root. What is checked is the open file itself, which nothing can be put in the place of.
+ *
+ * @param named host paths of files that are executed all the same; such a path counts where that very file lies
+ * @throws UntrustedError that says what is wrong and how it may be executed all the same
+ */
+export function checkExecutable(file: OpenedFile, named: readonly string[]): void {
+  const name = join(file.root, file.path);
+  const stat = fstatSync(file.fd);
+  if (!stat.isFile()) throw new UntrustedError(`${name} is not a regular file`);
+  const isThere = file.deleted !== true && isSame(stat, lstatSync(name, { throwIfNoEntry: false }));
+  if (isThere && named.includes(name)) return;
+  try {
+    checkFile(name, file.fd, stat);
+    if (!isThere && file.deleted !== true) throw new UntrustedError(`${name} is another file by now`);
+    for (const folder of foldersOf(file.path)) checkFolder(join(file.root, folder));
+  } catch (error) {
+    const advice = isThere ? `; --trust ${name} has it executed all the same` : "";
+    throw error instanceof UntrustedError ? new UntrustedError(`${error.message}${advice}`) : error;
+  }
+}
+
+const isSame = (one: Stats, other: Stats | undefined): boolean =>
+  one.dev === other?.dev && one.ino === other.ino;
+
+function checkFile(name: string, fd: number, stat: Stats): void {
+  const link = `/proc/self/fd/${fd}`;
+  // Whoever made such a file writes to it as he likes, whatever its mode says by now.
+  if (readlinkSync(link).startsWith("/memfd:")) throw new UntrustedError(`${name} lies in memory alone`);
+  if (statfsSync(link).type === fuse) {
+    throw new UntrustedError(`${name} lies in a file system that a program makes up (FUSE)`);
+  }
+  checkOwned(name, stat);
+}
+
+function checkFolder(path: string): void {
+  // The last part is a point: the root of another tree is one of the kernel's own links.
+  const stat = statSync(`${path}/.`, { throwIfNoEntry: false });
+  if (stat === undefined) throw new UntrustedError(`${path} is gone, so nobody knows who could write to it`);
+  checkOwned(path, stat);
+}
+
+/** All folders above, the root first. */
+function foldersOf(path: string): readonly string[] {
+  const names = parts(path).slice(0, -1);
+  return ["/", ...names.map((_, index) => `/${names.slice(0, index + 1).join("/")}`)];
 }
 
 const parts = (path: string): string[] => path.split("/").filter((part) => part !== "" && part !== ".");

@@ -16,10 +16,10 @@ const pointer: Shape = { width: 8, align: 8 };
 const in6Addr: Shape = { width: 16, align: 4 }; // struct in6_addr is a union whose widest member is __be32
 const tuple: Shape = { width: 40, align: 4 }; // struct nf_conntrack_tuple: two of union nf_inet_addr and 4 bytes
 
-const field = <Constant extends string>(
+const field = <Constant extends string, Member extends string>(
   struct: KernelField["struct"],
   constant: Constant,
-  member: string,
+  member: Member,
   shape: Shape,
 ) => ({ constant, member, struct, shape });
 
@@ -68,6 +68,8 @@ export const kernelFields = [
 ] as const satisfies readonly KernelField[];
 
 export type KernelConstant = (typeof kernelFields)[number]["constant"];
+/** `type.member` of a constant; several constants may name one. */
+export type KernelMember = (typeof kernelFields)[number]["member"];
 
 /** The row of a constant. */
 export function fieldOf(constant: KernelConstant): KernelField {

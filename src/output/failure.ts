@@ -28,5 +28,5 @@ export function asFailure(thrown: unknown): Failure {
 }
 
 /** A failure as it stands on stderr: one JSON object where the result would have been JSON, else one line. */
-export const failureText = ({ code, message }: Failure, format: "json" | "table"): string =>
+export const failureText = ({ code, message }: Failure, format: string): string =>
   format === "json" ? JSON.stringify({ code, message }) : `${program}: ${printable(message)}`;

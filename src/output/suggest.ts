@@ -1,7 +1,8 @@
-/** `, did you mean "--format"?` when one of the known names is close to the one given; else nothing. */
+/** `, did you mean "--format"?` for the known name that is closest to the one given; nothing where none is close. */
 export function didYouMean(name: string, known: readonly string[], prefix = ""): string {
-  const close = known.find((each) => each.startsWith(name) || distance(name, each) <= 2);
-  return close === undefined ? "" : `, did you mean "${prefix}${close}"?`;
+  const near = known.map((each) => ({ each, away: each.startsWith(name) ? 0 : distance(name, each) }));
+  const [close] = near.filter(({ away }) => away <= 2).sort((a, b) => a.away - b.away);
+  return close === undefined ? "" : `, did you mean "${prefix}${close.each}"?`;
 }
 
 /** Levenshtein distance, over one row. */

@@ -1,4 +1,5 @@
 import * as v from "valibot";
+import { unpublished } from "./code/accessors.ts";
 
 const name = v.pipe(v.string(), v.regex(/^[A-Z0-9_]+$/));
 /** Bytes from the start of the type; null where the struct has no such member in this group. */
@@ -47,6 +48,13 @@ const files = {
   openssl: () => import("../../assets/layouts/openssl.json", { with: { type: "json" } }),
   boringssl: () => import("../../assets/layouts/boringssl.json", { with: { type: "json" } }),
 };
+
+/** Every constant that a library can have. @throws ValiError when an embedded file is bad */
+export async function tlsConstants(): Promise<readonly string[]> {
+  const published = await Promise.all([loadLayouts("openssl"), loadLayouts("boringssl")]);
+  const names = published.flatMap((layouts) => Object.keys(layouts?.members ?? {}));
+  return [...new Set([...names, ...Object.keys(unpublished)])];
+}
 
 /** The published layouts of a library, null where there are none. @throws ValiError when the embedded file is bad */
 export async function loadLayouts(library: string): Promise<Layouts | null> {

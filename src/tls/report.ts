@@ -4,6 +4,7 @@ import type { Diagnostic, LibraryReport } from "../output/document.ts";
 import { joined } from "./fields.ts";
 import { loadLayouts } from "./layouts.ts";
 import { openHandle } from "./locate.ts";
+import type { Trust } from "./probe/evidence.ts";
 import { isGone } from "./processes.ts";
 import { Root } from "./root.ts";
 import { type Found, type Scope, scan } from "./scan.ts";
@@ -19,6 +20,8 @@ export interface TlsOptions {
   readonly scope?: Scope;
   /** The sources that may speak. Default all. */
   readonly sources?: readonly Source[];
+  /** Host paths of libraries that are executed though others than root could have written them. Default none. */
+  readonly trust?: readonly string[];
   readonly trace?: (message: string) => void;
   /** Told how many files of how many were looked into. */
   readonly progress?: (done: number, total: number) => void;
@@ -61,42 +64,78 @@ async function layoutOf({ library, version, reason }: Identity, sources: readonl
       };
 }
 
-/** What the library's machine code says. The disassembler is loaded for the first library that needs it. */
-async function measure(elf: Elf, { library, libcryptos }: Identity): Promise<readonly Evidence[]> {
-  if (library !== "openssl" && library !== "boringssl") return [];
-  const { codeEvidence } = await import("./code/evidence.ts");
+/** What was measured of a library, and what hindered it. */
+interface Measured {
+  readonly evidence: readonly Evidence[];
+  readonly hindrances: readonly Diagnostic[];
+}
+
+/**
+ * What the library's machine code says, and what it does in a child. Both are loaded for the first library that needs them;
+ * the child works while the code is read.
+ */
+async function measure(
+  ssl: Elf,
+  identity: Identity,
+  sources: readonly Source[],
+  trust: Trust,
+): Promise<Measured> {
+  const { library, libcryptos } = identity;
+  if (library !== "openssl" && library !== "boringssl") return { evidence: [], hindrances: [] };
   using stack = new DisposableStack();
-  const cryptos = libcryptos?.map((open) => stack.use(open())) ?? [elf];
-  return await codeEvidence(library, { ssl: elf, cryptos });
+  const cryptos = libcryptos?.map((open) => stack.use(open())) ?? [ssl];
+  const files = { ssl, cryptos };
+  const probed = sources.includes("probe")
+    ? import("./probe/evidence.ts").then(({ probeEvidence }) => probeEvidence(library, files, trust))
+    : { evidence: [] };
+  const hindrances: Diagnostic[] = [];
+  let evidence: readonly Evidence[] = [];
+  try {
+    if (sources.includes("code")) {
+      const { codeEvidence } = await import("./code/evidence.ts");
+      evidence = await codeEvidence(library, files);
+    }
+  } catch (error) {
+    const message = `${ssl.path}: its code is not read: ${messageOf(error)}`;
+    hindrances.push({ code: "W_TLS_CODE", message });
+  }
+  const told = await probed;
+  if ("evidence" in told) return { evidence: [...told.evidence, ...evidence], hindrances };
+  hindrances.push({ code: "W_TLS_PROBE", message: `${ssl.path}: not probed: ${told.reason}` });
+  return { evidence, hindrances };
 }
 
 /** What all reports share. */
 interface Shared {
   readonly sources: readonly Source[];
   readonly signatures: Signatures;
+  /** Of files in no container. */
+  readonly trust: Trust;
   readonly diagnostics: Diagnostic[];
 }
 
-async function reportOn(found: Found, { sources, signatures, diagnostics }: Shared): Promise<LibraryReport> {
+async function reportOn(
+  found: Found,
+  { sources, signatures, trust, diagnostics }: Shared,
+): Promise<LibraryReport> {
   const { path, container, deleted, usedBy } = found;
   using elf = openHandle(found.handle, path);
   const buildId = elf.buildId();
   const identity = identify(elf, found, signatures);
   const layout = await layoutOf(identity, sources);
   diagnostics.push(...complaints(path, identity, layout));
-  let measured: readonly Evidence[] = [];
-  try {
-    if (sources.includes("code")) measured = await measure(elf, identity);
-  } catch (error) {
-    diagnostics.push({ code: "W_TLS_CODE", message: `${path}: its code is not read: ${messageOf(error)}` });
-  }
+  const { evidence, hindrances } = await measure(elf, identity, sources, {
+    ...trust,
+    ...(container === null ? {} : { root: container }),
+  });
+  diagnostics.push(...hindrances);
   return {
     path,
     ...(container === null ? {} : { root: container }),
     ...(deleted ? { deleted } : {}),
     build_id: buildId,
     used_by: [...usedBy],
-    ...answer(identity, layout, measured),
+    ...answer(identity, layout, evidence),
   };
 }
 
@@ -132,7 +171,8 @@ function answer(
 }
 
 /**
- * Reports on every TLS library in scope. No library is executed or loaded; nothing is looked for in the working directory.
+ * Reports on every TLS library in scope. Only the source `probe` executes one, in a child, and only one that no
+ * unprivileged user could have written. Nothing is looked for in the working directory.
  * A file that cannot be read is a diagnostic that names it, never an exception. @throws Error when `root` is relative,
  * Failure where the one process asked for cannot be read
  */
@@ -141,6 +181,7 @@ export async function tlsReports({
   proc,
   scope = { kind: "machine", deep: false },
   sources = everySource,
+  trust = [],
   trace,
   progress,
 }: TlsOptions = {}): Promise<TlsReports> {
@@ -154,7 +195,14 @@ export async function tlsReports({
     ...(progress && { progress }),
   });
   const diagnostics = [...told];
-  const shared: Shared = { sources, signatures: new Signatures(), diagnostics };
+  // A tree elsewhere on this host is seen by this host's paths; another mount namespace's only from its own root.
+  const root = proc !== undefined && at.startsWith(`${proc}/`) ? at : "/";
+  const shared: Shared = {
+    sources,
+    signatures: new Signatures(),
+    trust: { root, named: trust },
+    diagnostics,
+  };
   const reports: LibraryReport[] = [];
   for (const one of found) {
     try {

@@ -4,62 +4,7 @@ import { exitCodeOf } from "../../../src/commands/print.ts";
 import { type Document, documentSchema } from "../../../src/output/document.ts";
 import { toJson } from "../../../src/output/json.ts";
 import { toTable } from "../../../src/output/table.ts";
-
-const document: Document = {
-  format_version: "1.2",
-  tool: { name: "offsetof", version: "0.1.0", arch: "x64", libc: "glibc" },
-  host: {
-    kernel: { release: "6.1.0-47-cloud-amd64", version: [6, 1, 170], distro: "debian", machine: "x86_64" },
-    lockdown: null,
-    btf: true,
-    kprobes: false,
-    raw_tracepoints: true,
-    tracefs: null,
-    privileges: [],
-  },
-  kernel: {
-    bytecode: "socket_guess",
-    strategy: "snapshot",
-    attached: ["kprobe:tcp_getsockopt"],
-    events: 24,
-    duration_ms: 11.82,
-    constants: { offset_family: 16, offset_rtt: null },
-    fields: {
-      offset_family: {
-        value: 16,
-        member: "sock_common.skc_family",
-        status: "confirmed",
-        evidence: { guess: [16], btf: [16] },
-      },
-      offset_rtt: {
-        value: null,
-        member: "tcp_sock.srtt_us",
-        status: "unresolved",
-        evidence: {},
-        reason: "guess: 1624, 1632 not told apart",
-      },
-    },
-  },
-  tls: [
-    {
-      path: "/usr/lib/lib\x1b[2Jssl.so.3",
-      build_id: "abc",
-      library: "openssl",
-      version: "3.0.22",
-      version_from: "libcrypto.so.3 .rodata",
-      layout: "openssl_3_0_0",
-      match: "exact",
-      bytecode: null,
-      bytecode_reason: "neither the version nor the shape of its structs is known",
-      used_by: [],
-      constants: { SSL_ST_RBIO: 16 },
-      fields: {
-        SSL_ST_RBIO: { value: 16, member: "ssl_st.rbio", status: "single", evidence: { table: [16] } },
-      },
-    },
-  ],
-  diagnostics: [{ code: "W_LOCKDOWN_UNKNOWN", message: "securityfs is not mounted" }],
-};
+import { document, libraryWith } from "./sample.ts";
 
 test("the sample is a valid document and survives JSON", () => {
   expect(v.parse(documentSchema, JSON.parse(toJson(document)))).toEqual(document);
@@ -87,10 +32,8 @@ test("a path cannot send control characters to the terminal", () => {
 });
 
 test("a library's line says whose it is, where it lies and who uses it", () => {
-  const [library] = document.tls ?? [];
-  if (library === undefined) throw new Error("the sample has no library");
-  const text = (more: Partial<typeof library>) =>
-    toTable({ ...document, tls: [{ ...library, path: "/a", ...more }] }, { colour: false });
+  const text = (more: Parameters<typeof libraryWith>[0]) =>
+    toTable({ ...document, tls: [libraryWith({ path: "/a", ...more })] }, { colour: false });
   expect(text({})).toContain("TLS  /a\n");
   expect(text({ root: "/proc/7/\x1broot", deleted: true, used_by: [7, 812] })).toMatch(
     /TLS {2}\/a \(deleted\) in \/proc\/7\/\\x1broot\n.* used by 7 812\n/,

@@ -10,16 +10,17 @@ import { unpublished } from "../../../src/tls/code/accessors.ts";
 import { codeEvidence } from "../../../src/tls/code/evidence.ts";
 import { loadLayouts } from "../../../src/tls/layouts.ts";
 import { tlsReports } from "../../../src/tls/report.ts";
+import { truthOf } from "../../truth/read.ts";
 import { seeded } from "../elf/seeded.ts";
 import { debianPackage, fetchTimeout, loadSamples } from "./debian.ts";
 import { loadNode, type NodeSample, nodeSamples } from "./node.ts";
 
-const truthFolder = join(import.meta.dir, "../../../../shared/data/truth");
-
 const libraries = (["amd64", "arm64"] as const).flatMap((arch) => [
   { suite: "bullseye", arch, name: "libssl1.1", soname: "1.1", truth: "1.1.1w" },
-  { suite: "bookworm", arch, name: "libssl3", soname: "3", truth: "3.0.22" },
+  { suite: "bookworm", arch, name: "libssl3", soname: "3", truth: "3.0.20" },
   { suite: "trixie", arch, name: "libssl3t64", soname: "3", truth: "3.5.7" },
+  { suite: "sid", arch, name: "libssl3t64", soname: "3", truth: "3.6.3" },
+  { suite: "experimental", arch, name: "libssl4", soname: "4", truth: "4.0.2" },
 ]);
 type Library = (typeof libraries)[number];
 
@@ -45,15 +46,18 @@ const shared = [
   "BIO_METHOD_ST_TYPE",
 ];
 const old = ["VERSION", "RBIO", "WBIO", "SESSION", "SERVER"].map((name) => `SSL_ST_${name}`);
+const typed = [
+  ...shared,
+  ...old.map((name) => name.replace("SSL_", "SSL_CONNECTION_")),
+  "SSL_CONNECTION_ST_S3_CLIENT_RANDOM",
+  "SSL_ST_TYPE",
+];
 const revealed: Readonly<Record<string, readonly string[]>> = {
-  "1.1.1": [...shared, ...old, "SSL_ST_S3", "SSL3_STATE_ST_CLIENT_RANDOM"],
-  "3.0.2": [...shared, ...old, "SSL_ST_S3_CLIENT_RANDOM"],
-  "3.5.7": [
-    ...shared,
-    ...old.map((name) => name.replace("SSL_", "SSL_CONNECTION_")),
-    "SSL_CONNECTION_ST_S3_CLIENT_RANDOM",
-    "SSL_ST_TYPE",
-  ],
+  "1.1.1w": [...shared, ...old, "SSL_ST_S3", "SSL3_STATE_ST_CLIENT_RANDOM"],
+  "3.0.20": [...shared, ...old, "SSL_ST_S3_CLIENT_RANDOM"],
+  "3.5.7": typed,
+  "3.6.3": typed,
+  "4.0.2": typed,
 };
 
 let folder = "";
@@ -68,43 +72,45 @@ const memberOf = (constant: string): string => layouts?.members[constant] ?? unp
 
 describe("the code of Debian's libraries tells what their headers say", () => {
   test.each(libraries)("$truth $arch", async (library) => {
-    const text = readFileSync(join(truthFolder, `openssl-${library.truth}-amd64.json`), "utf8");
-    const truth = v.parse(v.record(v.string(), v.number()), JSON.parse(text));
+    const truth = truthOf(`openssl-${library.truth}`);
     const evidence = await evidenceOf(pathOf(library, "ssl"), pathOf(library, "crypto"));
     const told = evidence.filter((one) => one.candidates.length > 0);
     expect(told.map((one) => [one.constant, ...one.candidates])).toEqual(
       told.map((one) => [one.constant, truth[memberOf(one.constant)] ?? -1]),
     );
-    expect(told.map((one) => one.constant).sort()).toEqual(
-      [...(revealed[library.truth.slice(0, 5)] ?? [])].sort(),
-    );
+    expect(told.map((one) => one.constant).sort()).toEqual([...(revealed[library.truth] ?? [])].sort());
   });
 });
 
-test.each(["amd64", "arm64"] as const)("the code of Debian's BoringSSL, %s", async (arch) => {
-  const { root } = debianPackage("bookworm", arch, "android-libboringssl");
-  const { reports } = await tlsReports({ root });
-  // Android 13's published layout, which no text in the file tells.
-  const published = (await loadLayouts("boringssl"))?.groups.boringssl_a_13?.constants ?? {};
-  const { fields = {} } = reports[0] ?? {};
-  const told = Object.entries(fields).filter(([, field]) => field.value !== null);
-  const names = [
-    "SSL_ST_RBIO",
-    "SSL_ST_WBIO",
-    "SSL_ST_S3",
-    "SSL_SESSION_ST_SECRET",
-    "SSL_SESSION_ST_CIPHER",
-    "BIO_ST_METHOD",
-    "BIO_METHOD_ST_TYPE",
-    "SSL_CIPHER_ST_ID",
-    "BSSL__SSL3_STATE_CLIENT_RANDOM",
-  ];
-  expect(told.map(([name, { value }]) => [name, value] as const)).toEqual([
-    ...names.map((name) => [name, published[name] ?? null] as const),
-    ["SSL_CTX_ST_KEYLOG_CALLBACK", 0x220],
-  ]);
-  expect(new Set(told.map(([, { status }]) => status))).toEqual(new Set(["single"]));
-});
+const boringssl = (["amd64", "arm64"] as const).flatMap((arch) => [
+  { suite: "bookworm", arch, truth: "boringssl-13" },
+  { suite: "trixie", arch, truth: "boringssl-14" },
+]);
+test.each(boringssl)(
+  "the code of Debian's BoringSSL tells what its headers say: $truth $arch",
+  async (one) => {
+    const { root } = debianPackage(one.suite, one.arch, "android-libboringssl");
+    const { reports } = await tlsReports({ root, sources: ["code", "table"] });
+    const truth = truthOf(one.truth);
+    const told = Object.entries(reports[0]?.fields ?? {}).filter(([, field]) => field.value !== null);
+    expect(told.map(([name, { member, value }]) => [name, value, member])).toEqual(
+      told.map(([name, { member }]) => [name, truth[member] ?? -1, member]),
+    );
+    expect(told.map(([name]) => name)).toEqual([
+      "SSL_ST_RBIO",
+      "SSL_ST_WBIO",
+      "SSL_ST_S3",
+      "SSL_SESSION_ST_SECRET",
+      "SSL_SESSION_ST_CIPHER",
+      "BIO_ST_METHOD",
+      "BIO_METHOD_ST_TYPE",
+      "SSL_CIPHER_ST_ID",
+      "BSSL__SSL3_STATE_CLIENT_RANDOM",
+      "SSL_CTX_ST_KEYLOG_CALLBACK",
+    ]);
+    expect(new Set(told.map(([, { status }]) => status))).toEqual(new Set(["single"]));
+  },
+);
 
 describe("Node.js with OpenSSL inside", () => {
   /** npm's executables are large: these are for every run, all of them for OFFSETOF_NODE=all. */
@@ -115,7 +121,10 @@ describe("Node.js with OpenSSL inside", () => {
 
   async function reportOn(sample: NodeSample) {
     const path = await loadNode(sample);
-    const { reports, diagnostics } = await tlsReports({ scope: { kind: "files", paths: [path] } });
+    const { reports, diagnostics } = await tlsReports({
+      scope: { kind: "files", paths: [path] },
+      sources: ["code", "table"],
+    });
     expect(diagnostics).toEqual([]);
     return { path, report: v.parse(librarySchema, reports[0]) };
   }

@@ -6,17 +6,16 @@ export interface Sample {
   readonly name: string;
 }
 
-/** Every library the tests read: OpenSSL 1.1.1 to 3.5, BoringSSL, two architectures. */
+/** Every library the tests read: OpenSSL 1.1.1 to 4.0, BoringSSL of Android 13 and 14, two architectures. */
 export const samples: readonly Sample[] = [
-  { suite: "bullseye", arch: "amd64", name: "libssl1.1" },
-  { suite: "bullseye", arch: "arm64", name: "libssl1.1" },
-  { suite: "bookworm", arch: "amd64", name: "libssl3" },
-  { suite: "bookworm", arch: "arm64", name: "libssl3" },
-  { suite: "trixie", arch: "amd64", name: "libssl3t64" },
-  { suite: "trixie", arch: "arm64", name: "libssl3t64" },
-  { suite: "bookworm", arch: "amd64", name: "android-libboringssl" },
-  { suite: "bookworm", arch: "arm64", name: "android-libboringssl" },
-];
+  { suite: "bullseye", name: "libssl1.1" },
+  { suite: "bookworm", name: "libssl3" },
+  { suite: "trixie", name: "libssl3t64" },
+  { suite: "sid", name: "libssl3t64" },
+  { suite: "experimental", name: "libssl4" },
+  { suite: "bookworm", name: "android-libboringssl" },
+  { suite: "trixie", name: "android-libboringssl" },
+].flatMap(({ suite, name }) => (["amd64", "arm64"] as const).map((arch) => ({ suite, arch, name })));
 const programs: readonly Sample[] = [
   { suite: "bullseye", arch: "amd64", name: "openssl" },
   { suite: "bookworm", arch: "amd64", name: "openssl" },

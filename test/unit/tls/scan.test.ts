@@ -48,7 +48,11 @@ function output(command: string[], env: Record<string, string> = {}): string {
 
 /** What is known of this machine, checked against the document's schema. */
 async function look(scope?: Scope) {
-  const { reports, diagnostics } = await tlsReports({ proc: "/proc", ...(scope && { scope }) });
+  const { reports, diagnostics } = await tlsReports({
+    proc: "/proc",
+    sources: ["code", "table"],
+    ...(scope && { scope }),
+  });
   return {
     reports: reports.map((report) => v.parse(librarySchema, report)),
     diagnostics: diagnostics.map((one) => v.parse(diagnosticSchema, one)),
@@ -395,7 +399,7 @@ describe("scale", () => {
     writeFileSync(
       program,
       `import { tlsReports } from ${JSON.stringify(join(import.meta.dir, "../../../src/tls/report.ts"))};
-       const { reports } = await tlsReports({ proc: "/proc" });
+       const { reports } = await tlsReports({ proc: "/proc", sources: ["code", "table"] });
        console.log(JSON.stringify(reports.filter((one) => one.path.includes("/copies/")).map((one) => [one.version, one.used_by.length])));`,
     );
     const trace = join(folder, `trace-${count}`);
@@ -453,7 +457,7 @@ test("an ordinary user sees its own processes' libraries, and is told once of al
   copyFileSync(own, join(place, "bun"));
   writeFileSync(
     program,
-    `import { tlsReports } from "./report.js"; console.log(JSON.stringify(await tlsReports({ proc: "/proc" })));`,
+    `import { tlsReports } from "./report.js"; console.log(JSON.stringify(await tlsReports({ proc: "/proc", sources: ["code", "table"] })));`,
   );
   const script = `${holder} 2 ${path} & sleep 0.5; ${join(place, "bun")} ${program}; kill $!`;
   const said = output(["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "sh", "-c", script]);

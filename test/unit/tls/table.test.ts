@@ -4,7 +4,8 @@ import { join } from "node:path";
 import * as v from "valibot";
 import { layoutFiles } from "../../../assets/build/layouts.ts";
 import { type Layouts, layoutsSchema, loadLayouts } from "../../../src/tls/layouts.ts";
-import { chooseLayout, tableFields, unknownFields } from "../../../src/tls/table.ts";
+import { chooseLayout, type TableField, tableFields, unknownFields } from "../../../src/tls/table.ts";
+import { truthOf } from "../../truth/read.ts";
 
 const repository = join(import.meta.dir, "../../..");
 const shared = join(repository, "../shared/data");
@@ -134,13 +135,24 @@ describe("what the table says", () => {
       v.record(v.string(), v.number()),
       json(join(shared, "truth", `openssl-${version}-amd64.json`)),
     );
-    const fields = said(version);
-    const compared = fields.filter(({ field }) => truth[field.member] !== undefined);
-    expect(compared.map(({ field, evidence }) => [field.member, ...evidence.candidates])).toEqual(
-      compared.map(({ field }) => [field.member, truth[field.member] ?? -1]),
-    );
-    expect(compared.length).toBe(fields.length);
+    compare(said(version), truth);
   });
+
+  // Of these builds by this project, from their source packages.
+  test.each(["1.1.1w", "3.0.20", "3.5.7", "3.6.3", "4.0.2"])("is true of %s, made here", (version) => {
+    compare(said(version), truthOf(`openssl-${version}`));
+  });
+  test.each(["13", "14"])("is true of Android %s's BoringSSL", (release) => {
+    const choice = { layout: `boringssl_a_${release}`, match: "exact" } as const;
+    compare(tableFields(boringssl, choice, ""), truthOf(`boringssl-${release}`));
+  });
+
+  function compare(fields: readonly TableField[], truth: Readonly<Record<string, number>>): void {
+    expect(fields.map(({ field, evidence }) => [field.member, ...evidence.candidates])).toEqual(
+      fields.map(({ field }) => [field.member, truth[field.member] ?? -1]),
+    );
+    expect(fields.length).toBeGreaterThan(19);
+  }
 
   test("no number where the struct has no such member", () => {
     expect(of("1.0.2u", "SSL_ST_EARLY_SECRET")).toEqual({

@@ -1,0 +1,58 @@
+import { exitCodes, Failure } from "../output/failure.ts";
+import { didYouMean } from "../output/suggest.ts";
+import type { DocumentFlags } from "./flags.ts";
+
+/** What a document can be asked to hold beside the host. */
+export type Part = "kernel" | "tls";
+
+/** Which constants are asked for. */
+export interface Choice {
+  /** The parts that can hold them. */
+  readonly parts: readonly Part[];
+  /** By their published names; undefined: all. */
+  readonly names?: readonly string[];
+}
+
+/** The constants that a part can hold. Loaded on demand: without --only and --get nobody needs them. */
+const constantsOf: Readonly<Record<Part, () => Promise<readonly string[]>>> = {
+  kernel: async () => {
+    const [{ kernelFields }, { kernelFlags }] = await Promise.all([
+      import("../kernel/fields.ts"),
+      import("../kernel/flags.ts"),
+    ]);
+    return [...kernelFields, ...kernelFlags].map(({ constant }) => constant);
+  },
+  tls: () => import("../tls/layouts.ts").then(({ tlsConstants }) => tlsConstants()),
+};
+
+/**
+ * The constants that --only or --get name, and the parts that need to be looked at for them.
+ * @throws Failure with exit code 2 where flags contradict each other, or a name is none of the parts' constants
+ */
+export async function choiceOf(args: DocumentFlags, parts: readonly Part[]): Promise<Choice> {
+  const { get, only, format } = args;
+  if (get !== undefined && (only !== undefined || format !== undefined)) {
+    throw usage("--get prints one bare number and takes neither --only nor --format");
+  }
+  if (args.export === true && format !== "env") throw usage("--export is for --format env");
+  if (get === undefined && only === undefined) return { parts };
+
+  const asked = get === undefined ? (only ?? "").split(",") : [get];
+  const flag = get === undefined ? "--only" : "--get";
+  const known = await Promise.all(parts.map(async (part) => [part, await constantsOf[part]()] as const));
+  const all = known.flatMap(([, names]) => names);
+  const names = asked.map((name) => published(name, all, flag));
+  return {
+    names,
+    parts: known.filter(([, each]) => names.some((name) => each.includes(name))).map(([part]) => part),
+  };
+}
+
+/** A constant by its name in any case: --format env and header write those of the kernel in capitals. */
+function published(name: string, known: readonly string[], flag: string): string {
+  const found = known.find((each) => each.toLowerCase() === name.toLowerCase());
+  if (found !== undefined) return found;
+  throw usage(`${flag}: no constant is named "${name}"${didYouMean(name, known)}`);
+}
+
+const usage = (message: string): Failure => new Failure("E_USAGE", message, exitCodes.usage);

@@ -1,0 +1,39 @@
+import type { Document, TlsReport } from "./document.ts";
+
+/** What a shell reads as one word: the text itself where no character of it means anything to a shell, else quoted. */
+export const shellWord = (text: string): string =>
+  /^[\w./:+@%,-]+$/.test(text) ? text : `'${text.replaceAll("'", "'\\''")}'`;
+
+type Assignment = readonly [name: string, value: string | number];
+
+/**
+ * The document as assignments of a POSIX shell, one a line: the constants that have a value, in capitals, and no others.
+ *
+ * `TLS_COUNT` libraries follow, each with a prefix that tells which it is: `TLS_0_PATH`, `TLS_0_SSL_ST_RBIO`. The
+ * constants of an only library stand there without a prefix too; of several they would hide each other.
+ */
+export function toEnv({ kernel, tls }: Document, { exported }: { exported: boolean }): string {
+  const [library, ...others] = tls ?? [];
+  const assignments: readonly Assignment[] = [
+    ...constantsOf(kernel),
+    ...(tls === undefined ? [] : [["TLS_COUNT", tls.length] as const]),
+    ...(tls ?? []).flatMap((each, index) =>
+      [...identityOf(each), ...constantsOf(each)].map(
+        ([name, value]) => [`TLS_${index}_${name}`, value] as const,
+      ),
+    ),
+    ...(others.length === 0 ? constantsOf(library) : []),
+  ];
+  const prefix = exported ? "export " : "";
+  return assignments.map(([name, value]) => `${prefix}${name}=${shellWord(String(value))}\n`).join("");
+}
+
+const constantsOf = (part: Pick<TlsReport, "constants"> | undefined): Assignment[] =>
+  Object.entries(part?.constants ?? {}).flatMap(([constant, value]) =>
+    value === null ? [] : [[constant.toUpperCase(), value] as const],
+  );
+
+const identityOf = ({ path, root, library, version }: TlsReport): Assignment[] =>
+  Object.entries({ PATH: path, ROOT: root, LIBRARY: library, VERSION: version }).flatMap(([name, value]) =>
+    value === null || value === undefined ? [] : [[name, value] as const],
+  );

@@ -1,0 +1,2 @@
+/** The first argument by which this program starts itself as a child; no command. */
+export const childArgument = "@child";

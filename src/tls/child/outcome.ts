@@ -1,0 +1,19 @@
+import * as v from "valibot";
+
+/** What the child writes: one JSON line with one of these. */
+export const messageSchema = v.union([
+  v.strictObject({ answer: v.unknown() }),
+  /** The job was begun and failed. */
+  v.strictObject({ failed: v.string() }),
+  /** Nothing foreign ran: the child could not be confined as it must be. */
+  v.strictObject({ refused: v.string() }),
+]);
+export type Message = v.InferOutput<typeof messageSchema>;
+
+/** What came of a job. Where there is no answer, `reason` says why, for a person. */
+export type Outcome =
+  | { readonly state: "answered"; readonly answer: unknown }
+  /** The foreign code ran, or may have: it failed, crashed, took too long, or wrote what is no answer. */
+  | { readonly state: "failed"; readonly reason: string }
+  /** It did not run. */
+  | { readonly state: "refused"; readonly reason: string };

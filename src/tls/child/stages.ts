@@ -1,0 +1,82 @@
+import { readFileSync, readlinkSync } from "node:fs";
+import * as v from "valibot";
+import * as libc from "../../../ffi/libc.ts";
+import { isEmbedded } from "../../assets.ts";
+import { exitCodes, Failure } from "../../output/failure.ts";
+import { childArgument } from "./argument.ts";
+import { confine, dieWith, inheritBelow, leaveNamespaces } from "./confine.ts";
+import { jobs } from "./jobs.ts";
+import type { Message } from "./outcome.ts";
+
+const [STDIN, STDOUT, STDERR] = [0, 1, 2];
+const firstFile = 3;
+
+const number = v.pipe(v.string(), v.regex(/^\d{1,9}$/));
+const argumentsSchema = v.strictTuple([
+  v.picklist(["isolate", "work"]),
+  number,
+  v.pipe(number, v.transform(Number)),
+  v.pipe(number, v.transform(Number)),
+  v.picklist(Object.keys(jobs) as (keyof typeof jobs)[]),
+]);
+
+/**
+ * A child's life has two stages, each a process. Namespaces belong to single threads and this runtime has several before
+ * its first line runs, so `isolate` leaves the machine's namespaces and starts `work`, all of whose threads are born outside
+ * of them, in a pid namespace of its own: with `work`, its first process, all in it ends.
+ *
+ * @param args stage, number of the parent in /proc, number of files, milliseconds, job
+ */
+export async function runStage(args: readonly string[]): Promise<void> {
+  const parsed = v.safeParse(argumentsSchema, args);
+  if (!parsed.success) {
+    const message = `"${childArgument}" is how this program starts a part of itself; it is no command`;
+    throw new Failure("E_USAGE", message, exitCodes.usage);
+  }
+  const [stage, parent, files, milliseconds, job] = parsed.output;
+  if (stage === "isolate") return isolate(parent, files, args.slice(2));
+  const paths = Array.from({ length: files }, (_, index) => `/proc/self/fd/${firstFile + index}`);
+  // The answer leaves by a descriptor of its own: what foreign code prints goes nowhere.
+  const request: unknown = JSON.parse(readFileSync(STDIN, "utf8"));
+  const answer = libc.duplicate(STDOUT);
+  for (const fd of [STDIN, STDOUT]) libc.replaceDescriptor(STDERR, fd);
+  const send = (message: Message): void => {
+    libc.writeAll(answer, new TextEncoder().encode(`${JSON.stringify(message)}\n`), "the answer");
+  };
+  try {
+    const run = await jobs[job]();
+    const refusal = attempt(() => confine(parent, Math.ceil(milliseconds / 1000)));
+    if (refusal !== null) send({ refused: refusal });
+    else send({ answer: await run(request, paths) });
+  } catch (error) {
+    send({ failed: error instanceof Error ? error.message : String(error) });
+  }
+  libc.exitNow(0); // no exit handler of what was loaded
+}
+
+function isolate(parent: string, files: number, rest: readonly string[]): void {
+  dieWith(parent);
+  inheritBelow(firstFile + files);
+  leaveNamespaces();
+  libc.setNoNewPrivileges();
+  libc.clearAmbientCapabilities();
+  const script = isEmbedded ? [] : process.argv.slice(0, 2);
+  const self = isEmbedded ? ["offsetof"] : script;
+  const status = libc.runProgram("/proc/self/exe", [
+    ...self,
+    childArgument,
+    "work",
+    readlinkSync("/proc/self"),
+    ...rest,
+  ]);
+  libc.exitNow(status);
+}
+
+function attempt(act: () => void): string | null {
+  try {
+    act();
+    return null;
+  } catch (error) {
+    return error instanceof Error ? error.message : String(error);
+  }
+}

@@ -1,0 +1,73 @@
+import type { Bio, Connection, Context, Suite, TlsLibrary } from "../../../ffi/openssl.ts";
+import { credentials } from "./credentials.ts";
+import { type Keylog, keylogOf } from "./keylog.ts";
+import { firstMessage } from "./wire.ts";
+
+/** One end of a connection. */
+export interface End {
+  readonly connection: Connection;
+  /** What it reads from, and what it writes to. */
+  readonly rbio: Bio;
+  readonly wbio: Bio;
+}
+
+/** Two ends that are about to shake hands with each other, in memory. */
+export interface Pair {
+  readonly suite: Suite;
+  readonly context: Context;
+  /** The address of the key log's callback; null where the library has no key log. */
+  readonly callback: number | null;
+  readonly client: End;
+  readonly server: End;
+  /**
+   * Brings the handshake to its end. @throws TlsCallError, RangeError
+   * @param atRest called after each step of the client's, when the library is not at work
+   */
+  shakeHands(atRest?: () => void): Shaken;
+}
+
+/** What was seen of a handshake from outside. */
+export interface Shaken {
+  readonly clientHello: Uint8Array;
+  readonly serverHello: Uint8Array;
+  readonly keylog: Keylog;
+}
+
+/** Flights from either side; a handshake has two or three. */
+const MOST_FLIGHTS = 10;
+
+export function makePair(
+  library: TlsLibrary,
+  suite: Suite,
+  context = library.context(suite, credentials),
+): Pair {
+  const lines: string[] = [];
+  const callback = context.onKeylog((line) => lines.push(line));
+  const [client, server] = (["client", "server"] as const).map((role) => endOf(library, context, role));
+  if (client === undefined || server === undefined) throw new Error("a pair has two ends");
+  const shakeHands = (atRest?: () => void): Shaken => {
+    const flights = { client: new Uint8Array(), server: new Uint8Array() };
+    let isDone = false;
+    for (let flight = 0; flight < MOST_FLIGHTS && !isDone; flight++) {
+      const isClient = client.connection.handshake();
+      atRest?.();
+      const sent = client.wbio.take();
+      server.rbio.put(sent);
+      const isServer = server.connection.handshake();
+      const answered = server.wbio.take();
+      client.rbio.put(answered);
+      if (flight === 0) Object.assign(flights, { client: sent, server: answered });
+      isDone = isClient && isServer;
+    }
+    if (!isDone) throw new RangeError("the handshake did not come to its end");
+    const { client: asked, server: answered } = flights;
+    return { clientHello: firstMessage(asked), serverHello: firstMessage(answered), keylog: keylogOf(lines) };
+  };
+  return { suite, context, callback, client, server, shakeHands };
+}
+
+function endOf(library: TlsLibrary, context: Context, role: "client" | "server"): End {
+  const end = { connection: context.connection(role), rbio: library.memoryBio(), wbio: library.memoryBio() };
+  end.connection.setBios(end.rbio, end.wbio);
+  return end;
+}

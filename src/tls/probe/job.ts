@@ -1,0 +1,45 @@
+import { readlinkSync } from "node:fs";
+import * as v from "valibot";
+import { LibraryError, NativeLibrary } from "../../../ffi/library.ts";
+import { mappedAt } from "../../../ffi/memory.ts";
+import { TlsLibrary } from "../../../ffi/openssl.ts";
+import { probeBoringssl } from "./boringssl.ts";
+import type { Finding } from "./notes.ts";
+import { probeOpenssl } from "./openssl.ts";
+import { requestSchema } from "./request.ts";
+
+const probes = { openssl: probeOpenssl, boringssl: probeBoringssl };
+
+/**
+ * Loads the library with its libcrypto into this process and measures it. Only for the child: the files' own code runs.
+ *
+ * @param files the libcrypto, where it is one of its own, and then the library
+ * @throws where they cannot be loaded, others answer in their place, or they do not work
+ */
+export function probe(request: unknown, files: readonly string[]): readonly Finding[] {
+  const { library } = v.parse(requestSchema, request);
+  const loaded = files.map(load);
+  const ssl = loaded.at(-1);
+  if (ssl === undefined) throw new Error("no library was given");
+  checkOrigin(ssl, "SSL_new", files.at(-1));
+  checkOrigin(ssl, "BIO_new", files[0]);
+  return probes[library](new TlsLibrary(ssl));
+}
+
+/** The dynamic linker's words, with the file's own name. @throws LibraryError */
+function load(path: string): NativeLibrary {
+  try {
+    return NativeLibrary.open(path);
+  } catch (error) {
+    if (!(error instanceof LibraryError)) throw error;
+    throw new LibraryError(error.message.replaceAll(path, readlinkSync(path)));
+  }
+}
+
+/** A second library of the same name in the process would win silently. */
+function checkOrigin(library: NativeLibrary, name: string, file: string | undefined): void {
+  const address = library.symbol(name);
+  const origin = address === null ? null : mappedAt(Number(address));
+  const expected = readlinkSync(file ?? "");
+  if (origin !== expected) throw new Error(`${name} is of ${origin ?? "no file"}, not of ${expected}`);
+}

@@ -1,0 +1,14 @@
+/** Secrets of one connection by their label, e.g. `EXPORTER_SECRET`. */
+export type Keylog = ReadonlyMap<string, Uint8Array>;
+
+/** Collects lines of the NSS key log format: `LABEL client-random secret`, the last two in hex. */
+export function keylogOf(lines: readonly string[]): Keylog {
+  return new Map(
+    lines.flatMap((line) => {
+      const [label, random, secret] = line.split(" ");
+      return label === undefined || random === undefined || secret === undefined
+        ? []
+        : [[label, new Uint8Array(Buffer.from(secret, "hex"))]];
+    }),
+  );
+}

@@ -1,0 +1,137 @@
+import type { OwnMemory } from "../../../ffi/memory.ts";
+import type { Shape } from "../../offsets/field.ts";
+import type { Expectation, Observation } from "../../offsets/observation.ts";
+import { type Relation, type Solution, solve } from "../../offsets/solver.ts";
+import { pointer } from "../../offsets/values.ts";
+
+/** Members of one struct, by name, with how they lie in memory. */
+export type Members = Readonly<Record<string, Shape>>;
+
+/** What is known of an instance: member to what it holds. */
+export type Known = Readonly<Record<string, Expectation | undefined>>;
+
+/** Everything seen of the instances of one struct. */
+export class Notes {
+  readonly #members: Members;
+  readonly #relations: readonly Relation[];
+  readonly #observations: Observation[] = [];
+
+  constructor(members: Members, relations: readonly Relation[] = []) {
+    this.#members = members;
+    this.#relations = relations;
+  }
+
+  /** Adds an instance. What is not known of it stays out. */
+  add(bytes: Uint8Array, known: Known): void {
+    const expected = Object.entries(known).flatMap(([member, expectation]) =>
+      expectation === undefined ? [] : [[member, expectation] as const],
+    );
+    this.#observations.push({
+      bytes,
+      readable: [{ start: 0, end: bytes.length }],
+      expected: new Map(expected),
+    });
+  }
+
+  get observations(): readonly Observation[] {
+    return this.#observations;
+  }
+
+  /** What they leave of each member, in the members' order. */
+  solve(): ReadonlyMap<string, Solution> {
+    const unknowns = Object.entries(this.#members).map(([constant, shape]) => ({ constant, shape }));
+    return solve(unknowns, this.#relations, this.#observations);
+  }
+}
+
+/** What was found of one constant. */
+export interface Finding {
+  readonly constant: string;
+  readonly candidates: readonly number[];
+  readonly reason?: string;
+}
+
+/** What a solution says of a constant. */
+export const findingOf = (constant: string, solution: Solution | undefined): Finding => {
+  if (solution?.is === "solved") return { constant, candidates: [solution.offset] };
+  if (solution?.is === "ambiguous")
+    return { constant, candidates: solution.offsets, reason: "several places hold what is expected" };
+  return { constant, candidates: [], reason: solution?.reason ?? "never observed" };
+};
+
+/** What the notes of a struct say, where their members are named as the constants are. */
+export const findingsOf = (notes: Notes): readonly Finding[] =>
+  [...notes.solve()].map(([constant, solution]) => findingOf(constant, solution));
+
+/** What is left of a constant. */
+export function oneOf(constant: string, candidates: readonly number[]): Finding {
+  const distinct = [...new Set(candidates)];
+  if (distinct.length === 1) return { constant, candidates: distinct };
+  const reason =
+    distinct.length === 0 ? "no place holds what is expected" : "several places hold what is expected";
+  return { constant, candidates: distinct, reason };
+}
+
+export const pointerShape: Shape = { width: 8, align: 8 };
+/** int, and BoringSSL's uint32_t. */
+export const intShape: Shape = { width: 4, align: 4 };
+/** An array of bytes; it may hold more. */
+export const bytesShape = (width: number): Shape => ({ width, align: 1 });
+
+/** An address as a pointer member holds it; null is NULL. */
+export const address = (value: { readonly address: number } | number | null): Expectation =>
+  pointer(BigInt(typeof value === "number" ? value : (value?.address ?? 0)));
+
+/** Bytes as they stand, where they are known. */
+export const rawOf = (value: Uint8Array | undefined): Expectation | undefined =>
+  value === undefined ? undefined : { value };
+
+const viewOf = ({ buffer, byteOffset, byteLength }: Uint8Array) =>
+  new DataView(buffer, byteOffset, byteLength);
+
+/** The pointer or size_t at `at`, as a number; user space has none beyond 2^53. */
+export const wordAt = (bytes: Uint8Array, at: number): number => Number(viewOf(bytes).getBigUint64(at, true));
+
+/** The int at `at`. */
+export const intAt = (bytes: Uint8Array, at: number): number => viewOf(bytes).getInt32(at, true);
+
+/** A pointer member of one struct, and a member of the struct behind it. */
+export interface Chain {
+  readonly first: number;
+  readonly second: number;
+}
+
+/** Bytes of a struct behind a pointer that are looked at. */
+const LARGEST_TARGET = 16 << 10;
+
+/**
+ * Finds a struct that no function tells: the pointer members that lead, in every instance, to a block with the value
+ * expected of that instance, at one and the same place.
+ *
+ * @param sizeAt bytes of the allocator's block that begins at an address; 0 where none does
+ */
+export function chase(
+  instances: readonly { readonly bytes: Uint8Array; readonly value: Uint8Array }[],
+  memory: OwnMemory,
+  sizeAt: (address: number) => number,
+): readonly Chain[] {
+  const member = "value";
+  const size = Math.min(...instances.map(({ bytes }) => bytes.length));
+  const chains: Chain[] = [];
+  for (let first = 0; first + 8 <= size; first += 8) {
+    const targets = instances.map(({ bytes }) => {
+      const at = wordAt(bytes, first);
+      const length = at % 8 === 0 && memory.readable(at - 8) > 8 ? Math.min(sizeAt(at), LARGEST_TARGET) : 0;
+      return length === 0 ? new Uint8Array() : memory.copy(at, length);
+    });
+    if (targets.some((target) => target.length === 0)) continue;
+    const notes = new Notes({ [member]: bytesShape(instances[0]?.value.length ?? 0) });
+    for (const [index, target] of targets.entries()) {
+      const { value } = instances[index] ?? {};
+      if (value !== undefined) notes.add(target, { [member]: { value } });
+    }
+    const found = notes.solve().get(member);
+    if (found?.is === "solved") chains.push({ first, second: found.offset });
+  }
+  return chains;
+}

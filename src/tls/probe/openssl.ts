@@ -1,0 +1,282 @@
+import { randomBytes, randomInt } from "node:crypto";
+import { type Context, type Session, suites, type TlsLibrary } from "../../../ffi/openssl.ts";
+import { holds } from "../../offsets/observation.ts";
+import type { Solution } from "../../offsets/solver.ts";
+import { host, raw } from "../../offsets/values.ts";
+import { type End, makePair, type Pair, type Shaken } from "./handshake.ts";
+import {
+  address,
+  bytesShape,
+  type Chain,
+  chase,
+  type Finding,
+  findingOf,
+  findingsOf,
+  intShape,
+  type Known,
+  Notes,
+  oneOf,
+  pointerShape,
+  rawOf,
+} from "./notes.ts";
+import { digestSize, earlySecret, findHandshakeSecret, transcriptHash } from "./schedule.ts";
+import { encodeSession } from "./session.ts";
+import { SharedStructs } from "./shared.ts";
+import { randomOf } from "./wire.ts";
+
+const secret = bytesShape(digestSize.sha256);
+
+/** Members of ssl_st up to 3.1, and of ssl_connection_st from 3.2 on (ssl/ssl_local.h). */
+const connectionMembers = {
+  VERSION: intShape,
+  RBIO: pointerShape,
+  WBIO: pointerShape,
+  SERVER: intShape,
+  SESSION: pointerShape,
+  S3_CLIENT_RANDOM: bytesShape(32),
+  EARLY_SECRET: secret,
+  HANDSHAKE_SECRET: secret,
+  HANDSHAKE_TRAFFIC_HASH: secret,
+  CLIENT_APP_TRAFFIC_SECRET: secret,
+  SERVER_APP_TRAFFIC_SECRET: secret,
+  EXPORTER_MASTER_SECRET: secret,
+};
+
+const sessionMembers = {
+  SSL_SESSION_ST_MASTER_KEY: bytesShape(16),
+  SSL_SESSION_ST_MASTER_KEY_LENGTH: { width: 8, align: 8 },
+  SSL_SESSION_ST_CIPHER: pointerShape,
+  SSL_SESSION_ST_CIPHER_ID: intShape,
+} as const;
+
+/**
+ * Bytes from the start of an embedded ssl3_state_st to its client_random, which follows server_random. 3.0 and 3.1 have
+ * `flags` and two MAC secrets with their sizes in front, 3.2 and later `flags` alone (ssl/ssl_local.h).
+ */
+const clientRandomInS3 = { ssl_st: 0xb8, ssl_connection_st: 0x28 } as const;
+const RANDOM_SIZE = 32;
+
+/** Suites of sessions that are made up, by their two bytes on the wire: those of TLS 1.2 above. */
+const craftedCiphers = [0xc02b, 0xc02c];
+
+/** How often everything is done again with new values. One round was enough for every library seen. */
+const MOST_ROUNDS = 4;
+
+/** An end of a finished handshake. */
+interface Instance {
+  readonly bytes: Uint8Array;
+  readonly clientRandom: Uint8Array;
+  readonly serverRandom: Uint8Array;
+  readonly context: Context;
+}
+
+/**
+ * Finds where OpenSSL 1.1.0 and later keep their members, by values that the library's own public functions, its key log
+ * and the bytes of its handshakes tell. It is repeated with new handshakes until nothing is ambiguous.
+ *
+ * @throws TlsCallError where the library does not do what its manual pages promise
+ */
+export function probeOpenssl(library: TlsLibrary): readonly Finding[] {
+  const probe = new OpensslProbe(library);
+  for (let round = 0; round < MOST_ROUNDS; round++) {
+    probe.observe();
+    if (probe.isSolved()) break;
+  }
+  return probe.findings();
+}
+
+class OpensslProbe {
+  readonly #library: TlsLibrary;
+  readonly #connections = new Notes(connectionMembers);
+  readonly #sessions = new Notes(sessionMembers);
+  readonly #instances: Instance[] = [];
+  readonly #shared: SharedStructs;
+
+  constructor(library: TlsLibrary) {
+    this.#library = library;
+    this.#shared = new SharedStructs(library, (at) => library.blockSize(at));
+  }
+
+  /** One handshake of each suite, and everything around it. */
+  observe(): void {
+    for (const suite of Object.values(suites)) {
+      if (suite.version === suites.tls13Sha256.version && !this.#library.has("SSL_CTX_set_ciphersuites"))
+        continue;
+      const pair = makePair(this.#library, suite);
+      this.#shared.refresh();
+      this.#noteFresh(pair);
+      const shaken = pair.shakeHands();
+      this.#shared.refresh();
+      this.#noteShaken(pair, shaken);
+      this.#shared.noteContext(pair);
+    }
+    this.#shared.noteBios();
+    this.#noteSessions();
+  }
+
+  isSolved(): boolean {
+    return [this.#connections, this.#sessions, ...this.#shared.notes].every((notes) =>
+      [...notes.solve().values()].every(({ is }) => is !== "ambiguous"),
+    );
+  }
+
+  findings(): readonly Finding[] {
+    const connection = this.#connections.solve();
+    const version = connection.get("VERSION");
+    const others = [...findingsOf(this.#sessions), ...this.#shared.findings()];
+    if (version?.is !== "solved") return others;
+    // Up to 3.1 the version is the very first member; from 3.2 on that one is the type (struct ssl_st).
+    const isConnection = version.offset > 0;
+    const prefix = isConnection ? "SSL_CONNECTION_ST" : "SSL_ST";
+    const own = [...connection]
+      .filter(([member]) => member !== "S3_CLIENT_RANDOM")
+      .map(([member, solution]) => findingOf(`${prefix}_${member}`, solution));
+    const s3 = this.#s3(prefix, connection.get("S3_CLIENT_RANDOM"), isConnection);
+    return [...own, ...s3, ...(isConnection ? this.#quic(connection.get("SESSION")) : []), ...others];
+  }
+
+  #noteConnection({ connection, rbio, wbio }: End, known: Known = {}): Uint8Array {
+    const bytes = this.#shared.block(connection);
+    this.#connections.add(bytes, {
+      VERSION: host(4, connection.version),
+      RBIO: address(rbio),
+      WBIO: address(wbio),
+      SERVER: host(4, connection.isServer ? 1 : 0),
+      SESSION: address(connection.session),
+      ...known,
+    });
+    return bytes;
+  }
+
+  /** Before the handshake nothing but the role changes from one look to the next. */
+  #noteFresh({ client, server }: Pair): void {
+    for (const role of ["server", "client"] as const) {
+      client.connection.become(role);
+      this.#noteConnection(client);
+    }
+    this.#noteConnection(server);
+  }
+
+  #noteShaken({ suite, context, client, server }: Pair, { clientHello, serverHello, keylog }: Shaken): void {
+    const random = { clientRandom: randomOf(clientHello), serverRandom: randomOf(serverHello) };
+    const hellos = transcriptHash(suite.digest, clientHello, serverHello);
+    const traffic = keylog.get("CLIENT_HANDSHAKE_TRAFFIC_SECRET");
+    const handshake =
+      traffic && findHandshakeSecret(this.#shared.block(client.connection), suite.digest, traffic, hellos);
+    const known: Known =
+      traffic === undefined
+        ? {}
+        : {
+            EARLY_SECRET: raw(earlySecret(suite.digest)),
+            HANDSHAKE_SECRET: handshake ? raw(handshake) : undefined,
+            HANDSHAKE_TRAFFIC_HASH: raw(hellos),
+            CLIENT_APP_TRAFFIC_SECRET: rawOf(keylog.get("CLIENT_TRAFFIC_SECRET_0")),
+            SERVER_APP_TRAFFIC_SECRET: rawOf(keylog.get("SERVER_TRAFFIC_SECRET_0")),
+            EXPORTER_MASTER_SECRET: rawOf(keylog.get("EXPORTER_SECRET")),
+          };
+    for (const end of [client, server]) {
+      const bytes = this.#noteConnection(end, { ...known, S3_CLIENT_RANDOM: raw(random.clientRandom) });
+      this.#instances.push({ bytes, context, ...random });
+      const { session, cipher } = end.connection;
+      if (session !== null) this.#noteSession(session, { SSL_SESSION_ST_CIPHER: address(cipher) });
+      this.#shared.noteCipher(cipher);
+    }
+  }
+
+  #noteSession(session: Session, known: Known): void {
+    const key = session.masterKey;
+    this.#sessions.add(this.#shared.block(session), {
+      SSL_SESSION_ST_MASTER_KEY: raw(key),
+      SSL_SESSION_ST_MASTER_KEY_LENGTH: host(8, key.length),
+      ...known,
+    });
+  }
+
+  /** Sessions of our own making: in those of handshakes the cipher's id is not set, and all keys have few lengths. */
+  #noteSessions(): void {
+    for (const cipher of craftedCiphers) {
+      const key = randomBytes(randomInt(17, 48));
+      const session = this.#library.parseSession(encodeSession(cipher, randomBytes(32), key));
+      if (session === null) continue;
+      this.#shared.refresh();
+      // ssl_asn1.c keeps the whole id of SSL_CIPHER_get_id.
+      this.#noteSession(session, { SSL_SESSION_ST_CIPHER_ID: host(4, 0x0300_0000 | cipher) });
+    }
+  }
+
+  /** In 3.0 and later ssl3_state_st is a member, before it is behind a pointer. */
+  #s3(prefix: string, embedded: Solution | undefined, isConnection: boolean): readonly Finding[] {
+    if (embedded?.is === "solved") {
+      const { offset } = embedded;
+      const isBehindServer = this.#instances.every(({ bytes, serverRandom }) =>
+        holds(bytes, offset - RANDOM_SIZE, { value: serverRandom }),
+      );
+      const base = offset - clientRandomInS3[isConnection ? "ssl_connection_st" : "ssl_st"];
+      return [
+        findingOf(`${prefix}_S3_CLIENT_RANDOM`, embedded),
+        isBehindServer
+          ? { constant: `${prefix}_S3`, candidates: [base] }
+          : {
+              constant: `${prefix}_S3`,
+              candidates: [],
+              reason: "server_random is not where it is known to be",
+            },
+      ];
+    }
+    const instances = this.#instances.map(({ bytes, clientRandom }) => ({ bytes, value: clientRandom }));
+    const chains = chase(instances, this.#shared.memory, (at) => this.#shared.memory.chunkSize(at));
+    return [
+      oneOf(
+        "SSL_ST_S3",
+        chains.map(({ first }) => first),
+      ),
+      oneOf(
+        "SSL3_STATE_ST_CLIENT_RANDOM",
+        chains.map(({ second }) => second),
+      ),
+    ];
+  }
+
+  /** What QUIC objects tell, where the library has them: an ssl_connection_st of their own does the handshake. */
+  #quic(session: Solution | undefined): readonly Finding[] {
+    const objects = craftedCiphers.flatMap((cipher) => {
+      const own = this.#library.parseSession(encodeSession(cipher, randomBytes(32), randomBytes(32)));
+      const connection = this.#library.quicClient();
+      return own !== null && connection?.resume(own) === true ? [{ connection, own }] : [];
+    });
+    this.#shared.refresh();
+    const instances = objects.map(({ connection, own }) => ({
+      bytes: this.#shared.block(connection),
+      value: address(own).value,
+    }));
+    if (instances.length < craftedCiphers.length || session?.is !== "solved") {
+      const reason = "the library makes no QUIC connection";
+      return ["SSL_ST_TYPE", "QUIC_CONN_ST_TLS"].map((constant) => ({ constant, candidates: [], reason }));
+    }
+    const isConnection = ({ second }: Chain) => second === session.offset;
+    const chains = chase(instances, this.#shared.memory, (at) => this.#shared.memory.chunkSize(at)).filter(
+      isConnection,
+    );
+    return [
+      this.#type(instances),
+      oneOf(
+        "QUIC_CONN_ST_TLS",
+        chains.map(({ first }) => first),
+      ),
+    ];
+  }
+
+  /** `int type` lies before `ctx` in ssl_st: 0 in a plain connection (SSL_TYPE_SSL_CONNECTION), another number in QUIC's. */
+  #type(quic: readonly { readonly bytes: Uint8Array }[]): Finding {
+    const end = Math.min(
+      ...this.#instances.map(({ bytes, context }) => indexOf(bytes, address(context).value)),
+    );
+    const isType = (at: number) =>
+      this.#instances.every(({ bytes }) => holds(bytes, at, host(4, 0))) &&
+      quic.every(({ bytes }) => !holds(bytes, at, host(4, 0)));
+    const places = Array.from({ length: Math.max(0, end) / 4 }, (_, index) => index * 4);
+    return oneOf("SSL_ST_TYPE", places.filter(isType));
+  }
+}
+
+const indexOf = (bytes: Uint8Array, value: Uint8Array): number => Buffer.from(bytes).indexOf(value);

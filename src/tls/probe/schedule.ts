@@ -1,0 +1,64 @@
+import { createHash, createHmac } from "node:crypto";
+
+/** The digest of a cipher suite, which fixes how long its secrets are. */
+export type Digest = "sha256" | "sha384";
+
+/** Bytes. */
+export const digestSize: Readonly<Record<Digest, number>> = { sha256: 32, sha384: 48 };
+
+/** Of a handshake's messages, one after the other. */
+export function transcriptHash(digest: Digest, ...messages: readonly Uint8Array[]): Uint8Array {
+  const hash = createHash(digest);
+  for (const message of messages) hash.update(message);
+  return hash.digest();
+}
+
+/** Without a pre-shared key the early secret is HKDF-Extract of zeros (RFC 8446, section 7.1): the same always. */
+export function earlySecret(digest: Digest): Uint8Array {
+  const zeros = new Uint8Array(digestSize[digest]);
+  return createHmac(digest, zeros).update(zeros).digest();
+}
+
+/** HKDF-Expand-Label (RFC 8446, section 7.1) of one block: as many bytes as the digest has. */
+export function expandLabel(
+  digest: Digest,
+  secret: Uint8Array,
+  label: string,
+  context: Uint8Array,
+): Uint8Array {
+  const name = new TextEncoder().encode(`tls13 ${label}`);
+  const info = [0, digestSize[digest], name.length, ...name, context.length, ...context, 1];
+  return createHmac(digest, secret).update(new Uint8Array(info)).digest();
+}
+
+/** Random bytes hold hardly a zero; most of a struct is nothing else. */
+const MOST_ZEROS = 4;
+
+/**
+ * The handshake secret, which no function tells: the only run of bytes in `memory` from which the client's handshake
+ * traffic secret comes (RFC 8446, section 7.1, label "c hs traffic"). Null where there is none.
+ *
+ * @param traffic the key log's CLIENT_HANDSHAKE_TRAFFIC_SECRET
+ * @param hellos transcript hash of ClientHello and ServerHello
+ */
+export function findHandshakeSecret(
+  memory: Uint8Array,
+  digest: Digest,
+  traffic: Uint8Array,
+  hellos: Uint8Array,
+): Uint8Array | null {
+  const size = digestSize[digest];
+  let zeros = 0;
+  for (let end = 0; end < memory.length; end++) {
+    if (memory[end] === 0) zeros += 1;
+    const start = end + 1 - size;
+    if (start < 0) continue;
+    if (zeros <= MOST_ZEROS) {
+      const window = memory.subarray(start, end + 1);
+      if (Buffer.compare(expandLabel(digest, window, "c hs traffic", hellos), traffic) === 0)
+        return window.slice();
+    }
+    if (memory[start] === 0) zeros -= 1;
+  }
+  return null;
+}

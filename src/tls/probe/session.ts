@@ -1,0 +1,30 @@
+const INTEGER = 2;
+const OCTET_STRING = 4;
+/** Context-specific, constructed: [1] and [2]. */
+const TIME = 0xa1;
+const TIMEOUT = 0xa2;
+const SEQUENCE = 0x30;
+/** SSL_SESSION_ASN1_VERSION of OpenSSL, kSession's version of BoringSSL. */
+const FORMAT = 1;
+
+/** A value in DER; it is shorter than 128 bytes, so that its length is one byte. */
+const der = (tag: number, ...value: readonly number[]): readonly number[] => [tag, value.length, ...value];
+
+/**
+ * A TLS 1.2 session as i2d_SSL_SESSION writes it, with the members that must be there: SSL_SESSION_ASN1 in
+ * ssl/ssl_asn1.c, SSL_SESSION_parse in BoringSSL's ssl/ssl_asn1.cc. `cipher` is the suite's two bytes on the wire.
+ */
+export function encodeSession(cipher: number, id: Uint8Array, masterKey: Uint8Array): Uint8Array {
+  return new Uint8Array(
+    der(
+      SEQUENCE,
+      ...der(INTEGER, FORMAT),
+      ...der(INTEGER, 0x03, 0x03),
+      ...der(OCTET_STRING, cipher >> 8, cipher & 0xff),
+      ...der(OCTET_STRING, ...id),
+      ...der(OCTET_STRING, ...masterKey),
+      ...der(TIME, ...der(INTEGER, 1)),
+      ...der(TIMEOUT, ...der(INTEGER, 1)),
+    ),
+  );
+}

@@ -1,0 +1,73 @@
+import { randomInt } from "node:crypto";
+import { OwnMemory } from "../../../ffi/memory.ts";
+import type { TlsLibrary } from "../../../ffi/openssl.ts";
+import { host } from "../../offsets/values.ts";
+import type { Pair } from "./handshake.ts";
+import { address, type Finding, findingsOf, intShape, Notes, pointerShape } from "./notes.ts";
+
+/** Bytes of structs that lie in the library's own data, where no allocator tells how long they are. */
+const CIPHER_SIZE = 64;
+const METHOD_SIZE = 32;
+
+/** The structs that OpenSSL and BoringSSL both have, and what public functions tell of them; and memory as it stands. */
+export class SharedStructs {
+  readonly #library: TlsLibrary;
+  readonly #sizeOf: (at: number, memory: OwnMemory) => number;
+  readonly #ciphers = new Notes({ SSL_CIPHER_ST_ID: intShape });
+  readonly #bios = new Notes({ BIO_ST_NUM: intShape, BIO_ST_METHOD: pointerShape });
+  readonly #methods = new Notes({ BIO_METHOD_ST_TYPE: intShape });
+  readonly #contexts = new Notes({ SSL_CTX_ST_KEYLOG_CALLBACK: pointerShape });
+  #memory = new OwnMemory();
+
+  /** @param sizeOf bytes of the block that the library's allocator gave at an address */
+  constructor(library: TlsLibrary, sizeOf: (at: number, memory: OwnMemory) => number) {
+    this.#library = library;
+    this.#sizeOf = sizeOf;
+  }
+
+  get memory(): OwnMemory {
+    return this.#memory;
+  }
+
+  /** What the library has made since then may lie where nothing was mapped before. */
+  refresh(): void {
+    this.#memory = new OwnMemory();
+  }
+
+  /** A copy of what the library made. */
+  block({ address: at }: { readonly address: number }): Uint8Array {
+    return this.#memory.copy(at, this.#sizeOf(at, this.#memory));
+  }
+
+  /** @param cipher its address */
+  noteCipher(cipher: number): void {
+    const bytes = this.#memory.copy(cipher, CIPHER_SIZE);
+    this.#ciphers.add(bytes, { SSL_CIPHER_ST_ID: host(4, this.#library.cipherId(cipher)) });
+  }
+
+  noteContext({ context, callback }: Pair): void {
+    if (callback !== null)
+      this.#contexts.add(this.block(context), { SSL_CTX_ST_KEYLOG_CALLBACK: address(callback) });
+  }
+
+  noteBios(): void {
+    for (let count = 0; count < 2; count++) {
+      // No such descriptor is open, and none is touched.
+      const number = randomInt(1 << 16, 1 << 30);
+      const bios = this.#library.descriptorBios(number);
+      this.refresh();
+      for (const { bio, method } of bios) {
+        this.#bios.add(this.block(bio), { BIO_ST_NUM: host(4, number), BIO_ST_METHOD: address(method) });
+        this.#methods.add(this.#memory.copy(method, METHOD_SIZE), { BIO_METHOD_ST_TYPE: host(4, bio.type) });
+      }
+    }
+  }
+
+  get notes(): readonly Notes[] {
+    return [this.#ciphers, this.#bios, this.#methods, this.#contexts];
+  }
+
+  findings(): readonly Finding[] {
+    return this.notes.flatMap((notes) => findingsOf(notes));
+  }
+}

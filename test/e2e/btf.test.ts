@@ -1,0 +1,116 @@
+import { beforeAll, describe, expect, test } from "bun:test";
+import { existsSync, readFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { buildCoreReader, type CoreReader, foreignObject, readsTruth } from "../core/reader.ts";
+import { fetchTimeout } from "../unit/tls/debian.ts";
+import { executable, repository, run, Scratch } from "./executable.ts";
+
+/** The commands after it find no BTF of the kernel, in a mount namespace of their own. */
+const hidden = (script: string) => [
+  "unshare",
+  "--mount",
+  "sh",
+  "-c",
+  `mount -t tmpfs none /sys/kernel/btf && ${script}`,
+];
+
+describe("a CO-RE program of libbpf's", () => {
+  let core: CoreReader;
+  beforeAll(async () => {
+    core = await buildCoreReader();
+    await foreignObject("tcpconnect");
+  }, fetchTimeout);
+  const load = (object = core.object) =>
+    `${core.loader} ${join(repository, "assets/lib/x64-glibc/libbpf.so")} ${object}`;
+
+  test.each(["tcpconnect", "tcptop", "tcptracer"])(
+    "of others, Debian's %s, loads with ours too",
+    async (name) => {
+      using scratch = new Scratch();
+      const [file, object] = [scratch.at("kernel.btf"), scratch.at("tool.bpf.o")];
+      writeFileSync(object, await foreignObject(name));
+      run([executable, "btf", "-o", file]);
+      expect(run(hidden(load(object))).status).toBe(2);
+      expect(run(hidden(`${load(object)} ${file}`))).toMatchObject({ status: 0 });
+    },
+  );
+
+  test("does not load without BTF, and with ours loads and reads the truth", () => {
+    using scratch = new Scratch();
+    const file = scratch.at("kernel.btf");
+    run([executable, "btf", "-o", file]); // here with the kernel's: without kprobes nf_conn cannot be guessed
+    const without = run(hidden(load()));
+    expect(without).toMatchObject({ status: 2, stdout: "" });
+    expect(without.stderr).toContain("failed to find valid kernel BTF");
+    readsTruth(run(hidden(`${load()} ${file}`)).stdout);
+  });
+
+  test("that asks for a member which is not known is refused, not misled", () => {
+    using scratch = new Scratch();
+    const file = scratch.at("kernel.btf");
+    expect(run([executable, "btf", "--collect-tcpv6", "false", "--source", "guess", "-o", file]).status).toBe(
+      3,
+    );
+    const { status, stderr } = run(hidden(`${load()} ${file}`));
+    expect(status).toBe(2);
+    expect(stderr).toMatch(/failed to resolve CO-RE relocation .*skc_v6_/);
+  });
+});
+
+test("the file is the same every time, with the kernel's BTF and without", () => {
+  using scratch = new Scratch();
+  const files = ["a", "b"].map((name) => scratch.at(name));
+  for (const file of files) {
+    expect(run([executable, "btf", "-o", file])).toEqual({ status: 0, stdout: "", stderr: "" });
+  }
+  const [first, second] = files.map((file) => readFileSync(file));
+  expect(first).toEqual(second ?? Buffer.alloc(0));
+  run(["sh", "-c", `${executable} btf --output=/dev/stdout | cat > ${scratch.at("piped")}`]);
+  expect(readFileSync(scratch.at("piped"))).toEqual(first ?? Buffer.alloc(0));
+});
+
+test("what has no place in it is told with its reason, and the end is 3", () => {
+  using scratch = new Scratch();
+  const file = scratch.at("kernel.btf");
+  const { status, stdout, stderr } = run([
+    executable,
+    "btf",
+    "--source",
+    "guess",
+    "--collect-tcpv6",
+    "false",
+    "-o",
+    file,
+  ]);
+  expect({ status, stdout }).toEqual({ status: 3, stdout: "" });
+  expect(stderr).toMatch(/^\[warn\] not in the BTF: .*sock_common\.skc_v6_daddr.*: not known: guess: /m);
+  expect(run(["bpftool", "btf", "dump", "file", file]).stdout).not.toContain("skc_v6_daddr");
+});
+
+test("where nothing is known there is no file", () => {
+  using scratch = new Scratch();
+  const file = scratch.at("kernel.btf");
+  const { status, stdout, stderr } = run([
+    executable,
+    "btf",
+    "--source",
+    "table",
+    "-o",
+    file,
+    "--format",
+    "table",
+  ]);
+  expect({ status, stdout }).toEqual({ status: 4, stdout: "" });
+  expect(stderr).toContain("no constant is certain, so there is no BTF");
+  expect(existsSync(file)).toBe(false);
+});
+
+test.each([
+  [["btf"], 2, "btf needs -o FILE"],
+  [["btf", "-o"], 2, "--output needs a value"],
+  [["btf", "-o", "/no/such/folder/file"], 1, "/no/such/folder/file cannot be written: ENOENT"],
+])("%p ends with %p", (args, expected, message) => {
+  const { status, stdout, stderr } = run([executable, ...args]);
+  expect({ status, stdout }).toEqual({ status: expected, stdout: "" });
+  expect(JSON.parse(stderr).message).toContain(message);
+});

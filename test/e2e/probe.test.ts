@@ -1,0 +1,148 @@
+import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import { chmodSync, copyFileSync, mkdirSync, symlinkSync } from "node:fs";
+import { loadPackage } from "../../assets/build/debian.ts";
+import { loadLayouts } from "../../src/tls/layouts.ts";
+import { truthOf } from "../truth/read.ts";
+import { documentOf, executable, run, Scratch } from "./executable.ts";
+
+/** A real library, to be asked in a tree with the C library it was built for: this machine's may be too old for it. */
+interface Sample {
+  /** Made from the headers of that very version by test/truth/make.ts. */
+  readonly truth: string;
+  readonly library: "openssl" | "boringssl";
+  readonly path: string;
+  /** The published group whose constants there are to be measured. */
+  readonly group: string;
+  /** What it needs, each of its suite. */
+  readonly packages: Readonly<Record<string, readonly string[]>>;
+}
+
+const triple = "/usr/lib/x86_64-linux-gnu";
+const zlib = ["zlib1g", "libzstd1"];
+const cplusplus = ["libstdc++6", "libgcc-s1", "android-libboringssl"];
+const samples: readonly Sample[] = [
+  {
+    truth: "openssl-1.1.1w",
+    group: "openssl_1_1_1j",
+    library: "openssl",
+    path: `${triple}/libssl.so.1.1`,
+    packages: { bullseye: ["libc6", "libssl1.1"] },
+  },
+  {
+    truth: "openssl-3.0.20",
+    group: "openssl_3_0_0",
+    library: "openssl",
+    path: `${triple}/libssl.so.3`,
+    packages: { bookworm: ["libc6", "libssl3"] },
+  },
+  {
+    truth: "openssl-3.5.7",
+    group: "openssl_3_5_0",
+    library: "openssl",
+    path: `${triple}/libssl.so.3`,
+    packages: { trixie: ["libc6", ...zlib, "libssl3t64"] },
+  },
+  {
+    truth: "openssl-3.6.3",
+    group: "openssl_3_5_0",
+    library: "openssl",
+    path: `${triple}/libssl.so.3`,
+    packages: { sid: ["libc6", ...zlib, "libssl3t64"] },
+  },
+  {
+    truth: "openssl-4.0.2",
+    group: "openssl_3_5_0",
+    library: "openssl",
+    path: `${triple}/libssl.so.4`,
+    packages: { sid: ["libc6", ...zlib], experimental: ["libssl4"] },
+  },
+  {
+    truth: "boringssl-13",
+    group: "boringssl_a_13",
+    library: "boringssl",
+    path: `${triple}/android/libssl.so.0`,
+    packages: { bookworm: ["libc6", ...cplusplus] },
+  },
+  {
+    truth: "boringssl-14",
+    group: "boringssl_a_14",
+    library: "boringssl",
+    path: `${triple}/android/libssl.so.0`,
+    packages: { trixie: ["libc6", ...cplusplus] },
+  },
+];
+
+/** A tree in which /lib and /lib64 lead into /usr, with the packages and the executable. */
+async function treeOf({ packages }: Sample): Promise<Scratch> {
+  const root = new Scratch();
+  chmodSync(root.path, 0o755); // as any root is: the child is nobody
+  mkdirSync(root.at("proc"));
+  for (const folder of ["lib", "lib64"]) {
+    mkdirSync(root.at(`usr/${folder}`), { recursive: true });
+    symlinkSync(`usr/${folder}`, root.at(folder));
+  }
+  for (const [suite, names] of Object.entries(packages)) {
+    for (const name of names) {
+      const from = (await loadPackage(suite, name)).root;
+      const merge = `for each in usr:usr lib:usr/lib lib64:usr/lib64; do
+        [ ! -d "$1/\${each%:*}" ] || cp -a "$1/\${each%:*}/." "$2/\${each#*:}/" || exit 1; done`;
+      expect(run(["sh", "-c", merge, "sh", from, root.path])).toMatchObject({ status: 0, stderr: "" });
+    }
+  }
+  copyFileSync(executable, root.at("offsetof"));
+  return root;
+}
+
+const trees = new Map<Sample, Scratch>();
+beforeAll(async () => {
+  for (const sample of samples) trees.set(sample, await treeOf(sample));
+}, 600_000);
+afterAll(() => {
+  for (const tree of trees.values()) tree[Symbol.dispose]();
+});
+
+function ask(sample: Sample, ...flags: string[]) {
+  const tree = trees.get(sample)?.path ?? "";
+  const inside = `mount -t proc proc "$0/proc" && exec chroot "$0" "$@"`;
+  const command = ["/offsetof", "tls", ...flags, "--format", "json"];
+  return run(["unshare", "--mount", "--pid", "--fork", "sh", "-c", inside, tree, ...command]);
+}
+
+describe("the probe measures what the headers say", () => {
+  test.each(samples)("$truth", async (sample) => {
+    const result = ask(sample, sample.path, "--source", "probe");
+    const [report] = documentOf(result).tls ?? [];
+    const truth = truthOf(sample.truth);
+    const measured = Object.entries(report?.fields ?? {}).map(([constant, field]) => [
+      constant,
+      field.member,
+      field.status,
+      ...(field.evidence.probe ?? [field.reason]),
+    ]);
+    expect(measured).toEqual(
+      measured.map(([constant, member]) => [constant, member, "single", truth[String(member)] ?? -1]),
+    );
+    const published = (await loadLayouts(sample.library))?.groups[sample.group]?.constants ?? {};
+    const unpublished = { openssl: ["SSL_SESSION_ST_MASTER_KEY_LENGTH"], boringssl: [] }[sample.library];
+    expect(measured.map(([constant]) => constant).sort()).toEqual(
+      [...Object.keys(published), ...unpublished, "SSL_CTX_ST_KEYLOG_CALLBACK"].sort(),
+    );
+    expect(result.status).toBe(0);
+  });
+});
+
+describe("without any option each is found, named and laid out", () => {
+  test.each(samples)("$truth", (sample) => {
+    const { tls, diagnostics } = documentOf(ask(sample));
+    const [report, ...others] = tls ?? [];
+    expect(others).toEqual([]);
+    expect(report).toMatchObject({ path: sample.path, library: sample.library });
+    const truth = truthOf(sample.truth);
+    expect(diagnostics.filter(({ code }) => code === "W_TLS_PROBE")).toEqual([]);
+    for (const [constant, { member, status, value, evidence }] of Object.entries(report?.fields ?? {})) {
+      expect({ constant, value }).toEqual({ constant, value: truth[member] ?? -1 });
+      expect(evidence.probe).toEqual([value ?? -1]);
+      expect(["confirmed", "single"]).toContain(status);
+    }
+  });
+});

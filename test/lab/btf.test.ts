@@ -1,0 +1,63 @@
+import { expect, test } from "bun:test";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { run } from "../../assets/build/run.ts";
+import { kernelFields } from "../../src/kernel/fields.ts";
+import { buildCoreReader, foreignObject, readsTruth } from "../core/reader.ts";
+import { bootGuest, HIDE_BTF, text } from "./guest.ts";
+import { chosenKernels, loadKernel } from "./kernels.ts";
+import { truthOf } from "./truth.ts";
+
+const TIMEOUT = 400_000;
+const ROOT = join(import.meta.dir, "../..");
+const LOAD = "/opt/loader /opt/libbpf.so /opt/reader.bpf.o";
+
+for (const row of chosenKernels()) {
+  test(
+    `${row.name}: without BTF a CO-RE program loads with offsetof's, and reads the truth`,
+    async () => {
+      const [kernel, core] = [await loadKernel(row), await buildCoreReader()];
+      const { results } = await bootGuest({
+        kernel,
+        commands: [
+          HIDE_BTF,
+          LOAD,
+          "/opt/offsetof btf -o /tmp/kernel.btf && cat /tmp/kernel.btf",
+          `${LOAD} /tmp/kernel.btf`,
+          "/opt/loader /opt/libbpf.so /opt/tcpconnect.bpf.o /tmp/kernel.btf",
+          "/opt/offsetof btf -o /tmp/again.btf && cat /tmp/again.btf",
+        ],
+        files: {
+          "/opt/offsetof": { from: join(ROOT, "dist/offsetof") },
+          "/opt/libbpf.so": { from: join(ROOT, "assets/lib/x64-glibc/libbpf.so") },
+          "/opt/loader": { from: core.loader },
+          "/opt/reader.bpf.o": { from: core.object },
+          "/opt/tcpconnect.bpf.o": { content: await foreignObject("tcpconnect") },
+        },
+        packages: ["conntrack", "libnetfilter-conntrack3", "libnfnetlink0", "libmnl0"],
+        modules: ["nf_conntrack_netlink"],
+      });
+      const [, without, made, loaded, foreign, again] = results;
+      if (without === undefined || made === undefined || loaded === undefined || again === undefined)
+        throw new Error("a command did not run");
+      expect(without).toMatchObject({ status: 2 });
+      expect(text(without.stderr)).toContain("failed to find valid kernel BTF");
+
+      expect({ status: made.status, stderr: text(made.stderr) }).toEqual({ status: 0, stderr: "" });
+      expect(foreign).toMatchObject({ status: 0 });
+      expect(again.stdout).toEqual(made.stdout);
+      const members = kernelFields.map(({ member }) => member);
+      const file = join(tmpdir(), `offsetof-${row.name}-${process.pid}.btf`);
+      try {
+        await Bun.write(file, made.stdout);
+        expect(await truthOf(file, members)).toEqual(await truthOf(kernel.btf, members));
+        expect((await run(["pahole", "-F", "btf", "-C", "nf_conn", file])).stdout).toContain("tuplehash[2]");
+      } finally {
+        await Bun.file(file).delete();
+      }
+      expect({ status: loaded.status, stderr: text(loaded.stderr) }).toMatchObject({ status: 0 });
+      expect(readsTruth(text(loaded.stdout))).toHaveProperty("ct");
+    },
+    TIMEOUT,
+  );
+}

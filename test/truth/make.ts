@@ -1,0 +1,232 @@
+/**
+ * bun test/truth/make.ts [NAME...]: makes the files beside it again, what the headers of real builds say.
+ *
+ * An independent reader of layouts: the compiler of the machine (gcc, not the project's zig) compiles a program with
+ * `offsetof` against the private headers in a Debian source package, configured as debian/rules does, and runs it. Then
+ * clang asserts every figure for aarch64 against headers that were configured for arm64.
+ */
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { downloadSource, type SourcePackage } from "../../assets/build/debian.ts";
+import { run } from "../../assets/build/run.ts";
+import { zig } from "../../assets/build/zig.ts";
+
+/** Members by their type, as C names it. `s3.` is a member of a member. */
+type Members = Readonly<Record<string, readonly string[]>>;
+
+interface Build {
+  readonly source: SourcePackage;
+  readonly headers: readonly string[];
+  readonly members: Members;
+  /** Whose size bounds every offset in it. */
+  readonly connection: string;
+  readonly compiler: "cc" | "c++";
+  /** Flags for an architecture, headers generated where there are any to be. */
+  configure(folder: string, architecture: "amd64" | "arm64"): Promise<readonly string[]>;
+}
+
+const secrets = [
+  "early_secret",
+  "handshake_secret",
+  "master_secret",
+  "resumption_master_secret",
+  "client_finished_secret",
+  "server_finished_secret",
+  "server_finished_hash",
+  "handshake_traffic_hash",
+  "client_app_traffic_secret",
+  "server_app_traffic_secret",
+  "exporter_master_secret",
+  "early_exporter_master_secret",
+];
+const connection = ["version", "session", "s3", "rbio", "wbio", "server", ...secrets];
+const randoms = ["client_random", "server_random"];
+const embedded = randoms.map((name) => `s3.${name}`);
+const others: Members = {
+  ssl_session_st: ["ssl_version", "master_key_length", "master_key", "cipher", "cipher_id"],
+  ssl_cipher_st: ["id"],
+  bio_st: ["num", "method", "ptr"],
+  bio_method_st: ["type"],
+  ssl_ctx_st: ["keylog_callback"],
+};
+/** Up to 1.1.1 s3 is a pointer; from 3.0 on it is embedded; from 3.2 on ssl_st is but the head of the connection. */
+const shapes = {
+  pointer: { ssl_st: ["ctx", "method", ...connection], ssl3_state_st: randoms, ...others },
+  embedded: { ssl_st: ["ctx", "method", ...connection, ...embedded], ...others },
+  connection: {
+    ssl_st: ["type", "ctx", "method"],
+    ssl_connection_st: [...connection, ...embedded],
+    ...others,
+    quic_conn_st: ["tls"],
+  },
+} satisfies Record<string, Members>;
+
+function openssl(suite: string, version: string, shape: keyof typeof shapes): Build {
+  const quic = shape === "connection" ? ["ssl/quic/quic_local.h"] : [];
+  return {
+    source: { suite, name: "openssl", version },
+    // bio_local.h asks to be the first to include bio.h.
+    headers: ["crypto/bio/bio_local.h", "ssl/ssl_local.h", ...quic],
+    members: shapes[shape],
+    connection: shape === "connection" ? "ssl_connection_st" : "ssl_st",
+    compiler: "cc",
+    async configure(folder, architecture) {
+      const variables = [`DEB_HOST_ARCH=${architecture}`, "CROSS_COMPILE="];
+      const print = ["--eval", "print: ; @echo $(CONFARGS)", "print"];
+      const rules = ["make", "--no-print-directory", "-f", "debian/rules", ...variables, ...print];
+      const options = (await run(rules, { cwd: folder })).stdout.trim().split(/\s+/);
+      await run(["perl", "Configure", "shared", ...options, `debian-${architecture}`], { cwd: folder });
+      await run(["make", "build_generated"], { cwd: folder });
+      return ["-I.", "-Iinclude"];
+    },
+  };
+}
+
+/** Of every Android release here. */
+const state = [
+  "hs",
+  ...randoms,
+  "exporter_secret",
+  "exporter_secret_len",
+  "established_session",
+  "write_traffic_secret",
+  "read_traffic_secret",
+];
+const handshake = [
+  "ssl",
+  "new_session",
+  "early_session",
+  "hints",
+  "client_version",
+  "state",
+  "tls13_state",
+  "min_version",
+  "max_version",
+  "hash_len_",
+  "secret_",
+  "early_traffic_secret_",
+  "client_handshake_secret_",
+  "server_handshake_secret_",
+  "client_traffic_secret_0_",
+  "server_traffic_secret_0_",
+];
+
+function boringssl(suite: string, version: string): Build {
+  return {
+    source: { suite, name: "android-platform-external-boringssl", version },
+    headers: ["ssl/internal.h", "crypto/bio/internal.h"],
+    members: {
+      ssl_st: ["method", "config", "version", "rbio", "wbio", "s3", "ctx", "session"],
+      "bssl::SSL3_STATE": state,
+      "bssl::SSL_HANDSHAKE": handshake,
+      ssl_session_st: ["ssl_version", "secret_length", "secret", "cipher"],
+      ssl_cipher_st: ["id"],
+      bio_st: ["num", "method", "ptr"],
+      bio_method_st: ["type"],
+      ssl_ctx_st: ["keylog_callback"],
+    },
+    connection: "ssl_st",
+    compiler: "c++",
+    configure: async () => [
+      ...["-Isrc", "-Isrc/include", "-std=gnu++2a", "-fno-access-control", "-Wno-invalid-offsetof"],
+      // Those of debian/rules that headers ask for.
+      ...["-DNDEBUG", "-DBORINGSSL_ANDROID_SYSTEM", "-DBORINGSSL_IMPLEMENTATION"],
+      ...["-DBORINGSSL_SHARED_LIBRARY", "-DOPENSSL_SMALL"],
+    ],
+  };
+}
+
+/** By the file's name. */
+export const builds: Readonly<Record<string, Build>> = {
+  "openssl-1.1.1w": openssl("bullseye", "1.1.1w-0+deb11u1", "pointer"),
+  "openssl-3.0.20": openssl("bookworm", "3.0.20-1~deb12u2", "embedded"),
+  "openssl-3.5.7": openssl("trixie", "3.5.7-1~deb13u2", "connection"),
+  "openssl-3.6.3": openssl("sid", "3.6.3-1", "connection"),
+  "openssl-4.0.2": openssl("experimental", "4.0.2-1", "connection"),
+  "boringssl-13": boringssl("bookworm", "13.0.0+r24-2"),
+  "boringssl-14": boringssl("sid", "14.0.0+r45-3"),
+};
+
+async function make(name: string, build: Build): Promise<void> {
+  const scratch = await mkdtemp(join(tmpdir(), "offsetof-truth-"));
+  const unpack = async (into: string): Promise<string> => {
+    await downloadSource(build.source, join(scratch, into));
+    const { stdout } = await run(["find", ".", "-mindepth", "1", "-maxdepth", "1", "-type", "d"], {
+      cwd: join(scratch, into),
+    });
+    return join(scratch, into, stdout.trim());
+  };
+  try {
+    const figures = await measured(build, await unpack("amd64"));
+    await assertForArm64(build, await unpack("arm64"), figures, join(scratch, "cache"));
+    const text = JSON.stringify(
+      { package: `${build.source.name} ${build.source.version}`, figures },
+      null,
+      2,
+    );
+    await Bun.write(join(import.meta.dir, `${name}.json`), `${text}\n`);
+    console.error(`${name}: ${Object.keys(figures).length} figures, the same on x86-64 and arm64`);
+  } finally {
+    await rm(scratch, { recursive: true });
+  }
+}
+
+const includes = ({ headers }: Build): string =>
+  [...headers.map((header) => `#include "${header}"\n`), "#include <stddef.h>\n#include <stdio.h>\n"].join(
+    "",
+  );
+
+/** Bytes by `type.member`, as a program prints them. */
+async function measured(build: Build, folder: string): Promise<Record<string, number>> {
+  const flags = await build.configure(folder, "amd64");
+  const rows = Object.entries(build.members).flatMap(([type, members]) =>
+    members.map(
+      (member) => `printf("%s %zu\\n", "${type}.${member}", offsetof(${cType(build, type)}, ${member}));`,
+    ),
+  );
+  const size = `printf("sizeof_connection %zu\\n", sizeof(${cType(build, build.connection)}));`;
+  const source = join(folder, build.compiler === "cc" ? "truth.c" : "truth.cc");
+  await Bun.write(source, `${includes(build)}int main() {\n${[...rows, size].join("\n")}\nreturn 0;\n}\n`);
+  const compiler = build.compiler === "cc" ? "gcc" : "g++";
+  await run([compiler, ...flags, "-o", "truth", source], { cwd: folder });
+  const { stdout } = await run([join(folder, "truth")]);
+  return Object.fromEntries(
+    stdout
+      .trim()
+      .split("\n")
+      .map((line) => line.split(" "))
+      .map(([key = "", value]) => [key, Number(value)]),
+  );
+}
+
+const cType = ({ compiler }: Build, type: string): string => (compiler === "cc" ? `struct ${type}` : type);
+
+async function assertForArm64(
+  build: Build,
+  folder: string,
+  figures: Readonly<Record<string, number>>,
+  cache: string,
+): Promise<void> {
+  const flags = await build.configure(folder, "arm64");
+  const assertion = build.compiler === "cc" ? "_Static_assert" : "static_assert";
+  const rows = Object.entries(build.members).flatMap(([type, members]) =>
+    members.map((member) => {
+      const key = `${type}.${member}`;
+      return `${assertion}(offsetof(${cType(build, type)}, ${member}) == ${figures[key]}, "${key}");`;
+    }),
+  );
+  const source = join(folder, build.compiler === "cc" ? "truth.c" : "truth.cc");
+  await Bun.write(source, `${includes(build)}${rows.join("\n")}\n`);
+  const target = ["-target", "aarch64-linux-gnu", "-w", "-c", "-o", "truth.o"];
+  await zig([build.compiler, ...target, ...flags, source], { cwd: folder, cache });
+}
+
+if (import.meta.main) {
+  const names = process.argv.slice(2);
+  for (const name of names.length > 0 ? names : Object.keys(builds)) {
+    const build = builds[name];
+    if (build === undefined) throw new Error(`${name} is none of ${Object.keys(builds).join(", ")}`);
+    await make(name, build);
+  }
+}

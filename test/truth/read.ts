@@ -1,0 +1,15 @@
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+import * as v from "valibot";
+
+const schema = v.strictObject({ package: v.string(), figures: v.record(v.string(), v.number()) });
+
+/**
+ * What the headers of a real build say, by `type.member`, in bytes, the same for x86-64 and arm64: made by make.ts.
+ * `sizeof_connection` is the size of the struct behind an `SSL *`.
+ *
+ * @param name of the file beside this one, such as `openssl-3.6.3`
+ */
+export function truthOf(name: string): Readonly<Record<string, number>> {
+  return v.parse(schema, JSON.parse(readFileSync(join(import.meta.dir, `${name}.json`), "utf8"))).figures;
+}

@@ -1,0 +1,70 @@
+import { describe, expect, test } from "bun:test";
+import fc from "fast-check";
+import { shellWord, toEnv } from "../../../src/output/env.ts";
+import { document, libraryWith } from "./sample.ts";
+
+/** What a shell prints when it runs a script. */
+function runIn(shell: string, script: string): string {
+  const { stdout, stderr, success } = Bun.spawnSync([shell, "-c", `set -eu; ${script}`], {
+    env: { LC_ALL: "C" },
+  });
+  if (!success) throw new Error(`${shell}: ${stderr}`);
+  return stdout.toString();
+}
+
+describe.each(["dash", "bash"])("%s", (shell) => {
+  test("reads back any text that a word was made of", () => {
+    // One shell for many texts; no variable can hold a zero byte.
+    const text = fc.string({ unit: "binary" }).map((each) => each.replaceAll("\0", ""));
+    fc.assert(
+      fc.property(fc.array(text), (texts) => {
+        const script = texts.map((each) => `v=${shellWord(each)}; printf '%s\\000' "$v"`).join("\n");
+        expect(runIn(shell, script)).toBe(texts.map((each) => `${each}\0`).join(""));
+      }),
+      { numRuns: 60 },
+    );
+  });
+
+  test.each(["it's", "$(id)`id`", "a\nb\n", "~/*?[a]", "", "-n", "#", "\\", "!!", 'a"b', "a b", "''"])(
+    "reads back %p as a path and runs nothing of it",
+    (path) => {
+      const env = toEnv({ ...document, tls: [libraryWith({ path })] }, { exported: false });
+      const script = `eval "$ENV_TEXT"; printf '%s|%s' "$TLS_0_PATH" "$OFFSET_FAMILY"`;
+      expect(runIn(shell, `ENV_TEXT=${shellWord(env)}; ${script}`)).toBe(`${path}|16`);
+    },
+  );
+});
+
+test("only constants that are known, in capitals", () => {
+  const { kernel, ...host } = document;
+  expect(toEnv({ ...host, ...(kernel && { kernel }), tls: [] }, { exported: false })).toBe(
+    "OFFSET_FAMILY=16\nTLS_COUNT=0\n",
+  );
+});
+
+test("--export exports each", () => {
+  const lines = toEnv(document, { exported: true }).trimEnd().split("\n");
+  expect(lines.filter((line) => !line.startsWith("export "))).toEqual([]);
+  expect(lines).toContain("export SSL_ST_RBIO=16");
+});
+
+test("of several libraries each constant says whose it is, and no name stands twice", () => {
+  const second = libraryWith({
+    path: "/b",
+    version: null,
+    constants: { SSL_ST_RBIO: 24, SSL_ST_WBIO: null },
+  });
+  const lines = toEnv({ ...document, tls: [libraryWith({ path: "/a" }), second] }, { exported: false })
+    .trimEnd()
+    .split("\n");
+  expect(lines.slice(1)).toEqual([
+    "TLS_COUNT=2",
+    "TLS_0_PATH=/a",
+    "TLS_0_LIBRARY=openssl",
+    "TLS_0_VERSION=3.0.22",
+    "TLS_0_SSL_ST_RBIO=16",
+    "TLS_1_PATH=/b",
+    "TLS_1_LIBRARY=openssl",
+    "TLS_1_SSL_ST_RBIO=24",
+  ]);
+});
