@@ -6,8 +6,11 @@ import {
   checkUsage,
   documentFlags,
   documentFormats,
+  editFlags,
+  extractFlags,
   flags,
   tlsFlags,
+  verifyFlags,
 } from "./commands/flags.ts";
 import { asFailure, failureText } from "./output/failure.ts";
 import { setVerbosity } from "./output/log.ts";
@@ -17,9 +20,10 @@ import { childArgument } from "./tls/child/argument.ts";
 const meta = { name, description, version };
 
 /** A command with the arguments it takes. */
-const entry = <Args extends ArgsDef>(args: Args, command: CommandDef<Args>) => ({
+const entry = <Args extends ArgsDef>(args: Args, command: CommandDef<Args>, group?: string) => ({
   args,
-  usage: () => renderUsage(command, { meta }),
+  usage: () =>
+    renderUsage(command, { meta: group === undefined ? meta : { ...meta, name: `${name} ${group}` } }),
   run: (rawArgs: string[]) => runCommand(command, { rawArgs }),
 });
 
@@ -30,27 +34,52 @@ const modules = {
   tls: () => import("./commands/tls.ts").then((module) => module.default),
   btf: () => import("./commands/btf.ts").then((module) => module.default),
   config: () => import("./commands/config.ts").then((module) => module.default),
+  bytecode: () => import("./commands/bytecode.ts").then((module) => module.default),
+  verify: () => import("./commands/verify.ts").then((module) => module.default),
 };
+const verify = () => import("./commands/verify.ts").then((module) => module.verifyCommands);
+const bytecode = () => import("./commands/bytecode.ts").then((module) => module.bytecodeCommands);
 const commands = {
   run: async () => entry(documentFlags, await modules.run()),
   kernel: async () => entry(documentFlags, await modules.kernel()),
   tls: async () => entry(tlsFlags, await modules.tls()),
   btf: async () => entry(btfFlags, await modules.btf()),
   config: async () => entry(flags, await modules.config()),
+  "verify kernel": async () => entry(verifyFlags, (await verify()).kernel, "verify"),
+  "bytecode list": async () => entry(flags, (await bytecode()).list, "bytecode"),
+  "bytecode extract": async () => entry(extractFlags, (await bytecode()).extract, "bytecode"),
+  "bytecode edit": async () => entry(editFlags, (await bytecode()).edit, "bytecode"),
 };
+/** Commands of two words. */
+const groups = ["bytecode", "verify"] as const;
+type Group = (typeof groups)[number];
+const isGroup = (word: string): word is Group => groups.some((group) => group === word);
 
 const program = defineCommand({ meta, args: documentFlags, subCommands: modules });
 
+/** The words that name a command: none, one, or two where the first is a group. */
+function commandWords(args: readonly string[]): readonly string[] {
+  const isWord = (word: string | undefined): boolean =>
+    word !== undefined && word !== "" && !word.startsWith("-");
+  if (!isWord(args[0])) return [];
+  return args.slice(0, isGroup(args[0] ?? "") && isWord(args[1]) ? 2 : 1);
+}
+
 /** Runs the command that the arguments name; without a name it is `run`. Commands set the exit code. */
 async function main(args: string[]): Promise<void> {
-  const first = args[0] ?? "";
-  if (first === childArgument) return (await import("./tls/child/stages.ts")).runStage(args.slice(1));
-  const isNamed = first !== "" && !first.startsWith("-");
-  const rest = isNamed ? args.slice(1) : args;
-  const command = await commands[isNamed ? checkCommand(first, commands) : "run"]();
+  if (args[0] === childArgument) return (await import("./tls/child/stages.ts")).runStage(args.slice(1));
+  const words = commandWords(args);
+  const rest = args.slice(words.length);
+  const asksHelp = rest.includes("--help") || rest.includes("-h");
+  const [first = ""] = words;
+  if (asksHelp && words.length === 1 && isGroup(first)) {
+    const usage = renderUsage(await modules[first](), { meta });
+    return writeStdout(`${Bun.stripANSI(await usage)}\n`);
+  }
+  const command = await commands[words.length > 0 ? checkCommand(words.join(" "), commands) : "run"]();
   checkUsage(rest, command.args, name);
-  if (rest.includes("--help") || rest.includes("-h")) {
-    const usage = isNamed ? command.usage() : renderUsage(program);
+  if (asksHelp) {
+    const usage = words.length > 0 ? command.usage() : renderUsage(program);
     return writeStdout(`${Bun.stripANSI(await usage)}\n`);
   }
   if (rest.includes("--version")) return writeStdout(`${version}\n`);

@@ -2,6 +2,7 @@ import { defineCommand } from "citty";
 import { LogLevels } from "consola/basic";
 import { version } from "../../package.json";
 import { assetBytes, target } from "../assets.ts";
+import { pickTls } from "../bytecode/pick.ts";
 import { type Config, configOf, loadConfig, settings } from "../config.ts";
 import { withinDeadline } from "../deadline.ts";
 import { hostFiles } from "../host/files.ts";
@@ -73,7 +74,10 @@ async function look(parts: readonly Part[], config: Config, question: TlsQuestio
   }
   if (parts.includes("tls")) {
     const tls = await tlsAnswers(question, config, trace);
-    document.tls = tls.reports;
+    document.tls = tls.reports.map((report) => ({
+      ...report,
+      ...pickTls(report, host.kernel.version, config.bytecode),
+    }));
     document.diagnostics.push(...tls.diagnostics);
   }
   return document;

@@ -3,7 +3,7 @@ import { sources, tableMatches } from "../offsets/evidence.ts";
 import { statuses } from "../offsets/reconcile.ts";
 
 /** Version of the document's shape: a minor step adds, a major step breaks. */
-export const formatVersion = "1.1";
+export const formatVersion = "1.2";
 
 /** How the kernel can be guessed. */
 export const strategies = ["snapshot", "stepwise"] as const;
@@ -53,8 +53,7 @@ export const kernelSchema = v.strictObject({
   fields,
 });
 
-/** One file with a TLS library in it. */
-export const tlsSchema = v.strictObject({
+const library = {
   /** Inside `root`. Null where a version was asked for instead of a file. */
   path: v.nullable(v.string()),
   /** Where the tree it lies in begins, such as a container's `/proc/PID/root`; without it, the machine's own. */
@@ -67,8 +66,18 @@ export const tlsSchema = v.strictObject({
   version_from: v.nullable(v.string()),
   layout: v.nullable(v.string()),
   match: v.nullable(v.picklist(tableMatches)),
-  bytecode: v.nullable(v.string()),
   used_by: v.array(v.number()),
+};
+
+/** What is known of a file with a TLS library in it. */
+export const librarySchema = v.strictObject({ ...library, constants, fields });
+
+/** The same, with what this kernel can read its connections with. */
+export const tlsSchema = v.strictObject({
+  ...library,
+  /** The embedded eBPF object for the library and the kernel: see `offsetof bytecode`. */
+  bytecode: v.nullable(v.string()),
+  bytecode_reason: v.string(),
   constants,
   fields,
 });
@@ -107,9 +116,67 @@ export const configDocumentSchema = v.strictObject({
   ),
 });
 
+/** What `offsetof bytecode list --format json` prints. */
+export const bytecodeListSchema = v.strictObject({
+  format_version: v.literal(formatVersion),
+  bytecode: v.array(
+    v.strictObject({
+      name: v.string(),
+      /** Whose constants are written into it. */
+      for: v.picklist(["kernel", "tls"]),
+      /** Bytes of the object. */
+      size: v.number(),
+      programs: v.array(v.strictObject({ name: v.string(), section: v.string() })),
+      constants: v.array(v.string()),
+    }),
+  ),
+});
+
+/** What `offsetof bytecode extract` and `edit` print of the object that they wrote. */
+export const bakedSchema = v.strictObject({
+  format_version: v.literal(formatVersion),
+  /** Path of the object that was written. */
+  output: v.string(),
+  /** The embedded object, or null where one was given. */
+  bytecode: v.nullable(v.string()),
+  bytecode_reason: v.string(),
+  /** `kernel`, or the library's path. */
+  for: v.string(),
+  /** What was written into it; null: left absent. */
+  constants,
+});
+
+/** What `offsetof verify kernel` prints: what a program read with the constants, against what the kernel says. */
+export const verifySchema = v.strictObject({
+  format_version: v.literal(formatVersion),
+  verify: v.strictObject({
+    kernel: v.strictObject({
+      bytecode: v.string(),
+      attached: v.array(v.string()),
+      /** Of each constant: how often it was compared, how often that held, and the first time that it did not. */
+      constants: v.record(
+        v.string(),
+        v.strictObject({
+          compared: v.number(),
+          held: v.number(),
+          mismatch: v.optional(
+            v.strictObject({ socket: v.string(), expected: v.string(), got: v.nullable(v.string()) }),
+          ),
+        }),
+      ),
+      /** Constants that the program takes and nothing was compared of: not known, or no such socket here. */
+      not_compared: v.array(v.string()),
+    }),
+  }),
+});
+
+export type Verify = v.InferOutput<typeof verifySchema>;
+export type BytecodeList = v.InferOutput<typeof bytecodeListSchema>;
+export type Baked = v.InferOutput<typeof bakedSchema>;
 export type ConfigDocument = v.InferOutput<typeof configDocumentSchema>;
 export type HostReport = v.InferOutput<typeof hostSchema>;
 export type KernelReport = v.InferOutput<typeof kernelSchema>;
+export type LibraryReport = v.InferOutput<typeof librarySchema>;
 export type TlsReport = v.InferOutput<typeof tlsSchema>;
 export type Diagnostic = v.InferOutput<typeof diagnosticSchema>;
 export type Document = v.InferOutput<typeof documentSchema>;

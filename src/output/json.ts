@@ -1,5 +1,5 @@
-import type { ConfigDocument, Document } from "./document.ts";
+import type { Baked, BytecodeList, ConfigDocument, Document, Verify } from "./document.ts";
 
 /** A document as JSON, indented for reading, with a newline at the end. */
-export const toJson = (document: Document | ConfigDocument): string =>
+export const toJson = (document: Document | ConfigDocument | BytecodeList | Baked | Verify): string =>
   `${JSON.stringify(document, null, 2)}\n`;

@@ -1,5 +1,14 @@
 import type { Status } from "../offsets/reconcile.ts";
-import type { ConfigDocument, Document, HostReport, KernelReport, TlsReport } from "./document.ts";
+import type {
+  Baked,
+  BytecodeList,
+  ConfigDocument,
+  Document,
+  HostReport,
+  KernelReport,
+  TlsReport,
+  Verify,
+} from "./document.ts";
 import { printable } from "./printable.ts";
 
 /** SGR colour numbers: green, yellow, red. */
@@ -31,6 +40,48 @@ export function toConfigTable({ config }: ConfigDocument): string {
     [key, String(value), from].map(printable),
   );
   return `${columns([["SETTING", "VALUE", "FROM"], ...rows]).join("\n")}\n`;
+}
+
+/** The embedded objects as a table for people. */
+export function toBytecodeTable({ bytecode }: BytecodeList): string {
+  const rows = bytecode.map(({ name, programs, constants, size, ...object }) => [
+    name,
+    object.for,
+    `${programs.length}`,
+    `${constants.length}`,
+    `${size}`,
+  ]);
+  return `${columns([["NAME", "FOR", "PROGRAMS", "CONSTANTS", "BYTES"], ...rows]).join("\n")}\n`;
+}
+
+/** What was written into an object, as a table for people. */
+export function toBakedTable({
+  output,
+  bytecode,
+  bytecode_reason: reason,
+  constants,
+  ...baked
+}: Baked): string {
+  const rows = Object.entries(constants).map(([name, value]) => [name, value?.toString() ?? "absent"]);
+  const head = `${printable(output)}  ${facts([bytecode, reason, `for ${baked.for}`])}`;
+  return `${head}\n${columns([["CONSTANT", "OFFSET"], ...rows])
+    .map(printable)
+    .join("\n")}\n`;
+}
+
+/** A verification as a table for people. */
+export function toVerifyTable({ verify: { kernel } }: Verify): string {
+  const rows = Object.entries(kernel.constants).map(([name, { compared, held, mismatch }]) => [
+    name,
+    `${held} of ${compared}`,
+    held === compared ? "held" : "WRONG",
+    mismatch === undefined
+      ? ""
+      : `${mismatch.socket}: ${mismatch.got ?? "nothing"}, not ${mismatch.expected}`,
+  ]);
+  const missing = kernel.not_compared.map((name) => [name, "-", "not compared", ""]);
+  const table = columns([["CONSTANT", "HELD", "RESULT", "FIRST MISMATCH"], ...rows, ...missing]);
+  return `${facts([kernel.bytecode, kernel.attached.join(" ")])}\n${table.map(printable).join("\n")}\n`;
 }
 
 /** Rows of equally many cells, one line each, the cells of a column equally wide. */
@@ -74,7 +125,13 @@ function kernelBlock(kernel: KernelReport, colour: boolean): string {
 function tlsBlock(tls: TlsReport, colour: boolean): string {
   const layout = tls.layout === null ? null : `${tls.layout} (${tls.match ?? "no match"})`;
   const pids = tls.used_by.length === 0 ? null : `used by ${tls.used_by.join(" ")}`;
-  const how = [`${tls.library} ${tls.version ?? "of unknown version"}`, layout, tls.build_id, pids];
+  const how = [
+    `${tls.library} ${tls.version ?? "of unknown version"}`,
+    layout,
+    tls.bytecode,
+    tls.build_id,
+    pids,
+  ];
   const where = [
     tls.path ?? "no file",
     tls.deleted === true ? "(deleted)" : null,

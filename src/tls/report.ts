@@ -1,6 +1,6 @@
 import type { Elf } from "../elf/elf.ts";
 import { type Evidence, sources as everySource, type Source, unchosen } from "../offsets/evidence.ts";
-import type { Diagnostic, TlsReport } from "../output/document.ts";
+import type { Diagnostic, LibraryReport } from "../output/document.ts";
 import { joined } from "./fields.ts";
 import { loadLayouts } from "./layouts.ts";
 import { openHandle } from "./locate.ts";
@@ -29,14 +29,14 @@ export interface TlsOptions {
 
 export interface TlsReports {
   /** One a file with a TLS library, in order of path. */
-  readonly reports: TlsReport[];
+  readonly reports: LibraryReport[];
   readonly diagnostics: Diagnostic[];
 }
 
 /** What is known of a library's layout. `reason`: why none could be found. */
 interface Layout {
-  readonly layout: TlsReport["layout"];
-  readonly match: TlsReport["match"];
+  readonly layout: LibraryReport["layout"];
+  readonly match: LibraryReport["match"];
   readonly fields: readonly TableField[];
   /** Constant to `type.member`. */
   readonly members: Readonly<Record<string, string>>;
@@ -117,7 +117,7 @@ interface Shared {
 async function reportOn(
   found: Found,
   { sources, signatures, trust, diagnostics }: Shared,
-): Promise<TlsReport> {
+): Promise<LibraryReport> {
   const { path, container, deleted, usedBy } = found;
   using elf = openHandle(found.handle, path);
   const buildId = elf.buildId();
@@ -157,7 +157,6 @@ function answer(
     version_from: identity.versionFrom,
     layout,
     match,
-    bytecode: null,
     constants: Object.fromEntries(verdicts.map(([constant, { value }]) => [constant, value])),
     fields: Object.fromEntries(
       verdicts.map(([constant, verdict]) => [
@@ -204,7 +203,7 @@ export async function tlsReports({
     trust: { root, named: trust },
     diagnostics,
   };
-  const reports: TlsReport[] = [];
+  const reports: LibraryReport[] = [];
   for (const one of found) {
     try {
       const report = await reportOn(one, shared);
