@@ -63,6 +63,8 @@ export interface Suite {
   depends(name: string): Promise<string[]>;
   /** Downloads a package (apt checks it against the signed lists), unpacks it into `folder`, tells its version. */
   unpack(name: string, folder: string): Promise<string>;
+  /** The versions of a source package that the lists name; a mirror may lack some. Needs the `source` index. */
+  sourceVersions(name: string): Promise<string[]>;
   /** Downloads the files of a source package into `folder`; apt checks them likewise. Needs the `source` index. */
   download(name: string, version: string, folder: string): Promise<void>;
 }
@@ -107,6 +109,7 @@ async function openRoot(suite: string, index: Index, folder: string): Promise<Su
   return {
     depends: (name) => dependsOf(apt, name),
     unpack: (name, into) => unpack(apt, suite, name, into),
+    sourceVersions: (name) => versionsOf(apt, name),
     download: (name, version, into) => download(apt, suite, `${name}=${version}`, into),
   };
 }
@@ -120,9 +123,13 @@ async function dependsOf(apt: Apt, name: string): Promise<string[]> {
   return depends.split(/[,|]/).flatMap((text) => text.trim().split(/[ :(]/)[0] || []);
 }
 
-async function unpack(apt: Apt, suite: string, name: string, folder: string): Promise<string> {
+async function versionsOf(apt: Apt, name: string): Promise<string[]> {
   const { stdout } = await run(apt("apt-cache", "madison", name));
-  const versions = stdout.split("\n").flatMap((row) => row.split("|")[1]?.trim() ?? []);
+  return stdout.split("\n").flatMap((row) => row.split("|")[1]?.trim() ?? []);
+}
+
+async function unpack(apt: Apt, suite: string, name: string, folder: string): Promise<string> {
+  const versions = await versionsOf(apt, name);
   const downloads = join(folder, "..", "downloads");
   await mkdir(downloads, { recursive: true });
   await mkdir(folder, { recursive: true });

@@ -24,10 +24,17 @@ export const layoutsSchema = v.pipe(
     /** Constants in published order. */
     groups: v.record(
       v.string(),
-      v.strictObject({ measured_on: v.string(), constants: v.record(name, offset) }),
+      v.strictObject({
+        measured_on: v.string(),
+        /** The newest version of which somebody says that it has this layout. */
+        checked_up_to: v.strictObject({ version: v.string(), by: v.string() }),
+        constants: v.record(name, offset),
+      }),
     ),
     /** Version text to group. */
     versions: v.record(v.string(), v.string()),
+    /** How those versions were measured that this project added to the published ones. */
+    measured: v.record(v.string(), v.string()),
     disputed: v.array(disputeSchema),
   }),
   v.check(

@@ -48,8 +48,9 @@ export function chooseLayout(layouts: Layouts, version: string): Choice | NoChoi
   const none = (why: string): NoChoice => ({ layout: null, match: null, reason: why });
   if (release === null) return none(`${version} is not a version of a form that is known`);
   const chosen = (match: TableMatch, { text, group }: Known, why: string): Choice => {
-    const measured = layouts.groups[group]?.measured_on ?? "an unknown build";
-    return { layout: group, match, reason: `${why} ${text} is used (${group}, measured on ${measured})` };
+    const { measured_on: measured, checked_up_to: checked } = layouts.groups[group] ?? {};
+    const figures = `${group}, measured on ${measured}, checked up to ${checked?.version}`;
+    return { layout: group, match, reason: `${why} ${text} is used (${figures})` };
   };
 
   const known = knownVersions(layouts);

@@ -114,7 +114,7 @@ test.each(boringssl)(
 
 describe("Node.js with OpenSSL inside", () => {
   /** npm's executables are large: these are for every run, all of them for OFFSETOF_NODE=all. */
-  const everyRun = ["16.20.2", "20.20.2"];
+  const everyRun = ["16.20.2", "18.19.0", "20.20.2"];
   const samples = nodeSamples.filter(
     ({ version }) => process.env.OFFSETOF_NODE === "all" || everyRun.includes(version),
   );
@@ -155,18 +155,17 @@ describe("Node.js with OpenSSL inside", () => {
         expect(at?.[1].value).toBe(read);
       }
       const session = Object.entries(report.constants).find(([name]) => /_ST_SESSION$/.test(name))?.[1];
+      const isQuic = report.version?.endsWith("+quic") === true;
+      const quictls = isQuic ? 3 * 64 : 0;
       expect(session).toBe(
-        { "1.1.1": sample.version.startsWith("16") ? 1488 : 1296, "3.0.1": 2328 }[
-          report.version?.slice(0, 5) ?? ""
-        ] ?? 2304,
+        ({ "1.1.1": 1296, "3.0.1": 2328 }[report.version?.slice(0, 5) ?? ""] ?? 2304) + quictls,
       );
-      // Named in these programs: inside +quic builds three secrets of 64 bytes lie before the exporter's.
+      // Named in these programs: in +quic builds three secrets of 64 bytes lie before the exporter's.
       const exporter = Object.entries(report.fields).find(([name]) =>
         name.endsWith("_EXPORTER_MASTER_SECRET"),
       );
       const published = { "1.1.1": 956, "3.0.1": 1988 }[report.version?.slice(0, 5) ?? ""] ?? 2044;
-      const isQuic = report.version?.endsWith("+quic") === true;
-      expect(exporter?.[1].evidence.code).toEqual([published + (isQuic ? 3 * 64 : 0)]);
+      expect(exporter?.[1].evidence.code).toEqual([published + quictls]);
       expect(report.constants.BIO_ST_METHOD).toBe(report.version?.startsWith("1.") === true ? 0 : 8);
     },
     fetchTimeout,
@@ -186,6 +185,22 @@ describe("Node.js with OpenSSL inside", () => {
           reason: "the table says 1296; the measured value stands",
         });
       }
+    },
+    fetchTimeout,
+  );
+
+  test(
+    "3.0.12: without quictls's 0xc0 bytes it is as all of 3.0, not as published",
+    async () => {
+      const sample = samples.find(({ version }) => version === "18.19.0");
+      if (sample === undefined) throw new Error("no sample of 3.0.12");
+      const { report } = await reportOn(sample);
+      expect(report).toMatchObject({ version: "3.0.12+quic", layout: "openssl_3_0_12", match: "nearest" });
+      expect(report.fields.SSL_ST_SESSION).toMatchObject({
+        value: (truthOf("openssl-3.0.20")["ssl_st.session"] ?? 0) + 0xc0,
+        status: "conflict",
+        evidence: { code: [2328 + 0xc0], table: [2360] },
+      });
     },
     fetchTimeout,
   );

@@ -30,6 +30,12 @@ export const nodeSamples: readonly NodeSample[] = [
     "16.20.2",
     "oxOhUQeRI8VP2S933KzppWoQTXE/bhs3rskxrAXQA0xfIoy+WqVx47oe6upUsCqORfvAHcbdf9k+1iFyZnceqQ==",
   ],
+  // OpenSSL 3.0.12, of which two builds have two layouts.
+  [
+    "x64",
+    "18.19.0",
+    "Bfpa4442AN+AaZ5N1DPqeujwpmDSRFUyHqC/Es7K5N6+zf14rFrjHFZFtU0QZLflzMYNpwFBPldYKaKDU1DVHw==",
+  ],
   [
     "x64",
     "18.20.8",

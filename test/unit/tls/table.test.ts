@@ -2,8 +2,9 @@ import { describe, expect, test } from "bun:test";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import * as v from "valibot";
-import { layoutFiles } from "../../../assets/build/layouts.ts";
+import { layoutFiles, readMeasured, withMeasured } from "../../../assets/build/layouts.ts";
 import { type Layouts, layoutsSchema, loadLayouts } from "../../../src/tls/layouts.ts";
+import { compareReleases, parseRelease } from "../../../src/tls/release.ts";
 import { chooseLayout, type TableField, tableFields, unknownFields } from "../../../src/tls/table.ts";
 import { truthOf } from "../../truth/read.ts";
 
@@ -20,12 +21,43 @@ const openssl = await load("openssl");
 const boringssl = await load("boringssl");
 
 describe("the embedded layouts", () => {
-  test("are what the generator writes from the published figures", () => {
-    const files = layoutFiles(json(join(shared, "published-tls-layouts.json")));
+  test("are what the generator writes from the published figures", async () => {
+    const files = await layoutFiles(json(join(shared, "published-tls-layouts.json")));
     expect(Object.keys(files)).toEqual(["openssl.json", "boringssl.json"]);
     for (const [name, text] of Object.entries(files)) {
       expect(readFileSync(join(repository, "assets/layouts", name), "utf8")).toBe(text);
     }
+  });
+
+  test("what was measured is in them already: adding it again changes nothing", async () => {
+    const measured = await readMeasured();
+    expect(withMeasured(openssl, measured.openssl)).toEqual(openssl);
+    expect(withMeasured(boringssl, measured.boringssl)).toEqual(boringssl);
+  });
+
+  test("every group says up to which version it was checked, and by whom", () => {
+    for (const [group, { checked_up_to }] of Object.entries(openssl.groups)) {
+      const { version, by } = checked_up_to;
+      expect([version, openssl.versions[version]]).toEqual([version, group]);
+      expect(by).toBe(openssl.measured[version] ?? "the published version map");
+      // There is no newer one of it.
+      const release = parseRelease(version);
+      const newer = Object.keys(openssl.versions).filter((text) => {
+        const other = parseRelease(text);
+        return release && other && compareReleases(other, release) > 0 && openssl.versions[text] === group;
+      });
+      expect(newer).toEqual([]);
+    }
+    // No text tells which BoringSSL it is.
+    const releases = Object.values(boringssl.groups).map(({ checked_up_to }) => checked_up_to.version);
+    expect(releases).toEqual([
+      "Android 13",
+      "Android 14",
+      "boringssl_a_15",
+      "boringssl_a_16",
+      "boringssl na",
+    ]);
+    expect(boringssl.measured).toEqual({});
   });
 
   test("hold every published constant, in its order, and every version", () => {
@@ -57,9 +89,10 @@ describe("the embedded layouts", () => {
       }
     }
     const versions = Object.entries(published.version_map).filter(([text]) => /^openssl \d/.test(text));
-    expect(openssl.versions).toEqual(
-      Object.fromEntries(versions.map(([text, group]) => [text.slice("openssl ".length), group])),
-    );
+    // Beside those that this project measured, which contradict none of them.
+    const theirs = versions.map(([text, group]) => [text.slice("openssl ".length), group]);
+    const own = Object.keys(openssl.measured).map((text) => [text, openssl.versions[text]]);
+    expect(openssl.versions).toEqual(Object.fromEntries([...own, ...theirs]));
     expect(openssl.attribution).toContain("eCapture");
   });
 
@@ -82,12 +115,17 @@ describe("the layout for a version", () => {
     ["4.0.1", "openssl_3_5_0", "exact"],
     // Numeric order: not 3.2.1's.
     ["3.2.10", "openssl_3_2_4", "nearest"],
-    ["3.0.22", "openssl_3_0_0", "nearest"],
+    ["3.0.22", "openssl_3_0_0", "exact"],
+    ["3.0.23", "openssl_3_0_0", "nearest"],
     ["3.0.100", "openssl_3_0_0", "nearest"],
     ["1.0.2zg", "openssl_1_0_2a", "nearest"],
-    ["3.6.5", "openssl_3_5_0", "nearest"],
+    ["3.6.5", "openssl_3_5_0", "exact"],
+    ["3.6.4", "openssl_3_5_0", "nearest"],
+    ["4.0.3", "openssl_3_5_0", "exact"],
     // A suffix is another build.
     ["1.1.1c+quic", "openssl_1_1_1b", "nearest"],
+    ["3.0.12+quic", "openssl_3_0_12", "nearest"],
+    ["3.0.22+quic", "openssl_3_0_0", "nearest"],
     ["1.1.1k FIPS", "openssl_1_1_1j", "nearest"],
     ["3.3.2-beta1", "openssl_3_3_0", "nearest"],
     // A bare 1.1.1 is of the series 1.1.1, not of 1.1.0.
@@ -112,10 +150,10 @@ describe("the layout for a version", () => {
 
   test("a newer one is never taken silently", () => {
     expect(chooseLayout(openssl, "1.1.1").reason).toBe(
-      "1.1.1 is older than all published: the newer 1.1.1a is used (openssl_1_1_1a, measured on OpenSSL 1.1.1a  20 Nov 2018)",
+      "1.1.1 is older than all published: the newer 1.1.1a is used (openssl_1_1_1a, measured on OpenSSL 1.1.1a  20 Nov 2018, checked up to 1.1.1a)",
     );
     expect(chooseLayout(openssl, "3.2.10").reason).toBe(
-      "3.2.10 is not published, the nearest older 3.2.6 is used (openssl_3_2_4, measured on OpenSSL 3.2.6 30 Sep 2025)",
+      "3.2.10 is not published, the nearest older 3.2.6 is used (openssl_3_2_4, measured on OpenSSL 3.2.6 30 Sep 2025, checked up to 3.2.6)",
     );
   });
 });
