@@ -10,6 +10,7 @@ export type Job = (request: unknown, files: readonly string[]) => unknown;
 /** All jobs. Their code is loaded before the child is confined, what they load afterwards. */
 export const jobs = {
   probe: () => import("../probe/job.ts").then((module) => module.probe),
+  sessions: () => import("../probe/job.ts").then((module) => module.sessions),
   load: () => import("./load.ts").then((module) => module.load),
 } as const satisfies Record<string, () => Promise<Job>>;
 

@@ -39,18 +39,25 @@ export async function probeEvidence(
   { ssl, cryptos }: ProbeFiles,
   trust: Trust,
 ): Promise<Probed> {
-  const hindrance = whyNot(ssl, cryptos) ?? whyUntrusted([...cryptos, ssl], trust);
-  if (hindrance !== null) return { reason: hindrance };
-  const files = new Map([...cryptos, ssl].map(({ identity, fd }) => [identity, fd]));
-  const outcome = await runChild(
-    "probe",
-    { library },
-    { files: [...files.values()], milliseconds: longestProbe },
-  );
+  const loadable = filesToLoad({ ssl, cryptos }, trust);
+  if ("reason" in loadable) return loadable;
+  const outcome = await runChild("probe", { library }, { files: loadable.fds, milliseconds: longestProbe });
   if (outcome.state !== "answered") return { reason: outcome.reason };
   const answer = v.safeParse(answerSchema, outcome.answer);
   if (!answer.success) return { reason: "what it answered is no answer" };
   return { evidence: answer.output.map((one) => ({ source: "probe", ...one })) };
+}
+
+/** The descriptors of the files for a child that loads them, the library last; or why it must not or cannot. */
+export function filesToLoad(
+  { ssl, cryptos }: ProbeFiles,
+  trust: Trust,
+): { readonly fds: readonly number[] } | { readonly reason: string } {
+  const reason = whyNot(ssl, cryptos) ?? whyUntrusted([...cryptos, ssl], trust);
+  // A file with both inside is loaded once.
+  return reason === null
+    ? { fds: [...new Map([...cryptos, ssl].map((elf) => [elf.identity, elf.fd])).values()] }
+    : { reason };
 }
 
 /** Why the files cannot be loaded into a process of this machine together; null where they can. */
