@@ -11,7 +11,6 @@ export type Job = (request: unknown, files: readonly string[]) => unknown;
 export const jobs = {
   probe: () => import("../probe/job.ts").then((module) => module.probe),
   sessions: () => import("../probe/job.ts").then((module) => module.sessions),
-  load: () => import("./load.ts").then((module) => module.load),
 } as const satisfies Record<string, () => Promise<Job>>;
 
 export type JobName = keyof typeof jobs;
