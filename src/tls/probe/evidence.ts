@@ -12,8 +12,8 @@ const longestProbe = 5000;
 /** Architectures as Node.js names them. */
 const architectures: Readonly<Record<Elf["machine"], string>> = { x86_64: "x64", aarch64: "arm64" };
 
-/** The files that a probe loads. */
-export interface ProbeFiles {
+/** A library's files, open. */
+export interface LibraryFiles {
   readonly ssl: Elf;
   /** Every libcrypto that it may be used with. A file with both inside is both. */
   readonly cryptos: readonly Elf[];
@@ -36,7 +36,7 @@ export type Probed = { readonly evidence: readonly Evidence[] } | { readonly rea
  */
 export async function probeEvidence(
   library: ProbeLibrary,
-  { ssl, cryptos }: ProbeFiles,
+  { ssl, cryptos }: LibraryFiles,
   trust: Trust,
 ): Promise<Probed> {
   const loadable = filesToLoad({ ssl, cryptos }, trust);
@@ -50,7 +50,7 @@ export async function probeEvidence(
 
 /** The descriptors of the files for a child that loads them, the library last; or why it must not or cannot. */
 export function filesToLoad(
-  { ssl, cryptos }: ProbeFiles,
+  { ssl, cryptos }: LibraryFiles,
   trust: Trust,
 ): { readonly fds: readonly number[] } | { readonly reason: string } {
   const reason = whyNot(ssl, cryptos) ?? whyUntrusted([...cryptos, ssl], trust);
