@@ -79,6 +79,7 @@ export const RLIMIT_NOFILE = 7;
 export const RLIMIT_AS = 9;
 export const POLLIN = 1;
 export const MSG_PEEK = 2;
+export const MSG_TRUNC = 0x20;
 export const MSG_DONTWAIT = 0x40;
 const PR_SET_PDEATHSIG = 1;
 const PR_SET_DUMPABLE = 4;

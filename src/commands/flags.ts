@@ -93,6 +93,41 @@ export const tlsFlags = {
   ...documentFlags,
 } as const satisfies ArgsDef;
 
+/** Flags of the gateway command alone, parsed. Positional arguments are in `_`. */
+export type GatewayFlags = ParsedArgs<typeof gatewayFlags>;
+
+/** What the gateway command takes. */
+export const gatewayFlags = {
+  src: {
+    type: "positional",
+    required: false,
+    valueHint: "SRC",
+    description: "Source address; 0.0.0.0 or ::, and the kernel chooses",
+  },
+  dst: { type: "positional", required: false, valueHint: "DST", description: "Destination address" },
+  netns: {
+    type: "string",
+    valueHint: "PATH|PID",
+    description: "Network namespace to look in, by path or process (default: the one this runs in)",
+  },
+  translated: {
+    type: "string",
+    valueHint: "ADDR",
+    description: "What NAT makes of the destination: the source of the replies; its route is looked up",
+  },
+  cloud: { type: "enum", options: ["aws"], description: "Ask this cloud's metadata service for the subnet" },
+  imds: {
+    type: "string",
+    valueHint: "URL",
+    description: "Where that service answers (default: http://169.254.169.254)",
+  },
+  batch: {
+    type: "boolean",
+    description: "Read lines of SRC DST [NETNS] from stdin, print a line of JSON for each",
+  },
+  ...flags,
+} as const satisfies ArgsDef;
+
 /** What the commands that write an eBPF object share, parsed. */
 export type BakeFlags = ParsedArgs<typeof bakeFlags>;
 

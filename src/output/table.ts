@@ -4,6 +4,7 @@ import type {
   BytecodeList,
   ConfigDocument,
   Document,
+  GatewayDocument,
   HostReport,
   KernelReport,
   TlsReport,
@@ -82,6 +83,26 @@ export function toVerifyTable({ verify: { kernel } }: Verify): string {
   const missing = kernel.not_compared.map((name) => [name, "-", "not compared", ""]);
   const table = columns([["CONSTANT", "HELD", "RESULT", "FIRST MISMATCH"], ...rows, ...missing]);
   return `${facts([kernel.bytecode, kernel.attached.join(" ")])}\n${table.map(printable).join("\n")}\n`;
+}
+
+/** One gateway lookup as a table for people. */
+export function toGatewayTable({ gateway: answer }: GatewayDocument): string {
+  const { reasons, interface: link, subnet } = answer;
+  const to = answer.translated === undefined ? "" : ` (translated to ${answer.translated})`;
+  const rows = [
+    ["source", answer.source ?? "the kernel's choice", ""],
+    ["destination", `${answer.destination}${to}`, ""],
+    ["netns", String(answer.netns), ""],
+    ["route", answer.route ?? "-", ""],
+    ["gateway", answer.gateway ?? "-", reasons.gateway ?? ""],
+    ["interface", link === null ? "-" : `${link.name} (${link.index})`, reasons.interface ?? ""],
+    [
+      "subnet",
+      subnet === null ? "-" : [subnet.alias, subnet.cidr, `by ${subnet.source}`].filter(Boolean).join(" "),
+      reasons.subnet ?? "",
+    ],
+  ].map((cells) => cells.map(printable));
+  return `${columns(rows).join("\n")}\n`;
 }
 
 /** Rows of equally many cells, one line each, the cells of a column equally wide. */
