@@ -186,9 +186,12 @@ drop:
 	return 0;
 }
 
-/* A program for a function of the library whose first argument is the SSL object. It is attached to the entry. */
+/*
+ * A program for a function of the library whose first argument is the SSL object. It is attached to the entry, by path and
+ * offset: the section has no path. It names the function all the same, because cilium/ebpf 0.9 wants a name.
+ */
 #define PROBE(function)                                              \
-	SEC("uprobe")                                                \
+	SEC("uprobe/" #function)                                     \
 	int uprobe_##function(struct registers *regs)                \
 	{                                                            \
 		return probe(regs, ARGUMENT_0(regs));                \

@@ -1,8 +1,9 @@
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
 import * as v from "valibot";
 import { bakedSchema, bytecodeListSchema, verifySchema } from "../../src/output/document.ts";
-import { executable, run, Scratch } from "./executable.ts";
+import { executable, repository, run, Scratch } from "./executable.ts";
 
 const LIBSSL = "/usr/lib/x86_64-linux-gnu/libssl.so.3";
 let scratch: Scratch;
@@ -202,6 +203,20 @@ describe("verify kernel", () => {
     expect(kernel.not_compared).toEqual([]);
     for (const { compared, held } of Object.values(kernel.constants))
       expect([compared > 0, held]).toEqual([true, compared]);
+  });
+
+  test("with the bpf(2) of Linux 4.17, without BTF and links, the old object holds too, and the current one does not load", () => {
+    const linux417 = [
+      process.execPath,
+      join(repository, "test/lab/linux-4.17.ts"),
+      executable,
+      "verify",
+      "kernel",
+    ];
+    const { status, stdout } = run([...linux417, "--bytecode", "old", "--constants", document]);
+    const { kernel } = v.parse(verifySchema, JSON.parse(stdout)).verify;
+    expect([status, kernel.bytecode]).toEqual([0, "socket_reader_old"]);
+    expect(run([...linux417, "--bytecode", "current", "--constants", document]).status).toBe(4);
   });
 
   test("a constant changed by hand by 2 is named", () => {

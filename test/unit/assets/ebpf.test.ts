@@ -187,7 +187,7 @@ describe.each(targets)("$path", ({ path }) => {
     const programs = await programsOf(path);
     expect(programs.size).toBeGreaterThan(1);
     for (const [name, instructions] of programs) {
-      expect(name).toMatch(/^(kprobe\/\w+:kprobe_|raw_tp\/\w+:raw_tp_|uprobe:uprobe_)\w+$/);
+      expect(name).toMatch(/^(kprobe\/\w+:kprobe_|raw_tp\/\w+:raw_tp_|uprobe\/\w+:uprobe_)\w+$/);
       expect([EXIT, JA]).toContain(instructions.at(-1)?.code ?? 0);
       expect((instructions.at(-1)?.at ?? MOST_INSTRUCTIONS) + 1).toBeLessThanOrEqual(MOST_INSTRUCTIONS);
       expect(instructions.filter(({ code }) => (code & 7) === JMP32)).toEqual([]);
