@@ -12,6 +12,7 @@ import {
   gatewayFlags,
   tlsFlags,
   verifyFlags,
+  verifyTlsFlags,
 } from "./commands/flags.ts";
 import { asFailure, failureText } from "./output/failure.ts";
 import { setVerbosity } from "./output/log.ts";
@@ -49,6 +50,7 @@ const commands = {
   gateway: async () => entry(gatewayFlags, await modules.gateway()),
   config: async () => entry(flags, await modules.config()),
   "verify kernel": async () => entry(verifyFlags, (await verify()).kernel, "verify"),
+  "verify tls": async () => entry(verifyTlsFlags, (await verify()).tls, "verify"),
   "bytecode list": async () => entry(flags, (await bytecode()).list, "bytecode"),
   "bytecode extract": async () => entry(extractFlags, (await bytecode()).extract, "bytecode"),
   "bytecode edit": async () => entry(editFlags, (await bytecode()).edit, "bytecode"),

@@ -162,6 +162,31 @@ export const verifyFlags = {
   ...flags,
 } as const satisfies ArgsDef;
 
+/** Flags of the verify tls command, parsed. */
+export type VerifyTlsFlags = ParsedArgs<typeof verifyTlsFlags>;
+
+/** What the verify tls command takes. */
+export const verifyTlsFlags = {
+  path: {
+    type: "positional",
+    required: false,
+    valueHint: "PATH",
+    description: "A library, or with --pid a program with one inside (default: all of this machine)",
+  },
+  pid: { type: "string", valueHint: "PID", description: "Watch the connections of this process" },
+  against: {
+    type: "string",
+    valueHint: "KEYLOG",
+    description: "The key log that the process writes: SSLKEYLOGFILE, or --tls-keylog of Node.js",
+  },
+  seconds: {
+    type: "string",
+    valueHint: "N",
+    description: "How long the process is watched (default: 10); SIGINT ends it sooner",
+  },
+  ...verifyFlags,
+} as const satisfies ArgsDef;
+
 /** What the bytecode extract command takes. */
 export const extractFlags = {
   name: {
