@@ -1,5 +1,6 @@
 import { JSCallback, type Library, type Pointer, ptr, read, toArrayBuffer } from "bun:ffi";
 import { existsSync } from "node:fs";
+import { constants } from "node:os";
 import { ClosedError, errnoName, SystemError } from "./error.ts";
 import { lastErrno, Mapping, vsnprintf } from "./libc.ts";
 import { loadLibrary } from "./load.ts";
@@ -10,6 +11,7 @@ const functions = {
   bpf_map__fd: { args: ["ptr"], returns: "i32" },
   bpf_map__map_flags: { args: ["ptr"], returns: "u32" },
   bpf_map__max_entries: { args: ["ptr"], returns: "u32" },
+  bpf_map__type: { args: ["ptr"], returns: "u32" },
   bpf_map__value_size: { args: ["ptr"], returns: "u32" },
   bpf_map_lookup_elem: { args: ["i32", "buffer", "buffer"], returns: "i32" },
   bpf_map_update_elem: { args: ["i32", "buffer", "buffer", "u64"], returns: "i32" },
@@ -22,6 +24,7 @@ const functions = {
   bpf_program__attach_kprobe: { args: ["ptr", "bool", "cstring"], returns: "ptr" }, // NULL with errno
   bpf_program__attach_raw_tracepoint: { args: ["ptr", "cstring"], returns: "ptr" }, // NULL with errno
   bpf_program__attach_tracepoint: { args: ["ptr", "cstring", "cstring"], returns: "ptr" }, // NULL with errno
+  bpf_program__attach_uprobe: { args: ["ptr", "bool", "i32", "cstring", "u64"], returns: "ptr" }, // NULL with errno
   bpf_program__set_autoload: { args: ["ptr", "bool"], returns: "i32" },
   btf__add_array: { args: ["ptr", "i32", "i32", "u32"], returns: "i32" },
   btf__add_field: { args: ["ptr", "cstring", "i32", "u32", "u32"], returns: "i32" },
@@ -41,6 +44,14 @@ const functions = {
   btf__raw_data: { args: ["ptr", "buffer"], returns: "ptr" }, // NULL with errno
   btf__type_by_id: { args: ["ptr", "u32"], returns: "ptr" },
   libbpf_set_print: { args: ["ptr"], returns: "ptr" },
+  perf_buffer__consume: { args: ["ptr"], returns: "i32" },
+  perf_buffer__free: { args: ["ptr"], returns: "void" },
+  perf_buffer__poll: { args: ["ptr", "i32"], returns: "i32" },
+  perf_buffer__new: { args: ["i32", "u64", "ptr", "ptr", "ptr", "ptr"], returns: "ptr" }, // NULL with errno
+  ring_buffer__consume: { args: ["ptr"], returns: "i32" },
+  ring_buffer__free: { args: ["ptr"], returns: "void" },
+  ring_buffer__poll: { args: ["ptr", "i32"], returns: "i32" },
+  ring_buffer__new: { args: ["i32", "ptr", "ptr", "ptr"], returns: "ptr" }, // NULL with errno
 } as const;
 
 /** Where the kernel tells its own types, since Linux 5.4 with CONFIG_DEBUG_INFO_BTF. Readable by everybody. */
@@ -239,6 +250,19 @@ export class BpfProgram {
     return this.#link(link, `tracepoint:${category}/${tracepoint}`);
   }
 
+  /**
+   * Runs the program at the entry of a function of user space, in processes that run now and later.
+   *
+   * @param path the executable or library
+   * @param offset of the function in the file, in bytes
+   * @param pid the one process to watch, by its number in this process's pid namespace; every process without it
+   */
+  attachUprobe(path: string, offset: number, pid = -1): BpfLink {
+    const { bpf_program__attach_uprobe: attach } = this.#library.symbols;
+    const link = attach(this.#live(), false, pid, path, offset);
+    return this.#link(link, `uprobe:${path}+0x${offset.toString(16)}`);
+  }
+
   #link(address: Address | null, where: string, advice: Readonly<Record<string, string>> = {}): BpfLink {
     const call = `attach ${this.#name} to ${where}`;
     if (address === null) throw new SystemError(call, lastErrno(), advice[errnoName(lastErrno())]);
@@ -346,6 +370,20 @@ export class BpfMap {
     };
   }
 
+  /**
+   * Reads what programs put into a loaded ring buffer or perf buffer. Nothing is read before `consume` is called.
+   *
+   * @param take is given a copy of each record; a perf buffer's is padded at its end
+   */
+  events(take: (record: Uint8Array) => void): EventReader {
+    return new EventReader(
+      this.#library,
+      this.#library.symbols.bpf_map__type(this.#live()),
+      this.#fd(),
+      take,
+    );
+  }
+
   #fd(): number {
     return check(this.#library.symbols.bpf_map__fd(this.#live()), `descriptor of ${this.#name}`);
   }
@@ -353,6 +391,100 @@ export class BpfMap {
   #live(): Address {
     void this.#object.address; // throws once the object is closed
     return this.#address;
+  }
+}
+
+/** enum bpf_map_type. */
+const BPF_MAP_TYPE_PERF_EVENT_ARRAY = 4;
+/** Of each processor's part of a perf buffer; a power of two. */
+const PERF_BUFFER_PAGES = 64;
+
+/** A reader of a ring buffer or a perf buffer. Must be disposed of before its map's object is. */
+export class EventReader implements Disposable {
+  readonly #library: Library<typeof functions>;
+  readonly #isPerf: boolean;
+  readonly #callbacks: readonly JSCallback[];
+  #address: Address | null;
+  #failure: unknown;
+  #lost = 0;
+
+  constructor(
+    library: Library<typeof functions>,
+    mapType: number,
+    fd: number,
+    take: (record: Uint8Array) => void,
+  ) {
+    this.#library = library;
+    this.#isPerf = mapType === BPF_MAP_TYPE_PERF_EVENT_ARRAY;
+    // What a callback throws would be lost in C.
+    const sample = (data: Pointer, size: number): void => {
+      try {
+        take(new Uint8Array(toArrayBuffer(data, 0, size).slice(0)));
+      } catch (error) {
+        this.#failure ??= error;
+      }
+    };
+    const { ring_buffer__new: newRing, perf_buffer__new: newPerf } = library.symbols;
+    if (this.#isPerf) {
+      const onSample = (_context: Pointer | null, _cpu: number, data: Pointer, size: number) =>
+        sample(data, size);
+      const onLost = (_context: Pointer | null, _cpu: number, count: bigint) => {
+        this.#lost += Number(count);
+      };
+      const callbacks = [
+        new JSCallback(onSample, { args: ["ptr", "i32", "ptr", "u32"], returns: "void" }),
+        new JSCallback(onLost, { args: ["ptr", "i32", "u64"], returns: "void" }),
+      ] as const;
+      this.#callbacks = callbacks;
+      const address = newPerf(fd, PERF_BUFFER_PAGES, callbacks[0].ptr, callbacks[1].ptr, null, null);
+      this.#address = present(address, "read a perf buffer");
+    } else {
+      const onSample = (_context: Pointer | null, data: Pointer, size: number | bigint): number => {
+        sample(data, Number(size));
+        return 0;
+      };
+      const callback = new JSCallback(onSample, { args: ["ptr", "ptr", "u64"], returns: "i32" });
+      this.#callbacks = [callback];
+      this.#address = present(newRing(fd, callback.ptr, null, null), "read a ring buffer");
+    }
+  }
+
+  /** Records that found no room in a perf buffer; of a ring buffer the program itself must count them. */
+  get lost(): number {
+    return this.#lost;
+  }
+
+  /** Hands on every record that is there, without waiting. @throws what `take` threw first */
+  consume(): void {
+    const { ring_buffer__consume: consumeRing, perf_buffer__consume: consumePerf } = this.#library.symbols;
+    this.#read((this.#isPerf ? consumePerf : consumeRing)(this.#live()));
+  }
+
+  /** Waits for records, at most so many milliseconds, and hands on those that came. @throws what `take` threw first */
+  poll(milliseconds: number): void {
+    const { ring_buffer__poll: pollRing, perf_buffer__poll: pollPerf } = this.#library.symbols;
+    this.#read((this.#isPerf ? pollPerf : pollRing)(this.#live(), milliseconds));
+  }
+
+  #live(): Address {
+    if (this.#address === null) throw new ClosedError("the reader of events");
+    return this.#address;
+  }
+
+  #read(result: number): void {
+    // A signal is no failure: the runtime's garbage collector uses them.
+    if (result !== -constants.errno.EINTR) check(result, "read events");
+    const failure = this.#failure;
+    this.#failure = undefined;
+    if (failure !== undefined) throw failure;
+  }
+
+  [Symbol.dispose](): void {
+    if (this.#address === null) return;
+    const { ring_buffer__free: freeRing, perf_buffer__free: freePerf } = this.#library.symbols;
+    (this.#isPerf ? freePerf : freeRing)(this.#address);
+    this.#address = null;
+    for (const callback of this.#callbacks) callback.close();
   }
 }
 

@@ -93,7 +93,7 @@ export const settings = {
   bytecode: setting(
     oneOf(["auto", "current", "old"]),
     "auto",
-    "Which eBPF objects are loaded: old for Linux before 5.5, which newer ones take too; auto by the kernel's version",
+    "Which eBPF objects are loaded and picked: old for old kernels, which newer ones take too; auto by the kernel's version",
   ),
   source: setting(
     someOf(sources),

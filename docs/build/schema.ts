@@ -2,12 +2,15 @@ import { type ConversionConfig, toJsonSchema } from "@valibot/to-json-schema";
 import type * as v from "valibot";
 import { name } from "../../package.json";
 import {
+  bakedSchema,
+  bytecodeListSchema,
   configDocumentSchema,
   detectDocumentSchema,
   documentSchema,
   formatVersion,
   gatewayDocumentSchema,
   gatewayLineSchema,
+  verifySchema,
 } from "../../src/output/document.ts";
 import { failureSchema } from "../../src/output/failure.ts";
 
@@ -17,6 +20,9 @@ const published: Readonly<Record<string, readonly [what: string, schema: v.Gener
   detect: ["What detect prints", detectDocumentSchema],
   gateway: ["What gateway prints of one lookup", gatewayDocumentSchema],
   "gateway-line": ["A line of what gateway --batch prints", gatewayLineSchema],
+  "bytecode-list": ["What bytecode list prints", bytecodeListSchema],
+  baked: ["What bytecode extract and edit print of the object that they wrote", bakedSchema],
+  verify: ["What verify kernel and verify tls print", verifySchema],
   config: ["What config prints", configDocumentSchema],
   error: ["The object on stderr where a run fails that would have printed JSON", failureSchema],
 };

@@ -7,7 +7,7 @@ _offsetof() {
   if ((COMP_CWORD > 1)) && [[ ${COMP_WORDS[1]} != -* ]]; then
     command=${COMP_WORDS[1]}
     case $command in
-    '')
+    bytecode | verify)
       if ((COMP_CWORD > 2)) && [[ ${COMP_WORDS[2]} != -* ]]; then command+=" ${COMP_WORDS[2]}"; fi ;;
     esac
   fi
@@ -38,18 +38,29 @@ _offsetof() {
     --translated) : ;;
     --cloud) words="aws" ;;
     --imds) : ;;
+    --for) words="kernel" files=1 ;;
+    --constants) files=1 ;;
+    --against) : ;;
+    --seconds) : ;;
   *)
     case $command in
-    "") words="run detect kernel tls btf gateway config --format --quiet --verbose -h --help --version --config --strategy --bytecode --source --trust --threshold --retries --stability-window --stability-attempts --collect-tcpv4 --collect-tcpv6 --collect-udpv4 --collect-udpv6 --proc-root --deadline --export --only --get" ;;
+    "") words="run detect kernel tls btf gateway bytecode verify config --format --quiet --verbose -h --help --version --config --strategy --bytecode --source --trust --threshold --retries --stability-window --stability-attempts --collect-tcpv4 --collect-tcpv6 --collect-udpv4 --collect-udpv6 --proc-root --deadline --export --only --get" ;;
     "run") words="--format --quiet --verbose -h --help --version --config --strategy --bytecode --source --trust --threshold --retries --stability-window --stability-attempts --collect-tcpv4 --collect-tcpv6 --collect-udpv4 --collect-udpv6 --proc-root --deadline --export --only --get" ;;
     "detect") words="--format --quiet --verbose -h --help --version --config --strategy --bytecode --source --trust --threshold --retries --stability-window --stability-attempts --collect-tcpv4 --collect-tcpv6 --collect-udpv4 --collect-udpv6 --proc-root --deadline" ;;
     "kernel") words="--format --quiet --verbose -h --help --version --config --strategy --bytecode --source --trust --threshold --retries --stability-window --stability-attempts --collect-tcpv4 --collect-tcpv6 --collect-udpv4 --collect-udpv6 --proc-root --deadline --export --only --get" ;;
     "tls") words="--pid --all --version-text --format --quiet --verbose -h --help --version --config --strategy --bytecode --source --trust --threshold --retries --stability-window --stability-attempts --collect-tcpv4 --collect-tcpv6 --collect-udpv4 --collect-udpv6 --proc-root --deadline --export --only --get" ;;
     "btf") words="-o --output --format --quiet --verbose -h --help --version --config --strategy --bytecode --source --trust --threshold --retries --stability-window --stability-attempts --collect-tcpv4 --collect-tcpv6 --collect-udpv4 --collect-udpv6 --proc-root --deadline" ;;
     "gateway") words="--netns --translated --cloud --imds --batch --format --quiet --verbose -h --help --version --config --strategy --bytecode --source --trust --threshold --retries --stability-window --stability-attempts --collect-tcpv4 --collect-tcpv6 --collect-udpv4 --collect-udpv6 --proc-root --deadline" ;;
+    "bytecode") words="list extract edit --help" ;;
+    "bytecode list") words="--format --quiet --verbose -h --help --version --config --strategy --bytecode --source --trust --threshold --retries --stability-window --stability-attempts --collect-tcpv4 --collect-tcpv6 --collect-udpv4 --collect-udpv6 --proc-root --deadline" ;;
+    "bytecode extract") words="--for -o --output --constants --allow-missing --format --quiet --verbose -h --help --version --config --strategy --bytecode --source --trust --threshold --retries --stability-window --stability-attempts --collect-tcpv4 --collect-tcpv6 --collect-udpv4 --collect-udpv6 --proc-root --deadline" ;;
+    "bytecode edit") words="--for -o --output --constants --allow-missing --format --quiet --verbose -h --help --version --config --strategy --bytecode --source --trust --threshold --retries --stability-window --stability-attempts --collect-tcpv4 --collect-tcpv6 --collect-udpv4 --collect-udpv6 --proc-root --deadline" ;;
+    "verify") words="kernel tls --help" ;;
+    "verify kernel") words="--constants --format --quiet --verbose -h --help --version --config --strategy --bytecode --source --trust --threshold --retries --stability-window --stability-attempts --collect-tcpv4 --collect-tcpv6 --collect-udpv4 --collect-udpv6 --proc-root --deadline" ;;
+    "verify tls") words="--pid --against --seconds --constants --format --quiet --verbose -h --help --version --config --strategy --bytecode --source --trust --threshold --retries --stability-window --stability-attempts --collect-tcpv4 --collect-tcpv6 --collect-udpv4 --collect-udpv6 --proc-root --deadline" ;;
     "config") words="--format --quiet --verbose -h --help --version --config --strategy --bytecode --source --trust --threshold --retries --stability-window --stability-attempts --collect-tcpv4 --collect-tcpv6 --collect-udpv4 --collect-udpv6 --proc-root --deadline" ;;
     esac
-    case $command in "tls") files=1 ;; esac ;;
+    case $command in "tls" | "bytecode edit" | "verify tls") files=1 ;; esac ;;
   esac
   if [[ -n $list && $current == *,* ]]; then
     head=${current%,*},

@@ -2,6 +2,7 @@ import { defineCommand } from "citty";
 import * as v from "valibot";
 import { version } from "../../package.json";
 import { target } from "../assets.ts";
+import { pickTls } from "../bytecode/pick.ts";
 import { type Config, configOf, loadConfig } from "../config.ts";
 import { withinDeadline } from "../deadline.ts";
 import { hostFiles } from "../host/files.ts";
@@ -58,7 +59,10 @@ async function detect(config: Config): Promise<DetectDocument> {
       host: report,
       detect: {
         kernel: kernelPlan({ host, sources, strategy, bytecode, symbols, withoutConntrack }),
-        tls: tls.reports,
+        tls: tls.reports.map((library) => ({
+          ...library,
+          ...pickTls({ ...library, constants: {} }, host.kernel.version, bytecode),
+        })),
         missing: [...missingHere(host, withoutConntrack)],
       },
       diagnostics: [...diagnostics, ...tls.diagnostics],

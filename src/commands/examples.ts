@@ -47,6 +47,34 @@ export const examples: Readonly<Record<string, readonly Example[]>> = {
       does: "A line of JSON for each line of SRC DST",
     },
   ],
+  "bytecode list": [
+    { line: "offsetof bytecode list --format table", does: "The objects inside, and what they take" },
+  ],
+  "bytecode extract": [
+    {
+      line: "offsetof bytecode extract --for kernel -o sock.o",
+      does: "A reader of sockets with this kernel's constants in it",
+    },
+    {
+      line: "offsetof bytecode extract --for /usr/bin/openssl --allow-missing -o tls.o",
+      does: "The object for the library that openssl is linked with",
+    },
+  ],
+  "bytecode edit": [
+    {
+      line: "offsetof bytecode extract --for kernel -o - > in.o; offsetof bytecode edit in.o -o out.o",
+      does: "The constants into an object of your own",
+    },
+  ],
+  "verify kernel": [
+    { line: "offsetof verify kernel --format table", does: "Reads fresh sockets and compares" },
+  ],
+  "verify tls": [
+    {
+      line: "offsetof verify tls /usr/bin/openssl",
+      does: "Reads sessions that the library makes with itself",
+    },
+  ],
   config: [
     { line: "offsetof config --format table", does: "The settings in force, and where each came from" },
   ],

@@ -133,7 +133,90 @@ export const gatewayFlags = {
   ...flags,
 } as const satisfies ArgsDef;
 
-const usage = (message: string): Failure => new Failure("E_USAGE", message, exitCodes.usage);
+/** What the commands that write an eBPF object share, parsed. */
+export type BakeFlags = ParsedArgs<typeof bakeFlags>;
+
+const bakeFlags = {
+  for: {
+    type: "string",
+    valueHint: "kernel|PATH",
+    description: "Whose constants: the kernel's, or those of the library at PATH or inside it",
+  },
+  output: {
+    type: "string",
+    alias: "o",
+    valueHint: "FILE",
+    description: "Where the object goes; - is standard output",
+  },
+  constants: {
+    type: "string",
+    valueHint: "FILE",
+    description: "A document of offsetof with the constants (default: they are measured on this machine)",
+  },
+  "allow-missing": { type: "boolean", description: "Leave out what is not known (exit code 3)" },
+  ...flags,
+} as const satisfies ArgsDef;
+
+/** What the verify kernel command takes. */
+export const verifyFlags = {
+  constants: {
+    type: "string",
+    valueHint: "FILE",
+    description: "A document of offsetof with the constants (default: they are measured on this machine)",
+  },
+  ...flags,
+} as const satisfies ArgsDef;
+
+/** Flags of the verify tls command, parsed. */
+export type VerifyTlsFlags = ParsedArgs<typeof verifyTlsFlags>;
+
+/** What the verify tls command takes. */
+export const verifyTlsFlags = {
+  path: {
+    type: "positional",
+    required: false,
+    valueHint: "PATH",
+    description: "A library, or with --pid a program with one inside (default: all of this machine)",
+  },
+  pid: { type: "string", valueHint: "PID", description: "Watch the connections of this process" },
+  against: {
+    type: "string",
+    valueHint: "KEYLOG",
+    description: "The key log that the process writes: SSLKEYLOGFILE, or --tls-keylog of Node.js",
+  },
+  seconds: {
+    type: "string",
+    valueHint: "N",
+    description: "How long the process is watched (default: 10); SIGINT ends it sooner",
+  },
+  ...verifyFlags,
+} as const satisfies ArgsDef;
+
+/** What the bytecode extract command takes. */
+export const extractFlags = {
+  name: {
+    type: "positional",
+    required: false,
+    valueHint: "NAME",
+    description:
+      "An object of offsetof bytecode list (default: the one that serves the kernel and the library)",
+  },
+  ...bakeFlags,
+} as const satisfies ArgsDef;
+
+/** What the bytecode edit command takes. */
+export const editFlags = {
+  input: {
+    type: "positional",
+    required: false,
+    valueHint: "IN.o",
+    description: "The object; it is not changed",
+  },
+  ...bakeFlags,
+} as const satisfies ArgsDef;
+
+/** Wrong usage, exit code 2. */
+export const usage = (message: string): Failure => new Failure("E_USAGE", message, exitCodes.usage);
 
 /**
  * Checks arguments against a command's definition, since citty takes unknown ones in silence.
@@ -173,7 +256,8 @@ export function checkUsage(args: readonly string[], definition: ArgsDef, command
       if (token.value !== undefined) throw usage(`--${token.name} takes no value`);
       continue;
     }
-    if (token.value === undefined || (!token.inlineValue && token.value.startsWith("-"))) {
+    const isFlag = token.value !== "-" && !token.inlineValue && token.value?.startsWith("-") === true;
+    if (token.value === undefined || isFlag) {
       throw usage(`--${token.name} needs a value${allowed(flag)}`);
     }
     if (flag.type === "enum" && !flag.options?.includes(token.value)) {

@@ -84,8 +84,9 @@ export async function helpOf(command: Command): Promise<string> {
   const blocks = sections
     .filter(([, lines]) => lines.length > 0)
     .map(([title, lines]) => [title, ...lines].join("\n"));
+  const head = wrap(`${callOf(command)} ${version}: ${command.description}`, WIDTH).join("\n");
   const more = command === program ? [`${name} COMMAND --help tells more of one.`] : [];
-  return `${[`${callOf(command)} ${version}: ${command.description}`, ...blocks, ...more].join("\n\n")}\n`;
+  return `${[head, ...blocks, ...more].join("\n\n")}\n`;
 }
 
 /** Columns of a line. */

@@ -45,6 +45,8 @@ const commands = {
   tls: async () => command("tls", (await import("./tls.ts")).default),
   btf: async () => command("btf", (await import("./btf.ts")).default),
   gateway: async () => command("gateway", (await import("./gateway.ts")).default),
+  bytecode: async () => command("bytecode", (await import("./bytecode.ts")).default),
+  verify: async () => command("verify", (await import("./verify.ts")).default),
   config: async () => command("config", (await import("./config.ts")).default),
 };
 

@@ -1,7 +1,6 @@
 import { defineCommand } from "citty";
-import { exitCodes, Failure } from "../output/failure.ts";
 import type { Scope } from "../tls/scan.ts";
-import { type TlsFlags, tlsFlags } from "./flags.ts";
+import { type TlsFlags, tlsFlags, usage } from "./flags.ts";
 import { answer, type TlsQuestion } from "./run.ts";
 
 export default defineCommand({
@@ -27,5 +26,3 @@ function scopeOf(paths: readonly string[], pid: string | undefined, deep: boolea
   if (!/^[1-9]\d{0,9}$/.test(pid)) throw usage(`--pid cannot be ${JSON.stringify(pid)}: a process's number`);
   return { kind: "process", pid: Number(pid) };
 }
-
-const usage = (message: string): Failure => new Failure("E_USAGE", message, exitCodes.usage);

@@ -10,10 +10,14 @@ const answer = ({ would }: Plan): string => (would === null ? "perhaps" : would 
 export function toDetectTable({ tool, host, detect, diagnostics }: DetectDocument): string {
   const { kernel, tls, missing } = detect;
   const how = [kernel.strategy, kernel.bytecode].filter(Boolean).join(" · ") || "nothing would be guessed";
-  const libraries = tls.map(({ path, library, version, sources }) => {
+  const libraries = tls.map(({ path, library, version, bytecode, sources }) => {
     const name = `${library} ${version ?? "of unknown version"}`;
     const rows = Object.entries(sources).map(([source, plan]) => [source, answer(plan), plan.reason]);
-    return block(`TLS  ${path} · ${name}`, ["SOURCE", "WOULD", "REASON"], rows);
+    return block(
+      `TLS  ${[path, name, bytecode].filter(Boolean).join(" · ")}`,
+      ["SOURCE", "WOULD", "REASON"],
+      rows,
+    );
   });
   const blocks = [
     `${tool.name} ${tool.version} (${tool.arch}, ${tool.libc})`,

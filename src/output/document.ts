@@ -53,8 +53,7 @@ export const kernelSchema = v.strictObject({
   fields,
 });
 
-/** One file with a TLS library in it. */
-export const tlsSchema = v.strictObject({
+const library = {
   /** Inside `root`. Null where a version was asked for instead of a file. */
   path: v.nullable(v.string()),
   /** Where the tree it lies in begins, such as a container's `/proc/PID/root`; without it, the machine's own. */
@@ -67,8 +66,18 @@ export const tlsSchema = v.strictObject({
   version_from: v.nullable(v.string()),
   layout: v.nullable(v.string()),
   match: v.nullable(v.picklist(tableMatches)),
-  bytecode: v.nullable(v.string()),
   used_by: v.array(v.number()),
+};
+
+/** What is known of a file with a TLS library in it. */
+export const librarySchema = v.strictObject({ ...library, constants, fields });
+
+/** The same, with what this kernel can read its connections with. */
+export const tlsSchema = v.strictObject({
+  ...library,
+  /** The embedded eBPF object for the library and the kernel: see `offsetof bytecode`. */
+  bytecode: v.nullable(v.string()),
+  bytecode_reason: v.string(),
   constants,
   fields,
 });
@@ -124,6 +133,9 @@ export const tlsPlanSchema = v.strictObject({
   layout: v.nullable(v.string()),
   match: v.nullable(v.picklist(tableMatches)),
   used_by: v.array(v.number()),
+  /** The eBPF object that would be picked, by the version alone: what would be measured may tell another. */
+  bytecode: v.nullable(v.string()),
+  bytecode_reason: v.string(),
   sources: v.strictObject({ probe: sourcePlan, code: sourcePlan, table: sourcePlan }),
 });
 
@@ -165,6 +177,95 @@ export const configDocumentSchema = v.strictObject({
 export type KernelPlan = v.InferOutput<typeof kernelPlanSchema>;
 export type TlsPlan = v.InferOutput<typeof tlsPlanSchema>;
 export type DetectDocument = v.InferOutput<typeof detectDocumentSchema>;
+/** What `offsetof bytecode list --format json` prints. */
+export const bytecodeListSchema = v.strictObject({
+  format_version: v.literal(formatVersion),
+  bytecode: v.array(
+    v.strictObject({
+      name: v.string(),
+      /** Whose constants are written into it. */
+      for: v.picklist(["kernel", "tls"]),
+      /** Bytes of the object. */
+      size: v.number(),
+      programs: v.array(v.strictObject({ name: v.string(), section: v.string() })),
+      constants: v.array(v.string()),
+    }),
+  ),
+});
+
+/** What `offsetof bytecode extract` and `edit` print of the object that they wrote. */
+export const bakedSchema = v.strictObject({
+  format_version: v.literal(formatVersion),
+  /** Path of the object that was written. */
+  output: v.string(),
+  /** The embedded object, or null where one was given. */
+  bytecode: v.nullable(v.string()),
+  bytecode_reason: v.string(),
+  /** `kernel`, or the library's path. */
+  for: v.string(),
+  /** What was written into it; null: left absent. */
+  constants,
+});
+
+/** What a program read with the kernel's constants, against what the kernel says. */
+const verifiedKernelSchema = v.strictObject({
+  bytecode: v.string(),
+  attached: v.array(v.string()),
+  /** Of each constant: how often it was compared, how often that held, and the first time that it did not. */
+  constants: v.record(
+    v.string(),
+    v.strictObject({
+      compared: v.number(),
+      held: v.number(),
+      mismatch: v.optional(
+        v.strictObject({ socket: v.string(), expected: v.string(), got: v.nullable(v.string()) }),
+      ),
+    }),
+  ),
+  /** Constants that the program takes and nothing was compared of: not known, or no such socket here. */
+  not_compared: v.array(v.string()),
+});
+
+/** What a program read with a library's constants, against what the sessions' own ends say. Counts and names alone: no value. */
+const verifiedTlsSchema = v.strictObject({
+  path: v.string(),
+  root: v.optional(v.string()),
+  bytecode: v.nullable(v.string()),
+  /** Functions that were watched. */
+  attached: v.array(v.string()),
+  connections: v.number(),
+  events: v.number(),
+  /** Events that found no room. */
+  lost: v.number(),
+  /** Of each item of a connection: how often it was compared, how often that held, and the constants that lead to it. */
+  items: v.record(
+    v.string(),
+    v.strictObject({ compared: v.number(), held: v.number(), constants: v.array(v.string()) }),
+  ),
+  /** Constants that the program takes and nothing was compared of. */
+  not_compared: v.array(v.string()),
+  /** Why nothing was compared at all. */
+  reason: v.optional(v.string()),
+});
+
+/** What `offsetof verify` found. */
+export const verifiedSchema = v.strictObject({
+  kernel: v.optional(verifiedKernelSchema),
+  tls: v.optional(v.array(verifiedTlsSchema)),
+});
+
+/** What `offsetof verify` prints. */
+export const verifySchema = v.strictObject({
+  format_version: v.literal(formatVersion),
+  verify: verifiedSchema,
+});
+
+export type VerifiedKernel = v.InferOutput<typeof verifiedKernelSchema>;
+export type VerifiedTls = v.InferOutput<typeof verifiedTlsSchema>;
+export type Verified = v.InferOutput<typeof verifiedSchema>;
+export type Verify = v.InferOutput<typeof verifySchema>;
+export type BytecodeList = v.InferOutput<typeof bytecodeListSchema>;
+export type Baked = v.InferOutput<typeof bakedSchema>;
 /** What the routes of a network namespace do with a packet. */
 export const routeKinds = [
   "gateway",
@@ -230,6 +331,7 @@ export type GatewayLine = v.InferOutput<typeof gatewayLineSchema>;
 export type ConfigDocument = v.InferOutput<typeof configDocumentSchema>;
 export type HostReport = v.InferOutput<typeof hostSchema>;
 export type KernelReport = v.InferOutput<typeof kernelSchema>;
+export type LibraryReport = v.InferOutput<typeof librarySchema>;
 export type TlsReport = v.InferOutput<typeof tlsSchema>;
 export type Diagnostic = v.InferOutput<typeof diagnosticSchema>;
 export type Document = v.InferOutput<typeof documentSchema>;

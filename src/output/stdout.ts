@@ -4,10 +4,10 @@ import { exitCodes, Failure } from "./failure.ts";
 /**
  * Writes the result. A reader that has closed its end has had enough: that is no failure.
  * @returns whether there still is a reader
- * @throws when the text cannot be written in full, e.g. on a full disk.
+ * @throws when it cannot be written in full, e.g. on a full disk.
  */
-export async function writeStdout(text: string): Promise<boolean> {
-  const bytes = Buffer.from(text);
+export async function writeStdout(result: string | Uint8Array): Promise<boolean> {
+  const bytes = typeof result === "string" ? Buffer.from(result) : Buffer.from(result);
   try {
     // Bun.write begins again from the start where a pipe took only a part, so that a slow reader gets bytes twice.
     for (let done = 0; done < bytes.length; ) done += await writeSome(bytes.subarray(done));

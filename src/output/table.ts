@@ -1,11 +1,16 @@
 import type { Status } from "../offsets/reconcile.ts";
 import type {
+  Baked,
+  BytecodeList,
   ConfigDocument,
   Document,
   GatewayDocument,
   HostReport,
   KernelReport,
   TlsReport,
+  VerifiedKernel,
+  VerifiedTls,
+  Verify,
 } from "./document.ts";
 import { printable } from "./printable.ts";
 
@@ -38,6 +43,65 @@ export function toConfigTable({ config }: ConfigDocument): string {
     [key, String(value), from].map(printable),
   );
   return `${columns([["SETTING", "VALUE", "FROM"], ...rows]).join("\n")}\n`;
+}
+
+/** The embedded objects as a table for people. */
+export function toBytecodeTable({ bytecode }: BytecodeList): string {
+  const rows = bytecode.map(({ name, programs, constants, size, ...object }) => [
+    name,
+    object.for,
+    `${programs.length}`,
+    `${constants.length}`,
+    `${size}`,
+  ]);
+  return `${columns([["NAME", "FOR", "PROGRAMS", "CONSTANTS", "BYTES"], ...rows]).join("\n")}\n`;
+}
+
+/** What was written into an object, as a table for people. */
+export function toBakedTable({
+  output,
+  bytecode,
+  bytecode_reason: reason,
+  constants,
+  ...baked
+}: Baked): string {
+  const rows = Object.entries(constants).map(([name, value]) => [name, value?.toString() ?? "absent"]);
+  const head = `${printable(output)}  ${facts([bytecode, reason, `for ${baked.for}`])}`;
+  return `${head}\n${columns([["CONSTANT", "OFFSET"], ...rows])
+    .map(printable)
+    .join("\n")}\n`;
+}
+
+/** A verification as a table for people. */
+export const toVerifyTable = ({ verify: { kernel, tls = [] } }: Verify): string =>
+  [...(kernel === undefined ? [] : [verifiedKernel(kernel)]), ...tls.map(verifiedTls)].join("\n");
+
+function verifiedKernel(kernel: VerifiedKernel): string {
+  const rows = Object.entries(kernel.constants).map(([name, { compared, held, mismatch }]) => [
+    name,
+    `${held} of ${compared}`,
+    held === compared ? "held" : "WRONG",
+    mismatch === undefined
+      ? ""
+      : `${mismatch.socket}: ${mismatch.got ?? "nothing"}, not ${mismatch.expected}`,
+  ]);
+  const missing = kernel.not_compared.map((name) => [name, "-", "not compared", ""]);
+  const table = columns([["CONSTANT", "HELD", "RESULT", "FIRST MISMATCH"], ...rows, ...missing]);
+  return `${facts([kernel.bytecode, kernel.attached.join(" ")])}\n${table.map(printable).join("\n")}\n`;
+}
+
+function verifiedTls({ path, bytecode, connections, events, lost, ...library }: VerifiedTls): string {
+  const counts = [`${connections} connections`, `${events} events`, ...(lost > 0 ? [`${lost} LOST`] : [])];
+  const head = `${printable(path)}  ${facts([bytecode, ...counts, library.reason ?? null])}`;
+  const rows = Object.entries(library.items).map(([item, { compared, held, constants }]) => [
+    item,
+    `${held} of ${compared}`,
+    held === compared ? "held" : "WRONG",
+    constants.join(" "),
+  ]);
+  const missing = library.not_compared.map((name) => ["-", "-", "not compared", name]);
+  const table = columns([["ITEM", "HELD", "RESULT", "CONSTANTS"], ...rows, ...missing]);
+  return `${[head, ...table.map(printable)].join("\n")}\n`;
 }
 
 /** One gateway lookup as a table for people. */
@@ -101,7 +165,13 @@ function kernelBlock(kernel: KernelReport, colour: boolean): string {
 function tlsBlock(tls: TlsReport, colour: boolean): string {
   const layout = tls.layout === null ? null : `${tls.layout} (${tls.match ?? "no match"})`;
   const pids = tls.used_by.length === 0 ? null : `used by ${tls.used_by.join(" ")}`;
-  const how = [`${tls.library} ${tls.version ?? "of unknown version"}`, layout, tls.build_id, pids];
+  const how = [
+    `${tls.library} ${tls.version ?? "of unknown version"}`,
+    layout,
+    tls.bytecode,
+    tls.build_id,
+    pids,
+  ];
   const where = [
     tls.path ?? "no file",
     tls.deleted === true ? "(deleted)" : null,

@@ -5,9 +5,12 @@ import { type Source, unchosen } from "../offsets/evidence.ts";
 import type { Diagnostic, TlsPlan } from "../output/document.ts";
 import { functionNames } from "./code/accessors.ts";
 import { loadLayouts } from "./layouts.ts";
-import { type ProbeFiles, whyNotProbed } from "./probe/evidence.ts";
-import { type Looked, survey, type TlsOptions } from "./report.ts";
+import { filesToLoad, type LibraryFiles } from "./probe/evidence.ts";
+import { type Looked, type SurveyOptions, survey } from "./report.ts";
 import { chooseLayout } from "./table.ts";
+
+/** What would be done, whatever the kernel. */
+type LibraryPlan = Omit<TlsPlan, "bytecode" | "bytecode_reason">;
 
 type Plan = TlsPlan["sources"]["probe"];
 const would = (reason: string): Plan => ({ would: true, reason });
@@ -19,14 +22,16 @@ const wouldNot = (reason: string): Plan => ({ would: false, reason });
  */
 export const tlsPlans = (
   sources: readonly Source[],
-  options: Omit<TlsOptions, "sources" | "trace">,
-): Promise<{ reports: TlsPlan[]; diagnostics: Diagnostic[] }> =>
+  options: SurveyOptions,
+): Promise<{ reports: LibraryPlan[]; diagnostics: Diagnostic[] }> =>
   survey(options, (one) => planOf(one, sources));
 
-async function planOf({ elf, identity, trust, file }: Looked, sources: readonly Source[]): Promise<TlsPlan> {
-  const { library, version, versionFrom, libcryptos } = identity;
-  using stack = new DisposableStack();
-  const files: ProbeFiles = { ssl: elf, cryptos: libcryptos?.map((open) => stack.use(open())) ?? [elf] };
+async function planOf(
+  { identity, library: open, file }: Looked,
+  sources: readonly Source[],
+): Promise<LibraryPlan> {
+  const { library, version, versionFrom } = identity;
+  const { files, trust } = open;
   const isKnown = library === "openssl" || library === "boringssl";
   const measured = (source: Source, plan: () => Plan): Plan => {
     if (!sources.includes(source)) return wouldNot(unchosen);
@@ -42,10 +47,10 @@ async function planOf({ elf, identity, trust, file }: Looked, sources: readonly 
     match,
     sources: {
       probe: measured("probe", () => {
-        const reason = whyNotProbed(files, trust);
-        return reason === null
+        const loadable = filesToLoad(files, trust);
+        return !("reason" in loadable)
           ? would("no other user can have written it, and it can be loaded here")
-          : wouldNot(reason);
+          : wouldNot(loadable.reason);
       }),
       code: measured("code", () => codePlan(files)),
       table: sources.includes("table") ? plan : wouldNot(unchosen),
@@ -69,7 +74,7 @@ async function tablePlan({
 }
 
 /** Whether the accessor functions are there to be read. */
-function codePlan({ ssl, cryptos }: ProbeFiles): Plan {
+function codePlan({ ssl, cryptos }: LibraryFiles): Plan {
   try {
     const found = [...functionsIn(ssl, "ssl"), ...cryptos.flatMap((crypto) => functionsIn(crypto, "crypto"))];
     const names = new Set(found);

@@ -1,10 +1,9 @@
-import type { Elf } from "../elf/elf.ts";
 import { type Evidence, sources as everySource, type Source, unchosen } from "../offsets/evidence.ts";
-import type { Diagnostic, TlsReport } from "../output/document.ts";
+import type { Diagnostic, LibraryReport } from "../output/document.ts";
 import { joined } from "./fields.ts";
 import { loadLayouts } from "./layouts.ts";
 import { openHandle } from "./locate.ts";
-import type { Trust } from "./probe/evidence.ts";
+import type { LibraryFiles, Trust } from "./probe/evidence.ts";
 import { isGone } from "./processes.ts";
 import { Root } from "./root.ts";
 import { type Scope, scan } from "./scan.ts";
@@ -25,18 +24,26 @@ export interface TlsOptions {
   readonly trace?: (message: string) => void;
   /** Told how many of how many are done, and of what. */
   readonly progress?: (what: string, done: number, total: number) => void;
+  /** Called with each report while the library's files are open. */
+  readonly each?: (report: LibraryReport, library: OpenLibrary) => Promise<void>;
+}
+
+/** A library with its open files. */
+export interface OpenLibrary {
+  readonly files: LibraryFiles;
+  readonly trust: Trust;
 }
 
 export interface TlsReports {
   /** One a file with a TLS library, in order of path. */
-  readonly reports: TlsReport[];
+  readonly reports: LibraryReport[];
   readonly diagnostics: Diagnostic[];
 }
 
 /** What is known of a library's layout. `reason`: why none could be found. */
 interface Layout {
-  readonly layout: TlsReport["layout"];
-  readonly match: TlsReport["match"];
+  readonly layout: LibraryReport["layout"];
+  readonly match: LibraryReport["match"];
   readonly fields: readonly TableField[];
   /** Constant to `type.member`. */
   readonly members: Readonly<Record<string, string>>;
@@ -75,16 +82,11 @@ interface Measured {
  * the child works while the code is read.
  */
 async function measure(
-  ssl: Elf,
-  identity: Identity,
+  { library }: Identity,
   sources: readonly Source[],
-  trust: Trust,
+  { files, trust }: OpenLibrary,
 ): Promise<Measured> {
-  const { library, libcryptos } = identity;
   if (library !== "openssl" && library !== "boringssl") return { evidence: [], hindrances: [] };
-  using stack = new DisposableStack();
-  const cryptos = libcryptos?.map((open) => stack.use(open())) ?? [ssl];
-  const files = { ssl, cryptos };
   const probed = sources.includes("probe")
     ? import("./probe/evidence.ts").then(({ probeEvidence }) => probeEvidence(library, files, trust))
     : { evidence: [] };
@@ -96,34 +98,35 @@ async function measure(
       evidence = await codeEvidence(library, files);
     }
   } catch (error) {
-    const message = `${ssl.path}: its code is not read: ${messageOf(error)}`;
+    const message = `${files.ssl.path}: its code is not read: ${messageOf(error)}`;
     hindrances.push({ code: "W_TLS_CODE", message });
   }
   const told = await probed;
   if ("evidence" in told) return { evidence: [...told.evidence, ...evidence], hindrances };
-  hindrances.push({ code: "W_TLS_PROBE", message: `${ssl.path}: not probed: ${told.reason}` });
+  hindrances.push({ code: "W_TLS_PROBE", message: `${files.ssl.path}: not probed: ${told.reason}` });
   return { evidence, hindrances };
 }
 
 /** A library that was found, open. */
 export interface Looked {
-  readonly elf: Elf;
   readonly identity: Identity;
-  readonly trust: Trust;
+  readonly library: OpenLibrary;
   /** Keys of its report that tell which file it is. */
-  readonly file: Pick<TlsReport, "root" | "deleted" | "build_id" | "used_by"> & { readonly path: string };
+  readonly file: Pick<LibraryReport, "root" | "deleted" | "build_id" | "used_by"> & { readonly path: string };
 }
 
 async function reportOn(
-  { elf, identity, trust, file }: Looked,
-  sources: readonly Source[],
+  { identity, library, file }: Looked,
+  { sources = everySource, each }: TlsOptions,
   diagnostics: Diagnostic[],
-): Promise<TlsReport> {
+): Promise<LibraryReport> {
   const layout = await layoutOf(identity, sources);
   diagnostics.push(...complaints(file.path, identity, layout));
-  const { evidence, hindrances } = await measure(elf, identity, sources, trust);
+  const { evidence, hindrances } = await measure(identity, sources, library);
   diagnostics.push(...hindrances);
-  return { ...file, ...answer(identity, layout, evidence) };
+  const report: LibraryReport = { ...file, ...answer(identity, layout, evidence) };
+  await each?.(report, library);
+  return report;
 }
 
 function complaints(name: string, { version, reason }: Identity, layout: Layout): readonly Diagnostic[] {
@@ -144,7 +147,6 @@ function answer(
     version_from: identity.versionFrom,
     layout,
     match,
-    bytecode: null,
     constants: Object.fromEntries(verdicts.map(([constant, { value }]) => [constant, value])),
     fields: Object.fromEntries(
       verdicts.map(([constant, verdict]) => [
@@ -165,23 +167,19 @@ function answer(
  * Failure where the one process asked for cannot be read
  */
 export async function tlsReports(options: TlsOptions = {}): Promise<TlsReports> {
-  const { sources = everySource, trace } = options;
   return survey(options, async (one, diagnostics) => {
-    const report = await reportOn(one, sources, diagnostics);
-    trace?.(`tls: ${one.file.path} is ${report.library} ${report.version ?? "of unknown version"}`);
+    const report = await reportOn(one, options, diagnostics);
+    options.trace?.(`tls: ${one.file.path} is ${report.library} ${report.version ?? "of unknown version"}`);
     return report;
   });
 }
 
+/** Where libraries are looked for. */
+export type SurveyOptions = Pick<TlsOptions, "root" | "proc" | "scope" | "trust" | "progress">;
+
 /** Finds the libraries in scope and looks at each. @throws Failure where the one process asked for cannot be read */
 export async function survey<Report>(
-  {
-    root: at = "/",
-    proc,
-    scope = { kind: "machine", deep: false },
-    trust = [],
-    progress,
-  }: Omit<TlsOptions, "sources" | "trace">,
+  { root: at = "/", proc, scope = { kind: "machine", deep: false }, trust = [], progress }: SurveyOptions,
   look: (one: Looked, diagnostics: Diagnostic[]) => Promise<Report>,
 ): Promise<{ reports: Report[]; diagnostics: Diagnostic[] }> {
   const unseen = whyUnseen(new Root(at));
@@ -205,10 +203,12 @@ export async function survey<Report>(
     progress?.("libraries measured", index, found.length);
     try {
       using elf = openHandle(one.handle, path);
+      using stack = new DisposableStack();
+      const identity = identify(elf, one, signatures);
+      const cryptos = identity.libcryptos?.map((open) => stack.use(open())) ?? [elf];
       const looked: Looked = {
-        elf,
-        identity: identify(elf, one, signatures),
-        trust: { root: container ?? root, named: trust },
+        identity,
+        library: { files: { ssl: elf, cryptos }, trust: { root: container ?? root, named: trust } },
         file: {
           path,
           ...(container === null ? {} : { root: container }),

@@ -1,10 +1,10 @@
 import { basename, dirname } from "node:path";
 import { Elf } from "../elf/elf.ts";
-import type { TlsReport } from "../output/document.ts";
+import type { LibraryReport } from "../output/document.ts";
 import { findNeeded, type SearchPath } from "./find.ts";
 import type { Root } from "./root.ts";
 
-type Library = TlsReport["library"];
+type Library = LibraryReport["library"];
 
 /** What a library file says of itself. A null `version` comes with a `reason`. */
 export interface Identity {

@@ -55,7 +55,7 @@ describe("an eBPF object", () => {
   );
 
   test.each(ebpf)(
-    "$path has BTF and maps, and no global data, which kernels before 5.2 lack",
+    "$path has BTF and maps, and global data only where kernels of 5.8 take the constants in it",
     async ({ path }) => {
       const { stdout } = await run(["readelf", "--wide", "--file-header", "--sections", path], {
         cwd: assets,
@@ -63,7 +63,10 @@ describe("an eBPF object", () => {
       expect(stdout).toMatch(/Machine: +Linux BPF/);
       const sections = [...stdout.matchAll(/^ +\[ *\d+\] (\S+) +[A-Z]/gm)].map(([, name = ""]) => name);
       expect(sections).toEqual(expect.arrayContaining([".BTF", ".BTF.ext", ".maps", "license"]));
-      expect(sections.filter((name) => /^\.(data|rodata|bss|kconfig|ksyms)/.test(name))).toEqual([]);
+      const isBaked = /\/(tls_\w+|socket_reader)\.o$/.test(path) && !path.endsWith("_old.o");
+      expect(sections.filter((name) => /^\.(data|rodata|bss|kconfig|ksyms)/.test(name))).toEqual(
+        isBaked ? [".rodata"] : [],
+      );
     },
   );
 });

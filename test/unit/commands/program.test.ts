@@ -28,7 +28,8 @@ test.each(all.map((command) => [command.name, command]))(
       expect(help).toContain(arg.type === "positional" ? (arg.valueHint ?? "") : `--${flag}`);
       expect(help.replaceAll(/\s+/g, " ")).toContain(arg.description ?? "");
     }
-    for (const word of Object.keys(command.children)) expect(help).toContain(`  ${word} `);
+    for (const word of Object.keys(command.children))
+      expect(help).toContain(`  ${`${command.name} ${word}`.trim()} `);
     for (const line of help.split("\n").filter((each) => !each.startsWith("  offsetof"))) {
       expect(line.length).toBeLessThanOrEqual(120);
       expect(line).toBe(line.trimEnd());

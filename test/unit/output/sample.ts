@@ -9,6 +9,7 @@ const library: TlsReport = {
   layout: "openssl_3_0_0",
   match: "exact",
   bytecode: null,
+  bytecode_reason: "neither the version nor the shape of its structs is known",
   used_by: [],
   constants: { SSL_ST_RBIO: 16 },
   fields: {

@@ -5,7 +5,7 @@ import { join } from "node:path";
 import * as v from "valibot";
 import { Elf } from "../../../src/elf/elf.ts";
 import type { Evidence } from "../../../src/offsets/evidence.ts";
-import { tlsSchema } from "../../../src/output/document.ts";
+import { librarySchema } from "../../../src/output/document.ts";
 import { unpublished } from "../../../src/tls/code/accessors.ts";
 import { codeEvidence } from "../../../src/tls/code/evidence.ts";
 import { loadLayouts } from "../../../src/tls/layouts.ts";
@@ -126,7 +126,7 @@ describe("Node.js with OpenSSL inside", () => {
       sources: ["code", "table"],
     });
     expect(diagnostics).toEqual([]);
-    return { path, report: v.parse(tlsSchema, reports[0]) };
+    return { path, report: v.parse(librarySchema, reports[0]) };
   }
 
   /** The version each says of itself, as `process.versions.openssl`; x64 is asked below. */

@@ -14,7 +14,7 @@ import { tmpdir } from "node:os";
 import { basename, dirname, join } from "node:path";
 import * as v from "valibot";
 import { Elf } from "../../../src/elf/elf.ts";
-import { diagnosticSchema, tlsSchema } from "../../../src/output/document.ts";
+import { diagnosticSchema, librarySchema } from "../../../src/output/document.ts";
 import { findNeeded } from "../../../src/tls/find.ts";
 import { tlsReports } from "../../../src/tls/report.ts";
 import { Root } from "../../../src/tls/root.ts";
@@ -24,7 +24,7 @@ import { debianPackage, fetchTimeout, loadSamples, samples } from "./debian.ts";
 async function reportsOn(root: string) {
   const { reports, diagnostics } = await tlsReports({ root, sources: ["code", "table"] });
   return {
-    reports: reports.map((report) => v.parse(tlsSchema, report)),
+    reports: reports.map((report) => v.parse(librarySchema, report)),
     messages: diagnostics.map((one) => v.parse(diagnosticSchema, one).message),
   };
 }

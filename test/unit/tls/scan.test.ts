@@ -18,7 +18,7 @@ import { tmpdir } from "node:os";
 import { basename, dirname, join } from "node:path";
 import * as v from "valibot";
 import { Elf } from "../../../src/elf/elf.ts";
-import { diagnosticSchema, type TlsReport, tlsSchema } from "../../../src/output/document.ts";
+import { diagnosticSchema, type LibraryReport, librarySchema } from "../../../src/output/document.ts";
 import { tlsReports } from "../../../src/tls/report.ts";
 import type { Scope } from "../../../src/tls/scan.ts";
 import { holdsTls } from "../../../src/tls/version.ts";
@@ -54,11 +54,11 @@ async function look(scope?: Scope) {
     ...(scope && { scope }),
   });
   return {
-    reports: reports.map((report) => v.parse(tlsSchema, report)),
+    reports: reports.map((report) => v.parse(librarySchema, report)),
     diagnostics: diagnostics.map((one) => v.parse(diagnosticSchema, one)),
   };
 }
-const usedBy = (reports: readonly TlsReport[], pid: number) =>
+const usedBy = (reports: readonly LibraryReport[], pid: number) =>
   reports.filter((report) => report.used_by.includes(pid));
 
 /** A process that has started, and ends with the test. */
@@ -462,7 +462,7 @@ test("an ordinary user sees its own processes' libraries, and is told once of al
   const script = `${holder} 2 ${path} & sleep 0.5; ${join(place, "bun")} ${program}; kill $!`;
   const said = output(["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "sh", "-c", script]);
   const { reports, diagnostics } = JSON.parse(said.slice(said.indexOf("{")));
-  const mine = reports.filter((one: TlsReport) => one.path === path);
+  const mine = reports.filter((one: LibraryReport) => one.path === path);
   expect(mine).toMatchObject([{ version: "1.1.1w" }]);
   expect(mine[0].used_by.length).toBe(2);
   expect(diagnostics.filter(({ code }: { code: string }) => code === "W_TLS_DENIED").length).toBe(1);

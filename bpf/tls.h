@@ -1,0 +1,213 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* What the objects for TLS libraries share. User space reads struct tls_event in src/bytecode/events.ts. */
+#ifndef TLS_H
+#define TLS_H
+
+#include <linux/bpf.h>
+#include <bpf/bpf_helpers.h>
+#include "constants.h"
+#include "events.h"
+#include "offsetof.h"
+
+#define RANDOM_SIZE 32	   /* SSL3_RANDOM_SIZE */
+#define MASTER_KEY_SIZE 48 /* SSL3_MASTER_SECRET_SIZE */
+#define SECRET_SIZE 64	   /* EVP_MAX_MD_SIZE; as many bytes of it count as the cipher's hash has */
+#define TLS1_3_VERSION 0x0304
+
+/*
+ * Which members of an event hold something. A member whose bit is not set is all zero: its constant is absent, or the
+ * memory could not be read, or the connection has no such value (yet), which libraries keep as zeros.
+ */
+enum tls_present {
+	TLS_FD = 1 << 0,
+	TLS_VERSION = 1 << 1,
+	TLS_SERVER = 1 << 2,
+	TLS_CIPHER_ID = 1 << 3,
+	TLS_CLIENT_RANDOM = 1 << 4,
+	TLS_MASTER_KEY = 1 << 5,
+	TLS_MASTER_KEY_LENGTH = 1 << 6,
+	TLS_EARLY_SECRET = 1 << 7,
+	TLS_HANDSHAKE_SECRET = 1 << 8,
+	TLS_HANDSHAKE_TRAFFIC_HASH = 1 << 9,
+	TLS_CLIENT_APP_TRAFFIC_SECRET = 1 << 10,
+	TLS_SERVER_APP_TRAFFIC_SECRET = 1 << 11,
+	TLS_EXPORTER_MASTER_SECRET = 1 << 12,
+	/*
+	 * BoringSSL keeps its traffic secrets by direction: the client's member holds the secret that this side reads by,
+	 * the server's the one that it writes by. On a server that is what they are called, on a client the other way round.
+	 */
+	TLS_BY_DIRECTION = 1 << 13,
+};
+
+/* One connection as it stands when one of the functions is called. Numbers are of the machine's byte order. */
+struct tls_event {
+	__u64 thread;		 /* tgid << 32 | tid, of the first pid namespace */
+	__u64 ssl;		 /* address of the SSL object in the process */
+	__u32 present;		 /* enum tls_present */
+	__s32 fd;		 /* of the BIO that is read, or where that has none, of the one that is written */
+	__u32 version;		 /* e.g. 0x0303, 0x0304 */
+	__u32 server;		 /* 1: this side is the server */
+	__u32 cipher_id;	 /* the low 16 bits are IANA's number */
+	__u32 master_key_length; /* bytes of master_key */
+	__u8 client_random[RANDOM_SIZE];
+	__u8 master_key[MASTER_KEY_SIZE]; /* of TLS 1.2 and older alone */
+	/* All below of TLS 1.3 alone, padded with zeros. */
+	__u8 early_secret[SECRET_SIZE];
+	__u8 handshake_secret[SECRET_SIZE];
+	__u8 handshake_traffic_hash[SECRET_SIZE]; /* Transcript-Hash(ClientHello..ServerHello) */
+	__u8 client_app_traffic_secret[SECRET_SIZE];
+	__u8 server_app_traffic_secret[SECRET_SIZE];
+	__u8 exporter_master_secret[SECRET_SIZE];
+};
+
+DEFINE_EVENTS(struct tls_event);
+
+/* The last event of each connection, so that the next one is sent only when it holds more. */
+struct connection {
+	__u64 process; /* tgid */
+	__u64 ssl;
+};
+struct state {
+	__u64 random; /* the first bytes of the client's: another one is another connection at the same address */
+	__u32 present;
+	__u32 version;
+};
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 16384);
+	__type(key, struct connection);
+	__type(value, struct state);
+} seen SEC(".maps");
+
+#ifdef OFFSETOF_OLD_KERNEL
+/*
+ * bpf_probe_read reads the kernel's memory as well as the process's, and warns of addresses that are neither's: what the
+ * process holds must not lead it there. 1 for addresses of the process. A tag in arm64's top byte is no part of them.
+ */
+static __always_inline int is_user_address(__u64 address)
+{
+#if defined(__TARGET_ARCH_arm64)
+	return ((address << 8) >> 56) == 0; /* bit 55 chooses the kernel's half */
+#else
+	return (address >> 47) == 0;
+#endif
+}
+#endif
+
+/* Reads `size` bytes of the process; 1 when they were read. Nothing is read by an absent constant. */
+static __always_inline int take(void *to, __u32 size, __u64 from, __u32 offset)
+{
+	if (!from || offset == ABSENT)
+		return 0;
+#ifdef OFFSETOF_OLD_KERNEL
+	return is_user_address(from) && is_user_address(from + offset) && !bpf_probe_read(to, size, (void *)(from + offset));
+#else
+	return !bpf_probe_read_user(to, size, (void *)(from + offset));
+#endif
+}
+
+static __always_inline __u64 take_pointer(__u64 from, __u32 offset)
+{
+	__u64 pointer = 0;
+
+	return take(&pointer, sizeof(pointer), from, offset) ? pointer : 0;
+}
+
+/* The event's members of many bytes lie 8-aligned; those that count have at least 32. */
+static __always_inline int is_zero(const __u8 *bytes)
+{
+	const __u64 *words = (const __u64 *)bytes;
+
+	return !(words[0] | words[1] | words[2] | words[3]);
+}
+
+/* Takes bytes that are not there before they are known, and are not all zero then. */
+#define TAKE_BYTES(event, bit, member, size, from, offset)                        \
+	do {                                                                      \
+		if (take((event)->member, size, from, offset) && !is_zero((event)->member)) \
+			MARK(event, bit);                                         \
+	} while (0)
+
+CONSTANT(BIO_ST_NUM);
+CONSTANT(BIO_ST_METHOD);
+CONSTANT(BIO_METHOD_ST_TYPE);
+CONSTANT(SSL_CIPHER_ST_ID);
+
+/* Kinds of BIO whose `num` is a descriptor that carries the connection (bio.h). */
+static __always_inline int has_fd(__u32 type)
+{
+	return type == 0x0504 || /* BIO_TYPE_FD */
+	       type == 0x0505 || /* BIO_TYPE_SOCKET */
+	       type == 0x050c || /* BIO_TYPE_CONNECT */
+	       type == 0x0515 || /* BIO_TYPE_DGRAM */
+	       type == 0x0518;	 /* BIO_TYPE_DGRAM_SCTP */
+}
+
+static __always_inline void take_fd(struct tls_event *event, __u64 bio)
+{
+	__u64 method = take_pointer(bio, VALUE(BIO_ST_METHOD));
+	__u32 type = 0;
+	__s32 fd = -1;
+
+	if (!take(&type, sizeof(type), method, VALUE(BIO_METHOD_ST_TYPE)) || !has_fd(type))
+		return;
+	if (!take(&fd, sizeof(fd), bio, VALUE(BIO_ST_NUM)) || fd < 0)
+		return;
+	event->fd = fd;
+	MARK(event, TLS_FD);
+}
+
+static __always_inline void take_cipher(struct tls_event *event, __u64 cipher)
+{
+	if (take(&event->cipher_id, sizeof(event->cipher_id), cipher, VALUE(SSL_CIPHER_ST_ID)) && event->cipher_id)
+		MARK(event, TLS_CIPHER_ID);
+}
+
+/* Sends the event if it tells more of its connection than the last one did. */
+static __always_inline int finish(void *context, struct tls_event *event)
+{
+	struct connection connection = { .process = event->thread >> 32, .ssl = event->ssl };
+	struct state state = { .random = *(__u64 *)event->client_random,
+			       .present = event->present,
+			       .version = event->version };
+	struct state *before = bpf_map_lookup_elem(&seen, &connection);
+
+	/* Without the client's random no secret can be put to use: the handshake has not begun. */
+	if (!(state.present & TLS_CLIENT_RANDOM))
+		goto drop;
+	if (before && before->random == state.random && before->version == state.version &&
+	    !(state.present & ~before->present))
+		goto drop;
+	bpf_map_update_elem(&seen, &connection, &state, BPF_ANY);
+	send_event(context, event);
+	return 0;
+drop:
+	drop_event(event);
+	return 0;
+}
+
+/*
+ * A program for a function of the library whose first argument is the SSL object. It is attached to the entry, by path and
+ * offset: the section has no path. It names the function all the same, because cilium/ebpf 0.9 wants a name.
+ */
+#define PROBE(function)                                              \
+	SEC("uprobe/" #function)                                     \
+	int uprobe_##function(struct registers *regs)                \
+	{                                                            \
+		return probe(regs, ARGUMENT_0(regs));                \
+	}
+
+static __always_inline struct tls_event *new_tls_event(__u64 ssl)
+{
+	struct tls_event *event = new_event();
+
+	if (!event) {
+		count_lost();
+		return 0;
+	}
+	event->thread = bpf_get_current_pid_tgid();
+	event->ssl = ssl;
+	return event;
+}
+
+#endif

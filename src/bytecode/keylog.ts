@@ -1,0 +1,68 @@
+import { createHmac } from "node:crypto";
+import type { TlsEvent } from "./events.ts";
+
+/** Cipher suites of TLS 1.3 whose hash is SHA-384 (RFC 8446 B.4); all others have SHA-256. IANA's numbers. */
+const sha384Suites: ReadonlySet<number> = new Set([0x1302]);
+const TLS1_3 = 0x0304;
+
+/** Labels of the NSS key log format. */
+export type KeyLogLabel =
+  | "CLIENT_RANDOM"
+  | "CLIENT_HANDSHAKE_TRAFFIC_SECRET"
+  | "SERVER_HANDSHAKE_TRAFFIC_SECRET"
+  | "CLIENT_TRAFFIC_SECRET_0"
+  | "SERVER_TRAFFIC_SECRET_0"
+  | "EXPORTER_SECRET";
+
+/**
+ * What a key log says of the connection in an event: its secrets by their labels, cut to the hash of its cipher. The
+ * handshake's are derived. Empty where the version is not known, or in TLS 1.3 the cipher.
+ *
+ * Where the secrets are by direction, they are a server's; a client's are the other way round.
+ */
+export function keyLogOf(event: TlsEvent): ReadonlyMap<KeyLogLabel, Uint8Array> {
+  const log = new Map<KeyLogLabel, Uint8Array>();
+  const add = (label: KeyLogLabel, secret: Uint8Array | null): void => {
+    if (secret !== null) log.set(label, secret);
+  };
+  if (event.version === null) return log;
+  if (event.version !== TLS1_3) {
+    add("CLIENT_RANDOM", event.master_key);
+    return log;
+  }
+  if (event.cipher_id === null) return log;
+  const hash = sha384Suites.has(event.cipher_id & 0xffff) ? "sha384" : "sha256";
+  const length = hash === "sha384" ? 48 : 32;
+  const cut = (secret: Uint8Array | null) => secret?.subarray(0, length) ?? null;
+  const secret = cut(event.handshake_secret);
+  const transcript = cut(event.handshake_traffic_hash);
+  if (secret !== null && transcript !== null) {
+    add("CLIENT_HANDSHAKE_TRAFFIC_SECRET", deriveSecret(hash, secret, "c hs traffic", transcript));
+    add("SERVER_HANDSHAKE_TRAFFIC_SECRET", deriveSecret(hash, secret, "s hs traffic", transcript));
+  }
+  add("CLIENT_TRAFFIC_SECRET_0", cut(event.client_app_traffic_secret));
+  add("SERVER_TRAFFIC_SECRET_0", cut(event.server_app_traffic_secret));
+  add("EXPORTER_SECRET", cut(event.exporter_master_secret));
+  return log;
+}
+
+/**
+ * HKDF-Expand-Label of RFC 8446, section 7.1, with a transcript hash as context. One step of HKDF-Expand is enough: the
+ * secret is as long as the hash.
+ */
+function deriveSecret(
+  hash: "sha256" | "sha384",
+  secret: Uint8Array,
+  label: string,
+  transcript: Uint8Array,
+): Uint8Array {
+  const name = Buffer.from(`tls13 ${label}`);
+  const info = Buffer.concat([
+    Buffer.from([0, transcript.length, name.length]),
+    name,
+    Buffer.from([transcript.length]),
+    transcript,
+    Buffer.from([1]),
+  ]);
+  return new Uint8Array(createHmac(hash, secret).update(info).digest());
+}

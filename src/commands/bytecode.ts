@@ -1,0 +1,156 @@
+import { defineCommand } from "citty";
+import * as v from "valibot";
+import { target } from "../assets.ts";
+import { type Choice, chooseValues, type Source, type Subject } from "../bytecode/constants.ts";
+import { EbpfObject, largestObject } from "../bytecode/object.ts";
+import { bakeEmbedded, embeddedObject } from "../bytecode/objects.ts";
+import { bakedObjects, type Pick, pickSocketReader, pickTls, subjectOf } from "../bytecode/pick.ts";
+import { configOf, loadConfig } from "../config.ts";
+import { type Baked, bakedSchema, bytecodeListSchema, formatVersion } from "../output/document.ts";
+import { exitCodes, Failure } from "../output/failure.ts";
+import { writeFileWhole } from "../output/file.ts";
+import { toJson } from "../output/json.ts";
+import { log } from "../output/log.ts";
+import { writeStdout } from "../output/stdout.ts";
+import { didYouMean } from "../output/suggest.ts";
+import { toBakedTable, toBytecodeTable } from "../output/table.ts";
+import { attempt, constantsFor, readWhole } from "./constants.ts";
+import { type BakeFlags, editFlags, extractFlags, flags, usage } from "./flags.ts";
+import { formatFor } from "./print.ts";
+
+const list = defineCommand({
+  meta: { name: "list", description: "The eBPF objects that constants can be written into" },
+  args: flags,
+  run: async ({ args }) => {
+    const document = v.parse(bytecodeListSchema, {
+      format_version: formatVersion,
+      bytecode: bakedObjects.map((name) => {
+        const object = embeddedObject(name);
+        const constants = object.constants.map((constant) => constant.name);
+        const { programs, size } = object;
+        return { name, for: subjectOf(name), size, programs: [...programs], constants };
+      }),
+    });
+    await writeStdout(formatFor(args.format) === "json" ? toJson(document) : toBytecodeTable(document));
+  },
+});
+
+const extract = defineCommand({
+  meta: {
+    name: "extract",
+    description: "Writes an embedded eBPF object with the constants in it, ready to load",
+  },
+  args: extractFlags,
+  run: async ({ args }) => {
+    const [name, ...more] = args._;
+    if (more.length > 0) throw usage(`extract takes one NAME, not ${args._.length}`);
+    const wanted =
+      args.for ??
+      (name !== undefined && isObject(name) && subjectOf(name) === "kernel" ? "kernel" : undefined);
+    if (name !== undefined) checkName(name);
+    if (wanted === undefined) {
+      throw usage("extract needs --for kernel or --for PATH of a library, to know whose constants to write");
+    }
+    const output = outputOf(args.output);
+    const { source, subject } = await constantsFor(wanted, args);
+    if (source.tool.arch !== target.arch) {
+      throw new Failure(
+        "E_BYTECODE",
+        `the constants are of ${source.tool.arch}, the objects in this executable of ${target.arch}`,
+      );
+    }
+    const pick =
+      name === undefined ? pickFor(source, subject, args) : { bytecode: name, bytecode_reason: "asked for" };
+    if (pick.bytecode === null) throw new Failure("E_BYTECODE", `${wanted}: ${pick.bytecode_reason}`);
+    const names = embeddedObject(pick.bytecode).constants.map((constant) => constant.name);
+    const choice = chosen(names, subject, args, pick.bytecode);
+    await deliver(
+      output,
+      bakeEmbedded(pick.bytecode, choice.values),
+      choice,
+      { ...pick, for: subject.name },
+      args,
+    );
+  },
+});
+
+const edit = defineCommand({
+  meta: { name: "edit", description: "Writes the constants into an eBPF object of your own" },
+  args: editFlags,
+  run: async ({ args }) => {
+    const [input, ...more] = args._;
+    if (input === undefined || more.length > 0) throw usage("edit takes one object: edit IN.o -o OUT.o");
+    const output = outputOf(args.output);
+    const object = new EbpfObject(readWhole(input, largestObject), input);
+    const { subject } = await constantsFor(args.for ?? "kernel", args);
+    const names = object.constants.map((constant) => constant.name);
+    const choice = chosen(names, subject, args, input);
+    const bytes = attempt(() => object.bake(choice.values));
+    const what = { bytecode: null, bytecode_reason: `${input} was given`, for: subject.name };
+    await deliver(output, bytes, choice, what, args);
+  },
+});
+
+export default defineCommand({
+  meta: { name: "bytecode", description: "eBPF objects with the constants in them: list, extract, edit" },
+  subCommands: { list, extract, edit },
+});
+
+const isObject = (name: string): boolean => bakedObjects.includes(name);
+
+function checkName(name: string): void {
+  if (isObject(name)) return;
+  const hint = didYouMean(name, bakedObjects);
+  throw usage(`no object is named "${name}"${hint}; see offsetof bytecode list`);
+}
+
+/** Where the object goes: a path, or `-`. */
+function outputOf(output: string | undefined): string {
+  if (output === undefined || output === "") throw usage("-o FILE is needed, or -o - for standard output");
+  if (output === "-" && process.stdout.isTTY)
+    throw usage("-o - would write an object to the terminal: name a file");
+  return output;
+}
+
+/** The object for the kernel that the constants come from. */
+function pickFor({ host }: Source, { library, constants }: Subject, args: BakeFlags): Pick {
+  const { bytecode: choice } = configOf(loadConfig({ flags: args, env: process.env }));
+  return library === null
+    ? pickSocketReader(host.kernel.version, choice)
+    : pickTls({ ...library, constants }, host.kernel.version, choice);
+}
+
+function chosen(names: readonly string[], subject: Subject, args: BakeFlags, object: string): Choice {
+  const choice = chooseValues(names, subject, args["allow-missing"] === true);
+  if (choice.values.size > 0) return choice;
+  throw new Failure(
+    "E_BYTECODE",
+    `${object} has none of the constants of ${subject.name}: names must be exactly the same, and be const volatile variables; --for says whose`,
+  );
+}
+
+/** Writes the object, and says on stdout what is in it. */
+async function deliver(
+  output: string,
+  bytes: Uint8Array,
+  { values, assumed }: Choice,
+  what: Pick & { readonly for: string },
+  args: BakeFlags,
+): Promise<void> {
+  if (output === "-") await writeStdout(bytes);
+  else {
+    writeFileWhole(output, bytes);
+    const baked: Baked = v.parse(bakedSchema, {
+      format_version: formatVersion,
+      output,
+      ...what,
+      constants: Object.fromEntries(
+        [...values].map(([name, value]) => [name, value === null ? null : Number(value)]),
+      ),
+    });
+    await writeStdout(formatFor(args.format) === "json" ? toJson(baked) : toBakedTable(baked));
+  }
+  if (assumed.length > 0) log.warn(`only assumed, by a near match in the table: ${assumed.join(", ")}`);
+  const isIncomplete = assumed.length > 0 || [...values.values()].includes(null);
+  process.exitCode = isIncomplete ? exitCodes.incomplete : exitCodes.known;
+}

@@ -1,0 +1,83 @@
+import { expect } from "bun:test";
+import { realpathSync } from "node:fs";
+import { Libbpf } from "../../../ffi/libbpf.ts";
+import { assetBytes } from "../../../src/assets.ts";
+import { chooseValues, type Subject } from "../../../src/bytecode/constants.ts";
+import { readTlsEvent, type TlsEvent } from "../../../src/bytecode/events.ts";
+import { type KeyLogLabel, keyLogOf } from "../../../src/bytecode/keylog.ts";
+import { bakeEmbedded, embeddedObject } from "../../../src/bytecode/objects.ts";
+import { pickTls } from "../../../src/bytecode/pick.ts";
+import { Elf, segment } from "../../../src/elf/elf.ts";
+import { findFunctions } from "../../../src/elf/symbols.ts";
+import { tlsReports } from "../../../src/tls/report.ts";
+
+const KERNEL = [6, 18, 0] as const;
+export const hex = (bytes: Uint8Array): string => Buffer.from(bytes).toString("hex");
+
+/** Where a function of a library begins in its file. */
+function placeOf(path: string, name: string): number | null {
+  using elf = Elf.open(realpathSync(path));
+  const address = findFunctions(elf, [name]).get(name)?.[0]?.address;
+  const within = elf.programHeaders.find(
+    ({ type, vaddr, filesz }) =>
+      type === segment.load && address !== undefined && address >= vaddr && address < vaddr + filesz,
+  );
+  return address === undefined || within === undefined ? null : within.offset + address - within.vaddr;
+}
+
+/** The constants of a library as `offsetof tls` tells them, and the object that serves it. */
+async function subjectOf(
+  path: string,
+  choice: "current" | "old",
+): Promise<{ subject: Subject; name: string }> {
+  const { reports } = await tlsReports({ scope: { kind: "files", paths: [path] } });
+  const [report] = reports;
+  if (report === undefined) throw new Error(`${path}: no report`);
+  const { constants, fields, library, version } = report;
+  const { bytecode } = pickTls(report, KERNEL, choice);
+  if (bytecode === null) throw new Error(`${path}: no object`);
+  return { subject: { name: path, constants, fields, library: { library, version } }, name: bytecode };
+}
+
+export interface CaptureOptions {
+  /** Changes the constants before they are written. */
+  readonly change?: (values: Map<string, bigint | null>) => void;
+  readonly allowMissing?: boolean;
+}
+
+/** Runs sessions with an object attached to every function of the library that it has a program for. */
+export async function capture<Session>(
+  path: string,
+  choice: "current" | "old",
+  sessions: (poll: () => void) => Promise<Session>,
+  { change, allowMissing = false }: CaptureOptions = {},
+): Promise<{ events: TlsEvent[]; session: Session; name: string }> {
+  const { subject, name } = await subjectOf(path, choice);
+  const embedded = embeddedObject(name);
+  const names = embedded.constants.map((constant) => constant.name);
+  const values = new Map(chooseValues(names, subject, allowMissing).values);
+  change?.(values);
+  using object = new Libbpf(assetBytes("libbpf.so")).openObject(bakeEmbedded(name, values), name);
+  object.load();
+  const events: TlsEvent[] = [];
+  using reader = object.map("events").events((record) => events.push(readTlsEvent(record)));
+  using stack = new DisposableStack();
+  for (const program of embedded.programs) {
+    const offset = placeOf(path, program.name.replace("uprobe_", ""));
+    if (offset !== null) stack.use(object.program(program.name).attachUprobe(realpathSync(path), offset));
+  }
+  const session = await sessions(() => reader.consume());
+  reader.consume();
+  expect(reader.lost).toBe(0);
+  return { events, session, name };
+}
+
+/** What events tell of the secrets of one connection, in hex; later ones tell more. */
+export const keyLogIn = (events: readonly TlsEvent[]): ReadonlyMap<KeyLogLabel, string> =>
+  new Map(
+    events.flatMap((event) => [...keyLogOf(event)].map(([label, value]) => [label, hex(value)] as const)),
+  );
+
+/** Those of the connection with this random of the client's, in hex. */
+export const eventsOf = (events: readonly TlsEvent[], random: string): TlsEvent[] =>
+  events.filter((event) => event.client_random !== null && hex(event.client_random) === random);

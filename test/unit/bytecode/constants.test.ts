@@ -1,0 +1,80 @@
+import { expect, test } from "bun:test";
+import { chooseValues, readSource, subjectIn } from "../../../src/bytecode/constants.ts";
+import { Failure } from "../../../src/output/failure.ts";
+
+const document = (parts: object, version = "1.2"): string =>
+  JSON.stringify({
+    format_version: version,
+    tool: { name: "offsetof", version: "0.1.0", arch: "x64", libc: "glibc" },
+    host: { kernel: { release: "6.1.0", version: [6, 1, 0] } },
+    ...parts,
+  });
+const field = (status: string) => ({ status, value: 1, member: "a.b" });
+const kernel = {
+  constants: { a: 1, b: null, c: 3 },
+  fields: { a: field("confirmed"), b: field("conflict"), c: field("assumed") },
+};
+const library = (path: string | null, root?: string) => ({
+  path,
+  root,
+  library: "openssl",
+  version: "3.0.22",
+  constants: { s: 8 },
+});
+
+test("documents of later minor versions are read, whatever they add", () => {
+  const source = readSource(document({ kernel: { ...kernel, more: 1 }, extra: true }, "1.99"), "f.json");
+  expect(subjectIn(source, "kernel").constants).toEqual(kernel.constants);
+});
+
+test.each<[what: string, text: string, message: string]>([
+  ["no JSON", "{", "f.json: line 1, column 2: "],
+  ["another shape", "[]", "f.json: format_version: "],
+  [
+    "another major version",
+    document({}, "2.0"),
+    "f.json: format_version: must be a document of format_version 1",
+  ],
+  ["a negative offset", document({ kernel: { constants: { a: -1 } } }), "f.json: kernel.constants.a: "],
+  ["half a byte", document({ kernel: { constants: { a: 1.5 } } }), "f.json: kernel.constants.a: "],
+  [
+    "the absent value",
+    document({ kernel: { constants: { a: 0xffff_ffff } } }),
+    "f.json: kernel.constants.a: ",
+  ],
+  ["a text", document({ kernel: { constants: { a: "1" } } }), "f.json: kernel.constants.a: "],
+])("%s is a failure that says where", (_what, text, message) => {
+  expect(() => readSource(text, "f.json")).toThrow(Failure);
+  expect(() => readSource(text, "f.json")).toThrow(message);
+});
+
+test("a library is chosen by its path, in a container with its root", () => {
+  const tls = [
+    library("/a.so"),
+    library("/b.so", "/proc/1/root"),
+    library("/b.so", "/proc/2/root"),
+    library(null),
+  ];
+  const source = readSource(document({ tls }), "f.json");
+  expect(subjectIn(source, "/a.so").library).toEqual({ library: "openssl", version: "3.0.22" });
+  expect(subjectIn(source, "/proc/2/root/b.so").constants).toEqual({ s: 8 });
+  expect(() => subjectIn(source, "/b.so")).toThrow("2 libraries are /b.so");
+  expect(() => subjectIn(source, "/c.so")).toThrow("there are: /a.so, /proc/1/root/b.so, /proc/2/root/b.so");
+  expect(() => subjectIn(source, "kernel")).toThrow("no kernel part");
+});
+
+test("what is not known is refused by its name, or left absent; what the subject does not have is none of ours", () => {
+  const subject = subjectIn(readSource(document({ kernel }), "f.json"), "kernel");
+  expect(() => chooseValues(["a", "b"], subject, false)).toThrow(
+    "of kernel is not known: b; --allow-missing",
+  );
+  expect(chooseValues(["a", "b", "c", "z"], subject, true)).toEqual({
+    values: new Map([
+      ["a", 1n],
+      ["b", null],
+      ["c", 3n],
+    ]),
+    assumed: ["c"],
+  });
+  expect(chooseValues(["constructor"], subject, false).values.size).toBe(0);
+});
