@@ -5,9 +5,9 @@ set -eu
 packages="
   qemu-system-x86
   binutils dpkg-dev gcc libc6-dev
-  bpftool dwarves
+  bpftool dropbear-bin dwarves
   kmod cpio gzip lz4 xz-utils zstd
-  groff iproute2 jq libcap2-bin lsof man-db openssl strace util-linux zsh
+  groff iproute2 jq libcap2-bin lsof man-db openssh-client openssl strace util-linux zsh
 "
 
 missing=""
