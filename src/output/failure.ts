@@ -38,7 +38,8 @@ export const failureSchema = v.strictObject({
 /** Any thrown value as a failure; what is not one already is a plain `E_FAILED`. */
 export function asFailure(thrown: unknown): Failure {
   if (thrown instanceof Failure) return thrown;
-  const failure = new Failure("E_FAILED", thrown instanceof Error ? thrown.message : String(thrown));
+  const message = thrown instanceof Error ? thrown.message : String(thrown);
+  const failure = new Failure("E_FAILED", `${message}; --verbose shows where, for a report of it`);
   failure.cause = thrown;
   return failure;
 }
