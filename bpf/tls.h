@@ -39,7 +39,10 @@ enum tls_present {
 	TLS_BY_DIRECTION = 1 << 13,
 };
 
-/* One connection as it stands when one of the functions is called. Numbers are of the machine's byte order. */
+/*
+ * One connection as it stands when one of the functions is called; of several events with one client random the last one
+ * counts. Numbers are of the machine's byte order.
+ */
 struct tls_event {
 	__u64 thread;		 /* tgid << 32 | tid, of the first pid namespace */
 	__u64 ssl;		 /* address of the SSL object in the process */
@@ -62,15 +65,18 @@ struct tls_event {
 
 DEFINE_EVENTS(struct tls_event);
 
-/* The last event of each connection, so that the next one is sent only when it holds more. */
+/* The last event of each connection, so that the next one is sent only when it tells more, or another thing. */
 struct connection {
 	__u64 process; /* tgid */
 	__u64 ssl;
 };
 struct state {
 	__u64 random; /* the first bytes of the client's: another one is another connection at the same address */
+	__u64 master_key; /* the first bytes: a client that offers a session has its key until the server declines */
 	__u32 present;
 	__u32 version;
+	__u32 cipher_id; /* likewise */
+	__u32 unused;
 };
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
@@ -163,19 +169,22 @@ static __always_inline void take_cipher(struct tls_event *event, __u64 cipher)
 		MARK(event, TLS_CIPHER_ID);
 }
 
-/* Sends the event if it tells more of its connection than the last one did. */
+/* Sends the event if it tells more of its connection than the last one did, or another thing. */
 static __always_inline int finish(void *context, struct tls_event *event)
 {
 	struct connection connection = { .process = event->thread >> 32, .ssl = event->ssl };
 	struct state state = { .random = *(__u64 *)event->client_random,
+			       .master_key = *(__u64 *)event->master_key,
 			       .present = event->present,
-			       .version = event->version };
+			       .version = event->version,
+			       .cipher_id = event->cipher_id };
 	struct state *before = bpf_map_lookup_elem(&seen, &connection);
 
 	/* Without the client's random no secret can be put to use: the handshake has not begun. */
 	if (!(state.present & TLS_CLIENT_RANDOM))
 		goto drop;
-	if (before && before->random == state.random && before->version == state.version &&
+	if (before && before->random == state.random && before->master_key == state.master_key &&
+	    before->version == state.version && before->cipher_id == state.cipher_id &&
 	    !(state.present & ~before->present))
 		goto drop;
 	bpf_map_update_elem(&seen, &connection, &state, BPF_ANY);

@@ -45,7 +45,11 @@ export class OpenSsl implements Disposable {
   }
 
   /** One session with an echo of a line. `during` is called while both sides are connected. */
-  async session(version: "tls1_2" | "tls1_3", during: () => void): Promise<Session> {
+  async session(
+    version: "tls1_2" | "tls1_3",
+    during: () => void,
+    clientOptions: readonly string[] = [],
+  ): Promise<Session> {
     const options = {
       cwd: this.#folder,
       env: this.#env,
@@ -78,6 +82,7 @@ export class OpenSsl implements Disposable {
         "-keylogfile",
         keys,
         "-quiet",
+        ...clientOptions,
       ];
       const client = Bun.spawn([this.#program, ...connect], options);
       try {
