@@ -15,7 +15,7 @@
 #define TLS1_3_VERSION 0x0304
 
 /*
- * Which members of an event hold something. A member whose bit is not set is all zero: its constant is absent, or the
+ * Which members of an event count. One whose bit is not set does not, whatever is in it: its constant is absent, or the
  * memory could not be read, or the connection has no such value (yet), which libraries keep as zeros.
  */
 enum tls_present {
@@ -77,6 +77,14 @@ struct state {
 	__u32 version;
 	__u32 cipher_id; /* likewise */
 	__u32 unused;
+	/*
+	 * Of TLS 1.3, the first bytes: SSL_clear makes an SSL object ready for another connection, and leaves the secrets of
+	 * the last one in it. They are stale until they change.
+	 */
+	__u64 handshake_secret;
+	__u64 client_app_traffic_secret;
+	__u64 stale_handshake_secret;
+	__u64 stale_client_app_traffic_secret;
 };
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
@@ -169,6 +177,30 @@ static __always_inline void take_cipher(struct tls_event *event, __u64 cipher)
 		MARK(event, TLS_CIPHER_ID);
 }
 
+/* Bits of secrets that come with, or before, the handshake secret, and before the client's traffic secret. */
+#define HANDSHAKE_BITS (TLS_HANDSHAKE_SECRET | TLS_HANDSHAKE_TRAFFIC_HASH)
+#define TRAFFIC_BITS (TLS_CLIENT_APP_TRAFFIC_SECRET | TLS_SERVER_APP_TRAFFIC_SECRET | TLS_EXPORTER_MASTER_SECRET)
+
+/* Leaves out what is another connection's. */
+static __always_inline void drop_stale(struct tls_event *event, struct state *state, const struct state *before)
+{
+	if (!before)
+		return;
+	if (before->random != state->random) {
+		state->stale_handshake_secret = before->handshake_secret;
+		state->stale_client_app_traffic_secret = before->client_app_traffic_secret;
+	} else {
+		state->stale_handshake_secret = before->stale_handshake_secret;
+		state->stale_client_app_traffic_secret = before->stale_client_app_traffic_secret;
+	}
+	if (state->handshake_secret && state->handshake_secret == state->stale_handshake_secret)
+		event->present &= ~(HANDSHAKE_BITS | TRAFFIC_BITS);
+	if (state->client_app_traffic_secret &&
+	    state->client_app_traffic_secret == state->stale_client_app_traffic_secret)
+		event->present &= ~TRAFFIC_BITS;
+	state->present = event->present;
+}
+
 /* Sends the event if it tells more of its connection than the last one did, or another thing. */
 static __always_inline int finish(void *context, struct tls_event *event)
 {
@@ -177,12 +209,15 @@ static __always_inline int finish(void *context, struct tls_event *event)
 			       .master_key = *(__u64 *)event->master_key,
 			       .present = event->present,
 			       .version = event->version,
-			       .cipher_id = event->cipher_id };
+			       .cipher_id = event->cipher_id,
+			       .handshake_secret = *(__u64 *)event->handshake_secret,
+			       .client_app_traffic_secret = *(__u64 *)event->client_app_traffic_secret };
 	struct state *before = bpf_map_lookup_elem(&seen, &connection);
 
 	/* Without the client's random no secret can be put to use: the handshake has not begun. */
 	if (!(state.present & TLS_CLIENT_RANDOM))
 		goto drop;
+	drop_stale(event, &state, before);
 	if (before && before->random == state.random && before->master_key == state.master_key &&
 	    before->version == state.version && before->cipher_id == state.cipher_id &&
 	    !(state.present & ~before->present))

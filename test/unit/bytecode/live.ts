@@ -111,6 +111,23 @@ export class OpenSsl implements Disposable {
     }
   }
 
+  /** The key log of TLS 1.3 sessions that a libssl has with itself, one after the other with the same two SSL objects. */
+  async shake(library: string, libraries: string, times: number): Promise<Session["keyLog"]> {
+    const at = (name: string): string => join(this.#folder, name);
+    await run(["gcc", "-O1", "-o", at("shake"), join(import.meta.dir, "shake.c"), "-ldl"]);
+    const command = [
+      at("shake"),
+      library,
+      at("cert.pem"),
+      at("key.pem"),
+      "0304",
+      at("shake.keys"),
+      `${times}`,
+    ];
+    await run(["env", `LD_LIBRARY_PATH=${libraries}`, ...command]);
+    return parseKeyLog(await Bun.file(at("shake.keys")).text());
+  }
+
   /** The key log of one HTTPS request that a Node.js makes to itself. */
   async node(program: string, version: string): Promise<Session["keyLog"]> {
     const keys = join(this.#folder, "node.keys");

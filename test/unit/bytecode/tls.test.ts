@@ -74,6 +74,26 @@ describe.each(libraries)("$name libssl", ({ program, folder, file, object }) => 
     expect(keyLogIn(own).get("CLIENT_RANDOM")).toBe(expected?.get("CLIENT_RANDOM") ?? "none");
   }, 30_000);
 
+  test("TLS 1.3: an SSL object that serves another connection holds no secrets of the last one", async () => {
+    const path = join(folder(), file);
+    const { events, session: keyLog } = await capture(path, "current", () =>
+      openssl.shake(path, folder(), 3),
+    );
+    expect(keyLog.size).toBe(3);
+    for (const [random, expected] of keyLog) {
+      const sides = Map.groupBy(eventsOf(events, random), ({ server }) => server);
+      expect(sides.size).toBe(2);
+      for (const [, side] of sides) {
+        expect(Object.fromEntries(keyLogIn(side))).toEqual(Object.fromEntries(expected));
+        // Not only in the end: what is told at any time is true.
+        for (const event of side) {
+          for (const [label, secret] of keyLogIn([event]))
+            expect([label, secret]).toEqual([label, expected.get(label) ?? "none"]);
+        }
+      }
+    }
+  }, 30_000);
+
   test("a constant that is off by 8 shows, one that is absent is left out", async () => {
     const path = join(folder(), file);
     const { events, session } = await capture(path, "current", (poll) => openssl.session("tls1_3", poll), {
