@@ -1,5 +1,6 @@
 import { JSCallback, type Library, type Pointer, ptr, read, toArrayBuffer } from "bun:ffi";
 import { existsSync } from "node:fs";
+import { constants } from "node:os";
 import { ClosedError, errnoName, SystemError } from "./error.ts";
 import { lastErrno, Mapping, vsnprintf } from "./libc.ts";
 import { loadLibrary } from "./load.ts";
@@ -45,9 +46,11 @@ const functions = {
   libbpf_set_print: { args: ["ptr"], returns: "ptr" },
   perf_buffer__consume: { args: ["ptr"], returns: "i32" },
   perf_buffer__free: { args: ["ptr"], returns: "void" },
+  perf_buffer__poll: { args: ["ptr", "i32"], returns: "i32" },
   perf_buffer__new: { args: ["i32", "u64", "ptr", "ptr", "ptr", "ptr"], returns: "ptr" }, // NULL with errno
   ring_buffer__consume: { args: ["ptr"], returns: "i32" },
   ring_buffer__free: { args: ["ptr"], returns: "void" },
+  ring_buffer__poll: { args: ["ptr", "i32"], returns: "i32" },
   ring_buffer__new: { args: ["i32", "ptr", "ptr", "ptr"], returns: "ptr" }, // NULL with errno
 } as const;
 
@@ -453,9 +456,24 @@ export class EventReader implements Disposable {
 
   /** Hands on every record that is there, without waiting. @throws what `take` threw first */
   consume(): void {
-    if (this.#address === null) throw new ClosedError("the reader of events");
     const { ring_buffer__consume: consumeRing, perf_buffer__consume: consumePerf } = this.#library.symbols;
-    check((this.#isPerf ? consumePerf : consumeRing)(this.#address), "read events");
+    this.#read((this.#isPerf ? consumePerf : consumeRing)(this.#live()));
+  }
+
+  /** Waits for records, at most so many milliseconds, and hands on those that came. @throws what `take` threw first */
+  poll(milliseconds: number): void {
+    const { ring_buffer__poll: pollRing, perf_buffer__poll: pollPerf } = this.#library.symbols;
+    this.#read((this.#isPerf ? pollPerf : pollRing)(this.#live(), milliseconds));
+  }
+
+  #live(): Address {
+    if (this.#address === null) throw new ClosedError("the reader of events");
+    return this.#address;
+  }
+
+  #read(result: number): void {
+    // A signal is no failure: the runtime's garbage collector uses them.
+    if (result !== -constants.errno.EINTR) check(result, "read events");
     const failure = this.#failure;
     this.#failure = undefined;
     if (failure !== undefined) throw failure;

@@ -34,6 +34,7 @@ const { symbols: c } = dlopen("libc.so.6", {
   shutdown: { args: ["i32", "i32"], returns: "i32" },
   signal: { args: ["i32", "ptr"], returns: "ptr" },
   socket: { args: ["i32", "i32", "i32"], returns: "i32" },
+  socketpair: { args: ["i32", "i32", "i32", "buffer"], returns: "i32" },
   syscall: { args: ["i64", "u64", "u64", "u64"], returns: "i64" },
   unshare: { args: ["i32"], returns: "i32" },
   usleep: { args: ["u32"], returns: "i32" },
@@ -43,6 +44,7 @@ const { symbols: c } = dlopen("libc.so.6", {
 });
 
 /** From the kernel's uapi headers: the same on x86-64 and arm64. */
+export const AF_UNIX = 1;
 export const AF_INET = 2;
 export const AF_NETLINK = 16;
 export const AF_INET6 = 10;
@@ -50,6 +52,7 @@ export const AF_PACKET = 17;
 export const SOCK_STREAM = 1;
 export const SOCK_DGRAM = 2;
 export const SOCK_RAW = 3;
+export const SOCK_NONBLOCK = 0x800;
 export const SOCK_CLOEXEC = 0x80000;
 export const SOL_IP = 0;
 export const IP_OPTIONS = 4;
@@ -76,6 +79,7 @@ export const RLIMIT_NOFILE = 7;
 export const RLIMIT_AS = 9;
 export const POLLIN = 1;
 export const MSG_PEEK = 2;
+export const MSG_TRUNC = 0x20;
 export const MSG_DONTWAIT = 0x40;
 const PR_SET_PDEATHSIG = 1;
 const PR_SET_DUMPABLE = 4;
@@ -160,6 +164,14 @@ export function socket(family: number, type: number, protocol = 0): FileDescript
     `socket(${family}, ${type}, ${protocol})`,
   );
   return new FileDescriptor(fd, "a socket");
+}
+
+/** Two stream sockets that are connected with each other (close-on-exec); none of them blocks. */
+export function socketPair(): readonly [FileDescriptor, FileDescriptor] {
+  const fds = new Int32Array(2);
+  check(c.socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, fds), "socketpair");
+  const [one = -1, other = -1] = fds;
+  return [new FileDescriptor(one, "a socket"), new FileDescriptor(other, "a socket")];
 }
 
 /** Binds to an encoded sockaddr. */

@@ -19,6 +19,7 @@ const functions = {
   SSL_CTX_use_certificate_ASN1: { args: ["ptr", "i64", "buffer"], returns: "i32" },
   SSL_SESSION_get_master_key: { args: ["ptr", "buffer", "u64"], returns: "u64" },
   SSL_do_handshake: { args: ["ptr"], returns: "i32" },
+  SSL_free: { args: ["ptr"], returns: "void" },
   SSL_get_current_cipher: { args: ["ptr"], returns: "ptr" },
   SSL_get_error: { args: ["ptr", "i32"], returns: "i32" },
   SSL_get_session: { args: ["ptr"], returns: "ptr" },
@@ -203,6 +204,11 @@ export class TlsLibrary {
     ];
   }
 
+  /** A BIO that reads and writes an open file. */
+  fileBio(fd: number): Bio {
+    return new Bio(this.#bound, present(this.#bound.calls.BIO_new_fd(fd, BIO_NOCLOSE), "BIO_new_fd"));
+  }
+
   /** A BIO in memory. */
   memoryBio(): Bio {
     const { calls } = this.#bound;
@@ -313,6 +319,11 @@ export class Connection extends Made {
     else calls.SSL_set_accept_state(this.pointer);
   }
 
+  /** Frees it, and the BIOs that it owns. It must not be used again. */
+  free(): void {
+    this.bound.calls.SSL_free(this.pointer);
+  }
+
   /** The connection owns both from now on. */
   setBios(read: Bio, write: Bio): void {
     this.bound.calls.SSL_set_bio(this.pointer, read.address as Pointer, write.address as Pointer);
@@ -348,6 +359,11 @@ export class Connection extends Made {
   /** SSL_set_session; whether the library took it. */
   resume(session: Session): boolean {
     return this.bound.more.SSL_set_session?.(this.pointer, session.address as Pointer) === 1;
+  }
+
+  /** SSL_write of one byte. */
+  write(): void {
+    this.bound.more.SSL_write?.(this.pointer, new Uint8Array(1), 1);
   }
 
   /** Sends what waits for the next write: BoringSSL's servers keep their tickets till then. */

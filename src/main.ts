@@ -9,8 +9,10 @@ import {
   editFlags,
   extractFlags,
   flags,
+  gatewayFlags,
   tlsFlags,
   verifyFlags,
+  verifyTlsFlags,
 } from "./commands/flags.ts";
 import { asFailure, failureText } from "./output/failure.ts";
 import { setVerbosity } from "./output/log.ts";
@@ -33,6 +35,7 @@ const modules = {
   kernel: () => import("./commands/kernel.ts").then((module) => module.default),
   tls: () => import("./commands/tls.ts").then((module) => module.default),
   btf: () => import("./commands/btf.ts").then((module) => module.default),
+  gateway: () => import("./commands/gateway.ts").then((module) => module.default),
   config: () => import("./commands/config.ts").then((module) => module.default),
   bytecode: () => import("./commands/bytecode.ts").then((module) => module.default),
   verify: () => import("./commands/verify.ts").then((module) => module.default),
@@ -44,8 +47,10 @@ const commands = {
   kernel: async () => entry(documentFlags, await modules.kernel()),
   tls: async () => entry(tlsFlags, await modules.tls()),
   btf: async () => entry(btfFlags, await modules.btf()),
+  gateway: async () => entry(gatewayFlags, await modules.gateway()),
   config: async () => entry(flags, await modules.config()),
   "verify kernel": async () => entry(verifyFlags, (await verify()).kernel, "verify"),
+  "verify tls": async () => entry(verifyTlsFlags, (await verify()).tls, "verify"),
   "bytecode list": async () => entry(flags, (await bytecode()).list, "bytecode"),
   "bytecode extract": async () => entry(extractFlags, (await bytecode()).extract, "bytecode"),
   "bytecode edit": async () => entry(editFlags, (await bytecode()).edit, "bytecode"),
@@ -74,15 +79,22 @@ async function main(args: string[]): Promise<void> {
   const [first = ""] = words;
   if (asksHelp && words.length === 1 && isGroup(first)) {
     const usage = renderUsage(await modules[first](), { meta });
-    return writeStdout(`${Bun.stripANSI(await usage)}\n`);
+    await writeStdout(`${Bun.stripANSI(await usage)}\n`);
+    return;
   }
   const command = await commands[words.length > 0 ? checkCommand(words.join(" "), commands) : "run"]();
   checkUsage(rest, command.args, name);
   if (asksHelp) {
     const usage = words.length > 0 ? command.usage() : renderUsage(program);
-    return writeStdout(`${Bun.stripANSI(await usage)}\n`);
+    await writeStdout(`${Bun.stripANSI(await usage)}
+`);
+    return;
   }
-  if (rest.includes("--version")) return writeStdout(`${version}\n`);
+  if (rest.includes("--version")) {
+    await writeStdout(`${version}
+`);
+    return;
+  }
   setVerbosity({ quiet: rest.includes("--quiet"), verbose: rest.includes("--verbose") });
   await command.run(rest);
 }

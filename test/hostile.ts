@@ -59,7 +59,7 @@ export const refusedDeeds = ({ folder, port, victim }: Surroundings): readonly D
     },
     {
       name: "becomes a daemon",
-      code: `pid_t pid = fork(); if (pid == 0) { setsid(); pid = fork(); ${linger} _exit(0); } ${orErrno("pid")}`,
+      code: `pid_t pid = fork(); if (pid == 0) { setsid(); pid = fork(); ${linger} _exit(0); } ${orErrno("pid < 0 ? -1 : waitpid(pid, 0, 0)")}`,
     },
     {
       name: "runs a shell",
@@ -189,6 +189,7 @@ const includes = `
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
 #include <unistd.h>
 `;
 
@@ -201,6 +202,10 @@ export function buildHostile({ name, code }: Deed, folder: string): string {
     `${includes}
 const char version[] = "OpenSSL 3.0.22 1 Apr 2026";
 void *SSL_new(void *ctx) { return ctx; }
+/* As in OpenSSL 3.0's struct ssl_st, so that its machine code says the same as the table. */
+int SSL_version(int *s) { return s[0]; }
+void *SSL_get_rbio(char *s) { return *(void **)(s + 16); }
+void *SSL_get_session(char *s) { return *(void **)(s + 2328); }
 static int deed(void);
 static int deed(void) { ${code} }
 __attribute__((constructor)) static void hostile(void) { _exit(deed()); }
@@ -221,16 +226,24 @@ __attribute__((constructor)) static void hostile(void) { _exit(deed()); }
   return library;
 }
 
-/** Processes that have the file mapped, as the kernel tells. */
+/** This repository, which is in the command line of every child that is run from source. */
+const repository = join(import.meta.dir, "..");
+
+/**
+ * Processes that have the file mapped, as the kernel tells. Another offsetof that looks at this whole machine meanwhile
+ * would find the library in use and probe it too: children that are not of this source are left out.
+ */
 export function processesWith(path: string): readonly number[] {
+  const isTold = (pid: string): boolean => {
+    try {
+      const command = readFileSync(`/proc/${pid}/cmdline`, "utf8");
+      const isForeign = command.includes("\0@child\0") && !command.includes(repository);
+      return !isForeign && readFileSync(`/proc/${pid}/maps`, "utf8").includes(path);
+    } catch {
+      return false; // gone, or a kernel's own
+    }
+  };
   return readdirSync("/proc")
-    .filter((entry) => /^\d+$/.test(entry))
-    .filter((pid) => {
-      try {
-        return readFileSync(`/proc/${pid}/maps`, "utf8").includes(path);
-      } catch {
-        return false; // gone, or a kernel's own
-      }
-    })
+    .filter((entry) => /^\d+$/.test(entry) && isTold(entry))
     .map(Number);
 }

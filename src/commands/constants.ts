@@ -20,10 +20,7 @@ export async function constantsFor(
   args: Flags & { constants?: string | undefined },
 ): Promise<{ source: Source; subject: Subject }> {
   if (args.constants !== undefined) {
-    const source = readSource(
-      new TextDecoder().decode(readWhole(args.constants, largestDocument)),
-      args.constants,
-    );
+    const source = readDocument(args.constants);
     return { source, subject: subjectIn(source, wanted) };
   }
   const isKernel = wanted === "kernel";
@@ -40,6 +37,10 @@ export async function constantsFor(
   if (paths.length > 1) throw usage(`${wanted} uses ${paths.join(" and ")}: name one of them`);
   return { source, subject: subjectIn(source, path) };
 }
+
+/** A document of an earlier run. @throws Failure that names the file and the key */
+export const readDocument = (path: string): Source =>
+  readSource(new TextDecoder().decode(readWhole(path, largestDocument)), path);
 
 /** A file that the user named, links followed. @throws Failure that names it */
 export function readWhole(path: string, limit: number): Uint8Array {

@@ -93,6 +93,41 @@ export const tlsFlags = {
   ...documentFlags,
 } as const satisfies ArgsDef;
 
+/** Flags of the gateway command alone, parsed. Positional arguments are in `_`. */
+export type GatewayFlags = ParsedArgs<typeof gatewayFlags>;
+
+/** What the gateway command takes. */
+export const gatewayFlags = {
+  src: {
+    type: "positional",
+    required: false,
+    valueHint: "SRC",
+    description: "Source address; 0.0.0.0 or ::, and the kernel chooses",
+  },
+  dst: { type: "positional", required: false, valueHint: "DST", description: "Destination address" },
+  netns: {
+    type: "string",
+    valueHint: "PATH|PID",
+    description: "Network namespace to look in, by path or process (default: the one this runs in)",
+  },
+  translated: {
+    type: "string",
+    valueHint: "ADDR",
+    description: "What NAT makes of the destination: the source of the replies; its route is looked up",
+  },
+  cloud: { type: "enum", options: ["aws"], description: "Ask this cloud's metadata service for the subnet" },
+  imds: {
+    type: "string",
+    valueHint: "URL",
+    description: "Where that service answers (default: http://169.254.169.254)",
+  },
+  batch: {
+    type: "boolean",
+    description: "Read lines of SRC DST [NETNS] from stdin, print a line of JSON for each",
+  },
+  ...flags,
+} as const satisfies ArgsDef;
+
 /** What the commands that write an eBPF object share, parsed. */
 export type BakeFlags = ParsedArgs<typeof bakeFlags>;
 
@@ -125,6 +160,31 @@ export const verifyFlags = {
     description: "A document of offsetof with the constants (default: they are measured on this machine)",
   },
   ...flags,
+} as const satisfies ArgsDef;
+
+/** Flags of the verify tls command, parsed. */
+export type VerifyTlsFlags = ParsedArgs<typeof verifyTlsFlags>;
+
+/** What the verify tls command takes. */
+export const verifyTlsFlags = {
+  path: {
+    type: "positional",
+    required: false,
+    valueHint: "PATH",
+    description: "A library, or with --pid a program with one inside (default: all of this machine)",
+  },
+  pid: { type: "string", valueHint: "PID", description: "Watch the connections of this process" },
+  against: {
+    type: "string",
+    valueHint: "KEYLOG",
+    description: "The key log that the process writes: SSLKEYLOGFILE, or --tls-keylog of Node.js",
+  },
+  seconds: {
+    type: "string",
+    valueHint: "N",
+    description: "How long the process is watched (default: 10); SIGINT ends it sooner",
+  },
+  ...verifyFlags,
 } as const satisfies ArgsDef;
 
 /** What the bytecode extract command takes. */

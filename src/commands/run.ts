@@ -12,6 +12,7 @@ import { type Document, formatVersion } from "../output/document.ts";
 import { type Failure, failureText } from "../output/failure.ts";
 import { log } from "../output/log.ts";
 import { Meter } from "../output/meter.ts";
+import type { TlsOptions } from "../tls/report.ts";
 import type { Scope } from "../tls/scan.ts";
 import { choiceOf, type Part } from "./choice.ts";
 import { type DocumentFlags, documentFlags, type Flags } from "./flags.ts";
@@ -41,7 +42,13 @@ export async function collect(
   return withinDeadline(config.deadline, describe, () => look(parts, config, question));
 }
 
-async function look(parts: readonly Part[], config: Config, question: TlsQuestion): Promise<Document> {
+/** The same without a deadline. `each` is called with each library while its files are open. */
+export async function look(
+  parts: readonly Part[],
+  config: Config,
+  question: TlsQuestion,
+  each?: TlsOptions["each"],
+): Promise<Document> {
   const host = probeHost(hostFiles("/", config.proc_root));
   for (const part of ["btf", "kprobes", "rawTracepoints", "tracefs", "lockdown"] as const) {
     log.debug(`${part}: ${host[part].why}`);
@@ -73,7 +80,7 @@ async function look(parts: readonly Part[], config: Config, question: TlsQuestio
     document.diagnostics.push(...kernel.diagnostics);
   }
   if (parts.includes("tls")) {
-    const tls = await tlsAnswers(question, config, trace);
+    const tls = await tlsAnswers(question, config, { trace, each });
     document.tls = tls.reports.map((report) => ({
       ...report,
       ...pickTls(report, host.kernel.version, config.bytecode),
@@ -83,7 +90,11 @@ async function look(parts: readonly Part[], config: Config, question: TlsQuestio
   return document;
 }
 
-async function tlsAnswers(question: TlsQuestion, config: Config, trace?: (message: string) => void) {
+async function tlsAnswers(
+  question: TlsQuestion,
+  config: Config,
+  { trace, each }: { trace: TlsOptions["trace"] | undefined; each: TlsOptions["each"] | undefined },
+) {
   const { offlineReport, tlsReports } = await import("../tls/report.ts");
   if (question.kind === "version") {
     const { identityNamed } = await import("../tls/named.ts");
@@ -99,6 +110,7 @@ async function tlsAnswers(question: TlsQuestion, config: Config, trace?: (messag
       trust: config.trust,
       progress: (done, total) => meter.show(done, total),
       ...(trace && { trace }),
+      ...(each && { each }),
     });
   } finally {
     meter.clear();

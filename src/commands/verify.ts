@@ -3,26 +3,24 @@ import * as v from "valibot";
 import { SystemError } from "../../ffi/error.ts";
 import { Libbpf } from "../../ffi/libbpf.ts";
 import { assetBytes } from "../assets.ts";
-import { chooseValues } from "../bytecode/constants.ts";
-import { bakeEmbedded, embeddedObject } from "../bytecode/objects.ts";
-import { pickSocketReader } from "../bytecode/pick.ts";
-import { configOf, loadConfig } from "../config.ts";
+import { type Source, type Subject, subjectIn } from "../bytecode/constants.ts";
+import { type Config, configOf, loadConfig } from "../config.ts";
 import { withinDeadline } from "../deadline.ts";
 import { hostFiles } from "../host/files.ts";
 import { probeHost } from "../host/report.ts";
-import { formatVersion, type Verify, verifySchema } from "../output/document.ts";
+import { formatVersion, type Verified, type VerifiedTls, verifySchema } from "../output/document.ts";
 import { exitCodes, Failure, failureText } from "../output/failure.ts";
 import { toJson } from "../output/json.ts";
 import { log } from "../output/log.ts";
 import { writeStdout } from "../output/stdout.ts";
 import { toVerifyTable } from "../output/table.ts";
-import { type KernelVerification, verifyKernel } from "../verify/kernel.ts";
-import { constantsFor } from "./constants.ts";
-import { verifyFlags } from "./flags.ts";
+import type { Scope } from "../tls/scan.ts";
+import { hasHeld, verifiedKernel, verifiedTls, type Where } from "../verify/report.ts";
+import type { Watched } from "../verify/tls.ts";
+import { constantsFor, readDocument, readWhole } from "./constants.ts";
+import { type Flags, usage, type VerifyTlsFlags, verifyFlags, verifyTlsFlags } from "./flags.ts";
 import { formatFor } from "./print.ts";
-
-/** How many sockets of each kind are looked at. */
-const ROUNDS = 8;
+import { look } from "./run.ts";
 
 const kernel = defineCommand({
   meta: {
@@ -33,65 +31,134 @@ const kernel = defineCommand({
   run: async ({ args }) => {
     const { subject } = await constantsFor("kernel", args);
     const config = configOf(loadConfig({ flags: args, env: process.env }));
-    const { kernel } = probeHost(hostFiles("/", config.proc_root));
-    const { bytecode: name } = pickSocketReader(kernel.version, config.bytecode);
-    if (name === null) throw new Failure("E_BYTECODE", "no object reads sockets on this kernel");
-    const names = embeddedObject(name).constants.map((constant) => constant.name);
-    const { values } = chooseValues(names, subject, true);
-    const bake = (filter: ReadonlyMap<string, bigint>) => bakeEmbedded(name, new Map([...values, ...filter]));
-    const asFormat = formatFor(args.format);
-    const result = await withinDeadline(
-      config.deadline,
-      (failure) => failureText(failure, asFormat),
-      async () =>
-        attempt(() => verifyKernel(new Libbpf(assetBytes("libbpf.so")), { bake, name, rounds: ROUNDS })),
-    );
-    for (const refused of result.refused) log.debug(refused);
-    const document = v.parse(verifySchema, {
-      format_version: formatVersion,
-      verify: { kernel: { bytecode: name, attached: [...result.attached], ...judge(result, values) } },
-    });
-    await writeStdout(asFormat === "json" ? toJson(document) : toVerifyTable(document));
-    const { constants, not_compared: left } = document.verify.kernel;
-    const held = left.length === 0 && Object.values(constants).every((one) => one.held === one.compared);
-    process.exitCode = held ? exitCodes.known : exitCodes.incomplete;
+    const where = whereOf(config);
+    await print(args, config.deadline, async () => ({
+      kernel: verifiedKernel(libbpf(), subject, where, (refused) => log.debug(refused)),
+    }));
+  },
+});
+
+const tls = defineCommand({
+  meta: {
+    name: "tls",
+    description:
+      "Reads live sessions with a library's constants and compares: sessions that it makes with itself, or a process's with its own key log",
+  },
+  args: verifyTlsFlags,
+  run: async ({ args }) => {
+    const config = configOf(loadConfig({ flags: args, env: process.env }));
+    const watch = watchOf(args);
+    const source = args.constants === undefined ? null : readDocument(args.constants);
+    const allowed = config.deadline + (watch?.milliseconds ?? 0);
+    await print(args, allowed, () => verifyLibraries(args, config, { source, watch }));
   },
 });
 
 export default defineCommand({
-  meta: { name: "verify", description: "Prove the constants on this machine: kernel" },
-  subCommands: { kernel },
+  meta: { name: "verify", description: "Prove the constants on this machine: kernel, tls" },
+  subCommands: { kernel, tls },
 });
-export const verifyCommands = { kernel };
+export const verifyCommands = { kernel, tls };
 
-/** Counts what held of each constant. A comparison that rests on a constant that is absent says nothing. */
-function judge(
-  { comparisons }: KernelVerification,
-  values: ReadonlyMap<string, bigint | null>,
-): Pick<Verify["verify"]["kernel"], "constants" | "not_compared"> {
-  const known = [...values].flatMap(([name, value]) => (value === null ? [] : [name]));
-  const told = comparisons.filter((one) => one.constants.every((name) => known.includes(name)));
-  const constants: Verify["verify"]["kernel"]["constants"] = {};
-  for (const name of known) {
-    const own = told.filter((one) => one.constants.includes(name));
-    if (own.length === 0) continue;
-    const wrong = own.filter(({ expected, got }) => expected !== got);
-    const [first] = wrong;
-    constants[name] = {
-      compared: own.length,
-      held: own.length - wrong.length,
-      ...(first && { mismatch: { socket: first.socket, expected: first.expected, got: first.got } }),
-    };
-  }
-  return { constants, not_compared: [...values.keys()].filter((name) => !Object.hasOwn(constants, name)) };
+const libbpf = (): Libbpf => new Libbpf(assetBytes("libbpf.so"));
+
+export const whereOf = ({ proc_root: proc, bytecode: choice }: Config): Where => ({
+  version: probeHost(hostFiles("/", proc)).kernel.version,
+  choice,
+});
+
+/** Does it within the time and prints what came of it; 3 where something did not hold. */
+async function print(args: Flags, milliseconds: number, verify: () => Promise<Verified>): Promise<void> {
+  const asFormat = formatFor(args.format);
+  const asText = (failure: Failure): string => failureText(failure, asFormat);
+  const verified = await withinDeadline(milliseconds, asText, () => permitted(verify));
+  const document = v.parse(verifySchema, { format_version: formatVersion, verify: verified });
+  await writeStdout(asFormat === "json" ? toJson(document) : toVerifyTable(document));
+  process.exitCode = hasHeld(verified) ? exitCodes.known : exitCodes.incomplete;
 }
 
 /** Where the kernel lets no program in, nothing can be verified. */
-function attempt<Result>(act: () => Result): Result {
+async function permitted<Result>(act: () => Promise<Result>): Promise<Result> {
   try {
-    return act();
+    return await act();
   } catch (error) {
     if (!(error instanceof SystemError)) throw error;
     throw new Failure("E_VERIFY", `nothing can be verified here: ${error.message}`, exitCodes.impossible);
   }
+}
+
+/** Bytes of a key log that are read. */
+const largestKeylog = 64 << 20;
+
+/** A process that is watched for some time, and its key log. */
+interface Watch {
+  readonly pid: number;
+  readonly keylog: string;
+  readonly milliseconds: number;
+}
+
+/** @throws Failure with exit code 2 where the flags do not go together */
+function watchOf({ pid, against, seconds }: VerifyTlsFlags): Watch | null {
+  if (pid === undefined) {
+    if (against !== undefined || seconds !== undefined) throw usage("--against and --seconds need --pid");
+    return null;
+  }
+  if (against === undefined) throw usage("--pid needs --against FILE, the key log that the process writes");
+  if (!/^[1-9]\d{0,9}$/.test(pid)) throw usage(`--pid cannot be ${JSON.stringify(pid)}: a process's number`);
+  if (seconds !== undefined && !/^[1-9]\d{0,3}$/.test(seconds))
+    throw usage(`--seconds cannot be ${JSON.stringify(seconds)}: 1 to 9999`);
+  return { pid: Number(pid), keylog: against, milliseconds: Number(seconds ?? 10) * 1000 };
+}
+
+/** Verifies each library in scope while its files are open. */
+async function verifyLibraries(
+  args: VerifyTlsFlags,
+  config: Config,
+  { source, watch }: { source: Source | null; watch: Watch | null },
+): Promise<Verified> {
+  const where = whereOf(config);
+  const watched = watch === null ? undefined : watchedOf(watch);
+  const found: VerifiedTls[] = [];
+  const scope: Scope =
+    args.path !== undefined
+      ? { kind: "files", paths: [args.path] }
+      : watch === null
+        ? { kind: "machine", deep: false }
+        : { kind: "process", pid: watch.pid };
+  // Where the constants come from elsewhere nothing is measured.
+  const measured: Config = source === null ? config : { ...config, source: ["table"] };
+  const document = await look(["tls"], measured, scope, async (report, open) => {
+    const { path, root, library, version, constants, fields } = report;
+    if (path === null || Object.keys(constants).length === 0) return;
+    const subject: Subject =
+      source === null
+        ? { name: path, constants, fields, library: { library, version } }
+        : subjectIn(source, path);
+    found.push(
+      await verifiedTls(libbpf(), { path, root, subject, open, ...(watched && { watched }) }, where),
+    );
+  });
+  for (const { message } of document.diagnostics) log.warn(message);
+  if (found.length === 0) throw new Failure("E_VERIFY", "no TLS library was found that could be verified");
+  return { tls: found };
+}
+
+/** The process ends, the time is over, or somebody has seen enough. */
+function watchedOf({ pid, keylog, milliseconds }: Watch): Watched {
+  const end = performance.now() + milliseconds;
+  let isInterrupted = false;
+  for (const signal of ["SIGINT", "SIGTERM"] as const) process.once(signal, () => (isInterrupted = true));
+  const isThere = (): boolean => {
+    try {
+      process.kill(pid, 0);
+      return true;
+    } catch {
+      return false;
+    }
+  };
+  return {
+    pid,
+    keylog: () => new TextDecoder().decode(readWhole(keylog, largestKeylog)),
+    goesOn: () => !isInterrupted && performance.now() < end && isThere(),
+  };
 }

@@ -1,6 +1,13 @@
-import { AF_INET, type AF_INET6 } from "../../ffi/libc.ts";
+import { isIPv4, isIPv6 } from "node:net";
+import { AF_INET, AF_INET6 } from "../../ffi/libc.ts";
 
 export type Family = typeof AF_INET | typeof AF_INET6;
+
+/** One host's address: 4 or 16 bytes in network order. */
+export interface IpAddress {
+  readonly family: Family;
+  readonly address: Uint8Array;
+}
 
 /** One end of a connection. `address` is 4 or 16 bytes in network order; `port` is a number in host order. */
 export interface SocketAddress {
@@ -33,3 +40,57 @@ export function formatAddress({ family, address, port }: SocketAddress): string 
   );
   return `[${words.join(":")}]:${port}`;
 }
+
+/**
+ * Reads an address without a scope: dotted decimal, or RFC 4291 text. An IPv4-mapped one (::ffff:10.0.0.1) is the IPv4
+ * address that it stands for. Null where the text is no address.
+ */
+export function parseIp(text: string): IpAddress | null {
+  if (isIPv4(text)) return { family: AF_INET, address: Uint8Array.from(text.split("."), Number) };
+  if (!isIPv6(text) || text.includes("%")) return null;
+  const [head = [], tail = []] = text.split("::").map(wordsOf);
+  const words = [...head, ...new Array<number>(8 - head.length - tail.length).fill(0), ...tail];
+  const address = Uint8Array.from(words.flatMap((word) => [word >> 8, word & 0xff]));
+  const isMapped = words.slice(0, 5).every((word) => word === 0) && words[5] === 0xffff;
+  return isMapped ? { family: AF_INET, address: address.slice(12) } : { family: AF_INET6, address };
+}
+
+/** The 16-bit words of one side of an IPv6 address; a dotted quad at the end is two. */
+const wordsOf = (side: string): number[] =>
+  side === ""
+    ? []
+    : side.split(":").flatMap((part) => {
+        const [a = 0, b = 0, c = 0, d = 0] = part.split(".").map(Number);
+        return part.includes(".") ? [(a << 8) | b, (c << 8) | d] : [Number.parseInt(part, 16)];
+      });
+
+/** The address as text: dotted decimal, or IPv6 in the form of RFC 5952. */
+export function formatIp({ family, address }: IpAddress): string {
+  if (family === AF_INET) return address.join(".");
+  const words = Array.from({ length: 8 }, (_, at) =>
+    (((address[2 * at] ?? 0) << 8) | (address[2 * at + 1] ?? 0)).toString(16),
+  ).join(":");
+  const zeros = [...words.matchAll(/\b0(?::0)+\b/g)];
+  const longest = zeros.reduce((best, run) => (run[0].length > best.length ? run[0] : best), "");
+  if (longest === "") return words;
+  const at = zeros.find(([run]) => run === longest)?.index ?? 0;
+  return `${words.slice(0, at) || ":"}${words.slice(at + longest.length) || ":"}`;
+}
+
+/** Whether the first `prefix` bits of two addresses of one family agree. */
+export function sharePrefix(one: IpAddress, other: IpAddress, prefix: number): boolean {
+  return (
+    one.family === other.family &&
+    one.address.every((byte, at) => {
+      const bits = Math.min(8, Math.max(0, prefix - 8 * at));
+      const mask = 0xff00 >> bits;
+      return ((byte ^ (other.address[at] ?? 0)) & mask & 0xff) === 0;
+    })
+  );
+}
+
+/** The network of an address, as `10.0.0.0/24`. */
+export const formatNetwork = ({ family, address }: IpAddress, prefix: number): string => {
+  const network = address.map((byte, at) => byte & (0xff00 >> Math.min(8, Math.max(0, prefix - 8 * at))));
+  return `${formatIp({ family, address: network })}/${prefix}`;
+};

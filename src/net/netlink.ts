@@ -1,14 +1,37 @@
 import { errnoName, SystemError } from "../../ffi/error.ts";
-import { AF_NETLINK, type FileDescriptor, recv, SOCK_RAW, send, socket } from "../../ffi/libc.ts";
+import {
+  AF_NETLINK,
+  bind,
+  type FileDescriptor,
+  MSG_DONTWAIT,
+  MSG_TRUNC,
+  recv,
+  SOCK_RAW,
+  send,
+  socket,
+  waitReadable,
+} from "../../ffi/libc.ts";
 
 /** Numbers of include/uapi/linux/netlink.h. */
 const NLMSG_ERROR = 2;
+const NLMSG_DONE = 3;
 const NLM_F_REQUEST = 0x1;
 const NLM_F_ACK = 0x4;
+const NLM_F_DUMP_INTR = 0x10;
+const NLM_F_DUMP = 0x300;
 const NLM_F_EXCL = 0x200;
 const NLM_F_CREATE = 0x400;
 const NLA_F_NESTED = 0x8000;
+const NLA_TYPE_MASK = 0x3fff;
 const SIZE_OF_NLMSGHDR = 16;
+const SIZE_OF_NLATTR = 4;
+
+/** The kernel never answers with more than this at once (netlink_dump). */
+const LARGEST_DATAGRAM = 32 << 10;
+/** The kernel answers before send returns; only a fault makes this wait longer than a moment. */
+const TIMEOUT_MS = 2000;
+/** A dump during which things changed is asked for anew, so many times. */
+const DUMP_ATTEMPTS = 5;
 
 /** Flags of a request that makes something which must not be there yet. */
 export const CREATE = NLM_F_CREATE | NLM_F_EXCL;
@@ -16,9 +39,23 @@ export const CREATE = NLM_F_CREATE | NLM_F_EXCL;
 /** What to do about an errno, by its name. */
 export type Advice = Readonly<Record<string, string>>;
 
+/** The kernel did not answer, or not as it should. An errno that it answered is a SystemError. */
+export class NetlinkError extends Error {
+  override readonly name = "NetlinkError";
+}
+
+/** One message: the header's type, flags and sequence number, and what follows the header. */
+export interface Message {
+  readonly type: number;
+  readonly flags: number;
+  readonly sequence: number;
+  readonly body: Uint8Array;
+}
+
 /** A netlink socket of the network namespace this thread is in when it is opened. */
 export class Netlink implements Disposable {
   readonly #socket: FileDescriptor;
+  readonly #answer = new Uint8Array(LARGEST_DATAGRAM);
   #sequence = 0;
 
   /** @param protocol NETLINK_ROUTE and so on */
@@ -34,23 +71,68 @@ export class Netlink implements Disposable {
    * @throws SystemError with the errno that the kernel answered
    */
   request(type: number, flags: number, body: Uint8Array, what: string, advice: Advice = {}): void {
+    const [answer] = this.#answers(this.#send(type, flags | NLM_F_ACK, body), what);
+    if (answer?.type !== NLMSG_ERROR) throw new NetlinkError(`${what}: netlink answered out of turn`);
+    refuseError(answer, what, advice);
+  }
+
+  /** Sends one question and returns the one message that answers it. @throws SystemError as `request` does */
+  ask(type: number, body: Uint8Array, what: string, advice: Advice = {}): Uint8Array {
+    const [answer] = this.#answers(this.#send(type, 0, body), what);
+    if (answer === undefined) throw new NetlinkError(`${what}: netlink answered nothing`);
+    refuseError(answer, what, advice);
+    return answer.body;
+  }
+
+  /** Asks for all things of a kind, as they were at one moment. @throws SystemError as `request` does */
+  dump(type: number, body: Uint8Array, what: string): Uint8Array[] {
+    for (let attempt = 0; attempt < DUMP_ATTEMPTS; attempt++) {
+      const bodies = this.#dumpOnce(type, body, what);
+      if (bodies !== null) return bodies;
+    }
+    throw new NetlinkError(`${what}: things changed during each of ${DUMP_ATTEMPTS} dumps`);
+  }
+
+  /** Null where things changed meanwhile. */
+  #dumpOnce(type: number, body: Uint8Array, what: string): Uint8Array[] | null {
+    const sequence = this.#send(type, NLM_F_DUMP, body);
+    const bodies: Uint8Array[] = [];
+    let isWhole = true;
+    for (;;) {
+      for (const message of this.#answers(sequence, what)) {
+        refuseError(message, what, {});
+        if ((message.flags & NLM_F_DUMP_INTR) !== 0) isWhole = false;
+        if (message.type === NLMSG_DONE) return isWhole ? bodies : null;
+        bodies.push(message.body);
+      }
+    }
+  }
+
+  #send(type: number, flags: number, body: Uint8Array): number {
     const sequence = ++this.#sequence;
     // struct nlmsghdr: u32 len, u16 type, u16 flags, u32 seq, u32 pid
-    const message = new Uint8Array(SIZE_OF_NLMSGHDR + body.length);
-    new Uint32Array(message.buffer, 0, 1).set([message.length]);
-    new Uint16Array(message.buffer, 4, 2).set([type, flags | NLM_F_REQUEST | NLM_F_ACK]);
-    new Uint32Array(message.buffer, 8, 1).set([sequence]);
+    const message = Buffer.alloc(SIZE_OF_NLMSGHDR + body.length);
+    message.writeUInt32LE(message.length, 0);
+    message.writeUInt16LE(type, 4);
+    message.writeUInt16LE(flags | NLM_F_REQUEST, 6);
+    message.writeUInt32LE(sequence, 8);
     message.set(body, SIZE_OF_NLMSGHDR);
     send(this.#socket.fd, message);
+    return sequence;
+  }
 
-    const answer = new Uint8Array(4096);
-    recv(this.#socket.fd, answer);
-    const [kind] = new Uint16Array(answer.buffer, 4, 1);
-    const [answered] = new Uint32Array(answer.buffer, 8, 1);
-    const [error = 0] = new Int32Array(answer.buffer, SIZE_OF_NLMSGHDR, 1);
-    if (kind !== NLMSG_ERROR || answered !== sequence)
-      throw new Error(`${what}: netlink answered out of turn`);
-    if (error < 0) throw new SystemError(`netlink: ${what}`, -error, advice[errnoName(-error)]);
+  /** The messages of the next datagram that answers; what answers a question given up earlier is dropped. */
+  #answers(sequence: number, what: string): Message[] {
+    for (;;) {
+      if (!waitReadable(this.#socket.fd, TIMEOUT_MS))
+        throw new NetlinkError(`${what}: netlink did not answer within ${TIMEOUT_MS} ms`);
+      const length = recv(this.#socket.fd, this.#answer, MSG_DONTWAIT | MSG_TRUNC);
+      if (length > this.#answer.length)
+        throw new NetlinkError(`${what}: netlink answered ${length} bytes at once`);
+      const messages = [...messagesOf(this.#answer.subarray(0, length))];
+      const ours = messages.filter((message) => message.sequence === sequence);
+      if (ours.length > 0) return ours;
+    }
   }
 
   [Symbol.dispose](): void {
@@ -58,11 +140,100 @@ export class Netlink implements Disposable {
   }
 }
 
+/** Tells whether anything changed in the network namespace this thread is in when it is made. */
+export class NetlinkMonitor implements Disposable {
+  readonly #socket: FileDescriptor;
+  readonly #message = new Uint8Array(LARGEST_DATAGRAM);
+
+  /** @param groups bits of multicast groups: 1 << (RTNLGRP_… - 1) */
+  constructor(protocol: number, groups: number) {
+    using undo = new DisposableStack();
+    this.#socket = undo.use(socket(AF_NETLINK, SOCK_RAW, protocol));
+    // struct sockaddr_nl: u16 family, u16 pad, u32 pid, u32 groups
+    const address = Buffer.alloc(12);
+    address.writeUInt16LE(AF_NETLINK, 0);
+    address.writeUInt32LE(groups, 8);
+    bind(this.#socket.fd, address, "netlink groups");
+    undo.move();
+  }
+
+  /** Whether there was a message since the last call. The kernel sends them before a change's own call returns. */
+  changed(): boolean {
+    let isChanged = false;
+    while (waitReadable(this.#socket.fd, 0)) {
+      isChanged = true;
+      try {
+        recv(this.#socket.fd, this.#message, MSG_DONTWAIT);
+      } catch (error) {
+        // More came than the socket holds: a change all the same.
+        if (!(error instanceof SystemError && error.code === "ENOBUFS")) throw error;
+      }
+    }
+    return isChanged;
+  }
+
+  [Symbol.dispose](): void {
+    this.#socket[Symbol.dispose]();
+  }
+}
+
+/** Throws what NLMSG_ERROR, or a dump's NLMSG_DONE, carries: a negative errno first, 0 for success. */
+function refuseError({ type, body }: Message, what: string, advice: Advice): void {
+  if (type !== NLMSG_ERROR && type !== NLMSG_DONE) return;
+  const error = body.length < 4 ? 0 : view(body).getInt32(0, true);
+  if (error < 0) throw new SystemError(`netlink: ${what}`, -error, advice[errnoName(-error)]);
+}
+
+/** A view for numbers in host order, which is little-endian on both architectures. */
+const view = (bytes: Uint8Array): DataView => new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+
+/** The messages of a datagram, copied out. @throws where one does not lie inside */
+export function* messagesOf(datagram: Uint8Array): Generator<Message> {
+  const header = view(datagram);
+  for (let at = 0; at + SIZE_OF_NLMSGHDR <= datagram.length; ) {
+    const length = header.getUint32(at, true);
+    if (length < SIZE_OF_NLMSGHDR || at + length > datagram.length)
+      throw new NetlinkError(`netlink: a message of ${length} bytes at ${at} of ${datagram.length}`);
+    yield {
+      type: header.getUint16(at + 4, true),
+      flags: header.getUint16(at + 6, true),
+      sequence: header.getUint32(at + 8, true),
+      body: datagram.slice(at + SIZE_OF_NLMSGHDR, at + length),
+    };
+    at += (length + 3) & ~3;
+  }
+}
+
+/** The attributes by type, from `start` on; of equal types the last. @throws where one does not lie inside */
+export function attributesOf(body: Uint8Array, start: number): Map<number, Uint8Array> {
+  const attributes = new Map<number, Uint8Array>();
+  const header = view(body);
+  for (let at = start; at + SIZE_OF_NLATTR <= body.length; ) {
+    const length = header.getUint16(at, true);
+    if (length < SIZE_OF_NLATTR || at + length > body.length)
+      throw new NetlinkError(`netlink: an attribute of ${length} bytes at ${at} of ${body.length}`);
+    attributes.set(
+      header.getUint16(at + 2, true) & NLA_TYPE_MASK,
+      body.subarray(at + SIZE_OF_NLATTR, at + length),
+    );
+    at += (length + 3) & ~3;
+  }
+  return attributes;
+}
+
+/** An attribute's u32; undefined where there is no such attribute. */
+export const u32Of = (payload: Uint8Array | undefined): number | undefined =>
+  payload?.reduceRight((value, byte) => value * 256 + byte, 0);
+
+/** A u32 as an attribute's payload. */
+export const u32 = (value: number): Uint8Array => Uint8Array.of(value, value >> 8, value >> 16, value >> 24);
+
 /** struct nlattr (rtattr): u16 len, u16 type, then the payload, padded to 4 bytes. */
 export function attribute(type: number, payload: Uint8Array): Uint8Array {
-  const bytes = new Uint8Array((4 + payload.length + 3) & ~3);
-  new Uint16Array(bytes.buffer, 0, 2).set([4 + payload.length, type]);
-  bytes.set(payload, 4);
+  const length = SIZE_OF_NLATTR + payload.length;
+  const bytes = new Uint8Array((length + 3) & ~3);
+  bytes.set([length & 0xff, length >> 8, type & 0xff, type >> 8]);
+  bytes.set(payload, SIZE_OF_NLATTR);
   return bytes;
 }
 

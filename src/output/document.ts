@@ -146,33 +146,127 @@ export const bakedSchema = v.strictObject({
   constants,
 });
 
-/** What `offsetof verify kernel` prints: what a program read with the constants, against what the kernel says. */
-export const verifySchema = v.strictObject({
-  format_version: v.literal(formatVersion),
-  verify: v.strictObject({
-    kernel: v.strictObject({
-      bytecode: v.string(),
-      attached: v.array(v.string()),
-      /** Of each constant: how often it was compared, how often that held, and the first time that it did not. */
-      constants: v.record(
-        v.string(),
-        v.strictObject({
-          compared: v.number(),
-          held: v.number(),
-          mismatch: v.optional(
-            v.strictObject({ socket: v.string(), expected: v.string(), got: v.nullable(v.string()) }),
-          ),
-        }),
+/** What a program read with the kernel's constants, against what the kernel says. */
+const verifiedKernelSchema = v.strictObject({
+  bytecode: v.string(),
+  attached: v.array(v.string()),
+  /** Of each constant: how often it was compared, how often that held, and the first time that it did not. */
+  constants: v.record(
+    v.string(),
+    v.strictObject({
+      compared: v.number(),
+      held: v.number(),
+      mismatch: v.optional(
+        v.strictObject({ socket: v.string(), expected: v.string(), got: v.nullable(v.string()) }),
       ),
-      /** Constants that the program takes and nothing was compared of: not known, or no such socket here. */
-      not_compared: v.array(v.string()),
     }),
-  }),
+  ),
+  /** Constants that the program takes and nothing was compared of: not known, or no such socket here. */
+  not_compared: v.array(v.string()),
 });
 
+/** What a program read with a library's constants, against what the sessions' own ends say. Counts and names alone: no value. */
+const verifiedTlsSchema = v.strictObject({
+  path: v.string(),
+  root: v.optional(v.string()),
+  bytecode: v.nullable(v.string()),
+  /** Functions that were watched. */
+  attached: v.array(v.string()),
+  connections: v.number(),
+  events: v.number(),
+  /** Events that found no room. */
+  lost: v.number(),
+  /** Of each item of a connection: how often it was compared, how often that held, and the constants that lead to it. */
+  items: v.record(
+    v.string(),
+    v.strictObject({ compared: v.number(), held: v.number(), constants: v.array(v.string()) }),
+  ),
+  /** Constants that the program takes and nothing was compared of. */
+  not_compared: v.array(v.string()),
+  /** Why nothing was compared at all. */
+  reason: v.optional(v.string()),
+});
+
+/** What `offsetof verify` found. */
+export const verifiedSchema = v.strictObject({
+  kernel: v.optional(verifiedKernelSchema),
+  tls: v.optional(v.array(verifiedTlsSchema)),
+});
+
+/** What `offsetof verify` prints. */
+export const verifySchema = v.strictObject({
+  format_version: v.literal(formatVersion),
+  verify: verifiedSchema,
+});
+
+export type VerifiedKernel = v.InferOutput<typeof verifiedKernelSchema>;
+export type VerifiedTls = v.InferOutput<typeof verifiedTlsSchema>;
+export type Verified = v.InferOutput<typeof verifiedSchema>;
 export type Verify = v.InferOutput<typeof verifySchema>;
 export type BytecodeList = v.InferOutput<typeof bytecodeListSchema>;
 export type Baked = v.InferOutput<typeof bakedSchema>;
+/** What the routes of a network namespace do with a packet. */
+export const routeKinds = [
+  "gateway",
+  "direct",
+  "local",
+  "broadcast",
+  "anycast",
+  "multicast",
+  "unreachable",
+  "prohibit",
+  "blackhole",
+] as const;
+
+/** Who told a subnet: the interface's own addresses, or a cloud's metadata service. */
+export const subnetSources = ["interface", "aws"] as const;
+
+/** One gateway lookup. What is null has its reason in `reasons`. */
+export const gatewaySchema = v.strictObject({
+  /** Null: the kernel was to choose. */
+  source: v.nullable(v.string()),
+  destination: v.string(),
+  /** The address that was looked up instead of the destination, which NAT translates to it. */
+  translated: v.optional(v.string()),
+  /** Inode number of the network namespace. */
+  netns: v.number(),
+  route: v.nullable(v.picklist(routeKinds)),
+  gateway: v.nullable(v.string()),
+  interface: v.nullable(v.strictObject({ index: v.number(), name: v.string() })),
+  subnet: v.nullable(
+    v.strictObject({
+      /** The cloud's name of it, such as `subnet-0123456789abcdef0`. */
+      alias: v.nullable(v.string()),
+      cidr: v.string(),
+      source: v.picklist(subnetSources),
+    }),
+  ),
+  reasons: v.strictObject({
+    gateway: v.optional(v.string()),
+    interface: v.optional(v.string()),
+    subnet: v.optional(v.string()),
+  }),
+});
+
+/** What `offsetof gateway SRC DST --format json` prints. */
+export const gatewayDocumentSchema = v.strictObject({
+  format_version: v.literal(formatVersion),
+  gateway: gatewaySchema,
+});
+
+/** One line of what `offsetof gateway --batch` prints; `line` counts the input's lines from 1. */
+export const gatewayLineSchema = v.union([
+  v.strictObject({ line: v.number(), ...gatewaySchema.entries }),
+  v.strictObject({
+    line: v.number(),
+    code: v.pipe(v.string(), v.regex(/^E_[A-Z0-9_]+$/)),
+    message: v.string(),
+  }),
+]);
+
+export type GatewayAnswer = v.InferOutput<typeof gatewaySchema>;
+export type GatewayDocument = v.InferOutput<typeof gatewayDocumentSchema>;
+export type GatewayLine = v.InferOutput<typeof gatewayLineSchema>;
 export type ConfigDocument = v.InferOutput<typeof configDocumentSchema>;
 export type HostReport = v.InferOutput<typeof hostSchema>;
 export type KernelReport = v.InferOutput<typeof kernelSchema>;

@@ -4,9 +4,12 @@ import type {
   BytecodeList,
   ConfigDocument,
   Document,
+  GatewayDocument,
   HostReport,
   KernelReport,
   TlsReport,
+  VerifiedKernel,
+  VerifiedTls,
   Verify,
 } from "./document.ts";
 import { printable } from "./printable.ts";
@@ -70,7 +73,10 @@ export function toBakedTable({
 }
 
 /** A verification as a table for people. */
-export function toVerifyTable({ verify: { kernel } }: Verify): string {
+export const toVerifyTable = ({ verify: { kernel, tls = [] } }: Verify): string =>
+  [...(kernel === undefined ? [] : [verifiedKernel(kernel)]), ...tls.map(verifiedTls)].join("\n");
+
+function verifiedKernel(kernel: VerifiedKernel): string {
   const rows = Object.entries(kernel.constants).map(([name, { compared, held, mismatch }]) => [
     name,
     `${held} of ${compared}`,
@@ -82,6 +88,40 @@ export function toVerifyTable({ verify: { kernel } }: Verify): string {
   const missing = kernel.not_compared.map((name) => [name, "-", "not compared", ""]);
   const table = columns([["CONSTANT", "HELD", "RESULT", "FIRST MISMATCH"], ...rows, ...missing]);
   return `${facts([kernel.bytecode, kernel.attached.join(" ")])}\n${table.map(printable).join("\n")}\n`;
+}
+
+function verifiedTls({ path, bytecode, connections, events, lost, ...library }: VerifiedTls): string {
+  const counts = [`${connections} connections`, `${events} events`, ...(lost > 0 ? [`${lost} LOST`] : [])];
+  const head = `${printable(path)}  ${facts([bytecode, ...counts, library.reason ?? null])}`;
+  const rows = Object.entries(library.items).map(([item, { compared, held, constants }]) => [
+    item,
+    `${held} of ${compared}`,
+    held === compared ? "held" : "WRONG",
+    constants.join(" "),
+  ]);
+  const missing = library.not_compared.map((name) => ["-", "-", "not compared", name]);
+  const table = columns([["ITEM", "HELD", "RESULT", "CONSTANTS"], ...rows, ...missing]);
+  return `${[head, ...table.map(printable)].join("\n")}\n`;
+}
+
+/** One gateway lookup as a table for people. */
+export function toGatewayTable({ gateway: answer }: GatewayDocument): string {
+  const { reasons, interface: link, subnet } = answer;
+  const to = answer.translated === undefined ? "" : ` (translated to ${answer.translated})`;
+  const rows = [
+    ["source", answer.source ?? "the kernel's choice", ""],
+    ["destination", `${answer.destination}${to}`, ""],
+    ["netns", String(answer.netns), ""],
+    ["route", answer.route ?? "-", ""],
+    ["gateway", answer.gateway ?? "-", reasons.gateway ?? ""],
+    ["interface", link === null ? "-" : `${link.name} (${link.index})`, reasons.interface ?? ""],
+    [
+      "subnet",
+      subnet === null ? "-" : [subnet.alias, subnet.cidr, `by ${subnet.source}`].filter(Boolean).join(" "),
+      reasons.subnet ?? "",
+    ],
+  ].map((cells) => cells.map(printable));
+  return `${columns(rows).join("\n")}\n`;
 }
 
 /** Rows of equally many cells, one line each, the cells of a column equally wide. */

@@ -1,10 +1,9 @@
-import type { Elf } from "../elf/elf.ts";
 import { type Evidence, sources as everySource, type Source, unchosen } from "../offsets/evidence.ts";
 import type { Diagnostic, LibraryReport } from "../output/document.ts";
 import { joined } from "./fields.ts";
 import { loadLayouts } from "./layouts.ts";
 import { openHandle } from "./locate.ts";
-import type { Trust } from "./probe/evidence.ts";
+import type { LibraryFiles, Trust } from "./probe/evidence.ts";
 import { isGone } from "./processes.ts";
 import { Root } from "./root.ts";
 import { type Found, type Scope, scan } from "./scan.ts";
@@ -25,6 +24,14 @@ export interface TlsOptions {
   readonly trace?: (message: string) => void;
   /** Told how many files of how many were looked into. */
   readonly progress?: (done: number, total: number) => void;
+  /** Called with each report while the library's files are open. */
+  readonly each?: (report: LibraryReport, library: OpenLibrary) => Promise<void>;
+}
+
+/** A library with its open files. */
+export interface OpenLibrary {
+  readonly files: LibraryFiles;
+  readonly trust: Trust;
 }
 
 export interface TlsReports {
@@ -75,16 +82,11 @@ interface Measured {
  * the child works while the code is read.
  */
 async function measure(
-  ssl: Elf,
-  identity: Identity,
+  { library }: Identity,
   sources: readonly Source[],
-  trust: Trust,
+  { files, trust }: OpenLibrary,
 ): Promise<Measured> {
-  const { library, libcryptos } = identity;
   if (library !== "openssl" && library !== "boringssl") return { evidence: [], hindrances: [] };
-  using stack = new DisposableStack();
-  const cryptos = libcryptos?.map((open) => stack.use(open())) ?? [ssl];
-  const files = { ssl, cryptos };
   const probed = sources.includes("probe")
     ? import("./probe/evidence.ts").then(({ probeEvidence }) => probeEvidence(library, files, trust))
     : { evidence: [] };
@@ -96,12 +98,12 @@ async function measure(
       evidence = await codeEvidence(library, files);
     }
   } catch (error) {
-    const message = `${ssl.path}: its code is not read: ${messageOf(error)}`;
+    const message = `${files.ssl.path}: its code is not read: ${messageOf(error)}`;
     hindrances.push({ code: "W_TLS_CODE", message });
   }
   const told = await probed;
   if ("evidence" in told) return { evidence: [...told.evidence, ...evidence], hindrances };
-  hindrances.push({ code: "W_TLS_PROBE", message: `${ssl.path}: not probed: ${told.reason}` });
+  hindrances.push({ code: "W_TLS_PROBE", message: `${files.ssl.path}: not probed: ${told.reason}` });
   return { evidence, hindrances };
 }
 
@@ -112,11 +114,12 @@ interface Shared {
   /** Of files in no container. */
   readonly trust: Trust;
   readonly diagnostics: Diagnostic[];
+  readonly each: TlsOptions["each"];
 }
 
 async function reportOn(
   found: Found,
-  { sources, signatures, trust, diagnostics }: Shared,
+  { sources, signatures, trust, diagnostics, each }: Shared,
 ): Promise<LibraryReport> {
   const { path, container, deleted, usedBy } = found;
   using elf = openHandle(found.handle, path);
@@ -124,12 +127,15 @@ async function reportOn(
   const identity = identify(elf, found, signatures);
   const layout = await layoutOf(identity, sources);
   diagnostics.push(...complaints(path, identity, layout));
-  const { evidence, hindrances } = await measure(elf, identity, sources, {
-    ...trust,
-    ...(container === null ? {} : { root: container }),
-  });
+  using stack = new DisposableStack();
+  const cryptos = identity.libcryptos?.map((open) => stack.use(open())) ?? [elf];
+  const library: OpenLibrary = {
+    files: { ssl: elf, cryptos },
+    trust: { ...trust, ...(container === null ? {} : { root: container }) },
+  };
+  const { evidence, hindrances } = await measure(identity, sources, library);
   diagnostics.push(...hindrances);
-  return {
+  const report: LibraryReport = {
     path,
     ...(container === null ? {} : { root: container }),
     ...(deleted ? { deleted } : {}),
@@ -137,6 +143,8 @@ async function reportOn(
     used_by: [...usedBy],
     ...answer(identity, layout, evidence),
   };
+  await each?.(report, library);
+  return report;
 }
 
 function complaints(name: string, { version, reason }: Identity, layout: Layout): readonly Diagnostic[] {
@@ -184,6 +192,7 @@ export async function tlsReports({
   trust = [],
   trace,
   progress,
+  each,
 }: TlsOptions = {}): Promise<TlsReports> {
   const unseen = whyUnseen(new Root(at));
   if (unseen !== null)
@@ -202,6 +211,7 @@ export async function tlsReports({
     signatures: new Signatures(),
     trust: { root, named: trust },
     diagnostics,
+    each,
   };
   const reports: LibraryReport[] = [];
   for (const one of found) {

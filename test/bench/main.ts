@@ -2,7 +2,7 @@
  * bun run bench [--kernels NAME,…] [--runs N]: measures whole processes side by side and writes docs/benchmarks.md.
  *
  * In guests: the snapshot strategy against the stepwise one, with BTF hidden. On this machine: offsetof against the
- * tools that read the same BTF. Machines are noisy, so the ratios of medians are what counts.
+ * tools that read the same BTF, and its gateway lookups against ip(8). Machines are noisy, so the ratios of medians are what counts.
  */
 import { join } from "node:path";
 import { parseArgs } from "node:util";
@@ -10,6 +10,8 @@ import { run } from "../../assets/build/run.ts";
 import { documentOf, executable, repository } from "../e2e/executable.ts";
 import { bootGuest, type CommandResult, HIDE_BTF, text } from "../lab/guest.ts";
 import { labKernel, loadKernel } from "../lab/kernels.ts";
+import { type Figures, medians, round, row, sideBySide, table } from "./figures.ts";
+import { gatewaySection } from "./gateway.ts";
 
 const { values } = parseArgs({
   options: { kernels: { type: "string" }, runs: { type: "string" } },
@@ -18,56 +20,11 @@ const kernels = (values.kernels ?? "5.10-cloud,6.1-cloud,6.12-cloud,sid-cloud").
 const runs = Number(values.runs ?? 7);
 const KERNEL_BTF = "/sys/kernel/btf/vmlinux";
 
-/** Medians of one command's runs. Times are in milliseconds, memory in MiB. */
-interface Figures {
-  readonly wall: number;
-  readonly cpu: number;
-  readonly memory: number;
-}
-
 interface GuestFigures extends Figures {
   /** From load to answer, as the document tells. */
   readonly guess: number;
   readonly events: number;
   readonly solved: number;
-}
-
-function median(numbers: readonly number[]): number {
-  const sorted = numbers.toSorted((a, b) => a - b);
-  const middle = sorted.length >> 1;
-  const [low = 0, high = 0] = [sorted[(sorted.length - 1) >> 1], sorted[middle]];
-  return (low + high) / 2;
-}
-
-const medians = <Row extends object>(rows: readonly Row[]): Row => {
-  const [first] = rows;
-  if (first === undefined) throw new Error("nothing was measured");
-  const keys = Object.keys(first) as (keyof Row)[];
-  return Object.fromEntries(keys.map((key) => [key, median(rows.map((row) => Number(row[key])))])) as Row;
-};
-
-/** Runs commands in turn, A B C A B C …, after one round that is not counted. */
-function sideBySide(commands: readonly (readonly string[])[], rounds: number): Figures[] {
-  const rows: Figures[][] = commands.map(() => []);
-  for (let round = 0; round <= rounds; round++) {
-    commands.forEach((command, index) => {
-      const started = performance.now();
-      const { exitCode, resourceUsage } = Bun.spawnSync([...command], {
-        stdin: "ignore",
-        stdout: "ignore",
-        stderr: "ignore",
-      });
-      if (exitCode !== 0 && exitCode !== 3) throw new Error(`${command.join(" ")}: exit ${exitCode}`);
-      const { cpuTime, maxRSS } = resourceUsage;
-      const row = {
-        wall: performance.now() - started,
-        cpu: Number(cpuTime.total) / 1000,
-        memory: maxRSS / 2 ** 20,
-      };
-      if (round > 0) rows[index]?.push(row);
-    });
-  }
-  return rows.map(medians);
 }
 
 /** One run in the guest: `time -f` of busybox behind the document. */
@@ -106,12 +63,6 @@ async function inGuest(
     stepwise: medians(counted.filter((_, index) => index % 2 === 1)),
   };
 }
-
-const round = (value: number): string => (value >= 100 ? value.toFixed(0) : value.toFixed(1));
-const row = (...cells: (string | number)[]): string =>
-  `| ${cells.map((cell) => (typeof cell === "number" ? round(cell) : cell)).join(" | ")} |`;
-const table = (head: readonly string[], rows: readonly string[]): string =>
-  [row(...head), row(...head.map(() => "---")), ...rows].join("\n");
 
 async function guestTable(): Promise<string> {
   const rows: string[] = [];
@@ -157,6 +108,8 @@ function hostTable(): string {
 const started = performance.now();
 const host = hostTable();
 console.error(`bench: this machine\n${host}`);
+const gateway = gatewaySection();
+console.error(`bench: ${gateway}`);
 const guests = await guestTable();
 const { stdout: release } = await run(["uname", "-r"]);
 const page = `# Benchmarks
@@ -171,6 +124,7 @@ and bpftool print one struct and the whole BTF.
 
 ${host}
 
+${gateway}
 ## In one guest: snapshot against stepwise
 
 QEMU without KVM, one virtual processor, BTF hidden, ${runs} runs of each strategy in turn. \`guess\` is the time from loading

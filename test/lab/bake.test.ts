@@ -102,10 +102,12 @@ for (const row of chosenKernels()) {
         [old, "socket_reader_old"],
       ] as const) {
         const { verify } = v.parse(verifySchema, JSON.parse(said(result)));
-        expect([result?.status, verify.kernel.bytecode, verify.kernel.not_compared]).toEqual([0, name, []]);
+        expect([result?.status, verify.kernel?.bytecode, verify.kernel?.not_compared]).toEqual([0, name, []]);
       }
       const { verify } = v.parse(verifySchema, JSON.parse(said(changed)));
-      const wrongOnes = Object.entries(verify.kernel.constants).filter(([, one]) => one.held < one.compared);
+      const wrongOnes = Object.entries(verify.kernel?.constants ?? {}).filter(
+        ([, one]) => one.held < one.compared,
+      );
       expect([changed?.status, wrongOnes.map(([name]) => name)]).toEqual([3, ["offset_dport"]]);
 
       for (const [index, name] of bakedObjects.entries()) {

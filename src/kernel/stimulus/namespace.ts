@@ -9,11 +9,10 @@ import {
   unshareNetwork,
 } from "../../../ffi/libc.ts";
 import type { Family } from "../../net/address.ts";
+import { inside, THREAD_NAMESPACE } from "../../net/namespace.ts";
 import { RouteNetlink } from "../../net/route.ts";
 import type { Families } from "../options.ts";
 
-/** This thread's network namespace; opening it keeps the namespace alive. */
-const THREAD_NAMESPACE = "/proc/thread-self/ns/net";
 /** `lo` is the first interface of every network namespace. */
 const LOOPBACK = 1;
 
@@ -64,12 +63,7 @@ export class PrivateNetwork implements Network {
   }
 
   inside<Result>(act: () => Result): Result {
-    enterNetwork(this.#namespace);
-    try {
-      return act();
-    } finally {
-      enterNetwork(this.#home);
-    }
+    return inside(this.#namespace, this.#home, act);
   }
 
   address(family: Family): Uint8Array {

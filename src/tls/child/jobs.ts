@@ -10,7 +10,7 @@ export type Job = (request: unknown, files: readonly string[]) => unknown;
 /** All jobs. Their code is loaded before the child is confined, what they load afterwards. */
 export const jobs = {
   probe: () => import("../probe/job.ts").then((module) => module.probe),
-  load: () => import("./load.ts").then((module) => module.load),
+  sessions: () => import("../probe/job.ts").then((module) => module.sessions),
 } as const satisfies Record<string, () => Promise<Job>>;
 
 export type JobName = keyof typeof jobs;

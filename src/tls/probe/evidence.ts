@@ -12,8 +12,8 @@ const longestProbe = 5000;
 /** Architectures as Node.js names them. */
 const architectures: Readonly<Record<Elf["machine"], string>> = { x86_64: "x64", aarch64: "arm64" };
 
-/** The files that a probe loads. */
-export interface ProbeFiles {
+/** A library's files, open. */
+export interface LibraryFiles {
   readonly ssl: Elf;
   /** Every libcrypto that it may be used with. A file with both inside is both. */
   readonly cryptos: readonly Elf[];
@@ -36,21 +36,28 @@ export type Probed = { readonly evidence: readonly Evidence[] } | { readonly rea
  */
 export async function probeEvidence(
   library: ProbeLibrary,
-  { ssl, cryptos }: ProbeFiles,
+  { ssl, cryptos }: LibraryFiles,
   trust: Trust,
 ): Promise<Probed> {
-  const hindrance = whyNot(ssl, cryptos) ?? whyUntrusted([...cryptos, ssl], trust);
-  if (hindrance !== null) return { reason: hindrance };
-  const files = new Map([...cryptos, ssl].map(({ identity, fd }) => [identity, fd]));
-  const outcome = await runChild(
-    "probe",
-    { library },
-    { files: [...files.values()], milliseconds: longestProbe },
-  );
+  const loadable = filesToLoad({ ssl, cryptos }, trust);
+  if ("reason" in loadable) return loadable;
+  const outcome = await runChild("probe", { library }, { files: loadable.fds, milliseconds: longestProbe });
   if (outcome.state !== "answered") return { reason: outcome.reason };
   const answer = v.safeParse(answerSchema, outcome.answer);
   if (!answer.success) return { reason: "what it answered is no answer" };
   return { evidence: answer.output.map((one) => ({ source: "probe", ...one })) };
+}
+
+/** The descriptors of the files for a child that loads them, the library last; or why it must not or cannot. */
+export function filesToLoad(
+  { ssl, cryptos }: LibraryFiles,
+  trust: Trust,
+): { readonly fds: readonly number[] } | { readonly reason: string } {
+  const reason = whyNot(ssl, cryptos) ?? whyUntrusted([...cryptos, ssl], trust);
+  // A file with both inside is loaded once.
+  return reason === null
+    ? { fds: [...new Map([...cryptos, ssl].map((elf) => [elf.identity, elf.fd])).values()] }
+    : { reason };
 }
 
 /** Why the files cannot be loaded into a process of this machine together; null where they can. */

@@ -1,4 +1,5 @@
 import { readlinkSync } from "node:fs";
+import { basename } from "node:path";
 import * as v from "valibot";
 import { LibraryError, NativeLibrary } from "../../../ffi/library.ts";
 import { mappedAt } from "../../../ffi/memory.ts";
@@ -7,6 +8,7 @@ import { probeBoringssl } from "./boringssl.ts";
 import type { Finding } from "./notes.ts";
 import { probeOpenssl } from "./openssl.ts";
 import { requestSchema } from "./request.ts";
+import { makeSessions, type Session } from "./sessions.ts";
 
 const probes = { openssl: probeOpenssl, boringssl: probeBoringssl };
 
@@ -18,12 +20,27 @@ const probes = { openssl: probeOpenssl, boringssl: probeBoringssl };
  */
 export function probe(request: unknown, files: readonly string[]): readonly Finding[] {
   const { library } = v.parse(requestSchema, request);
+  return probes[library](open(files));
+}
+
+/**
+ * Loads the library with its libcrypto into this process and has it make sessions. Only for the child.
+ *
+ * @param files as above, and behind them two connected sockets
+ */
+export function sessions(_request: unknown, files: readonly string[]): readonly Session[] {
+  const [client, server] = files.slice(-2).map((path) => Number(basename(path)));
+  if (client === undefined || server === undefined) throw new Error("no sockets were given");
+  return makeSessions(open(files.slice(0, -2)), [client, server]);
+}
+
+function open(files: readonly string[]): TlsLibrary {
   const loaded = files.map(load);
   const ssl = loaded.at(-1);
   if (ssl === undefined) throw new Error("no library was given");
   checkOrigin(ssl, "SSL_new", files.at(-1));
   checkOrigin(ssl, "BIO_new", files[0]);
-  return probes[library](new TlsLibrary(ssl));
+  return new TlsLibrary(ssl);
 }
 
 /** The dynamic linker's words, with the file's own name. @throws LibraryError */

@@ -9,6 +9,7 @@ import {
   realpathSync,
   renameSync,
   rmSync,
+  statSync,
   unlinkSync,
   writeFileSync,
 } from "node:fs";
@@ -135,6 +136,27 @@ test("a file in memory is never executed, whatever its mode is", () => {
   const check = () =>
     checkExecutable({ fd: file.fd, root: "/", path: "/memfd:libssl.so.3", deleted: true }, []);
   expect(check).toThrow("/memfd:libssl.so.3 lies in memory alone");
+});
+
+test("what a program makes up to be root's is not executed", async () => {
+  const path = plant();
+  const server = join(top, "fuse");
+  expect(Bun.spawnSync(["cc", "-O1", "-Wall", "-o", server, join(import.meta.dir, "fuse.c")]).success).toBe(
+    true,
+  );
+  const mounted = Bun.spawn([server, path], { stdout: "pipe" });
+  try {
+    for await (const said of mounted.stdout) {
+      expect(Buffer.from(said).toString()).toBe("ready\n");
+      break;
+    }
+    expect(statSync(path)).toMatchObject({ uid: 0, size: 9, mode: 0o100644 });
+    expect(refusal(path)).toBe(`${path} lies in a file system that a program makes up (FUSE)${advice(path)}`);
+    expect(refusal(path, [path])).toBeNull();
+  } finally {
+    Bun.spawnSync(["umount", "--lazy", path]);
+    mounted.kill();
+  }
 });
 
 describe("in another tree", () => {

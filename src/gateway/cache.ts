@@ -1,0 +1,80 @@
+/** What a cache did so far. */
+export interface CacheStatistics {
+  readonly hits: number;
+  readonly misses: number;
+  /** Entries that made room for others. */
+  readonly evicted: number;
+  /** Entries that were too old. */
+  readonly expired: number;
+  readonly size: number;
+}
+
+/** A bounded map of values with an age. When it is full, the one that was not asked for the longest goes. */
+export class Cache<Value> {
+  readonly #entries = new Map<string, { readonly value: Value; readonly until: number }>();
+  /** Goes on from the entry it gave last: a new one would pass all that were deleted since the map was compacted. */
+  readonly #oldest = this.#entries.keys();
+  #hits = 0;
+  #misses = 0;
+  #evicted = 0;
+  #expired = 0;
+
+  /**
+   * @param capacity most entries
+   * @param now the time in milliseconds
+   * @param release what to do with a value that leaves
+   */
+  constructor(
+    private readonly capacity: number,
+    private readonly now: () => number,
+    private readonly release: (value: Value) => void = () => {},
+  ) {}
+
+  /** The value that is still good; it becomes the youngest. */
+  get(key: string): Value | undefined {
+    const entry = this.#entries.get(key);
+    const isExpired = entry !== undefined && entry.until <= this.now();
+    if (entry === undefined || isExpired) {
+      this.#misses++;
+      if (isExpired) this.#expired++;
+      if (isExpired) this.#remove(key);
+      return undefined;
+    }
+    this.#hits++;
+    this.#entries.delete(key);
+    this.#entries.set(key, entry);
+    return entry.value;
+  }
+
+  /** Keeps a value for so many milliseconds, Infinity for good. */
+  set(key: string, value: Value, milliseconds: number): void {
+    this.#remove(key);
+    if (this.#entries.size >= this.capacity) {
+      this.#remove(this.#oldest.next().value ?? "");
+      this.#evicted++;
+    }
+    this.#entries.set(key, { value, until: this.now() + milliseconds });
+  }
+
+  /** Lets all values go. */
+  clear(): void {
+    for (const key of [...this.#entries.keys()]) this.#remove(key);
+  }
+
+  get statistics(): CacheStatistics {
+    return {
+      hits: this.#hits,
+      misses: this.#misses,
+      evicted: this.#evicted,
+      expired: this.#expired,
+      size: this.#entries.size,
+    };
+  }
+
+  #remove(key: string): void {
+    const entry = this.#entries.get(key);
+    if (entry === undefined) return;
+    this.#entries.delete(key);
+    this.release(entry.value);
+  }
+}

@@ -1,0 +1,263 @@
+import { SystemError } from "../../ffi/error.ts";
+import { AF_INET } from "../../ffi/libc.ts";
+import { formatIp, type IpAddress } from "../net/address.ts";
+import { NetlinkError } from "../net/netlink.ts";
+import { type Link, type Route, type RouteQuestion, routeTypes } from "../net/route.ts";
+import type { GatewayAnswer } from "../output/document.ts";
+import { Cache, type CacheStatistics } from "./cache.ts";
+import { MetadataError, type MetadataService } from "./metadata.ts";
+import { Namespaces, type Network } from "./network.ts";
+import { type Question, targetOf } from "./question.ts";
+import { chooseSubnet, formatPrefix, type Prefix } from "./subnet.ts";
+
+const MINUTE_MS = 60_000;
+/** The kernel tells of changes, so this only bounds what it does not tell of, such as a redirect. */
+const ROUTE_TTL_MS = 2 * MINUTE_MS;
+/** How long a subnet that could not be looked up is not looked up again. */
+const NEGATIVE_TTL_MS = MINUTE_MS;
+
+/** How often a route is looked up whose interface vanishes meanwhile. */
+const ATTEMPTS = 3;
+
+/** Most entries of each cache. */
+export const capacities = { routes: 10_000, interfaces: 256, subnets: 256, namespaces: 64 } as const;
+
+/** What the routes do with a packet. */
+interface Routing {
+  readonly kind: GatewayAnswer["route"];
+  /** Null where none takes it. */
+  readonly route: Route | null;
+  /** Why there is no gateway; undefined where there is one. */
+  readonly reason?: string;
+}
+
+/** Subnets of an interface, or why they are not known. */
+type Subnets = { readonly prefixes: readonly Prefix[] } | { readonly reason: string };
+
+/** Looks up gateways in network namespaces, through bounded caches. */
+export class GatewayLookup implements Disposable {
+  readonly #namespaces: Namespaces;
+  readonly #networks: Cache<Network>;
+  readonly #routes: Cache<Routing>;
+  readonly #links: Cache<Link | null>;
+  readonly #subnets: Cache<Subnets>;
+
+  /**
+   * @param procRoot where procfs is mounted whose process numbers name namespaces
+   * @param cloud whom to ask for subnets instead of the interface's own addresses
+   * @param now the time in milliseconds
+   */
+  constructor(
+    procRoot: string,
+    private readonly cloud?: MetadataService,
+    now: () => number = () => performance.now(),
+  ) {
+    this.#namespaces = new Namespaces(procRoot);
+    this.#networks = new Cache(capacities.namespaces, now, (network) => network[Symbol.dispose]());
+    this.#routes = new Cache(capacities.routes, now);
+    this.#links = new Cache(capacities.interfaces, now);
+    this.#subnets = new Cache(capacities.subnets, now);
+  }
+
+  /**
+   * @param netns path of a network namespace or a process's number; undefined: the one this thread is in
+   * @throws Failure E_NETNS where the namespace cannot be entered; SystemError where the kernel answers what no route explains
+   */
+  async lookup(question: Question, netns?: string): Promise<GatewayAnswer> {
+    const network = this.#network(netns);
+    const { version, routing, link } = this.#settled(network, question);
+    const { kind, route, reason } = routing;
+    const gateway = reason === undefined ? (route?.gateway ?? null) : null;
+    const subnet =
+      route !== null && link !== null && gateway !== null
+        ? await this.#subnet(network, version, link, gateway, question.source ?? route.source)
+        : { reason: link === null ? "no interface to look at" : "looked up for gateways alone" };
+    return {
+      source: question.source?.text ?? null,
+      destination: question.destination.text,
+      ...(question.translated && { translated: question.translated.text }),
+      netns: network.inode,
+      route: kind,
+      gateway: gateway === null ? null : formatIp(gateway),
+      interface: link === null ? null : { index: link.index, name: link.name },
+      subnet: "cidr" in subnet ? subnet : null,
+      reasons: {
+        ...(reason !== undefined && { gateway: reason }),
+        ...(link === null && { interface: "no route, no interface" }),
+        ...("reason" in subnet && { subnet: subnet.reason }),
+      },
+    };
+  }
+
+  get statistics(): Readonly<Record<keyof typeof capacities, CacheStatistics>> {
+    return {
+      routes: this.#routes.statistics,
+      interfaces: this.#links.statistics,
+      subnets: this.#subnets.statistics,
+      namespaces: this.#networks.statistics,
+    };
+  }
+
+  #network(netns: string | undefined): Network {
+    const { key, open } = this.#namespaces.find(netns);
+    return kept(this.#networks, key, () => [open(), Number.POSITIVE_INFINITY]);
+  }
+
+  /** A route and its interface. An interface that is gone took the route with it, so the kernel is asked again. */
+  #settled(network: Network, question: Question): { version: number; routing: Routing; link: Link | null } {
+    for (let attempt = 1; ; attempt++) {
+      const { version } = network;
+      const routing = this.#route(network, version, question);
+      const link = routing.route === null ? null : this.#link(network, version, routing.route.through);
+      if (routing.route === null || link !== null) return { version, routing, link };
+      const reason = `interface ${routing.route.through} was removed meanwhile`;
+      if (attempt === ATTEMPTS) return { version, routing: { kind: null, route: null, reason }, link };
+    }
+  }
+
+  #route(network: Network, version: number, question: Question): Routing {
+    const { source, through } = question;
+    const key = `${version} ${source?.text} ${targetOf(question).text} ${through}`;
+    return kept(this.#routes, key, () => [routing(network, question), ROUTE_TTL_MS]);
+  }
+
+  /** Null where it was removed. */
+  #link(network: Network, version: number, index: number): Link | null {
+    return kept(this.#links, `${version} ${index}`, () => [
+      orNull("ENODEV", () => network.netlink.link(index)),
+      ROUTE_TTL_MS,
+    ]);
+  }
+
+  async #subnet(
+    network: Network,
+    version: number,
+    link: Link,
+    gateway: IpAddress,
+    source: IpAddress | null,
+  ): Promise<NonNullable<GatewayAnswer["subnet"]> | { reason: string }> {
+    // What a cloud says of an interface stays true when routes change; its own addresses may be part of the change.
+    const key = `${this.cloud === undefined ? version : network.inode} ${link.index} ${link.hardwareAddress}`;
+    let subnets = this.#subnets.get(key);
+    if (subnets === undefined) {
+      subnets = link.isLoopback
+        ? { reason: "a loopback interface is in no subnet" }
+        : await this.#askSubnets(network, link);
+      const isForGood = link.isLoopback || "prefixes" in subnets;
+      this.#subnets.set(key, subnets, isForGood ? Number.POSITIVE_INFINITY : NEGATIVE_TTL_MS);
+    }
+    if ("reason" in subnets) return subnets;
+    const subnet = chooseSubnet(subnets.prefixes, gateway, source);
+    if (subnet === undefined) return { reason: whyNone(subnets.prefixes, link, gateway) };
+    return {
+      alias: subnet.alias,
+      cidr: formatPrefix(subnet),
+      source: this.cloud === undefined ? "interface" : "aws",
+    };
+  }
+
+  async #askSubnets({ netlink }: Network, { index, name, hardwareAddress }: Link): Promise<Subnets> {
+    try {
+      if (this.cloud === undefined) {
+        const own = netlink.addresses().filter((address) => address.index === index);
+        return { prefixes: own.map(({ network, prefix }) => ({ network, length: prefix, alias: null })) };
+      }
+      if (hardwareAddress === null) return { reason: `${name} has no hardware address to ask the cloud for` };
+      return { prefixes: await this.cloud.subnets(hardwareAddress) };
+    } catch (error) {
+      const isAnswer = [MetadataError, NetlinkError, SystemError].some((kind) => error instanceof kind);
+      if (isAnswer && error instanceof Error) return { reason: error.message };
+      throw error;
+    }
+  }
+
+  [Symbol.dispose](): void {
+    this.#networks.clear();
+    this.#namespaces[Symbol.dispose]();
+  }
+}
+
+/** The value in a cache; where there is none, the one that `make` gives together with how long it is good. */
+function kept<Value>(
+  cache: Cache<Value>,
+  key: string,
+  make: () => [value: Value, milliseconds: number],
+): Value {
+  const known = cache.get(key);
+  if (known !== undefined) return known;
+  const [value, milliseconds] = make();
+  cache.set(key, value, milliseconds);
+  return value;
+}
+
+/** What a route that refuses packets answers: fib_props of net/ipv4/fib_semantics.c, ip6_route_info_create. */
+const refusals: Readonly<Record<string, readonly [kind: GatewayAnswer["route"], reason: string]>> = {
+  ENETUNREACH: ["unreachable", "no route leads there (ENETUNREACH)"],
+  EHOSTUNREACH: ["unreachable", "a route says that it is unreachable (EHOSTUNREACH)"],
+  EACCES: ["prohibit", "a route prohibits it (EACCES)"],
+  EINVAL: ["blackhole", "a route drops it in silence (EINVAL)"],
+};
+
+function routing(network: Network, { source, through, ...rest }: Question): Routing {
+  const { netlink } = network;
+  const index = typeof through === "string" ? orNull("ENODEV", () => netlink.link(through).index) : through;
+  if (index === null) return { kind: null, route: null, reason: `there is no interface ${through}` };
+  const question: RouteQuestion = {
+    destination: targetOf({ source, through, ...rest }),
+    source,
+    through: index,
+  };
+  try {
+    return described(network, question, netlink.route(question));
+  } catch (error) {
+    if (!(error instanceof SystemError)) throw error;
+    if (error.code === "ENODEV")
+      return { kind: null, route: null, reason: `there is no interface ${through}` };
+    const refusal = refusals[error.code];
+    if (refusal === undefined) throw error;
+    // The same errno says that IPv4's source is not this host's own (ip_route_output_key_hash_rcu; before 5.10 EINVAL).
+    if (source?.family === AF_INET && !isLocal(network, source)) {
+      const reason = `${source.text} is no address of this network namespace (${error.code})`;
+      return { kind: null, route: null, reason };
+    }
+    const [kind, reason] = refusal;
+    return { kind, route: null, reason };
+  }
+}
+
+function described(network: Network, question: RouteQuestion, route: Route): Routing {
+  const type = routeTypes[route.type];
+  if (type === undefined) return { kind: null, route, reason: `route type ${route.type} is not known` };
+  if (type !== "unicast") return { kind: type, route, reason: `the destination is a ${type} address` };
+  if (route.gateway === null) return { kind: "direct", route, reason: "the destination is on the link" };
+  const hops = network.netlink.nextHops(question);
+  const isCertain = hops === 1 || (question.source?.family === AF_INET && network.choosesByAddresses());
+  if (isCertain) return { kind: "gateway", route };
+  const reason = `the route has ${hops} next hops; which one a flow takes depends on more than its addresses`;
+  return { kind: "gateway", route, reason };
+}
+
+/** Whether packets to an address are delivered to this very network namespace. */
+function isLocal({ netlink }: Network, destination: IpAddress): boolean {
+  try {
+    return routeTypes[netlink.route({ destination }).type] === "local";
+  } catch (error) {
+    if (error instanceof SystemError) return false;
+    throw error;
+  }
+}
+
+function whyNone(prefixes: readonly Prefix[], { name }: Link, gateway: IpAddress): string {
+  const known = prefixes.slice(0, 8).map(formatPrefix);
+  return `neither the gateway ${formatIp(gateway)} nor the source is in a subnet of ${name} (${known.join(", ") || "none"})`;
+}
+
+/** What `act` gives, or null where it throws this errno. */
+function orNull<Result>(errno: string, act: () => Result): Result | null {
+  try {
+    return act();
+  } catch (error) {
+    if (error instanceof SystemError && error.code === errno) return null;
+    throw error;
+  }
+}

@@ -1,0 +1,140 @@
+import { fstatSync, readFileSync, type Stats, statSync } from "node:fs";
+import { SystemError } from "../../ffi/error.ts";
+import { type FileDescriptor, open as openFile } from "../../ffi/libc.ts";
+import { inside, THREAD_NAMESPACE } from "../net/namespace.ts";
+import type { NetlinkMonitor } from "../net/netlink.ts";
+import { RouteNetlink, routeMonitor } from "../net/route.ts";
+import { exitCodes, Failure } from "../output/failure.ts";
+
+/** Read where it is needed: 0 chooses among next hops by the two addresses alone. */
+const HASH_POLICY = "/proc/sys/net/ipv4/fib_multipath_hash_policy";
+
+/** Makes each version of each network's routing a number of its own. */
+let versions = 0;
+
+/** A network namespace that is asked about. Its sockets stay in it, this thread does not. */
+export class Network implements Disposable {
+  readonly #owned: DisposableStack;
+  readonly #enter: <Result>(act: () => Result) => Result;
+  readonly #monitor: NetlinkMonitor;
+  readonly netlink: RouteNetlink;
+  #version = ++versions;
+
+  /**
+   * @param inode of the namespace, which nsfs keeps for it as long as this is open
+   * @param namespace undefined: the one this thread is in
+   */
+  constructor(
+    readonly inode: number,
+    namespace?: { readonly file: FileDescriptor; readonly home: FileDescriptor },
+  ) {
+    using undo = new DisposableStack();
+    const file = namespace && undo.use(namespace.file);
+    this.#enter = (act) => (namespace && file ? inside(file, namespace.home, act) : act());
+    const [netlink, monitor] = this.#enter(() => [undo.use(new RouteNetlink()), undo.use(routeMonitor())]);
+    this.netlink = netlink;
+    this.#monitor = monitor;
+    this.#owned = undo.move();
+  }
+
+  /** Another number after each change of its routing; no two networks share one. */
+  get version(): number {
+    if (this.#monitor.changed()) this.#version = ++versions;
+    return this.#version;
+  }
+
+  /** Whether an IPv4 flow's next hop follows from its two addresses. */
+  choosesByAddresses(): boolean {
+    return this.#enter(() => readFileSync(HASH_POLICY, "latin1").trim() === "0");
+  }
+
+  [Symbol.dispose](): void {
+    this.#owned.dispose();
+  }
+}
+
+/** Opens network namespaces by path or process. Closes this thread's own with its scope. */
+export class Namespaces implements Disposable {
+  readonly #home = openFile(THREAD_NAMESPACE);
+  readonly #homeIdentity = identityOf(THREAD_NAMESPACE);
+
+  /** @param procRoot where procfs is mounted whose process numbers are meant */
+  constructor(private readonly procRoot: string) {}
+
+  /**
+   * Finds a namespace by a path or a process's number, without one the thread's own. A name may lead to another
+   * namespace at another time, so each use of it is looked up.
+   * @returns its identity, and how to open it
+   * @throws Failure E_NETNS where there is none or it cannot be entered
+   */
+  find(name: string | undefined): { readonly key: string; readonly open: () => Network } {
+    const path = name === undefined ? THREAD_NAMESPACE : this.#pathOf(name);
+    const { key, inode } = name === undefined ? this.#homeIdentity : identityOf(path);
+    const open = (): Network =>
+      key === this.#homeIdentity.key
+        ? new Network(inode)
+        : attempt(path, () => this.#enter(path, key, inode));
+    return { key, open };
+  }
+
+  #enter(path: string, key: string, inode: number): Network {
+    using undo = new DisposableStack();
+    const file = undo.use(openFile(path));
+    if (keyOf(fstatSync(file.fd)) !== key) throw new Failure("E_NETNS", `${path} changed meanwhile`);
+    const network = new Network(inode, { file, home: this.#home });
+    undo.move();
+    return network;
+  }
+
+  #pathOf(name: string): string {
+    if (/^[1-9]\d{0,9}$/.test(name)) return `${this.procRoot}/${name}/ns/net`;
+    if (name.startsWith("/")) return name;
+    throw new Failure(
+      "E_NETNS",
+      `${JSON.stringify(name)} is no network namespace: give an absolute path or a process's number`,
+      exitCodes.usage,
+    );
+  }
+
+  [Symbol.dispose](): void {
+    this.#home[Symbol.dispose]();
+  }
+}
+
+/** Device and inode. @throws Failure E_NETNS where nothing is there, or what no namespace can be: a pipe's open would block */
+function identityOf(path: string): { key: string; inode: number } {
+  const stat = attempt(path, () => statSync(path));
+  if (!stat.isFile()) throw new Failure("E_NETNS", `${path} is no network namespace`);
+  return { key: keyOf(stat), inode: stat.ino };
+}
+
+const keyOf = ({ dev, ino }: Stats): string => `${dev}:${ino}`;
+
+function attempt<Result>(path: string, act: () => Result): Result {
+  try {
+    return act();
+  } catch (error) {
+    const errno = error instanceof SystemError ? error.code : codeOf(error);
+    switch (errno) {
+      case undefined:
+        throw error;
+      case "ENOENT":
+      case "ESRCH":
+        throw new Failure("E_NETNS", `${path} is not there (${errno})`);
+      case "EINVAL": // setns: of another kind
+        throw new Failure("E_NETNS", `${path} is no network namespace (${errno})`);
+      case "EPERM":
+      case "EACCES":
+        throw new Failure(
+          "E_NETNS",
+          `${path}: ${errno}; to enter a network namespace needs CAP_SYS_ADMIN, another user's process CAP_SYS_PTRACE too`,
+          exitCodes.impossible,
+        );
+      default:
+        throw new Failure("E_NETNS", `${path} cannot be entered: ${errno}`);
+    }
+  }
+}
+
+const codeOf = (error: unknown): string | undefined =>
+  error instanceof Error && "code" in error ? String(error.code) : undefined;

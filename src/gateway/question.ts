@@ -1,0 +1,104 @@
+import { AF_INET } from "../../ffi/libc.ts";
+import { formatIp, type IpAddress, parseIp, sharePrefix } from "../net/address.ts";
+import { exitCodes, Failure } from "../output/failure.ts";
+
+/** An address with its text, without a scope. */
+export interface WrittenAddress extends IpAddress {
+  readonly text: string;
+}
+
+/** What a lookup is asked. */
+export interface Question {
+  /** Undefined: the kernel is to choose. */
+  readonly source: WrittenAddress | undefined;
+  readonly destination: WrittenAddress;
+  /** What NAT makes of the destination; the route to this one is asked for. */
+  readonly translated: WrittenAddress | undefined;
+  /** Index or name of the interface that a scope names. */
+  readonly through: number | string | undefined;
+}
+
+/** The texts that a lookup is asked with. */
+export interface QuestionTexts {
+  readonly source: string;
+  readonly destination: string;
+  readonly translated?: string | undefined;
+}
+
+/** IFNAMSIZ without the closing zero byte. */
+const LONGEST_INTERFACE_NAME = 15;
+const LARGEST_INDEX = 2 ** 31 - 1;
+
+/**
+ * Reads addresses, IPv4-mapped ones as the IPv4 addresses they stand for, with scopes such as fe80::1%eth0.
+ * @throws Failure with exit code 2 that says which address cannot be asked about, and why
+ */
+export function parseQuestion(texts: QuestionTexts): Question {
+  const source = parseScoped(texts.source);
+  const destination = parseScoped(texts.destination);
+  const translated = texts.translated === undefined ? undefined : parseScoped(texts.translated);
+  const target = translated ?? destination;
+  for (const end of [destination, target]) {
+    if (isUnspecified(end)) throw usage(`${end.text} is no host's address: there is no route to it`);
+  }
+  if (isMulticast(source)) throw usage(`${source.text} cannot be a source: it is no one host's address`);
+  // IPv4 needs a source of 0.0.0.0 alone: the kernel refuses the rest of that network and the broadcast address.
+  if (source.family === AF_INET && !isUnspecified(source) && [0, 255].includes(source.address[0] ?? 0))
+    throw usage(`${source.text} cannot be a source: it is no one host's address`);
+  if (source.family !== target.family && !isUnspecified(source))
+    throw usage(`${source.text} and ${target.text} are addresses of two families`);
+  const scopes = new Set([source.scope, target.scope].filter((scope) => scope !== undefined));
+  if (scopes.size > 1) throw usage(`${source.text} and ${target.text} are on two links`);
+  const [through] = scopes;
+  if (isLinkLocal(target) && through === undefined)
+    throw usage(`${target.text} means another host on each link: write ${target.text}%INTERFACE`);
+  return {
+    source: isUnspecified(source) ? undefined : source,
+    destination,
+    translated,
+    through: through !== undefined && /^\d+$/.test(through) ? Number(through) : through,
+  };
+}
+
+/** The address whose route is asked for. */
+export const targetOf = ({ destination, translated }: Question): WrittenAddress => translated ?? destination;
+
+interface ScopedAddress extends WrittenAddress {
+  readonly scope: string | undefined;
+}
+
+/** @throws Failure where the text is no address, or has a scope that means nothing */
+function parseScoped(text: string): ScopedAddress {
+  const [plain = "", scope, ...more] = text.split("%");
+  const ip = parseIp(plain);
+  if (ip === null || more.length > 0) throw usage(`${shown(text)} is no IP address`);
+  if (scope !== undefined) {
+    if (!isLinkLocal(ip)) throw usage(`${shown(text)}: only link-local IPv6 addresses have a scope`);
+    // dev_valid_name of net/core/dev.c; a number is an index.
+    const isName = /^[^\s/:\p{C}]+$/u.test(scope) && Buffer.byteLength(scope) <= LONGEST_INTERFACE_NAME;
+    if (!isName || (/^\d+$/.test(scope) && Number(scope) > LARGEST_INDEX))
+      throw usage(`${shown(text)}: the scope is no interface's name or index`);
+  }
+  return { ...ip, text: formatIp(ip), scope };
+}
+
+const isUnspecified = ({ address }: IpAddress): boolean => address.every((byte) => byte === 0);
+
+const isMulticast = ({ family, address }: IpAddress): boolean =>
+  family === AF_INET ? ((address[0] ?? 0) & 0xf0) === 0xe0 : address[0] === 0xff;
+
+/** The networks whose addresses mean another host on each link: unicast, and multicast of link and interface scope. */
+const linkLocals = [
+  ["fe80::", 10],
+  ["ff01::", 16],
+  ["ff02::", 16],
+].map(([text, prefix]) => ({ network: parseIp(String(text)), prefix: Number(prefix) }));
+
+/** Whether an address is one of IPv6 that needs a link to mean a host. */
+export const isLinkLocal = (ip: IpAddress): boolean =>
+  linkLocals.some(({ network, prefix }) => network !== null && sharePrefix(ip, network, prefix));
+
+/** A text from outside, short enough for a message. */
+const shown = (text: string): string => JSON.stringify(text.length > 64 ? `${text.slice(0, 64)}…` : text);
+
+const usage = (message: string): Failure => new Failure("E_ADDRESS", message, exitCodes.usage);

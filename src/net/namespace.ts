@@ -1,0 +1,32 @@
+import { enterNetwork, type FileDescriptor } from "../../ffi/libc.ts";
+
+/** This thread's network namespace; opening it keeps the namespace alive. */
+export const THREAD_NAMESPACE = "/proc/thread-self/ns/net";
+
+/** This thread is in a network namespace that it could not leave. Nothing may be opened or told any more. */
+export class StrandedError extends Error {
+  override readonly name = "StrandedError";
+}
+
+/**
+ * Runs `act` with this thread inside a network namespace, and brings it home whatever happens. Sockets opened meanwhile
+ * stay in that namespace.
+ * @throws SystemError EPERM without CAP_SYS_ADMIN; EINVAL where the file is no network namespace
+ * @throws StrandedError where the way home is barred
+ */
+export function inside<Result>(namespace: FileDescriptor, home: FileDescriptor, act: () => Result): Result {
+  enterNetwork(namespace);
+  try {
+    return act();
+  } finally {
+    comeHome(home);
+  }
+}
+
+function comeHome(home: FileDescriptor): void {
+  try {
+    enterNetwork(home);
+  } catch (cause) {
+    throw new StrandedError("this thread cannot return to its own network namespace", { cause });
+  }
+}

@@ -1,0 +1,131 @@
+import type { Libbpf } from "../../ffi/libbpf.ts";
+import { chooseValues, type Subject } from "../bytecode/constants.ts";
+import { bakeEmbedded, embeddedObject } from "../bytecode/objects.ts";
+import { type KernelClass, pickSocketReader, pickTls } from "../bytecode/pick.ts";
+import type { Verified, VerifiedKernel, VerifiedTls } from "../output/document.ts";
+import type { OpenLibrary } from "../tls/report.ts";
+import { type KernelVerification, verifyKernel } from "./kernel.ts";
+import { type Baked, type TlsVerification, verifyProcess, verifySessions, type Watched } from "./tls.ts";
+
+/** How many sockets of each kind are looked at. */
+const ROUNDS = 8;
+
+/** The kernel on which it is verified, and which objects may be loaded. */
+export interface Where {
+  readonly version: readonly [number, number, number];
+  readonly choice: KernelClass;
+}
+
+/** Whether every comparison held, and there were some. */
+export function hasHeld({ kernel, tls = [] }: Verified): boolean {
+  const held = (counts: Readonly<Record<string, { compared: number; held: number }>>): boolean =>
+    Object.keys(counts).length > 0 && Object.values(counts).every((one) => one.held === one.compared);
+  const kernelHeld = kernel === undefined || (held(kernel.constants) && kernel.not_compared.length === 0);
+  // Where nothing could be compared there is a reason; of one library at least something must have been.
+  const compared = tls.filter(({ items }) => Object.keys(items).length > 0);
+  const tlsHeld = tls.length === 0 || compared.length > 0;
+  return kernelHeld && tlsHeld && compared.every(({ items, lost }) => held(items) && lost === 0);
+}
+
+/** Proves the kernel's constants on fresh sockets. @throws SystemError where the kernel lets no program in */
+export function verifiedKernel(
+  libbpf: Libbpf,
+  subject: Subject,
+  { version, choice }: Where,
+  trace: (message: string) => void,
+): VerifiedKernel {
+  const { bytecode: name, bytecode_reason: why } = pickSocketReader(version, choice);
+  if (name === null) throw new Error(why);
+  const names = embeddedObject(name).constants.map((constant) => constant.name);
+  const { values } = chooseValues(names, subject, true);
+  const bake = (filter: ReadonlyMap<string, bigint>) => bakeEmbedded(name, new Map([...values, ...filter]));
+  const result = verifyKernel(libbpf, { bake, name, rounds: ROUNDS });
+  for (const refused of result.refused) trace(refused);
+  return { bytecode: name, attached: [...result.attached], ...byConstant(result, values) };
+}
+
+/** Counts what held of each constant. A comparison that rests on a constant that is absent says nothing. */
+function byConstant(
+  { comparisons }: KernelVerification,
+  values: ReadonlyMap<string, bigint | null>,
+): Pick<VerifiedKernel, "constants" | "not_compared"> {
+  const known = [...values].flatMap(([name, value]) => (value === null ? [] : [name]));
+  const told = comparisons.filter((one) => one.constants.every((name) => known.includes(name)));
+  const constants: VerifiedKernel["constants"] = {};
+  for (const name of known) {
+    const own = told.filter((one) => one.constants.includes(name));
+    if (own.length === 0) continue;
+    const wrong = own.filter(({ expected, got }) => expected !== got);
+    const [first] = wrong;
+    constants[name] = {
+      compared: own.length,
+      held: own.length - wrong.length,
+      ...(first && { mismatch: { socket: first.socket, expected: first.expected, got: first.got } }),
+    };
+  }
+  return { constants, not_compared: [...values.keys()].filter((name) => !Object.hasOwn(constants, name)) };
+}
+
+/** What of a library is verified: sessions that it makes with itself, or those of a process. */
+export interface Library {
+  readonly path: string;
+  readonly root?: string | undefined;
+  readonly subject: Subject;
+  readonly open: OpenLibrary;
+  readonly watched?: Watched;
+}
+
+/** Proves a library's constants on live sessions. @throws SystemError where the kernel lets no program in */
+export async function verifiedTls(
+  libbpf: Libbpf,
+  { path, root, subject, open, watched }: Library,
+  { version, choice }: Where,
+): Promise<VerifiedTls> {
+  const { constants, library } = subject;
+  const named = { path, ...(root === undefined ? {} : { root }) };
+  const nothing = { attached: [], connections: 0, events: 0, lost: 0, items: {}, not_compared: [] };
+  if (library === null) throw new Error(`${path} is no library`);
+  const { bytecode: name, bytecode_reason: why } = pickTls({ ...library, constants }, version, choice);
+  if (name === null) return { ...named, ...nothing, bytecode: null, reason: why };
+  const object = embeddedObject(name);
+  const names = object.constants.map((constant) => constant.name);
+  const { values } = chooseValues(names, subject, true);
+  const baked: Baked = {
+    name,
+    bytes: bakeEmbedded(name, values),
+    programs: object.programs.map((program) => program.name),
+    values,
+  };
+  const result = await (watched === undefined
+    ? verifySessions(libbpf, baked, open.files, open.trust)
+    : verifyProcess(libbpf, baked, open.files, watched));
+  if ("reason" in result) return { ...named, ...nothing, bytecode: name, reason: result.reason };
+  return { ...named, bytecode: name, ...byItem(result, values) };
+}
+
+/** Counts what held of each item of a connection. */
+function byItem(
+  { attached, connections, events, lost, comparisons }: TlsVerification,
+  values: ReadonlyMap<string, bigint | null>,
+): Omit<VerifiedTls, "path" | "root" | "bytecode"> {
+  const items = Object.fromEntries(
+    [...Map.groupBy(comparisons, ({ item }) => item)].map(([item, own]) => [
+      item,
+      {
+        compared: own.length,
+        held: own.filter(({ held }) => held).length,
+        constants: [...(own[0]?.constants ?? [])],
+      },
+    ]),
+  );
+  const compared = new Set(comparisons.flatMap(({ constants }) => constants));
+  return {
+    attached: [...attached],
+    connections,
+    events,
+    lost,
+    items,
+    not_compared: [...values.keys()].filter((name) => !compared.has(name)),
+    ...(connections === 0 ? { reason: "no connection was made in that time" } : {}),
+  };
+}
