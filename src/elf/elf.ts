@@ -337,11 +337,6 @@ export class Elf implements Disposable {
     return this.#file.read(section.offset, section.size, section.name, limit);
   }
 
-  /** The place in the file, in bytes, of an address before relocation. @throws InputError where none of it is mapped */
-  fileOffset(address: number): number {
-    return this.#offsetOf(address, 0);
-  }
-
   /** `size` bytes of machine code at an address before relocation. @throws InputError where none may be executed */
   code(address: number, size: number): Buffer {
     const header = this.programHeaders.find(
