@@ -39,7 +39,8 @@ function makeBtf({ constants, fields }: Subject, arch: string) {
   const { structs, unplaced } = placeMembers((constant) => {
     const [value = null, field] = [constants[constant], fields[constant]];
     if (value !== null && field !== undefined && isCertain(field)) return { value };
-    return { why: field?.reason ?? "it has no value that is certain" };
+    const doubt = field === undefined || value === null ? "not known" : field.status;
+    return { why: field?.reason === undefined ? doubt : `${doubt}: ${field.reason}` };
   });
   if (structs.length === 0) {
     throw new Failure(
