@@ -18,7 +18,7 @@ export function valuesOf(hint: string): Values {
   return {
     words: parts.filter((part) => /^[a-z][a-z0-9-]*$/.test(part)),
     isList: hint.includes(","),
-    isFile: parts.some((part) => /^(FILE|PATH|IN)\b/.test(part)),
+    isFile: parts.some((part) => /^(FILE|PATH|KEYLOG|IN)\b/.test(part)),
   };
 }
 
@@ -50,53 +50,37 @@ const header = (comment: string): string =>
 /** A completion for bash 4 or later, without bash-completion. */
 export async function bashCompletion(): Promise<string> {
   const commands = [program, ...(await everyCommand())];
-  const words = commands
-    .map((command) => {
-      const flags = flagsOf(command.args).flatMap(({ spellings }) => spellings);
-      const below = Object.keys(command.children);
-      const positionals = positionalsOf(command).flatMap((each) => each.words);
-      return `    "${command.name}") words="${[...below, ...positionals, ...(isGroup(command) ? ["--help"] : flags)].join(" ")}" ;;`;
-    })
-    .join("\n");
-  const valued = new Map<string, Values>();
-  for (const { args } of commands)
-    for (const { spellings, values } of flagsOf(args))
-      for (const spelling of values === null ? [] : spellings) {
-        const known = valued.get(spelling);
-        const all = [...new Set([...(known?.words ?? []), ...(values?.words ?? [])])];
-        if (values !== null) valued.set(spelling, { ...values, words: all });
-      }
-  const values = [...valued]
-    .map(([spelling, { words, isList, isFile }]) => {
-      const given = [
-        ...(words.length > 0 ? [`words="${words.join(" ")}"`] : []),
-        ...(isList && words.length > 0 ? ["list=1"] : []),
-        ...(isFile ? ["files=1"] : []),
-      ];
-      return `    ${spelling}) ${given.join(" ") || ":"} ;;`;
-    })
-    .join("\n");
-  const withFiles = commands.filter((command) => positionalsOf(command).some(({ isFile }) => isFile));
   const groups = commands.filter(isGroup).map((command) => command.name);
+  const spellings = (command: Command): string[] =>
+    isGroup(command) ? ["--help"] : flagsOf(command.args).flatMap((flag) => flag.spellings);
+  const [first = [], ...others] = commands.filter((command) => !isGroup(command)).map(spellings);
+  const common = first.filter((flag) => others.every((each) => each.includes(flag)));
+  const words = commands.map((command) => {
+    const own = spellings(command).filter((flag) => isGroup(command) || !common.includes(flag));
+    const positionals = positionalsOf(command);
+    const offered = [...Object.keys(command.children), ...positionals.flatMap((each) => each.words), ...own];
+    const all = [...offered, ...(isGroup(command) ? [] : ["$common"])].join(" ");
+    return `    "${command.name}") words="${all}"${positionals.some(({ isFile }) => isFile) ? " files=1" : ""} ;;`;
+  });
   return `${header("# Completion for bash")}
 _${name}() {
   local current=\${COMP_WORDS[COMP_CWORD]} previous=\${COMP_WORDS[COMP_CWORD-1]} command="" words="" files="" list="" head=""
+  local common="${common.join(" ")}"
   # Bash takes --flag=value apart at the =.
   if [[ $current == = ]]; then current=""; elif [[ $previous == = ]]; then previous=\${COMP_WORDS[COMP_CWORD-2]}; fi
   if ((COMP_CWORD > 1)) && [[ \${COMP_WORDS[1]} != -* ]]; then
     command=\${COMP_WORDS[1]}
     case $command in
-    ${groups.length === 0 ? "''" : groups.join(" | ")})
+    ${groups.join(" | ")})
       if ((COMP_CWORD > 2)) && [[ \${COMP_WORDS[2]} != -* ]]; then command+=" \${COMP_WORDS[2]}"; fi ;;
     esac
   fi
-  case $previous in
-${values}
+  case "$command $previous" in
+${bashValues(commands).join("\n")}
   *)
     case $command in
-${words}
-    esac
-    ${withFiles.length === 0 ? "" : `case $command in ${withFiles.map((command) => `"${command.name}"`).join(" | ")}) files=1 ;; esac`} ;;
+${words.join("\n")}
+    esac ;;
   esac
   if [[ -n $list && $current == *,* ]]; then
     head=\${current%,*},
@@ -111,6 +95,30 @@ ${words}
 complete -o filenames -F _${name} ${name}
 `;
 }
+
+/** What may follow each flag, a pattern for all commands where it is the same in all. */
+function bashValues(commands: readonly Command[]): string[] {
+  const uses = commands.flatMap(({ name: words, args }) =>
+    flagsOf(args).flatMap(({ spellings, values }) =>
+      values === null ? [] : spellings.map((flag) => ({ words, flag, offer: bashOffer(values) })),
+    ),
+  );
+  return [...Map.groupBy(uses, ({ flag }) => flag)].flatMap(([flag, rows]) => {
+    const offers = Map.groupBy(rows, ({ offer }) => offer);
+    return [...offers].map(([offer, same]) => {
+      const pattern =
+        offers.size === 1 ? `*" ${flag}"` : same.map(({ words }) => `"${words} ${flag}"`).join(" | ");
+      return `  ${pattern}) ${offer} ;;`;
+    });
+  });
+}
+
+const bashOffer = ({ words, isList, isFile }: Values): string =>
+  [
+    ...(words.length > 0 ? [`words="${words.join(" ")}"`] : []),
+    ...(isList && words.length > 0 ? ["list=1"] : []),
+    ...(isFile ? ["files=1"] : []),
+  ].join(" ") || ":";
 
 /** Quoted for zsh, within a single-quoted specification of _arguments. */
 const zshText = (text: string): string =>
@@ -163,7 +171,7 @@ async function zshFunction(command: Command): Promise<string> {
   local -a commands=(
 ${rows.join("\n")}
   )
-  _arguments -s -C ${[...flags, "'1:command:->command'", "'*::argument:->arguments'"].join(" \\\n    ")}
+  _arguments -s -C -A '-*' ${[...flags, "'1:command:->command'", "'*::argument:->arguments'"].join(" \\\n    ")}
   case $state in
   command) _describe command commands ;;
   arguments)

@@ -19,7 +19,7 @@ import { hasHeld, verifiedKernel, verifiedTls, type Where } from "../verify/repo
 import type { Watched } from "../verify/tls.ts";
 import { constantsFor, readDocument, readWhole } from "./constants.ts";
 import { type Flags, usage, type VerifyTlsFlags, verifyFlags, verifyTlsFlags } from "./flags.ts";
-import { formatFor } from "./print.ts";
+import { formatFor, tellDiagnostics } from "./print.ts";
 import { look } from "./run.ts";
 
 const kernel = defineCommand({
@@ -137,7 +137,7 @@ async function verifyLibraries(
       await verifiedTls(libbpf(), { path, root, subject, open, ...(watched && { watched }) }, where),
     );
   });
-  for (const { message } of document.diagnostics) log.warn(message);
+  tellDiagnostics(document.diagnostics);
   if (found.length === 0) throw new Failure("E_VERIFY", "no TLS library was found that could be verified");
   return { tls: found };
 }

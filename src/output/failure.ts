@@ -39,7 +39,7 @@ export const failureSchema = v.strictObject({
 export function asFailure(thrown: unknown): Failure {
   if (thrown instanceof Failure) return thrown;
   const message = thrown instanceof Error ? thrown.message : String(thrown);
-  const failure = new Failure("E_FAILED", `${message}; --verbose shows where, for a report of it`);
+  const failure = new Failure("E_FAILED", `${message}; --verbose shows where`);
   failure.cause = thrown;
   return failure;
 }

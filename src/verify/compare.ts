@@ -74,7 +74,7 @@ export function compareConnections(
     const found = byRandom.get(connection.random) ?? [];
     const items = [...itemsOf(connection)];
     const seen = found.flatMap((event) => {
-      const secrets = keyLogOf(event);
+      const secrets = secretsOf(event, connection);
       return items.map(({ item, isTrue }) => ({ item, held: isTrue(event, secrets) }));
     });
     const missed = Array.from({ length: Math.max(0, ends - found.length) }, () =>
@@ -85,6 +85,21 @@ export function compareConnections(
       return constants === null ? [] : [{ item, constants, held }];
     });
   });
+}
+
+/**
+ * The secrets by their labels. Those that a library keeps by direction are named as a server's are: on a client the two
+ * change places. Where no descriptor tells which end it is, either is taken that the connection has.
+ */
+function secretsOf(event: TlsEvent, { fds, secrets }: Expected): ReadonlyMap<string, Uint8Array> {
+  const named = keyLogOf(event);
+  if (!event.by_direction) return named;
+  const [client, server] = ["CLIENT_TRAFFIC_SECRET_0", "SERVER_TRAFFIC_SECRET_0"] as const;
+  const read = named.get(client);
+  const written = named.get(server);
+  if (read === undefined || written === undefined) return named;
+  const isClient = fds === undefined ? digestOf(written) === secrets.get(client) : event.fd === fds.client;
+  return isClient ? new Map([...named, [client, written], [server, read]]) : named;
 }
 
 interface Item {
