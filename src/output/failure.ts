@@ -35,11 +35,15 @@ export const failureSchema = v.strictObject({
   message: v.string(),
 });
 
+const DEFECT = "this is a defect: report it with what --verbose shows";
+const isDefect = (thrown: unknown): boolean =>
+  [TypeError, RangeError, ReferenceError].some((kind) => thrown instanceof kind);
+
 /** Any thrown value as a failure; what is not one already is a plain `E_FAILED`. */
 export function asFailure(thrown: unknown): Failure {
   if (thrown instanceof Failure) return thrown;
   const message = thrown instanceof Error ? thrown.message : String(thrown);
-  const failure = new Failure("E_FAILED", `${message}; --verbose shows where`);
+  const failure = new Failure("E_FAILED", isDefect(thrown) ? `${message}; ${DEFECT}` : message);
   failure.cause = thrown;
   return failure;
 }

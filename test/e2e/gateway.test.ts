@@ -365,7 +365,7 @@ describe("a batch", () => {
       `set -o pipefail; printf '${input}' | ${barred} ${executable} gateway --batch`,
     ]);
     expect({ status, stdout }).toEqual({ status: 1, stdout: "" });
-    expect(v.parse(failureSchema, jsonOf("error", stderr)).message).toStartWith(
+    expect(v.parse(failureSchema, jsonOf("error", stderr)).message).toBe(
       "this thread cannot return to its own network namespace",
     );
   });
