@@ -1,4 +1,4 @@
-import { createHmac } from "node:crypto";
+import { digestSize, expandLabel } from "../tls/probe/schedule.ts";
 import type { TlsEvent } from "./events.ts";
 
 /** Cipher suites of TLS 1.3 whose hash is SHA-384 (RFC 8446 B.4); all others have SHA-256. IANA's numbers. */
@@ -32,37 +32,16 @@ export function keyLogOf(event: TlsEvent): ReadonlyMap<KeyLogLabel, Uint8Array> 
   }
   if (event.cipher_id === null) return log;
   const hash = sha384Suites.has(event.cipher_id & 0xffff) ? "sha384" : "sha256";
-  const length = hash === "sha384" ? 48 : 32;
+  const length = digestSize[hash];
   const cut = (secret: Uint8Array | null) => secret?.subarray(0, length) ?? null;
   const secret = cut(event.handshake_secret);
   const transcript = cut(event.handshake_traffic_hash);
   if (secret !== null && transcript !== null) {
-    add("CLIENT_HANDSHAKE_TRAFFIC_SECRET", deriveSecret(hash, secret, "c hs traffic", transcript));
-    add("SERVER_HANDSHAKE_TRAFFIC_SECRET", deriveSecret(hash, secret, "s hs traffic", transcript));
+    add("CLIENT_HANDSHAKE_TRAFFIC_SECRET", expandLabel(hash, secret, "c hs traffic", transcript));
+    add("SERVER_HANDSHAKE_TRAFFIC_SECRET", expandLabel(hash, secret, "s hs traffic", transcript));
   }
   add("CLIENT_TRAFFIC_SECRET_0", cut(event.client_app_traffic_secret));
   add("SERVER_TRAFFIC_SECRET_0", cut(event.server_app_traffic_secret));
   add("EXPORTER_SECRET", cut(event.exporter_master_secret));
   return log;
-}
-
-/**
- * HKDF-Expand-Label of RFC 8446, section 7.1, with a transcript hash as context. One step of HKDF-Expand is enough: the
- * secret is as long as the hash.
- */
-function deriveSecret(
-  hash: "sha256" | "sha384",
-  secret: Uint8Array,
-  label: string,
-  transcript: Uint8Array,
-): Uint8Array {
-  const name = Buffer.from(`tls13 ${label}`);
-  const info = Buffer.concat([
-    Buffer.from([0, transcript.length, name.length]),
-    name,
-    Buffer.from([transcript.length]),
-    transcript,
-    Buffer.from([1]),
-  ]);
-  return new Uint8Array(createHmac(hash, secret).update(info).digest());
 }
