@@ -3,6 +3,7 @@ import { checkUsage, documentFormats } from "./commands/flags.ts";
 import { callOf, commandOf, isGroup } from "./commands/program.ts";
 import { asFailure, exitCodes, Failure, failureText } from "./output/failure.ts";
 import { setVerbosity } from "./output/log.ts";
+import { writeStderr } from "./output/stderr.ts";
 import { writeStdout } from "./output/stdout.ts";
 import { childArgument } from "./tls/child/argument.ts";
 
@@ -39,8 +40,8 @@ function report(thrown: unknown, args: readonly string[]): void {
   const isText = args.some((each) => /^--get(=|$)/.test(each)) || textFormats.includes(asked);
   const isJson = asked === "json" || (!isText && !process.stdout.isTTY);
   const cause = failure.cause instanceof Error ? failure.cause : failure;
-  console.error(failureText(failure, isJson ? "json" : "table"));
-  if (args.includes("--verbose")) console.error(cause.stack);
+  writeStderr(`${failureText(failure, isJson ? "json" : "table")}\n`);
+  if (args.includes("--verbose")) writeStderr(`${cause.stack}\n`);
   process.exitCode = failure.exit;
 }
 

@@ -12,6 +12,7 @@ import { formatVersion, type Verified, type VerifiedTls, verifySchema } from "..
 import { exitCodes, Failure, failureText } from "../output/failure.ts";
 import { toJson } from "../output/json.ts";
 import { log } from "../output/log.ts";
+import { Meter } from "../output/meter.ts";
 import { writeStdout } from "../output/stdout.ts";
 import { toVerifyTable } from "../output/table.ts";
 import type { Scope } from "../tls/scan.ts";
@@ -145,6 +146,7 @@ async function verifyLibraries(
 /** The process ends, the time is over, or somebody has seen enough. */
 function watchedOf({ pid, keylog, milliseconds }: Watch): Watched {
   const end = performance.now() + milliseconds;
+  const meter = new Meter();
   let isInterrupted = false;
   for (const signal of ["SIGINT", "SIGTERM"] as const) process.once(signal, () => (isInterrupted = true));
   const isThere = (): boolean => {
@@ -158,6 +160,13 @@ function watchedOf({ pid, keylog, milliseconds }: Watch): Watched {
   return {
     pid,
     keylog: () => new TextDecoder().decode(readWhole(keylog, largestKeylog)),
-    goesOn: () => !isInterrupted && performance.now() < end && isThere(),
+    goesOn: () => {
+      const left = end - performance.now();
+      const isGoingOn = !isInterrupted && left > 0 && isThere();
+      if (isGoingOn)
+        meter.show("seconds watched", Math.floor((milliseconds - left) / 1000), milliseconds / 1000);
+      else meter.clear();
+      return isGoingOn;
+    },
   };
 }

@@ -1,5 +1,6 @@
 import { type Evidence, sources as everySource, type Source, unchosen } from "../offsets/evidence.ts";
 import type { Diagnostic, LibraryReport } from "../output/document.ts";
+import { Failure } from "../output/failure.ts";
 import { joined } from "./fields.ts";
 import { loadLayouts } from "./layouts.ts";
 import { openHandle } from "./locate.ts";
@@ -200,7 +201,7 @@ export async function survey<Report>(
   const reports: Report[] = [];
   for (const [index, one] of found.entries()) {
     const { path, container, deleted } = one;
-    progress?.("libraries measured", index, found.length);
+    progress?.("libraries", index, found.length);
     try {
       using elf = openHandle(one.handle, path);
       using stack = new DisposableStack();
@@ -219,6 +220,7 @@ export async function survey<Report>(
       };
       reports.push(await look(looked, diagnostics));
     } catch (error) {
+      if (error instanceof Failure) throw error;
       // What was reached through a process is gone with it.
       if (proc !== undefined && one.handle.host.startsWith(`${proc}/`) && isGone(error)) continue;
       diagnostics.push({ code: "W_TLS_FILE", message: messageOf(error) });

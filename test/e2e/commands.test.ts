@@ -49,6 +49,15 @@ describe("failures", () => {
     },
   );
 
+  test("a group needs a command behind it, and helps without one", () => {
+    const result = run([executable, "bytecode"]);
+    expect(errorOf(result).message).toBe("offsetof bytecode needs one of list, extract, edit behind it");
+    expect([result.status, result.stdout]).toEqual([2, ""]);
+    const help = run([executable, "bytecode", "--help"]);
+    expect(help).toMatchObject({ status: 0, stderr: "" });
+    for (const word of ["list", "extract", "edit"]) expect(help.stdout).toContain(`  bytecode ${word} `);
+  });
+
   test("under --format table the error is one line", () => {
     const { status, stderr } = run([executable, "--format", "table", "--nosuch"]);
     expect({ status, stderr }).toEqual({

@@ -104,9 +104,21 @@ test("progress is for terminals: one line, taken back when it is done, none unde
   const shown = onTerminal("").split(eraseLine);
   expect(shown.length).toBeGreaterThan(2);
   expect([shown[0], shown.at(-1)]).toEqual(["", ""]);
-  for (const line of shown.slice(1, -1))
-    expect(line).toMatch(/^\d+ of \d+ (files looked into|libraries measured)$/);
-  for (const what of ["files looked into", "libraries measured"])
+  for (const line of shown.slice(1, -1)) expect(line).toMatch(/^\d+ of \d+ (files looked into|libraries)$/);
+  for (const what of ["files looked into", "libraries"])
     expect(shown.some((line) => line.endsWith(what))).toBe(true);
   expect(onTerminal("--quiet")).toBe("");
 }, 60_000);
+
+test("a process that is watched for some time: how long already, on a terminal", () => {
+  using scratch = new Scratch();
+  run(["touch", scratch.at("keys")]);
+  const watched = (keylog: string) =>
+    `sleep 9 | openssl base64 > /dev/null & until pid=$(pgrep -n -P $$ openssl) && grep -q libssl /proc/$pid/maps; do :; done
+    ${executable} verify tls --pid $pid --against ${keylog} --seconds 2 > /dev/null; kill $pid`;
+  const onTerminal = (keylog: string) =>
+    run(["script", "-qec", `bash -c '${watched(keylog)}'`, "/dev/null"]).stdout;
+  expect(onTerminal(scratch.at("keys"))).toMatch(/^(\r\x1b\[K[01] of 2 seconds watched)+\r\x1b\[K$/);
+  // An error on a terminal is as plain.
+  expect(onTerminal("/dev/null")).toMatch(/^\{"code":"E_.*\/dev\/null.*\}\r\n$/);
+});

@@ -14,6 +14,7 @@ test("the first words name a command, and no word the program itself", async () 
 
 test.each([
   [["kernal"], 'unknown command "kernal", did you mean "kernel"?; commands are run, '],
+  [["bytecode", "lst"], 'unknown command "bytecode lst", did you mean "list"?; commands are bytecode list, '],
   [["toString"], 'unknown command "toString"; commands are run, '],
   [["__proto__"], 'unknown command "__proto__"; commands are run, '],
 ])("refuses %p", (args, message) => {
