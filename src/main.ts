@@ -1,4 +1,4 @@
-import { name, version } from "../package.json";
+import { version } from "../package.json";
 import { checkUsage, documentFormats } from "./commands/flags.ts";
 import { callOf, commandOf, isGroup } from "./commands/program.ts";
 import { asFailure, exitCodes, Failure, failureText } from "./output/failure.ts";
@@ -16,7 +16,7 @@ async function main(args: string[]): Promise<void> {
     const known = Object.keys(command.children).join(", ");
     throw new Failure("E_USAGE", `${callOf(command)} needs one of ${known} behind it`, exitCodes.usage);
   }
-  if (!isGroup(command)) checkUsage(rest, command.args, name);
+  if (!isGroup(command)) checkUsage(rest, command.args, callOf(command));
   if (asksHelp) {
     const { helpOf } = await import("./commands/help.ts");
     await writeStdout(await helpOf(command));

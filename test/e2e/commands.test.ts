@@ -66,6 +66,11 @@ describe("failures", () => {
     });
   });
 
+  test("help is pointed to where it is", () => {
+    const { stderr } = run([executable, "kernel", "--pid", "1", "--format", "table"]);
+    expect(stderr).toBe('offsetof: unknown flag "--pid"; see "offsetof kernel --help"\n');
+  });
+
   test("a full disk is a failure that says so", () => {
     const result = run(["sh", "-c", `exec ${executable} > /dev/full`]);
     expect(result.status).toBe(1);
