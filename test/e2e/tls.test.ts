@@ -118,7 +118,13 @@ test("a process that is watched for some time: how long already, on a terminal",
     ${executable} verify tls --pid $pid --against ${keylog} --seconds 2 > /dev/null; kill $pid`;
   const onTerminal = (keylog: string) =>
     run(["script", "-qec", `bash -c '${watched(keylog)}'`, "/dev/null"]).stdout;
-  expect(onTerminal(scratch.at("keys"))).toMatch(/^(\r\x1b\[K[01] of 2 seconds watched)+\r\x1b\[K$/);
+  const [first, ...lines] = onTerminal(scratch.at("keys")).split("\r\x1b[K");
+  expect([first, lines.pop(), ...new Set(lines)]).toEqual([
+    "",
+    "",
+    "0 of 2 seconds watched",
+    "1 of 2 seconds watched",
+  ]);
   // An error on a terminal is as plain.
   expect(onTerminal("/dev/null")).toMatch(/^\{"code":"E_.*\/dev\/null.*\}\r\n$/);
 });
