@@ -7,7 +7,7 @@ packages="
   binutils dpkg-dev gcc libc6-dev
   bpftool dropbear-bin dwarves
   kmod cpio gzip lz4 xz-utils zstd
-  git groff iproute2 jq libcap2-bin lsof man-db openssh-client openssl procps strace util-linux zsh
+  git groff-base iproute2 jq libcap2-bin lsof man-db openssh-client openssl procps strace util-linux zsh
 "
 
 missing=""
