@@ -10,6 +10,7 @@ import {
   extractFlags,
   flags,
   gatewayFlags,
+  runFlags,
   tlsFlags,
   verifyFlags,
   verifyTlsFlags,
@@ -43,7 +44,7 @@ const modules = {
 const verify = () => import("./commands/verify.ts").then((module) => module.verifyCommands);
 const bytecode = () => import("./commands/bytecode.ts").then((module) => module.bytecodeCommands);
 const commands = {
-  run: async () => entry(documentFlags, await modules.run()),
+  run: async () => entry(runFlags, await modules.run()),
   kernel: async () => entry(documentFlags, await modules.kernel()),
   tls: async () => entry(tlsFlags, await modules.tls()),
   btf: async () => entry(btfFlags, await modules.btf()),
@@ -60,7 +61,7 @@ const groups = ["bytecode", "verify"] as const;
 type Group = (typeof groups)[number];
 const isGroup = (word: string): word is Group => groups.some((group) => group === word);
 
-const program = defineCommand({ meta, args: documentFlags, subCommands: modules });
+const program = defineCommand({ meta, args: runFlags, subCommands: modules });
 
 /** The words that name a command: none, one, or two where the first is a group. */
 function commandWords(args: readonly string[]): readonly string[] {

@@ -1,6 +1,4 @@
-import type { TlsEvent } from "../bytecode/events.ts";
-import { keyLogOf } from "../bytecode/keylog.ts";
-import { digestOf } from "../tls/probe/sessions.ts";
+import type { End } from "./connections.ts";
 
 /** What is known of a connection from outside. Secrets are by the label of the key log, as SHA-256 in hex. */
 export interface Expected {
@@ -10,6 +8,8 @@ export interface Expected {
   readonly cipher_id?: number;
   /** Descriptors of both ends, where both are watched. */
   readonly fds?: { readonly client: number; readonly server: number };
+  /** How many of its ends are watched, at the least. */
+  readonly ends: 1 | 2;
   readonly secrets: ReadonlyMap<string, string>;
 }
 
@@ -54,60 +54,61 @@ function constantsOf(item: string, values: ReadonlyMap<string, bigint | null>): 
   return isKnown && all.length + any.length > 0 ? [...all, ...any] : null;
 }
 
+/** What came of comparing. */
+export interface Compared {
+  readonly comparisons: readonly Comparison[];
+  /** Ends of known connections that were read, and that should have been and were not. */
+  readonly ends: number;
+  readonly missed: number;
+}
+
 /**
- * Compares what was read of connections with what is known of them. What should have been read and was not is a
- * comparison that did not hold.
+ * Compares what was read of connections with what is known of them. What should have been read at an end and was not is a
+ * comparison that did not hold; of an end that was not read at all, that is its random.
  *
  * @param values the constants of the object; null: absent
- * @param ends how many ends of each connection are watched
  */
 export function compareConnections(
   expected: readonly Expected[],
-  read: readonly TlsEvent[],
+  read: readonly End[],
   values: ReadonlyMap<string, bigint | null>,
-  ends: number,
-): readonly Comparison[] {
-  const byRandom = Map.groupBy(read, ({ client_random: random }) =>
-    Buffer.from(random ?? []).toString("hex"),
-  );
-  return expected.flatMap((connection) => {
+): Compared {
+  const byRandom = Map.groupBy(read, ({ random }) => random);
+  const each = expected.map((connection) => {
     const found = byRandom.get(connection.random) ?? [];
+    const missed = Math.max(0, connection.ends - found.length);
     const items = [...itemsOf(connection)];
-    const seen = found.flatMap((event) => {
-      const secrets = keyLogOf(event);
-      return items.map(({ item, isTrue }) => ({ item, held: isTrue(event, secrets) }));
-    });
-    const missed = Array.from({ length: Math.max(0, ends - found.length) }, () =>
-      items.map(({ item }) => ({ item, held: false })),
-    ).flat();
-    return [...seen, ...missed].flatMap(({ item, held }) => {
-      const constants = constantsOf(item, values);
-      return constants === null ? [] : [{ item, constants, held }];
-    });
+    const seen = found.flatMap((end) => items.map(({ item, isTrue }) => ({ item, held: isTrue(end) })));
+    const unseen = Array.from({ length: missed }, () => ({ item: "random", held: false }));
+    return { results: [...seen, ...unseen], ends: found.length, missed };
   });
+  return {
+    comparisons: each.flatMap(({ results }) =>
+      results.flatMap(({ item, held }) => {
+        const constants = constantsOf(item, values);
+        return constants === null ? [] : [{ item, constants, held }];
+      }),
+    ),
+    ends: each.reduce((sum, { ends }) => sum + ends, 0),
+    missed: each.reduce((sum, { missed }) => sum + missed, 0),
+  };
 }
 
 interface Item {
   readonly item: string;
-  readonly isTrue: (event: TlsEvent, secrets: ReadonlyMap<string, Uint8Array>) => boolean;
+  readonly isTrue: (end: End) => boolean;
 }
 
 function* itemsOf({ version, cipher_id, fds, secrets }: Expected): Generator<Item> {
   // Without it the connection would not have been found.
   yield { item: "random", isTrue: () => true };
-  if (version !== undefined) yield { item: "version", isTrue: (event) => event.version === version };
-  if (cipher_id !== undefined) yield { item: "cipher_id", isTrue: (event) => event.cipher_id === cipher_id };
+  if (version !== undefined) yield { item: "version", isTrue: (end) => end.version === version };
+  if (cipher_id !== undefined) yield { item: "cipher_id", isTrue: (end) => end.cipher_id === cipher_id };
   if (fds !== undefined) {
     yield { item: "fd", isTrue: ({ fd }) => fd === fds.client || fd === fds.server };
     yield { item: "server", isTrue: ({ fd, server }) => server === (fd === fds.server) };
   }
   for (const [label, digest] of secrets) {
-    yield {
-      item: label,
-      isTrue: (_, read) => {
-        const secret = read.get(label);
-        return secret !== undefined && digestOf(secret) === digest;
-      },
-    };
+    yield { item: label, isTrue: (end) => end.secrets.get(label) === digest };
   }
 }
