@@ -22,36 +22,50 @@ export interface Comparison {
   readonly held: boolean;
 }
 
+/** The constants that lead to an item, by their names in any of the objects: all that match one of `all`, any of `any`. */
+interface Path {
+  readonly all: readonly RegExp[];
+  readonly any?: RegExp;
+}
+
+const version = /_ST_VERSION$|_STATE_VERSION$/;
+const session = /_ST_SESSION$|_ESTABLISHED_SESSION$/;
+const cipher = [session, /^SSL_SESSION_ST_CIPHER$|^SSL_CIPHER_ST_ID$/];
+const bio = /_ST_RBIO$|^BIO_/;
+/** Only TLS 1.3 has such a secret, and the cipher's hash says how long it is. */
+const secret = (own: RegExp): Path => ({ all: [own, ...cipher], any: version });
+const handshake = secret(/_HANDSHAKE_SECRET$|_HANDSHAKE_TRAFFIC_HASH$/);
+
 /**
- * The constants that lead to each item, by their names in any of the objects. All that an object takes must be known for
- * the item to be compared; of alternatives, one.
+ * The constants that lead to each item. All that an object takes must be known for the item to be compared; of
+ * alternatives, one.
  */
-const paths: Readonly<Record<string, { readonly all: RegExp; readonly any?: RegExp }>> = {
-  random: { all: /_S3$|_CLIENT_RANDOM$/ },
-  version: { all: /^$/, any: /_ST_VERSION$|_STATE_VERSION$/ },
-  cipher_id: { all: /_ST_SESSION$|_ESTABLISHED_SESSION$|^SSL_SESSION_ST_CIPHER$|^SSL_CIPHER_ST_ID$/ },
+const paths: Readonly<Record<string, Path>> = {
+  random: { all: [/_S3$|_CLIENT_RANDOM$/] },
+  version: { all: [], any: version },
+  cipher_id: { all: cipher },
   // The descriptor tells which end it is.
-  server: { all: /_ST_RBIO$|^BIO_/, any: /_ST_SERVER$/ },
-  fd: { all: /_ST_RBIO$|^BIO_/ },
-  CLIENT_RANDOM: {
-    all: /_ST_SESSION$|_ESTABLISHED_SESSION$|_ST_MASTER_KEY$|^SSL_SESSION_ST_SECRET$/,
-  },
-  CLIENT_HANDSHAKE_TRAFFIC_SECRET: { all: /_HANDSHAKE_SECRET$|_HANDSHAKE_TRAFFIC_HASH$/ },
-  SERVER_HANDSHAKE_TRAFFIC_SECRET: { all: /_HANDSHAKE_SECRET$|_HANDSHAKE_TRAFFIC_HASH$/ },
-  CLIENT_TRAFFIC_SECRET_0: { all: /_CLIENT_APP_TRAFFIC_SECRET$|_CLIENT_TRAFFIC_SECRET_0$/ },
-  SERVER_TRAFFIC_SECRET_0: { all: /_SERVER_APP_TRAFFIC_SECRET$|_SERVER_TRAFFIC_SECRET_0$/ },
-  EXPORTER_SECRET: { all: /_EXPORTER_MASTER_SECRET$|_EXPORTER_SECRET$/ },
+  server: { all: [bio], any: /_ST_SERVER$/ },
+  fd: { all: [bio] },
+  CLIENT_RANDOM: { all: [session, /_ST_MASTER_KEY$|^SSL_SESSION_ST_SECRET$/], any: version },
+  CLIENT_HANDSHAKE_TRAFFIC_SECRET: handshake,
+  SERVER_HANDSHAKE_TRAFFIC_SECRET: handshake,
+  CLIENT_TRAFFIC_SECRET_0: secret(/_CLIENT_APP_TRAFFIC_SECRET$|_CLIENT_TRAFFIC_SECRET_0$/),
+  SERVER_TRAFFIC_SECRET_0: secret(/_SERVER_APP_TRAFFIC_SECRET$|_SERVER_TRAFFIC_SECRET_0$/),
+  EXPORTER_SECRET: secret(/_EXPORTER_MASTER_SECRET$|_EXPORTER_SECRET$/),
 };
 
 /** The constants that an item rests on; null where they are not all known, and so nothing can be said. */
 function constantsOf(item: string, values: ReadonlyMap<string, bigint | null>): readonly string[] | null {
   const path = paths[item];
   if (path === undefined) return null;
-  const all = [...values.keys()].filter((name) => path.all.test(name));
-  const any = [...values.keys()].filter((name) => path.any?.test(name) && values.get(name) !== null);
+  const names = [...values.keys()];
+  const all = path.all.map((own) => names.filter((name) => own.test(name)));
+  const any = names.filter((name) => path.any?.test(name) && values.get(name) !== null);
   const isKnown =
-    all.every((name) => values.get(name) !== null) && (path.any === undefined || any.length > 0);
-  return isKnown && all.length + any.length > 0 ? [...all, ...any] : null;
+    all.every((each) => each.length > 0 && each.every((name) => values.get(name) !== null)) &&
+    (path.any === undefined || any.length > 0);
+  return isKnown ? [...all.flat(), ...any] : null;
 }
 
 /** What came of comparing. */
