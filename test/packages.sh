@@ -6,6 +6,7 @@ packages="
   qemu-system-x86
   binutils dpkg-dev gcc libc6-dev
   bpftool dwarves
+  curl nginx-light
   kmod cpio gzip lz4 xz-utils zstd
   iproute2 jq libcap2-bin lsof openssl strace util-linux
 "

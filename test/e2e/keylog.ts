@@ -1,4 +1,4 @@
-import { readFileSync, realpathSync } from "node:fs";
+import { readdirSync, readFileSync } from "node:fs";
 import * as v from "valibot";
 import { type VerifiedTls, verifySchema } from "../../src/output/document.ts";
 import { executable, type Run, run, Scratch } from "./executable.ts";
@@ -26,51 +26,80 @@ export const wrongIn = ({ items }: VerifiedTls): readonly string[] =>
 
 /** A run of the executable that goes on while other things are done. */
 export class Running {
-  readonly process: Bun.Subprocess<"ignore", "pipe", "pipe">;
+  readonly #process: Bun.Subprocess<"ignore", "pipe", "pipe">;
+  readonly #output: Promise<[string, string]>;
 
-  constructor(args: readonly string[], cwd = "/") {
-    this.process = Bun.spawn([executable, ...args], {
+  /** @param prefix what starts it, such as prlimit(1) with its options */
+  constructor(
+    args: readonly string[],
+    { cwd = "/", prefix = [] }: { cwd?: string; prefix?: readonly string[] } = {},
+  ) {
+    this.#process = Bun.spawn([...prefix, executable, ...args], {
       cwd,
       env: { PATH: "/usr/sbin:/usr/bin:/sbin:/bin" },
       stdin: "ignore",
       stdout: "pipe",
       stderr: "pipe",
     });
+    const { stdout, stderr } = this.#process;
+    this.#output = Promise.all([new Response(stdout).text(), new Response(stderr).text()]);
+  }
+
+  get pid(): number {
+    return this.#process.pid;
+  }
+
+  kill(signal: NodeJS.Signals): void {
+    this.#process.kill(signal);
   }
 
   async end(): Promise<Run> {
-    const [stdout, stderr] = await Promise.all([
-      new Response(this.process.stdout).text(),
-      new Response(this.process.stderr).text(),
-    ]);
-    return { status: await this.process.exited, stdout, stderr };
+    const [stdout, stderr] = await this.#output;
+    return { status: await this.#process.exited, stdout, stderr };
   }
 
-  /** Waits until it watches: until then what it compares is not to begin. */
-  async watches(): Promise<void> {
-    for (let tries = 0; tries < 200; tries++) {
-      if (
-        attachedTo(this.process.pid) > 0 &&
-        attachedTo(this.process.pid) === (await settled(this.process.pid))
-      )
-        return;
-      await Bun.sleep(50);
+  /** Waits until everything is attached. @returns what the kernel holds for it */
+  async watches(): Promise<readonly Held[]> {
+    let before: readonly Held[] = [];
+    for (const end = performance.now() + 15_000; performance.now() < end; await Bun.sleep(250)) {
+      const held = heldBy(this.pid);
+      if (held.length > 0 && held.length === before.length && held.some(({ kind }) => kind === "link"))
+        return held;
+      before = held;
     }
-    throw new Error("it attached nothing in 10 s");
+    throw new Error(`it attached nothing in 15 s: ${(await this.end()).stderr}`);
   }
 }
 
-/** How many perf events a process has: one a function that is watched. */
-function attachedTo(pid: number): number {
-  const { stdout } = run(["find", `/proc/${pid}/fd`, "-lname", "*perf_event*"]);
-  return stdout.split("\n").filter((line) => line !== "").length;
+/** A program, map or link of the kernel, by its id. */
+export interface Held {
+  readonly kind: "prog" | "map" | "link";
+  readonly id: string;
 }
 
-async function settled(pid: number): Promise<number> {
-  await Bun.sleep(200);
-  return attachedTo(pid);
+/** What a process holds of the kernel: see the descriptors' fdinfo. Empty when it is gone. */
+export function heldBy(pid: number): readonly Held[] {
+  try {
+    return readdirSync(`/proc/${pid}/fdinfo`).flatMap((fd) => {
+      const info = readFileSync(`/proc/${pid}/fdinfo/${fd}`, "utf8");
+      // A link's tells its program too.
+      for (const kind of ["link", "map", "prog"] as const) {
+        const id = new RegExp(`^${kind}_id:\\s*(\\d+)$`, "m").exec(info)?.[1];
+        if (id !== undefined) return [{ kind, id }];
+      }
+      return [];
+    });
+  } catch {
+    return [];
+  }
 }
 
-/** Where a program was found by the shell, links followed. */
-export const programAt = (name: string): string =>
-  realpathSync(run(["sh", "-c", `command -v ${name}`]).stdout.trim());
+/** Those that the kernel still has, by bpftool. It frees them a moment after their last holder is gone. */
+export async function stillThere(held: readonly Held[]): Promise<readonly Held[]> {
+  let left = held;
+  for (let tries = 0; left.length > 0 && tries < 50; tries++) {
+    if (tries > 0) await Bun.sleep(100);
+    left = left.filter(({ kind, id }) => run(["bpftool", kind, "show", "id", id]).status === 0);
+  }
+  return left;
+}
