@@ -15,7 +15,7 @@
 #define TLS1_3_VERSION 0x0304
 
 /*
- * Which members of an event hold something. A member whose bit is not set is all zero: its constant is absent, or the
+ * Which members of an event count. One whose bit is not set does not, whatever is in it: its constant is absent, or the
  * memory could not be read, or the connection has no such value (yet), which libraries keep as zeros.
  */
 enum tls_present {
@@ -39,7 +39,10 @@ enum tls_present {
 	TLS_BY_DIRECTION = 1 << 13,
 };
 
-/* One connection as it stands when one of the functions is called. Numbers are of the machine's byte order. */
+/*
+ * One connection as it stands when one of the functions is called; of several events with one client random the last one
+ * counts. Numbers are of the machine's byte order.
+ */
 struct tls_event {
 	__u64 thread;		 /* tgid << 32 | tid, of the first pid namespace */
 	__u64 ssl;		 /* address of the SSL object in the process */
@@ -62,15 +65,26 @@ struct tls_event {
 
 DEFINE_EVENTS(struct tls_event);
 
-/* The last event of each connection, so that the next one is sent only when it holds more. */
+/* The last event of each connection, so that the next one is sent only when it tells more, or another thing. */
 struct connection {
 	__u64 process; /* tgid */
 	__u64 ssl;
 };
 struct state {
 	__u64 random; /* the first bytes of the client's: another one is another connection at the same address */
+	__u64 master_key; /* the first bytes: a client that offers a session has its key until the server declines */
 	__u32 present;
 	__u32 version;
+	__u32 cipher_id; /* likewise */
+	__u32 unused;
+	/*
+	 * Of TLS 1.3, the first bytes: SSL_clear makes an SSL object ready for another connection, and leaves the secrets of
+	 * the last one in it. They are stale until they change.
+	 */
+	__u64 handshake_secret;
+	__u64 client_app_traffic_secret;
+	__u64 stale_handshake_secret;
+	__u64 stale_client_app_traffic_secret;
 };
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
@@ -163,19 +177,49 @@ static __always_inline void take_cipher(struct tls_event *event, __u64 cipher)
 		MARK(event, TLS_CIPHER_ID);
 }
 
-/* Sends the event if it tells more of its connection than the last one did. */
+/* Bits of secrets that come with, or before, the handshake secret, and before the client's traffic secret. */
+#define HANDSHAKE_BITS (TLS_HANDSHAKE_SECRET | TLS_HANDSHAKE_TRAFFIC_HASH)
+#define TRAFFIC_BITS (TLS_CLIENT_APP_TRAFFIC_SECRET | TLS_SERVER_APP_TRAFFIC_SECRET | TLS_EXPORTER_MASTER_SECRET)
+
+/* Leaves out what is another connection's. */
+static __always_inline void drop_stale(struct tls_event *event, struct state *state, const struct state *before)
+{
+	if (!before)
+		return;
+	if (before->random != state->random) {
+		state->stale_handshake_secret = before->handshake_secret;
+		state->stale_client_app_traffic_secret = before->client_app_traffic_secret;
+	} else {
+		state->stale_handshake_secret = before->stale_handshake_secret;
+		state->stale_client_app_traffic_secret = before->stale_client_app_traffic_secret;
+	}
+	if (state->handshake_secret && state->handshake_secret == state->stale_handshake_secret)
+		event->present &= ~(HANDSHAKE_BITS | TRAFFIC_BITS);
+	if (state->client_app_traffic_secret &&
+	    state->client_app_traffic_secret == state->stale_client_app_traffic_secret)
+		event->present &= ~TRAFFIC_BITS;
+	state->present = event->present;
+}
+
+/* Sends the event if it tells more of its connection than the last one did, or another thing. */
 static __always_inline int finish(void *context, struct tls_event *event)
 {
 	struct connection connection = { .process = event->thread >> 32, .ssl = event->ssl };
 	struct state state = { .random = *(__u64 *)event->client_random,
+			       .master_key = *(__u64 *)event->master_key,
 			       .present = event->present,
-			       .version = event->version };
+			       .version = event->version,
+			       .cipher_id = event->cipher_id,
+			       .handshake_secret = *(__u64 *)event->handshake_secret,
+			       .client_app_traffic_secret = *(__u64 *)event->client_app_traffic_secret };
 	struct state *before = bpf_map_lookup_elem(&seen, &connection);
 
 	/* Without the client's random no secret can be put to use: the handshake has not begun. */
 	if (!(state.present & TLS_CLIENT_RANDOM))
 		goto drop;
-	if (before && before->random == state.random && before->version == state.version &&
+	drop_stale(event, &state, before);
+	if (before && before->random == state.random && before->master_key == state.master_key &&
+	    before->version == state.version && before->cipher_id == state.cipher_id &&
 	    !(state.present & ~before->present))
 		goto drop;
 	bpf_map_update_elem(&seen, &connection, &state, BPF_ANY);

@@ -1,12 +1,16 @@
 import * as v from "valibot";
 import { JsonError, parseJson } from "../json.ts";
+import { type Status, statuses } from "../offsets/reconcile.ts";
 import { Failure } from "../output/failure.ts";
 
 /** Larger than any struct, and smaller than the absent value of bpf/constants.h. */
 const offset = v.pipe(v.number(), v.integer(), v.minValue(0), v.maxValue(0xffff_fffe));
 const subject = {
   constants: v.record(v.string(), v.nullable(offset)),
-  fields: v.optional(v.record(v.string(), v.object({ status: v.string() })), {}),
+  fields: v.optional(
+    v.record(v.string(), v.object({ status: v.picklist(statuses), reason: v.optional(v.string()) })),
+    {},
+  ),
 };
 
 /** What baking takes from a document of this or of an earlier run; members that later versions add are left aside. */
@@ -61,7 +65,9 @@ export interface Subject {
   readonly name: string;
   readonly constants: Readonly<Record<string, number | null>>;
   /** Of each constant, `confirmed` and so on; empty where the document does not tell. */
-  readonly fields: Readonly<Record<string, { readonly status: string }>>;
+  readonly fields: Readonly<
+    Record<string, { readonly status: Status; readonly reason?: string | undefined }>
+  >;
   /** Null for the kernel. */
   readonly library: { readonly library: string; readonly version: string | null } | null;
 }

@@ -77,7 +77,10 @@ export const socketPresent = [
   "rtt_var",
 ] as const;
 
-/** One connection as it stood. What is null was not read, or was not there yet; see enum tls_present. */
+/**
+ * One connection as it stood; of several with one client random the last one counts. What is null was not read, or was
+ * not there yet: see enum tls_present.
+ */
 export interface TlsEvent {
   /** tgid and tid of the first pid namespace, which another one does not know by these numbers. */
   readonly tgid: number;

@@ -1,4 +1,4 @@
-import { createHmac } from "node:crypto";
+import { digestSize, expandLabel } from "../tls/probe/schedule.ts";
 import type { TlsEvent } from "./events.ts";
 
 /** Cipher suites of TLS 1.3 whose hash is SHA-384 (RFC 8446 B.4); all others have SHA-256. IANA's numbers. */
@@ -34,36 +34,15 @@ export function keyLogOf(event: TlsEvent): ReadonlyMap<KeyLogLabel, Uint8Array> 
   }
   if (event.cipher_id === null) return log;
   const hash = sha384Suites.has(event.cipher_id & 0xffff) ? "sha384" : "sha256";
-  const length = hash === "sha384" ? 48 : 32;
+  const length = digestSize[hash];
   const secret = event.handshake_secret?.subarray(0, length) ?? null;
   const transcript = event.handshake_traffic_hash?.subarray(0, length) ?? null;
   if (secret !== null && transcript !== null) {
-    add("CLIENT_HANDSHAKE_TRAFFIC_SECRET", deriveSecret(hash, secret, "c hs traffic", transcript));
-    add("SERVER_HANDSHAKE_TRAFFIC_SECRET", deriveSecret(hash, secret, "s hs traffic", transcript));
+    add("CLIENT_HANDSHAKE_TRAFFIC_SECRET", expandLabel(hash, secret, "c hs traffic", transcript));
+    add("SERVER_HANDSHAKE_TRAFFIC_SECRET", expandLabel(hash, secret, "s hs traffic", transcript));
   }
   add("CLIENT_TRAFFIC_SECRET_0", copy(event.client_app_traffic_secret, length));
   add("SERVER_TRAFFIC_SECRET_0", copy(event.server_app_traffic_secret, length));
   add("EXPORTER_SECRET", copy(event.exporter_master_secret, length));
   return log;
-}
-
-/**
- * HKDF-Expand-Label of RFC 8446, section 7.1, with a transcript hash as context. One step of HKDF-Expand is enough: the
- * secret is as long as the hash.
- */
-function deriveSecret(
-  hash: "sha256" | "sha384",
-  secret: Uint8Array,
-  label: string,
-  transcript: Uint8Array,
-): Uint8Array {
-  const name = Buffer.from(`tls13 ${label}`);
-  const info = Buffer.concat([
-    Buffer.from([0, transcript.length, name.length]),
-    name,
-    Buffer.from([transcript.length]),
-    transcript,
-    Buffer.from([1]),
-  ]);
-  return new Uint8Array(createHmac(hash, secret).update(info).digest());
 }

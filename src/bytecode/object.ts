@@ -58,7 +58,8 @@ interface ElfSymbol {
   readonly type: number;
   readonly binding: number;
   readonly section: number;
-  readonly value: number;
+  /** Its place in the section; of an absolute symbol any 64 bits. */
+  readonly value: bigint;
   readonly size: number;
   /** Of its entry. */
   readonly at: number;
@@ -176,13 +177,13 @@ export class EbpfObject {
       throw new BakeError(`${this.#path}: ${name} has ${size} bytes; a constant has 1, 2, 4 or 8`);
     }
     const where = this.#sections[section];
-    if (where === undefined || start + size > where.size)
+    if (where === undefined || start + BigInt(size) > BigInt(where.size))
       throw this.#error(at, `${name} lies outside its section`);
     if ((where.flags & sectionFlag.compressed) !== 0)
       throw this.#error(where.at, `${where.name} is compressed`);
     const bits = fitting(name, value, size);
     for (let byte = 0; byte < size; byte++) {
-      const place = where.offset + start + byte;
+      const place = where.offset + Number(start) + byte;
       const other = written.get(place);
       if (other !== undefined) throw this.#error(at, `${name} lies over ${other}`);
       written.set(place, name);
@@ -287,7 +288,7 @@ export class EbpfObject {
         type: info & 15,
         binding: info >> 4,
         section: this.#u16(at + symbolEntry.section),
-        value: this.#u64(at + symbolEntry.value),
+        value: this.#view.getBigUint64(at + symbolEntry.value, this.#little),
         size: this.#u64(at + symbolEntry.length),
         at,
       };

@@ -1,18 +1,18 @@
-import { writeFileSync } from "node:fs";
 import { defineCommand } from "citty";
 import { Libbpf } from "../../ffi/libbpf.ts";
-import { assetBytes, target } from "../assets.ts";
+import { assetBytes } from "../assets.ts";
+import type { Subject } from "../bytecode/constants.ts";
 import { registers } from "../kernel/synthetic/declarations.ts";
 import { placeMembers, type Unplaced } from "../kernel/synthetic/place.ts";
 import { btfTypes } from "../kernel/synthetic/types.ts";
-import type { Document } from "../output/document.ts";
+import { isCertain } from "../offsets/reconcile.ts";
 import { exitCodes, Failure } from "../output/failure.ts";
+import { writeFileWhole } from "../output/file.ts";
 import { log } from "../output/log.ts";
 import { printable } from "../output/printable.ts";
-import { singleOf } from "../output/selection.ts";
+import { writeStdout } from "../output/stdout.ts";
+import { constantsFor } from "./constants.ts";
 import { btfFlags } from "./flags.ts";
-import { tellDiagnostics } from "./print.ts";
-import { collect } from "./run.ts";
 
 export default defineCommand({
   meta: {
@@ -25,19 +25,22 @@ export default defineCommand({
     if (file === undefined) {
       throw new Failure("E_USAGE", "btf needs -o FILE, where the BTF is written", exitCodes.usage);
     }
-    const document = await collect(["kernel"], args);
-    tellDiagnostics(document.diagnostics);
-    const unplaced = writeBtf(file, document);
+    const { source, subject } = await constantsFor("kernel", args);
+    const { bytes, unplaced } = makeBtf(subject, source.tool.arch);
+    if (file === "-") await writeStdout(bytes);
+    else writeFileWhole(file, bytes);
     for (const line of reasons(unplaced)) log.warn(printable(line));
     process.exitCode = unplaced.length === 0 ? exitCodes.known : exitCodes.incomplete;
   },
 });
 
-/** Writes the file and returns what is not in it. @throws Failure where nothing is known or the file cannot be written */
-function writeBtf(file: string, document: Document): readonly Unplaced[] {
+/** The BTF, and what is not in it. @throws Failure where nothing is known */
+function makeBtf({ constants, fields }: Subject, arch: string) {
   const { structs, unplaced } = placeMembers((constant) => {
-    const { value, why } = singleOf(document, constant);
-    return why === null && value !== null ? { value } : { why: why ?? "it has no value" };
+    const [value = null, field] = [constants[constant], fields[constant]];
+    if (value !== null && field !== undefined && isCertain(field)) return { value };
+    const doubt = field === undefined || value === null ? "not known" : field.status;
+    return { why: field?.reason === undefined ? doubt : `${doubt}: ${field.reason}` };
   });
   if (structs.length === 0) {
     throw new Failure(
@@ -47,16 +50,9 @@ function writeBtf(file: string, document: Document): readonly Unplaced[] {
     );
   }
   using btf = new Libbpf(assetBytes("libbpf.so")).newBtf();
-  for (const type of btfTypes([...structs, ...registers[target.arch]])) btf.add(type);
-  try {
-    writeFileSync(file, btf.bytes());
-  } catch (error) {
-    throw new Failure(
-      "E_OUTPUT",
-      `${file} cannot be written: ${error instanceof Error ? error.message : error}`,
-    );
-  }
-  return unplaced;
+  const own = arch === "arm64" ? registers.arm64 : registers.x64;
+  for (const type of btfTypes([...structs, ...own])) btf.add(type);
+  return { bytes: btf.bytes(), unplaced };
 }
 
 /** One line a reason, with the members that it keeps out. */

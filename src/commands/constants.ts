@@ -10,8 +10,8 @@ import {
 import { BakeError } from "../bytecode/object.ts";
 import { InputError, InputFile } from "../elf/input.ts";
 import { Failure } from "../output/failure.ts";
-import { log } from "../output/log.ts";
 import { type Flags, usage } from "./flags.ts";
+import { tellDiagnostics } from "./print.ts";
 import { collect } from "./run.ts";
 
 /** The constants of the subject: out of the document that --constants names, else measured on this machine. */
@@ -27,7 +27,7 @@ export async function constantsFor(
   const document = await (isKernel
     ? collect(["kernel"], args)
     : collect(["tls"], args, { kind: "files", paths: [wanted] }));
-  for (const { message } of document.diagnostics) log.warn(message);
+  tellDiagnostics(document.diagnostics);
   const source = sourceOf(document);
   if (isKernel) return { source, subject: subjectIn(source, wanted) };
   const paths = source.tls.flatMap(({ path }) => path ?? []);

@@ -76,9 +76,21 @@ export const runFlags = {
   ...documentFlags,
 } as const satisfies ArgsDef;
 
+const constantsFlag = {
+  type: "string",
+  valueHint: "FILE",
+  description: "A document of offsetof with the constants (default: they are measured on this machine)",
+} as const;
+
 /** What the btf command takes. */
 export const btfFlags = {
-  output: { type: "string", alias: "o", valueHint: "FILE", description: "Where the BTF is written" },
+  output: {
+    type: "string",
+    alias: "o",
+    valueHint: "FILE",
+    description: "Where the BTF is written; - is standard output",
+  },
+  constants: constantsFlag,
   ...flags,
 } as const satisfies ArgsDef;
 
@@ -156,22 +168,14 @@ const bakeFlags = {
     valueHint: "FILE",
     description: "Where the object goes; - is standard output",
   },
-  constants: {
-    type: "string",
-    valueHint: "FILE",
-    description: "A document of offsetof with the constants (default: they are measured on this machine)",
-  },
+  constants: constantsFlag,
   "allow-missing": { type: "boolean", description: "Leave out what is not known (exit code 3)" },
   ...flags,
 } as const satisfies ArgsDef;
 
 /** What the verify kernel command takes. */
 export const verifyFlags = {
-  constants: {
-    type: "string",
-    valueHint: "FILE",
-    description: "A document of offsetof with the constants (default: they are measured on this machine)",
-  },
+  constants: constantsFlag,
   ...flags,
 } as const satisfies ArgsDef;
 

@@ -31,7 +31,7 @@ import type { Watched } from "../verify/tls.ts";
 import type { Part } from "./choice.ts";
 import { constantsFor, readDocument } from "./constants.ts";
 import { type Flags, usage, type VerifyTlsFlags, verifyFlags, verifyTlsFlags } from "./flags.ts";
-import { formatFor } from "./print.ts";
+import { formatFor, tellDiagnostics } from "./print.ts";
 import { look } from "./run.ts";
 
 const kernel = defineCommand({
@@ -196,7 +196,7 @@ async function verifyLibraries(
     }
   });
   for (const error of failures) throw error;
-  for (const { message } of document.diagnostics) log.warn(message);
+  tellDiagnostics(document.diagnostics);
   if (found.length === 0) throw new Failure("E_VERIFY", noneFound(args));
   return { tls: found };
 }

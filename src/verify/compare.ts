@@ -92,7 +92,10 @@ export function compareConnections(
     const found = byRandom.get(connection.random) ?? [];
     const missed = Math.max(0, connection.ends - found.length);
     const items = [...itemsOf(connection)];
-    const seen = found.flatMap((end) => items.map(({ item, isTrue }) => ({ item, held: isTrue(end) })));
+    const seen = found.flatMap((end) => {
+      const secrets = secretsOf(end, connection);
+      return items.map(({ item, isTrue }) => ({ item, held: isTrue(end, secrets) }));
+    });
     const unseen = Array.from({ length: missed }, () => ({ item: "random", held: false }));
     return { results: [...seen, ...unseen], ends: found.length, missed };
   });
@@ -108,9 +111,23 @@ export function compareConnections(
   };
 }
 
+/**
+ * The secrets by their labels. Those that a library keeps by direction are named as a server's are: on a client the two
+ * change places. Where no descriptor tells which end it is, either is taken that the connection has.
+ */
+function secretsOf(end: End, { fds, secrets }: Expected): End["secrets"] {
+  if (!end.by_direction) return end.secrets;
+  const [client, server] = ["CLIENT_TRAFFIC_SECRET_0", "SERVER_TRAFFIC_SECRET_0"] as const;
+  const read = end.secrets.get(client);
+  const written = end.secrets.get(server);
+  if (read === undefined || written === undefined) return end.secrets;
+  const isClient = fds === undefined ? written === secrets.get(client) : end.fd === fds.client;
+  return isClient ? new Map([...end.secrets, [client, written], [server, read]]) : end.secrets;
+}
+
 interface Item {
   readonly item: string;
-  readonly isTrue: (end: End) => boolean;
+  readonly isTrue: (end: End, secrets: End["secrets"]) => boolean;
 }
 
 function* itemsOf({ version, cipher_id, fds, secrets }: Expected): Generator<Item> {
@@ -123,6 +140,6 @@ function* itemsOf({ version, cipher_id, fds, secrets }: Expected): Generator<Ite
     yield { item: "server", isTrue: ({ fd, server }) => server === (fd === fds.server) };
   }
   for (const [label, digest] of secrets) {
-    yield { item: label, isTrue: (end) => end.secrets.get(label) === digest };
+    yield { item: label, isTrue: (_, secrets) => secrets.get(label) === digest };
   }
 }

@@ -13,6 +13,8 @@ export interface End {
   readonly cipher_id: number | null;
   readonly fd: number | null;
   readonly server: boolean | null;
+  /** See {@link TlsEvent}. */
+  readonly by_direction: boolean;
   /** Label of the key log to the SHA-256 of the secret, in hex. */
   readonly secrets: ReadonlyMap<string, string>;
 }
@@ -48,13 +50,14 @@ export class Connections implements Disposable {
   /** Each end once, with everything that was read of it. */
   ends(): readonly End[] {
     return [...this.#ends.values()].map((event) => {
-      const { client_random: random, version, cipher_id, fd, server } = event;
+      const { client_random: random, version, cipher_id, fd, server, by_direction } = event;
       return {
         random: random === null ? "" : hex(random),
         version,
         cipher_id,
         fd,
         server,
+        by_direction,
         secrets: digestsOf(event),
       };
     });

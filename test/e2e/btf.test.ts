@@ -65,8 +65,17 @@ test("the file is the same every time, with the kernel's BTF and without", () =>
   }
   const [first, second] = files.map((file) => readFileSync(file));
   expect(first).toEqual(second ?? Buffer.alloc(0));
-  run(["sh", "-c", `${executable} btf --output=/dev/stdout | cat > ${scratch.at("piped")}`]);
+  run(["sh", "-c", `${executable} btf --output=- | cat > ${scratch.at("piped")}`]);
   expect(readFileSync(scratch.at("piped"))).toEqual(first ?? Buffer.alloc(0));
+});
+
+test("out of a document of an earlier run it is the same, whichever kernel runs now", () => {
+  using scratch = new Scratch();
+  const [document, own, other] = ["kernel.json", "own.btf", "other.btf"].map((name) => scratch.at(name));
+  run(["sh", "-c", `${executable} kernel --format json > ${document}`]);
+  expect(run([executable, "btf", "-o", own ?? ""]).status).toBe(0);
+  expect(run([executable, "btf", "--constants", document ?? "", "-o", other ?? ""]).status).toBe(0);
+  expect(readFileSync(other ?? "")).toEqual(readFileSync(own ?? ""));
 });
 
 test("what has no place in it is told with its reason, and the end is 3", () => {

@@ -71,7 +71,7 @@ describe("failures", () => {
   test("an argument cannot send control characters to the terminal", () => {
     const { stderr } = run([executable, "\x1b[2J", "--format", "table"]);
     expect(stderr).toBe(
-      'offsetof: unknown command "\\x1b[2J"; commands are run, kernel, tls, btf, gateway, config, verify kernel, bytecode list, bytecode extract, bytecode edit\n',
+      'offsetof: unknown command "\\x1b[2J"; commands are run, kernel, tls, btf, gateway, config, verify kernel, verify tls, bytecode list, bytecode extract, bytecode edit\n',
     );
   });
 });

@@ -21,8 +21,8 @@ const items = ["random", "version", "cipher_id", "fd", "server"];
 const secrets12 = ["CLIENT_RANDOM"];
 const handshakes = ["CLIENT_HANDSHAKE_TRAFFIC_SECRET", "SERVER_HANDSHAKE_TRAFFIC_SECRET"];
 const traffic = ["CLIENT_TRAFFIC_SECRET_0", "SERVER_TRAFFIC_SECRET_0"];
-/** Its published groups have neither the role nor traffic secrets, and BoringSSL keeps no handshake's. */
-const boringssl = ["random", "version", "cipher_id", "fd", "CLIENT_RANDOM", "EXPORTER_SECRET"];
+/** BoringSSL's objects tell no role, and it keeps no secret of the handshake. */
+const boringssl = ["random", "version", "cipher_id", "fd", ...secrets12, ...traffic, "EXPORTER_SECRET"];
 const openssl = [...items, ...secrets12, ...handshakes, ...traffic, "EXPORTER_SECRET"];
 
 describe("sessions that a library makes with itself", () => {

@@ -39,6 +39,9 @@ const sessionMembers = {
   SSL_SESSION_ST_CIPHER: pointerShape,
 } as const;
 const stateMembers = {
+  // By direction: write_traffic_secret is called the server's, read_traffic_secret the client's (see TLS_BY_DIRECTION).
+  BSSL__SSL3_STATE_SERVER_TRAFFIC_SECRET_0: bytesShape(32),
+  BSSL__SSL3_STATE_CLIENT_TRAFFIC_SECRET_0: bytesShape(32),
   BSSL__SSL3_STATE_EXPORTER_SECRET: bytesShape(32),
   BSSL__SSL3_STATE_ESTABLISHED_SESSION: pointerShape,
 };
@@ -224,7 +227,9 @@ class BoringsslProbe {
         BSSL__SSL_HANDSHAKE_EARLY_SESSION: address(null),
       });
     }
+    const traffic = [keylog.get("CLIENT_TRAFFIC_SECRET_0"), keylog.get("SERVER_TRAFFIC_SECRET_0")] as const;
     for (const { connection, rbio, wbio } of [client, server]) {
+      const [written, read] = connection === client.connection ? traffic : traffic.toReversed();
       const { session, version, cipher } = connection;
       this.#connections.add(this.#shared.block(connection), {
         SSL_ST_VERSION: host(2, version),
@@ -232,6 +237,8 @@ class BoringsslProbe {
         SSL_ST_WBIO: address(wbio),
       });
       this.#states.add(this.#state(connection), {
+        BSSL__SSL3_STATE_SERVER_TRAFFIC_SECRET_0: rawOf(written),
+        BSSL__SSL3_STATE_CLIENT_TRAFFIC_SECRET_0: rawOf(read),
         BSSL__SSL3_STATE_EXPORTER_SECRET: rawOf(keylog.get("EXPORTER_SECRET")),
         BSSL__SSL3_STATE_ESTABLISHED_SESSION: address(session),
       });

@@ -26,7 +26,7 @@ beforeAll(async () => {
 afterAll(() => rm(folder, { recursive: true }));
 
 async function shake(version: string) {
-  const command = [at("shake"), library, at("cert.pem"), at("key.pem"), version, at("keys")];
+  const command = [at("shake"), library, at("cert.pem"), at("key.pem"), version, at("keys"), "1"];
   const { stdout } = await run(["env", `LD_LIBRARY_PATH=${dirname(library)}`, ...command]);
   const [client = -1, server = -1] = stdout.trim().split(" ").map(Number);
   return { client, server, keyLog: parseKeyLog(await Bun.file(at("keys")).text()) };

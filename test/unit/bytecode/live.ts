@@ -45,7 +45,11 @@ export class OpenSsl implements Disposable {
   }
 
   /** One session with an echo of a line. `during` is called while both sides are connected. */
-  async session(version: "tls1_2" | "tls1_3", during: () => void): Promise<Session> {
+  async session(
+    version: "tls1_2" | "tls1_3",
+    during: () => void,
+    clientOptions: readonly string[] = [],
+  ): Promise<Session> {
     const options = {
       cwd: this.#folder,
       env: this.#env,
@@ -78,6 +82,7 @@ export class OpenSsl implements Disposable {
         "-keylogfile",
         keys,
         "-quiet",
+        ...clientOptions,
       ];
       const client = Bun.spawn([this.#program, ...connect], options);
       try {
@@ -104,6 +109,23 @@ export class OpenSsl implements Disposable {
       server.kill();
       await server.exited;
     }
+  }
+
+  /** The key log of TLS 1.3 sessions that a libssl has with itself, one after the other with the same two SSL objects. */
+  async shake(library: string, libraries: string, times: number): Promise<Session["keyLog"]> {
+    const at = (name: string): string => join(this.#folder, name);
+    await run(["gcc", "-O1", "-o", at("shake"), join(import.meta.dir, "shake.c"), "-ldl"]);
+    const command = [
+      at("shake"),
+      library,
+      at("cert.pem"),
+      at("key.pem"),
+      "0304",
+      at("shake.keys"),
+      `${times}`,
+    ];
+    await run(["env", `LD_LIBRARY_PATH=${libraries}`, ...command]);
+    return parseKeyLog(await Bun.file(at("shake.keys")).text());
   }
 
   /** The key log of one HTTPS request that a Node.js makes to itself. */

@@ -117,6 +117,12 @@ test("symbols become absolute, their loads get the value and lose their relocati
   const dump = await withLoaded(at("defined.o"), "bpftool prog dump xlated pinned /sys/fs/bpf/p/loads");
   expect(dump).toContain("0x1122334455667788");
   expect(dump).toContain("= 0x7");
+  // The absent value has all 64 bits; what was baked can be read again, and has no such constant any more.
+  const again = new EbpfObject(
+    object.bake(new Map([...symbols.keys()].map((name) => [name, null]))),
+    "again.o",
+  );
+  expect(again.constants.map(({ name }) => name)).not.toContain("first_symbol");
   // One of the two is not enough for libbpf.
   const half = object.bake(new Map([["first_symbol", 1n]]));
   expect(() => new Libbpf(assetBytes("libbpf.so")).openObject(half, "half")).toThrow("half");

@@ -62,6 +62,38 @@ describe.each(libraries)("$name libssl", ({ program, folder, file, object }) => 
     );
   });
 
+  test("TLS 1.2: the key of a session that is offered and declined is not taken for the connection's", async () => {
+    const path = join(folder(), file);
+    await openssl.session("tls1_2", () => {}, ["-sess_out", "session.pem"]);
+    // The next server does not know the keys of the first one's tickets.
+    const { events, session } = await capture(path, "current", (poll) =>
+      openssl.session("tls1_2", poll, ["-sess_in", "session.pem"]),
+    );
+    const [[random = "", expected] = []] = session.keyLog;
+    const own = eventsOf(events, random).filter(({ tgid }) => tgid === session.client.pid);
+    expect(keyLogIn(own).get("CLIENT_RANDOM")).toBe(expected?.get("CLIENT_RANDOM") ?? "none");
+  }, 30_000);
+
+  test("TLS 1.3: an SSL object that serves another connection holds no secrets of the last one", async () => {
+    const path = join(folder(), file);
+    const { events, session: keyLog } = await capture(path, "current", () =>
+      openssl.shake(path, folder(), 3),
+    );
+    expect(keyLog.size).toBe(3);
+    for (const [random, expected] of keyLog) {
+      const sides = Map.groupBy(eventsOf(events, random), ({ server }) => server);
+      expect(sides.size).toBe(2);
+      for (const [, side] of sides) {
+        expect(Object.fromEntries(keyLogIn(side))).toEqual(Object.fromEntries(expected));
+        // Not only in the end: what is told at any time is true.
+        for (const event of side) {
+          for (const [label, secret] of keyLogIn([event]))
+            expect([label, secret]).toEqual([label, expected.get(label) ?? "none"]);
+        }
+      }
+    }
+  }, 30_000);
+
   test("a constant that is off by 8 shows, one that is absent is left out", async () => {
     const path = join(folder(), file);
     const { events, session } = await capture(path, "current", (poll) => openssl.session("tls1_3", poll), {

@@ -2,6 +2,8 @@ import { beforeAll, describe, expect, test } from "bun:test";
 import { ClosedError } from "../../../ffi/error.ts";
 import { Libbpf } from "../../../ffi/libbpf.ts";
 import { assetBytes } from "../../../src/assets.ts";
+import { socketEvent } from "../../../src/bytecode/events.ts";
+import { bakeEmbedded } from "../../../src/bytecode/objects.ts";
 import { memberOffset } from "../../../src/kernel/btf.ts";
 import { truthOf } from "../../lab/truth.ts";
 
@@ -110,4 +112,64 @@ describe("an eBPF object", () => {
     talking.openObject(assetBytes(OBJECT), "traced")[Symbol.dispose]();
     expect(said.join("\n")).toContain("loading object 'traced' from buffer");
   });
+});
+
+describe.each([
+  ["a ring buffer", "socket_reader"],
+  ["a perf buffer", "socket_reader_old"],
+])("%s", (_what, name) => {
+  /** Runs a connection, which changes the states of its sockets, under a program that sends an event for each. */
+  function connect(): void {
+    const listener = Bun.listen({ hostname: "127.0.0.1", port: 0, socket: { data() {} } });
+    listener.stop(true);
+  }
+  function loaded() {
+    const values = new Map([["offset_family", 16n]]); // sock_common.skc_family; no other member is read
+    const object = libbpf.openObject(bakeEmbedded(name, values), name);
+    object.load();
+    return {
+      object,
+      link: object.program("raw_tp_inet_sock_set_state").attachRawTracepoint("inet_sock_set_state"),
+    };
+  }
+
+  test("hands on every record, and what its receiver throws", () => {
+    const { object, link } = loaded();
+    using _object = object;
+    using _link = link;
+    const records: Uint8Array[] = [];
+    using reader = object.map("events").events((record) => records.push(record));
+    expect(records).toEqual([]);
+    connect();
+    reader.consume();
+    expect(records.length).toBeGreaterThan(0);
+    expect(records[0]?.length).toBeGreaterThanOrEqual(socketEvent.size);
+    expect(reader.lost).toBe(0);
+    reader[Symbol.dispose]();
+    using angry = object.map("events").events(() => {
+      throw new Error("not now");
+    });
+    connect();
+    expect(() => angry.consume()).toThrow("not now");
+    expect(() => angry.consume()).not.toThrow();
+  });
+
+  test("used after it was closed it throws", () => {
+    const { object, link } = loaded();
+    using _object = object;
+    using _link = link;
+    const reader = object.map("events").events(() => {});
+    reader[Symbol.dispose]();
+    reader[Symbol.dispose]();
+    expect(() => reader.consume()).toThrow(ClosedError);
+  });
+});
+
+test("a uprobe on a file that is not there is an error that names it", () => {
+  using object = libbpf.openObject(bakeEmbedded("tls_openssl_3_0", new Map()), "tls_openssl_3_0");
+  object.load();
+  const program = object.program("uprobe_SSL_read");
+  expect(() => program.attachUprobe("/no/such/libssl.so", 0x10)).toThrow(
+    "uprobe:/no/such/libssl.so+0x10: ENOENT",
+  );
 });
