@@ -3,12 +3,12 @@
  * `verify kernel` see test/unit/verify.
  */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
-import { writeFileSync } from "node:fs";
+import { chmodSync, copyFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { loadLayouts } from "../../src/tls/layouts.ts";
 import { chooseLayout } from "../../src/tls/table.ts";
 import { loadNode, nodeSamples } from "../unit/tls/node.ts";
-import { documentOf, executable, run, type Scratch } from "./executable.ts";
+import { documentOf, executable, run, Scratch } from "./executable.ts";
 import { certified, verifiedIn, wrongIn } from "./keylog.ts";
 import { type Packages, runIn, treeWith } from "./tree.ts";
 
@@ -87,6 +87,47 @@ describe("sessions that a library makes with itself", () => {
     expect(Object.keys(one?.items ?? {}).sort()).toEqual(items.toSorted());
     expect(one && wrongIn(one)).toEqual([]);
     expect(result.status).toBe(0);
+  });
+});
+
+describe("run --verify", () => {
+  test("proves the kernel's constants and those of each library, in the document and in the table", () => {
+    const result = run([executable, "--verify", "--format", "json"]);
+    const { kernel, tls, verify } = documentOf(result);
+    expect(Object.values(verify?.kernel?.constants ?? {}).length).toBeGreaterThan(10);
+    expect(verify?.kernel?.not_compared).toEqual([]);
+    expect(verify?.tls?.map(({ path }) => path)).toEqual(tls?.map(({ path }) => path ?? ""));
+    expect(verify?.tls?.flatMap(wrongIn)).toEqual([]);
+    const isCertain = [kernel, ...(tls ?? [])].every((part) =>
+      Object.values(part?.fields ?? {}).every(({ status }) => status === "confirmed" || status === "single"),
+    );
+    expect(result.status).toBe(isCertain ? 0 : 3);
+    const { stdout } = run([executable, "run", "--verify", "--format", "table"]);
+    expect(stdout).toMatch(/^VERIFIED {2}kernel · socket_reader/m);
+    expect(stdout).toMatch(/^VERIFIED {2}\/.*libssl\.so\.3 {2}tls_openssl_3_0 · 4 connections · 8 ends/m);
+    expect(stdout).not.toContain("WRONG");
+  });
+
+  test("with --only proves the parts that are looked at; without it, or with --get, there is no proof", () => {
+    const { verify } = documentOf(run([executable, "--verify", "--only", "offset_rtt", "--format", "json"]));
+    expect(Object.keys(verify ?? {})).toEqual(["kernel"]);
+    expect(documentOf(run([executable, "--only", "offset_rtt", "--format", "json"])).verify).toBeUndefined();
+    expect(run([executable, "--verify", "--get", "offset_rtt"])).toMatchObject({ status: 2, stdout: "" });
+  });
+
+  test("where the kernel lets no program in, the document says so", () => {
+    const nobody = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"];
+    using scratch = new Scratch();
+    chmodSync(scratch.path, 0o755);
+    copyFileSync(executable, scratch.at("offsetof"));
+    const result = run([...nobody, scratch.at("offsetof"), "--verify", "--format", "json"]);
+    const { verify, diagnostics } = documentOf(result);
+    expect(verify).toEqual({ tls: [] });
+    expect(diagnostics.filter(({ code }) => code === "E_VERIFY").length).toBeGreaterThan(0);
+    expect(result.status).toBe(3);
+    const refused = run([...nobody, scratch.at("offsetof"), "verify", "tls", "--format", "json"]);
+    expect(refused).toMatchObject({ status: 4, stdout: "" });
+    expect(JSON.parse(refused.stderr)).toEqual({ code: "E_VERIFY", message: expect.any(String) });
   });
 });
 
