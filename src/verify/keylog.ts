@@ -17,28 +17,35 @@ export class KeyLog {
   /** @throws InputError where it is no regular file, the system's error where it cannot be opened */
   constructor(path: string) {
     this.#path = path;
-    using file = this.#open();
+    using file = open(path);
     this.#identity = file.identity;
     this.#start = file.size;
   }
 
-  /** What was added; a file that was replaced or cut short is read from its beginning. @throws as above */
-  added(): Digests {
-    using file = this.#open();
+  /**
+   * What was added until now, to be read when there is time for it. A file that was replaced or cut short is read from its
+   * beginning. @throws as above
+   */
+  added(): Disposable & { digests(): Digests } {
+    const file = open(this.#path);
     const isSame = file.identity === this.#identity && file.size >= this.#start;
     const start = isSame ? this.#start : 0;
-    const bytes = file.read(start, file.size - start, "what was added to the key log", largestGain);
-    try {
-      return digestsIn(bytes);
-    } finally {
-      bytes.fill(0);
-    }
-  }
-
-  #open(): InputFile {
-    return InputFile.open(realpathSync(this.#path), this.#path);
+    return {
+      digests() {
+        const bytes = file.read(start, file.size - start, "what was added to the key log", largestGain);
+        try {
+          return digestsIn(bytes);
+        } finally {
+          bytes.fill(0);
+        }
+      },
+      [Symbol.dispose]: () => file[Symbol.dispose](),
+    };
   }
 }
+
+/** Links are followed: the user named it. */
+const open = (path: string): InputFile => InputFile.open(realpathSync(path), path);
 
 const NEWLINE = 0x0a;
 const SPACE = 0x20;

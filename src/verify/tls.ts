@@ -68,6 +68,7 @@ export async function verifySessions(
   const sessions = v.safeParse(sessionsSchema, outcome.answer);
   if (!sessions.success) return { reason: "what it answered is no answer" };
   watch.poll(0);
+  watch.stop();
   return watch.compare(
     sessions.output.map(({ client_fd: client, server_fd: server, secrets, ...session }) => ({
       ...session,
@@ -107,10 +108,13 @@ export async function verifyProcess(
     watch.poll(pause);
     await new Promise(setImmediate); // for the signals that end this
   }
-  const added = log.added();
+  using added = log.added();
   const end = performance.now() + aftermath;
   while (performance.now() < end) watch.poll(pause);
-  return watch.compare([...added].map(([random, secrets]): Expected => ({ random, ends: 1, secrets })));
+  watch.stop();
+  return watch.compare(
+    [...added.digests()].map(([random, secrets]): Expected => ({ random, ends: 1, secrets })),
+  );
 }
 
 const blind: Unverified = { reason: "it has no symbol of a function to watch: it is stripped of them" };
@@ -118,22 +122,16 @@ const blind: Unverified = { reason: "it has no symbol of a function to watch: it
 /** A library that is watched, and what was read of its connections. */
 class Watch implements Disposable {
   readonly #values: Baked["values"];
-  readonly #stack: DisposableStack;
-  readonly #connections: Connections;
+  readonly #connections = new Connections();
   readonly #capture: TlsCapture;
+  #lost = 0;
 
   constructor(libbpf: Libbpf, { values, ...object }: Baked, elf: Elf, pid?: number) {
     // From here on this process may hold secrets. A core_pattern with a pipe does not heed the limit.
     setUndumpable();
     setLimit(RLIMIT_CORE, 0);
-    using stack = new DisposableStack();
-    const connections = stack.use(new Connections());
-    this.#connections = connections;
-    this.#capture = stack.use(
-      new TlsCapture(libbpf, { ...object, elf, pid }, (event) => connections.add(event)),
-    );
     this.#values = values;
-    this.#stack = stack.move();
+    this.#capture = new TlsCapture(libbpf, { ...object, elf, pid }, (event) => this.#connections.add(event));
   }
 
   /** Nothing could be attached. */
@@ -145,18 +143,25 @@ class Watch implements Disposable {
     this.#capture.poll(milliseconds);
   }
 
+  /** Detaches: nobody takes events while the rest is done. */
+  stop(): void {
+    this.#lost = this.#capture.lost;
+    this.#capture[Symbol.dispose]();
+  }
+
   compare(expected: readonly Expected[]): TlsVerification {
     const { events, dropped } = this.#connections;
     return {
       attached: this.#capture.attached,
       connections: expected.length,
       events,
-      lost: this.#capture.lost + dropped,
+      lost: this.#lost + dropped,
       ...compareConnections(expected, this.#connections.ends(), this.#values),
     };
   }
 
   [Symbol.dispose](): void {
-    this.#stack.dispose();
+    this.#capture[Symbol.dispose]();
+    this.#connections[Symbol.dispose]();
   }
 }
