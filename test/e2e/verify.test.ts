@@ -2,7 +2,7 @@
  * Proves constants on live connections. The truth is of others: what the libraries' own key logs say, and for
  * `verify kernel` see test/unit/verify.
  */
-import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
 import { chmodSync, copyFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { loadLayouts } from "../../src/tls/layouts.ts";
@@ -11,6 +11,9 @@ import { loadNode, nodeSamples } from "../unit/tls/node.ts";
 import { documentOf, executable, run, Scratch } from "./executable.ts";
 import { certified, verifiedIn, wrongIn } from "./keylog.ts";
 import { type Packages, runIn, treeWith } from "./tree.ts";
+
+// The machine may be busy: attaching alone takes a second then.
+setDefaultTimeout(60_000);
 
 const triple = "/usr/lib/x86_64-linux-gnu";
 const certificate = certified();
@@ -171,7 +174,6 @@ describe("Node.js while it makes HTTPS requests, against its own --tls-keylog", 
       expect(wrongIn(one)).toEqual([]);
       expect(status).toBe(0);
     },
-    60_000,
   );
 
   /** A document of that program with the figures that are published for its version. */
@@ -199,6 +201,5 @@ describe("Node.js while it makes HTTPS requests, against its own --tls-keylog", 
       expect(one.items.EXPORTER_SECRET?.constants).toContain("SSL_ST_EXPORTER_MASTER_SECRET");
       expect(one.items.random?.held).toBe(one.items.random?.compared ?? 0);
     },
-    60_000,
   );
 });
