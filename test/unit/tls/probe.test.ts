@@ -1,0 +1,127 @@
+import { ptr } from "bun:ffi";
+import { describe, expect, test } from "bun:test";
+import { OwnMemory } from "../../../ffi/memory.ts";
+import { chase, Notes, oneOf } from "../../../src/tls/probe/notes.ts";
+import { earlySecret, expandLabel, findHandshakeSecret } from "../../../src/tls/probe/schedule.ts";
+import { encodeSession } from "../../../src/tls/probe/session.ts";
+import { firstMessage, legacyVersionOf, randomOf } from "../../../src/tls/probe/wire.ts";
+
+const bytes = (hex: string): Uint8Array => new Uint8Array(Buffer.from(hex, "hex"));
+const hex = (value: Uint8Array): string => Buffer.from(value).toString("hex");
+
+/** RFC 8448, section 3: a handshake with its secrets. */
+const rfc8448 = {
+  early: "33ad0a1c607ec03b09e6cd9893680ce210adf300aa1f2660e1b22e10f170f92a",
+  handshake: "1dc826e93606aa6fdc0aadc12f741b01046aa6b99f691ed221a9f0ca043fbeac",
+  hellos: "860c06edc07858ee8e78f0e7428c58edd6b43f2ca3e6e95f02ed063cf0e1cad8",
+  clientTraffic: "b3eddb126e067f35a780b3abf45e2d8f3b1a950738f52e9600746a0e27a55a21",
+};
+
+describe("the key schedule", () => {
+  test("as RFC 8448 has it", () => {
+    expect(hex(earlySecret("sha256"))).toBe(rfc8448.early);
+    const derived = expandLabel("sha256", bytes(rfc8448.handshake), "c hs traffic", bytes(rfc8448.hellos));
+    expect(hex(derived)).toBe(rfc8448.clientTraffic);
+  });
+
+  const find = (memory: Uint8Array) =>
+    findHandshakeSecret(memory, "sha256", bytes(rfc8448.clientTraffic), bytes(rfc8448.hellos));
+
+  test.each([0, 1, 37, 200 - 32])("the handshake secret is found at %p", (at) => {
+    const memory = new Uint8Array(200).fill(0xa5);
+    memory.set(bytes(rfc8448.handshake), at);
+    expect(hex(find(memory) ?? new Uint8Array())).toBe(rfc8448.handshake);
+  });
+
+  test("not where a bit of it differs, nor cut, nor in what is too short", () => {
+    const memory = new Uint8Array(200).fill(0xa5);
+    memory.set(bytes(rfc8448.handshake), 40);
+    memory[71] = (memory[71] ?? 0) ^ 1;
+    expect(find(memory)).toBeNull();
+    expect(find(bytes(rfc8448.handshake).subarray(1))).toBeNull();
+    expect(find(new Uint8Array())).toBeNull();
+  });
+});
+
+describe("flights on the wire", () => {
+  const hello = `0100002b0303${"ab".repeat(32)}${"00".repeat(9)}`; // 4 + 43 bytes
+  const record = (content: string, type = 22) =>
+    bytes(
+      `${type.toString(16).padStart(2, "0")}0301${(content.length / 2).toString(16).padStart(4, "0")}${content}`,
+    );
+
+  test("the first message, its version and random", () => {
+    const message = firstMessage(Buffer.concat([record(`${hello}0e000000`), record("aabb")]));
+    expect(hex(message)).toBe(hello);
+    expect(hex(randomOf(message))).toBe("ab".repeat(32));
+    expect(legacyVersionOf(message)).toBe(0x0303);
+  });
+
+  test("what begins otherwise, or is cut, is refused", () => {
+    expect(() => firstMessage(record(hello, 21))).toThrow("no handshake record");
+    expect(() => firstMessage(record(hello.slice(0, 60)))).toThrow("more than one record");
+    expect(() => firstMessage(new Uint8Array())).toThrow(RangeError);
+    expect(() => firstMessage(bytes("16030100"))).toThrow(RangeError);
+  });
+});
+
+test("a session of ours is what openssl reads", () => {
+  const key = bytes("11".repeat(21));
+  const der = encodeSession(0xc02b, bytes("22".repeat(32)), key);
+  const { stdout, stderr } = Bun.spawnSync(["openssl", "sess_id", "-inform", "DER", "-text", "-noout"], {
+    stdin: der,
+  });
+  expect(stderr.toString()).toBe("");
+  const text = stdout.toString();
+  expect(text).toContain("Protocol  : TLSv1.2");
+  expect(text).toContain("Cipher    : ECDHE-ECDSA-AES128-GCM-SHA256");
+  expect(text).toContain(`Session-ID: ${"22".repeat(32)}`);
+  expect(text).toContain(`Master-Key: ${"11".repeat(21)}`);
+});
+
+describe("a struct behind a pointer", () => {
+  /** Blocks that stay where they are: the first of them lead to the second. */
+  const blocks: Uint8Array[] = [];
+  function pair(value: number, at: number): { bytes: Uint8Array; value: Uint8Array } {
+    const secret = new Uint8Array(16).fill(value);
+    const target = new Uint8Array(256).fill(0xee);
+    target.set(secret, at);
+    const outer = new Uint8Array(64);
+    const view = new DataView(outer.buffer);
+    view.setBigUint64(24, BigInt(ptr(target)), true);
+    view.setBigUint64(32, 0x10n, true); // leads nowhere
+    view.setBigUint64(40, 0xffff_8000_0000_0000n, true); // of the kernel's half
+    blocks.push(outer, target);
+    return { bytes: outer, value: secret };
+  }
+
+  test("is where every instance's pointer leads to its value, at one place", () => {
+    const size = () => 256;
+    const same = [pair(1, 72), pair(2, 72)];
+    expect(chase(same, new OwnMemory(), size)).toEqual([{ first: 24, second: 72 }]);
+    expect(chase([pair(3, 72), pair(4, 80)], new OwnMemory(), size)).toEqual([]);
+    expect(chase(same, new OwnMemory(), () => 0)).toEqual([]);
+    // One value alone proves nothing.
+    expect(chase(same.slice(0, 1), new OwnMemory(), size)).toEqual([]);
+  });
+
+  test("no address is read that is not mapped", () => {
+    const memory = new OwnMemory();
+    for (const address of [0, 8, 0x7fff_ffff_f000, 2 ** 52, Number.MAX_SAFE_INTEGER])
+      expect([memory.readable(address), memory.copy(address, 8).length, memory.chunkSize(address)]).toEqual([
+        0, 0, 0,
+      ]);
+  });
+});
+
+test("what is left of a constant: one, several or none, with the reason", () => {
+  expect(oneOf("A", [8, 8])).toEqual({ constant: "A", candidates: [8] });
+  expect(oneOf("A", [8, 16]).reason).toBe("several places hold what is expected");
+  expect(oneOf("A", [])).toEqual({
+    constant: "A",
+    candidates: [],
+    reason: "no place holds what is expected",
+  });
+  const notes = new Notes({ A: { width: 4, align: 4 } });
+  expect(notes.solve().get("A")).toEqual({ is: "open", reason: "never observed" });
+});
