@@ -75,8 +75,7 @@ test("a load of handshakes: every end is read, or it is told how many were not",
   expect(one.connections).toBe(made.handshakes);
   expect(made.handshakes).toBeGreaterThan(200);
   expect(wrongIn(one).filter((item) => item !== "random")).toEqual([]);
-  const untold = 2 * made.handshakes - one.ends - one.missed - one.lost;
-  expect(untold).toBeLessThanOrEqual(0);
+  if (one.lost === 0) expect(one.ends).toBe(2 * made.handshakes);
   expect(status).toBe(one.missed === 0 && one.lost === 0 ? 0 : 3);
 });
 
