@@ -46,8 +46,8 @@ _offsetof() {
   *" --seconds") : ;;
   *)
     case $command in
-    "") words="run detect kernel tls btf gateway bytecode verify config --export --only --get $common" ;;
-    "run") words="--export --only --get $common" ;;
+    "") words="run detect kernel tls btf gateway bytecode verify config --verify --export --only --get $common" ;;
+    "run") words="--verify --export --only --get $common" ;;
     "detect") words="$common" ;;
     "kernel") words="--export --only --get $common" ;;
     "tls") words="--pid --all --version-text --export --only --get $common" files=1 ;;

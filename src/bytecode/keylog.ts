@@ -18,30 +18,31 @@ export type KeyLogLabel =
  * What a key log says of the connection in an event: its secrets by their labels, cut to the hash of its cipher. The
  * handshake's are derived. Empty where the version is not known, or in TLS 1.3 the cipher.
  *
- * Where the secrets are by direction, they are a server's; a client's are the other way round.
+ * Where the secrets are by direction, they are a server's; a client's are the other way round. All are copies, for the
+ * caller to wipe.
  */
 export function keyLogOf(event: TlsEvent): ReadonlyMap<KeyLogLabel, Uint8Array> {
   const log = new Map<KeyLogLabel, Uint8Array>();
   const add = (label: KeyLogLabel, secret: Uint8Array | null): void => {
     if (secret !== null) log.set(label, secret);
   };
+  const copy = (secret: Uint8Array | null, length?: number) => secret?.slice(0, length) ?? null;
   if (event.version === null) return log;
   if (event.version !== TLS1_3) {
-    add("CLIENT_RANDOM", event.master_key);
+    add("CLIENT_RANDOM", copy(event.master_key));
     return log;
   }
   if (event.cipher_id === null) return log;
   const hash = sha384Suites.has(event.cipher_id & 0xffff) ? "sha384" : "sha256";
   const length = digestSize[hash];
-  const cut = (secret: Uint8Array | null) => secret?.subarray(0, length) ?? null;
-  const secret = cut(event.handshake_secret);
-  const transcript = cut(event.handshake_traffic_hash);
+  const secret = event.handshake_secret?.subarray(0, length) ?? null;
+  const transcript = event.handshake_traffic_hash?.subarray(0, length) ?? null;
   if (secret !== null && transcript !== null) {
     add("CLIENT_HANDSHAKE_TRAFFIC_SECRET", expandLabel(hash, secret, "c hs traffic", transcript));
     add("SERVER_HANDSHAKE_TRAFFIC_SECRET", expandLabel(hash, secret, "s hs traffic", transcript));
   }
-  add("CLIENT_TRAFFIC_SECRET_0", cut(event.client_app_traffic_secret));
-  add("SERVER_TRAFFIC_SECRET_0", cut(event.server_app_traffic_secret));
-  add("EXPORTER_SECRET", cut(event.exporter_master_secret));
+  add("CLIENT_TRAFFIC_SECRET_0", copy(event.client_app_traffic_secret, length));
+  add("SERVER_TRAFFIC_SECRET_0", copy(event.server_app_traffic_secret, length));
+  add("EXPORTER_SECRET", copy(event.exporter_master_secret, length));
   return log;
 }

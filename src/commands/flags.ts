@@ -68,6 +68,19 @@ export const documentFlags = {
   },
 } as const satisfies ArgsDef;
 
+/** Flags of the run command, parsed. */
+export type RunFlags = ParsedArgs<typeof runFlags>;
+
+/** What the run command takes. */
+export const runFlags = {
+  verify: {
+    type: "boolean",
+    description:
+      "Also prove the constants, as verify kernel and verify tls do (exit code 3 where one did not hold)",
+  },
+  ...documentFlags,
+} as const satisfies ArgsDef;
+
 const constantsFlag = {
   type: "string",
   valueHint: "FILE",
@@ -180,18 +193,24 @@ export const verifyTlsFlags = {
     type: "positional",
     required: false,
     valueHint: "PATH",
-    description: "A library, or with --pid a program with one inside (default: all of this machine)",
+    description:
+      "A library, or a program with one inside or linked (default: all of this machine, or what --pid uses)",
   },
-  pid: { type: "string", valueHint: "PID", description: "Watch the connections of this process" },
+  pid: {
+    type: "string",
+    valueHint: "PID",
+    description: "With --against: watch the connections of this process alone",
+  },
   against: {
     type: "string",
     valueHint: "KEYLOG",
-    description: "The key log that the process writes: SSLKEYLOGFILE, or --tls-keylog of Node.js",
+    description:
+      "Watch connections instead, and compare with the key log that a program writes: SSLKEYLOGFILE, or --tls-keylog of Node.js",
   },
   seconds: {
     type: "string",
     valueHint: "N",
-    description: "How long the process is watched (default: 10); SIGINT ends it sooner",
+    description: "With --against: how long to watch (default: 10); SIGINT ends it sooner",
   },
   ...verifyFlags,
 } as const satisfies ArgsDef;

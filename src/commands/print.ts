@@ -10,6 +10,7 @@ import { printable } from "../output/printable.ts";
 import { doubts, keepOnly, singleOf } from "../output/selection.ts";
 import { writeStdout } from "../output/stdout.ts";
 import { toTable } from "../output/table.ts";
+import { hasHeld } from "../verify/held.ts";
 import type { Choice } from "./choice.ts";
 import type { DocumentFlags, documentFormats, Flags, formats } from "./flags.ts";
 
@@ -41,12 +42,13 @@ const writers: Readonly<Record<DocumentFormat, Writer>> = {
   header: { isWhole: false, write: toHeader },
 };
 
-/** 3 as soon as one constant is not certain or a part could not be done, else 0. */
+/** 3 as soon as one constant is not certain or was not proved, or a part could not be done, else 0. */
 export function exitCodeOf(document: Document): ExitCode {
   const parts = [document.kernel, ...(document.tls ?? [])];
   const isIncomplete =
     parts.some((part) => !Object.values(part?.fields ?? {}).every(isCertain)) ||
-    document.diagnostics.some(({ code }) => code.startsWith("E_"));
+    document.diagnostics.some(({ code }) => code.startsWith("E_")) ||
+    (document.verify !== undefined && !hasHeld(document.verify));
   return isIncomplete ? exitCodes.incomplete : exitCodes.known;
 }
 
@@ -59,6 +61,8 @@ export async function print(document: Document, { names }: Choice, args: Documen
   if (!isWhole) {
     tellDiagnostics(checked.diagnostics);
     for (const doubt of doubts(checked)) log.warn(printable(doubt));
+    if (checked.verify !== undefined && !hasHeld(checked.verify))
+      log.error("not every constant was proved: --format json or table tells which");
   }
   await writeStdout(write(checked, args));
   process.exitCode = exitCodeOf(checked);

@@ -2,7 +2,7 @@ import { type ArgsDef, type CommandDef, runCommand } from "citty";
 import { description, name } from "../../package.json";
 import { exitCodes, Failure } from "../output/failure.ts";
 import { didYouMean } from "../output/suggest.ts";
-import { documentFlags } from "./flags.ts";
+import { runFlags } from "./flags.ts";
 
 /** A command: a definition of citty's with the words that name it, and what is below it. */
 export interface Command {
@@ -57,7 +57,7 @@ const usual = commands.run;
 export const program: Command = {
   name: "",
   description,
-  args: documentFlags,
+  args: runFlags,
   children: commands,
   run: async (rawArgs) => (await usual()).run(rawArgs),
 };

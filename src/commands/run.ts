@@ -15,7 +15,7 @@ import { Meter } from "../output/meter.ts";
 import type { TlsOptions } from "../tls/report.ts";
 import type { Scope } from "../tls/scan.ts";
 import { choiceOf, type Part } from "./choice.ts";
-import { type DocumentFlags, documentFlags, type Flags } from "./flags.ts";
+import { type DocumentFlags, type Flags, type RunFlags, runFlags, usage } from "./flags.ts";
 import { failureFormat, print } from "./print.ts";
 
 /** Which TLS libraries are meant: those in a scope, or none but a version. */
@@ -24,7 +24,7 @@ export type TlsQuestion = Scope | { readonly kind: "version"; readonly text: str
 /** Prints what the flags choose of these parts. */
 export async function answer(
   parts: readonly Part[],
-  args: DocumentFlags,
+  args: DocumentFlags | RunFlags,
   question?: TlsQuestion,
 ): Promise<void> {
   const choice = await choiceOf(args, parts);
@@ -34,12 +34,16 @@ export async function answer(
 /** Looks at this machine and puts the parts asked for into one document, within the deadline. */
 export async function collect(
   parts: readonly Part[],
-  args: Flags | DocumentFlags,
+  args: Flags | DocumentFlags | RunFlags,
   question: TlsQuestion = { kind: "machine", deep: false },
 ): Promise<Document> {
   const config = configOf(loadConfig({ flags: args, env: process.env }));
   const describe = (failure: Failure): string => failureText(failure, failureFormat(args));
-  return withinDeadline(config.deadline, describe, () => look(parts, config, question));
+  return withinDeadline(config.deadline, describe, async () => {
+    if (!("verify" in args) || args.verify !== true) return look(parts, config, question);
+    const { lookAndVerify } = await import("./verify.ts");
+    return lookAndVerify(parts, config);
+  });
 }
 
 /** The same without a deadline. `each` is called with each library while its files are open. */
@@ -135,6 +139,9 @@ const treeOf = ({ proc_root }: Config): string =>
 
 export default defineCommand({
   meta: { name: "run", description: "Everything for this machine: kernel and TLS libraries (the default)" },
-  args: documentFlags,
-  run: ({ args }) => answer(["kernel", "tls"], args),
+  args: runFlags,
+  run: ({ args }) => {
+    if (args.verify === true && args.get !== undefined) throw usage("--get takes no --verify");
+    return answer(["kernel", "tls"], args);
+  },
 });

@@ -1,24 +1,36 @@
+import { readFileSync } from "node:fs";
 import { defineCommand } from "citty";
 import * as v from "valibot";
 import { SystemError } from "../../ffi/error.ts";
 import { Libbpf } from "../../ffi/libbpf.ts";
 import { assetBytes } from "../assets.ts";
-import { type Source, type Subject, subjectIn } from "../bytecode/constants.ts";
+import { type Source, type Subject, sourceOf, subjectIn } from "../bytecode/constants.ts";
 import { type Config, configOf, loadConfig } from "../config.ts";
 import { withinDeadline } from "../deadline.ts";
 import { hostFiles } from "../host/files.ts";
 import { probeHost } from "../host/report.ts";
-import { formatVersion, type Verified, type VerifiedTls, verifySchema } from "../output/document.ts";
+import {
+  type Document,
+  formatVersion,
+  type LibraryReport,
+  type Verified,
+  type VerifiedTls,
+  verifySchema,
+} from "../output/document.ts";
 import { exitCodes, Failure, failureText } from "../output/failure.ts";
 import { toJson } from "../output/json.ts";
 import { log } from "../output/log.ts";
 import { Meter } from "../output/meter.ts";
 import { writeStdout } from "../output/stdout.ts";
 import { toVerifyTable } from "../output/table.ts";
+import type { OpenLibrary } from "../tls/report.ts";
 import type { Scope } from "../tls/scan.ts";
-import { hasHeld, verifiedKernel, verifiedTls, type Where } from "../verify/report.ts";
+import { hasHeld } from "../verify/held.ts";
+import { KeyLog } from "../verify/keylog.ts";
+import { type Library, verifiedKernel, verifiedTls, type Where } from "../verify/report.ts";
 import type { Watched } from "../verify/tls.ts";
-import { constantsFor, readDocument, readWhole } from "./constants.ts";
+import type { Part } from "./choice.ts";
+import { constantsFor, readDocument } from "./constants.ts";
 import { type Flags, usage, type VerifyTlsFlags, verifyFlags, verifyTlsFlags } from "./flags.ts";
 import { formatFor, tellDiagnostics } from "./print.ts";
 import { look } from "./run.ts";
@@ -62,7 +74,7 @@ export default defineCommand({
 
 const libbpf = (): Libbpf => new Libbpf(assetBytes("libbpf.so"));
 
-export const whereOf = ({ proc_root: proc, bytecode: choice }: Config): Where => ({
+const whereOf = ({ proc_root: proc, bytecode: choice }: Config): Where => ({
   version: probeHost(hostFiles("/", proc)).kernel.version,
   choice,
 });
@@ -77,37 +89,87 @@ async function print(args: Flags, milliseconds: number, verify: () => Promise<Ve
   process.exitCode = hasHeld(verified) ? exitCodes.known : exitCodes.incomplete;
 }
 
+const refusal = ({ message }: SystemError): string => `nothing can be verified here: ${message}`;
+
 /** Where the kernel lets no program in, nothing can be verified. */
 async function permitted<Result>(act: () => Promise<Result>): Promise<Result> {
   try {
     return await act();
   } catch (error) {
     if (!(error instanceof SystemError)) throw error;
-    throw new Failure("E_VERIFY", `nothing can be verified here: ${error.message}`, exitCodes.impossible);
+    throw new Failure("E_VERIFY", refusal(error), exitCodes.impossible);
   }
 }
 
-/** Bytes of a key log that are read. */
-const largestKeylog = 64 << 20;
+/** A document of this machine with these parts, and what came of verifying them; what cannot be is a diagnostic. */
+export async function lookAndVerify(parts: readonly Part[], config: Config): Promise<Document> {
+  const where = whereOf(config);
+  const tls: VerifiedTls[] = [];
+  const failures: unknown[] = [];
+  const attempt = async (act: () => Promise<void> | void): Promise<void> => {
+    try {
+      await act();
+    } catch (error) {
+      failures.push(error);
+    }
+  };
+  const document = await look(parts, config, { kind: "machine", deep: false }, (report, open) =>
+    attempt(async () => {
+      const library = libraryOf(report, open, null);
+      if (library !== null) tls.push(await verifiedTls(libbpf(), library, where));
+    }),
+  );
+  const verify: Verified = parts.includes("tls") ? { tls } : {};
+  await attempt(() => {
+    if (document.kernel === undefined) return;
+    const subject = subjectIn(sourceOf(document), "kernel");
+    verify.kernel = verifiedKernel(libbpf(), subject, where, (refused) => log.debug(refused));
+  });
+  for (const error of failures) if (!(error instanceof SystemError)) throw error;
+  const messages = new Set(failures.map((error) => (error instanceof SystemError ? refusal(error) : "")));
+  const diagnostics = [...messages].map((message) => ({ code: "E_VERIFY", message }));
+  return { ...document, verify, diagnostics: [...document.diagnostics, ...diagnostics] };
+}
 
-/** A process that is watched for some time, and its key log. */
+/** What is verified of a report; null where it has no constants. Out of a document, where one is given. */
+function libraryOf(report: LibraryReport, open: OpenLibrary, source: Source | null): Library | null {
+  const { path, root, library, version, constants, fields } = report;
+  if (path === null || Object.keys(constants).length === 0) return null;
+  const subject: Subject =
+    source === null
+      ? { name: path, constants, fields, library: { library, version } }
+      : subjectIn(source, path);
+  return { path, root, subject, open };
+}
+
+/** Connections that are watched for some time, and the key log that they are compared with. */
 interface Watch {
-  readonly pid: number;
+  /** Null: those of every process that uses the library. */
+  readonly pid: number | null;
   readonly keylog: string;
   readonly milliseconds: number;
 }
 
 /** @throws Failure with exit code 2 where the flags do not go together */
-function watchOf({ pid, against, seconds }: VerifyTlsFlags): Watch | null {
-  if (pid === undefined) {
-    if (against !== undefined || seconds !== undefined) throw usage("--against and --seconds need --pid");
+function watchOf({ path, pid, against, seconds }: VerifyTlsFlags): Watch | null {
+  if (against === undefined) {
+    if (pid !== undefined) throw usage("--pid needs --against FILE, the key log that the process writes");
+    if (seconds !== undefined) throw usage("--seconds needs --against FILE");
     return null;
   }
-  if (against === undefined) throw usage("--pid needs --against FILE, the key log that the process writes");
-  if (!/^[1-9]\d{0,9}$/.test(pid)) throw usage(`--pid cannot be ${JSON.stringify(pid)}: a process's number`);
+  if (pid === undefined && path === undefined)
+    throw usage(
+      "--against needs --pid PID, or the PATH of a library, whose connections are all watched then",
+    );
+  if (pid !== undefined && !/^[1-9]\d{0,9}$/.test(pid))
+    throw usage(`--pid cannot be ${JSON.stringify(pid)}: a process's number`);
   if (seconds !== undefined && !/^[1-9]\d{0,3}$/.test(seconds))
     throw usage(`--seconds cannot be ${JSON.stringify(seconds)}: 1 to 9999`);
-  return { pid: Number(pid), keylog: against, milliseconds: Number(seconds ?? 10) * 1000 };
+  return {
+    pid: pid === undefined ? null : Number(pid),
+    keylog: against,
+    milliseconds: Number(seconds ?? 10) * 1000,
+  };
 }
 
 /** Verifies each library in scope while its files are open. */
@@ -119,54 +181,78 @@ async function verifyLibraries(
   const where = whereOf(config);
   const watched = watch === null ? undefined : watchedOf(watch);
   const found: VerifiedTls[] = [];
-  const scope: Scope =
-    args.path !== undefined
-      ? { kind: "files", paths: [args.path] }
-      : watch === null
-        ? { kind: "machine", deep: false }
-        : { kind: "process", pid: watch.pid };
+  const failures: unknown[] = [];
   // Where the constants come from elsewhere nothing is measured.
   const measured: Config = source === null ? config : { ...config, source: ["table"] };
-  const document = await look(["tls"], measured, scope, async (report, open) => {
-    const { path, root, library, version, constants, fields } = report;
-    if (path === null || Object.keys(constants).length === 0) return;
-    const subject: Subject =
-      source === null
-        ? { name: path, constants, fields, library: { library, version } }
-        : subjectIn(source, path);
-    found.push(
-      await verifiedTls(libbpf(), { path, root, subject, open, ...(watched && { watched }) }, where),
-    );
+  const document = await look(["tls"], measured, scopeOf(args, watch), async (report, open) => {
+    try {
+      const library = libraryOf(report, open, source);
+      if (library === null) return;
+      if (watched !== undefined && found.length > 0)
+        return log.warn(`${library.path} is not watched: one library is at a time, name it to watch it`);
+      found.push(await verifiedTls(libbpf(), { ...library, ...(watched && { watched }) }, where));
+    } catch (error) {
+      failures.push(error);
+    }
   });
+  for (const error of failures) throw error;
   tellDiagnostics(document.diagnostics);
-  if (found.length === 0) throw new Failure("E_VERIFY", "no TLS library was found that could be verified");
+  if (found.length === 0) throw new Failure("E_VERIFY", noneFound(args));
   return { tls: found };
 }
 
+function scopeOf({ path }: VerifyTlsFlags, watch: Watch | null): Scope {
+  if (path !== undefined) return { kind: "files", paths: [path] };
+  if (watch !== null && watch.pid !== null) return { kind: "process", pid: watch.pid };
+  return { kind: "machine", deep: false };
+}
+
+function noneFound({ path, pid }: VerifyTlsFlags): string {
+  if (path !== undefined) return `${path} is no TLS library that is known, and has or uses none`;
+  if (pid !== undefined)
+    return `process ${pid} uses no TLS library that is known; one that it has not loaded yet can be named by its PATH`;
+  return "no TLS library was found; name one by its PATH";
+}
+
 /** The process ends, the time is over, or somebody has seen enough. */
-function watchedOf({ pid, keylog, milliseconds }: Watch): Watched {
-  const end = performance.now() + milliseconds;
+function watchedOf({ pid, keylog: path, milliseconds }: Watch): Watched {
+  const keylog = (): KeyLog => readable(path);
+  keylog(); // what is wrong with it is told before anything is done
   const meter = new Meter();
   let isInterrupted = false;
   for (const signal of ["SIGINT", "SIGTERM"] as const) process.once(signal, () => (isInterrupted = true));
-  const isThere = (): boolean => {
-    try {
-      process.kill(pid, 0);
-      return true;
-    } catch {
-      return false;
-    }
-  };
+  let start: number | null = null;
   return {
-    pid,
-    keylog: () => new TextDecoder().decode(readWhole(keylog, largestKeylog)),
+    ...(pid === null ? {} : { pid }),
+    keylog,
     goesOn: () => {
-      const left = end - performance.now();
-      const isGoingOn = !isInterrupted && left > 0 && isThere();
-      if (isGoingOn)
-        meter.show("seconds watched", Math.floor((milliseconds - left) / 1000), milliseconds / 1000);
+      const now = performance.now();
+      start ??= now;
+      const isGoingOn = !isInterrupted && now - start < milliseconds && (pid === null || isAlive(pid));
+      if (isGoingOn) meter.show("seconds watched", Math.floor((now - start) / 1000), milliseconds / 1000);
       else meter.clear();
       return isGoingOn;
     },
   };
+}
+
+/** @throws Failure that names the key log and says what to do */
+function readable(path: string): KeyLog {
+  try {
+    return new KeyLog(path);
+  } catch (error) {
+    if (!(error instanceof Error)) throw error;
+    const why = "code" in error ? `${path} cannot be read: ${error.code}` : error.message;
+    const advice = "it is the file that the process was told to write by SSLKEYLOGFILE or --tls-keylog";
+    throw new Failure("E_KEYLOG", `${why}; ${advice}`);
+  }
+}
+
+/** Whether a process runs; one that nobody has waited for yet does not. */
+function isAlive(pid: number): boolean {
+  try {
+    return !/\) [ZX] /.test(readFileSync(`/proc/${pid}/stat`, "latin1"));
+  } catch {
+    return false;
+  }
 }

@@ -88,6 +88,56 @@ export const diagnosticSchema = v.strictObject({
   message: v.string(),
 });
 
+/** What a program read with the kernel's constants, against what the kernel says. */
+const verifiedKernelSchema = v.strictObject({
+  bytecode: v.string(),
+  attached: v.array(v.string()),
+  /** Of each constant: how often it was compared, how often that held, and the first time that it did not. */
+  constants: v.record(
+    v.string(),
+    v.strictObject({
+      compared: v.number(),
+      held: v.number(),
+      mismatch: v.optional(
+        v.strictObject({ socket: v.string(), expected: v.string(), got: v.nullable(v.string()) }),
+      ),
+    }),
+  ),
+  /** Constants that the program takes and nothing was compared of: not known, or no such socket here. */
+  not_compared: v.array(v.string()),
+});
+
+/** What a program read with a library's constants, against what the sessions' own ends say. Counts and names alone: no value. */
+const verifiedTlsSchema = v.strictObject({
+  path: v.string(),
+  root: v.optional(v.string()),
+  bytecode: v.nullable(v.string()),
+  /** Functions that were watched. */
+  attached: v.array(v.string()),
+  connections: v.number(),
+  /** Ends of these connections that were read, and that were to be read and were not. */
+  ends: v.number(),
+  missed: v.number(),
+  events: v.number(),
+  /** Events that found no room. */
+  lost: v.number(),
+  /** Of each item of a connection: how often it was compared, how often that held, and the constants that lead to it. */
+  items: v.record(
+    v.string(),
+    v.strictObject({ compared: v.number(), held: v.number(), constants: v.array(v.string()) }),
+  ),
+  /** Constants that the program takes and nothing was compared of. */
+  not_compared: v.array(v.string()),
+  /** Why nothing was compared at all. */
+  reason: v.optional(v.string()),
+});
+
+/** What `offsetof verify` found. */
+export const verifiedSchema = v.strictObject({
+  kernel: v.optional(verifiedKernelSchema),
+  tls: v.optional(v.array(verifiedTlsSchema)),
+});
+
 /** Everything offsetof prints under `--format json`. */
 export const documentSchema = v.strictObject({
   format_version: v.literal(formatVersion),
@@ -100,6 +150,8 @@ export const documentSchema = v.strictObject({
   host: hostSchema,
   kernel: v.optional(kernelSchema),
   tls: v.optional(v.array(tlsSchema)),
+  /** With `--verify`. */
+  verify: v.optional(verifiedSchema),
   diagnostics: v.array(diagnosticSchema),
 });
 
@@ -205,53 +257,6 @@ export const bakedSchema = v.strictObject({
   for: v.string(),
   /** What was written into it; null: left absent. */
   constants,
-});
-
-/** What a program read with the kernel's constants, against what the kernel says. */
-const verifiedKernelSchema = v.strictObject({
-  bytecode: v.string(),
-  attached: v.array(v.string()),
-  /** Of each constant: how often it was compared, how often that held, and the first time that it did not. */
-  constants: v.record(
-    v.string(),
-    v.strictObject({
-      compared: v.number(),
-      held: v.number(),
-      mismatch: v.optional(
-        v.strictObject({ socket: v.string(), expected: v.string(), got: v.nullable(v.string()) }),
-      ),
-    }),
-  ),
-  /** Constants that the program takes and nothing was compared of: not known, or no such socket here. */
-  not_compared: v.array(v.string()),
-});
-
-/** What a program read with a library's constants, against what the sessions' own ends say. Counts and names alone: no value. */
-const verifiedTlsSchema = v.strictObject({
-  path: v.string(),
-  root: v.optional(v.string()),
-  bytecode: v.nullable(v.string()),
-  /** Functions that were watched. */
-  attached: v.array(v.string()),
-  connections: v.number(),
-  events: v.number(),
-  /** Events that found no room. */
-  lost: v.number(),
-  /** Of each item of a connection: how often it was compared, how often that held, and the constants that lead to it. */
-  items: v.record(
-    v.string(),
-    v.strictObject({ compared: v.number(), held: v.number(), constants: v.array(v.string()) }),
-  ),
-  /** Constants that the program takes and nothing was compared of. */
-  not_compared: v.array(v.string()),
-  /** Why nothing was compared at all. */
-  reason: v.optional(v.string()),
-});
-
-/** What `offsetof verify` found. */
-export const verifiedSchema = v.strictObject({
-  kernel: v.optional(verifiedKernelSchema),
-  tls: v.optional(v.array(verifiedTlsSchema)),
 });
 
 /** What `offsetof verify` prints. */

@@ -8,6 +8,7 @@ import type {
   HostReport,
   KernelReport,
   TlsReport,
+  Verified,
   VerifiedKernel,
   VerifiedTls,
   Verify,
@@ -25,13 +26,14 @@ const statusColours: Record<Status, number> = {
 
 /** The document as a table for people; `colour` marks each status. */
 export function toTable(document: Document, { colour }: { colour: boolean }): string {
-  const { tool, host, kernel, tls, diagnostics } = document;
+  const { tool, host, kernel, tls, verify, diagnostics } = document;
   const blocks = [
     `${tool.name} ${tool.version} (${tool.arch}, ${tool.libc})`,
     hostBlock(host),
     ...(kernel === undefined ? [] : [kernelBlock(kernel, colour)]),
     ...(tls ?? []).map((library) => tlsBlock(library, colour)),
     ...(tls?.length === 0 ? ["TLS  no library found"] : []),
+    ...(verify === undefined ? [] : verifiedBlocks(verify)),
     ...(diagnostics.length === 0 ? [] : [diagnosticsBlock(diagnostics)]),
   ];
   return `${blocks.join("\n\n")}\n`;
@@ -73,8 +75,12 @@ export function toBakedTable({
 }
 
 /** A verification as a table for people. */
-export const toVerifyTable = ({ verify: { kernel, tls = [] } }: Verify): string =>
-  [...(kernel === undefined ? [] : [verifiedKernel(kernel)]), ...tls.map(verifiedTls)].join("\n");
+export const toVerifyTable = ({ verify }: Verify): string => `${verifiedBlocks(verify).join("\n\n")}\n`;
+
+const verifiedBlocks = ({ kernel, tls = [] }: Verified): readonly string[] => [
+  ...(kernel === undefined ? [] : [verifiedKernel(kernel)]),
+  ...tls.map(verifiedTls),
+];
 
 function verifiedKernel(kernel: VerifiedKernel): string {
   const rows = Object.entries(kernel.constants).map(([name, { compared, held, mismatch }]) => [
@@ -87,12 +93,22 @@ function verifiedKernel(kernel: VerifiedKernel): string {
   ]);
   const missing = kernel.not_compared.map((name) => [name, "-", "not compared", ""]);
   const table = columns([["CONSTANT", "HELD", "RESULT", "FIRST MISMATCH"], ...rows, ...missing]);
-  return `${facts([kernel.bytecode, kernel.attached.join(" ")])}\n${table.map(printable).join("\n")}\n`;
+  return `VERIFIED  ${facts(["kernel", kernel.bytecode, kernel.attached.join(" ")])}\n${table.map(printable).join("\n")}`;
 }
 
-function verifiedTls({ path, bytecode, connections, events, lost, ...library }: VerifiedTls): string {
-  const counts = [`${connections} connections`, `${events} events`, ...(lost > 0 ? [`${lost} LOST`] : [])];
-  const head = `${printable(path)}  ${facts([bytecode, ...counts, library.reason ?? null])}`;
+function verifiedTls({
+  path,
+  bytecode,
+  connections,
+  ends,
+  missed,
+  events,
+  lost,
+  ...library
+}: VerifiedTls): string {
+  const counts = [`${connections} connections`, `${ends} ends`, `${events} events`];
+  const gaps = [missed > 0 ? `${missed} ends MISSED` : null, lost > 0 ? `${lost} events LOST` : null];
+  const head = `VERIFIED  ${printable(path)}  ${facts([bytecode, ...counts, ...gaps, library.reason ?? null])}`;
   const rows = Object.entries(library.items).map(([item, { compared, held, constants }]) => [
     item,
     `${held} of ${compared}`,
@@ -101,7 +117,7 @@ function verifiedTls({ path, bytecode, connections, events, lost, ...library }: 
   ]);
   const missing = library.not_compared.map((name) => ["-", "-", "not compared", name]);
   const table = columns([["ITEM", "HELD", "RESULT", "CONSTANTS"], ...rows, ...missing]);
-  return `${[head, ...table.map(printable)].join("\n")}\n`;
+  return [head, ...table.map(printable)].join("\n");
 }
 
 /** One gateway lookup as a table for people. */

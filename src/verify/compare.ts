@@ -1,6 +1,4 @@
-import type { TlsEvent } from "../bytecode/events.ts";
-import { keyLogOf } from "../bytecode/keylog.ts";
-import { digestOf } from "../tls/probe/sessions.ts";
+import type { End } from "./connections.ts";
 
 /** What is known of a connection from outside. Secrets are by the label of the key log, as SHA-256 in hex. */
 export interface Expected {
@@ -10,6 +8,8 @@ export interface Expected {
   readonly cipher_id?: number;
   /** Descriptors of both ends, where both are watched. */
   readonly fds?: { readonly client: number; readonly server: number };
+  /** How many of its ends are watched, at the least. */
+  readonly ends: 1 | 2;
   readonly secrets: ReadonlyMap<string, string>;
 }
 
@@ -22,107 +22,124 @@ export interface Comparison {
   readonly held: boolean;
 }
 
+/** The constants that lead to an item, by their names in any of the objects: all that match one of `all`, any of `any`. */
+interface Path {
+  readonly all: readonly RegExp[];
+  readonly any?: RegExp;
+}
+
+const version = /_ST_VERSION$|_STATE_VERSION$/;
+const session = /_ST_SESSION$|_ESTABLISHED_SESSION$/;
+const cipher = [session, /^SSL_SESSION_ST_CIPHER$|^SSL_CIPHER_ST_ID$/];
+const bio = /_ST_RBIO$|^BIO_/;
+/** Only TLS 1.3 has such a secret, and the cipher's hash says how long it is. */
+const secret = (own: RegExp): Path => ({ all: [own, ...cipher], any: version });
+const handshake = secret(/_HANDSHAKE_SECRET$|_HANDSHAKE_TRAFFIC_HASH$/);
+
 /**
- * The constants that lead to each item, by their names in any of the objects. All that an object takes must be known for
- * the item to be compared; of alternatives, one.
+ * The constants that lead to each item. All that an object takes must be known for the item to be compared; of
+ * alternatives, one.
  */
-const paths: Readonly<Record<string, { readonly all: RegExp; readonly any?: RegExp }>> = {
-  random: { all: /_S3$|_CLIENT_RANDOM$/ },
-  version: { all: /^$/, any: /_ST_VERSION$|_STATE_VERSION$/ },
-  cipher_id: { all: /_ST_SESSION$|_ESTABLISHED_SESSION$|^SSL_SESSION_ST_CIPHER$|^SSL_CIPHER_ST_ID$/ },
+const paths: Readonly<Record<string, Path>> = {
+  random: { all: [/_S3$|_CLIENT_RANDOM$/] },
+  version: { all: [], any: version },
+  cipher_id: { all: cipher },
   // The descriptor tells which end it is.
-  server: { all: /_ST_RBIO$|^BIO_/, any: /_ST_SERVER$/ },
-  fd: { all: /_ST_RBIO$|^BIO_/ },
-  CLIENT_RANDOM: {
-    all: /_ST_SESSION$|_ESTABLISHED_SESSION$|_ST_MASTER_KEY$|^SSL_SESSION_ST_SECRET$/,
-  },
-  CLIENT_HANDSHAKE_TRAFFIC_SECRET: { all: /_HANDSHAKE_SECRET$|_HANDSHAKE_TRAFFIC_HASH$/ },
-  SERVER_HANDSHAKE_TRAFFIC_SECRET: { all: /_HANDSHAKE_SECRET$|_HANDSHAKE_TRAFFIC_HASH$/ },
-  CLIENT_TRAFFIC_SECRET_0: { all: /_CLIENT_APP_TRAFFIC_SECRET$|_CLIENT_TRAFFIC_SECRET_0$/ },
-  SERVER_TRAFFIC_SECRET_0: { all: /_SERVER_APP_TRAFFIC_SECRET$|_SERVER_TRAFFIC_SECRET_0$/ },
-  EXPORTER_SECRET: { all: /_EXPORTER_MASTER_SECRET$|_EXPORTER_SECRET$/ },
+  server: { all: [bio], any: /_ST_SERVER$/ },
+  fd: { all: [bio] },
+  CLIENT_RANDOM: { all: [session, /_ST_MASTER_KEY$|^SSL_SESSION_ST_SECRET$/], any: version },
+  CLIENT_HANDSHAKE_TRAFFIC_SECRET: handshake,
+  SERVER_HANDSHAKE_TRAFFIC_SECRET: handshake,
+  CLIENT_TRAFFIC_SECRET_0: secret(/_CLIENT_APP_TRAFFIC_SECRET$|_CLIENT_TRAFFIC_SECRET_0$/),
+  SERVER_TRAFFIC_SECRET_0: secret(/_SERVER_APP_TRAFFIC_SECRET$|_SERVER_TRAFFIC_SECRET_0$/),
+  EXPORTER_SECRET: secret(/_EXPORTER_MASTER_SECRET$|_EXPORTER_SECRET$/),
 };
 
 /** The constants that an item rests on; null where they are not all known, and so nothing can be said. */
 function constantsOf(item: string, values: ReadonlyMap<string, bigint | null>): readonly string[] | null {
   const path = paths[item];
   if (path === undefined) return null;
-  const all = [...values.keys()].filter((name) => path.all.test(name));
-  const any = [...values.keys()].filter((name) => path.any?.test(name) && values.get(name) !== null);
+  const names = [...values.keys()];
+  const all = path.all.map((own) => names.filter((name) => own.test(name)));
+  const any = names.filter((name) => path.any?.test(name) && values.get(name) !== null);
   const isKnown =
-    all.every((name) => values.get(name) !== null) && (path.any === undefined || any.length > 0);
-  return isKnown && all.length + any.length > 0 ? [...all, ...any] : null;
+    all.every((each) => each.length > 0 && each.every((name) => values.get(name) !== null)) &&
+    (path.any === undefined || any.length > 0);
+  return isKnown ? [...all.flat(), ...any] : null;
+}
+
+/** What came of comparing. */
+export interface Compared {
+  readonly comparisons: readonly Comparison[];
+  /** Ends of known connections that were read, and that should have been and were not. */
+  readonly ends: number;
+  readonly missed: number;
 }
 
 /**
- * Compares what was read of connections with what is known of them. What should have been read and was not is a
- * comparison that did not hold.
+ * Compares what was read of connections with what is known of them. What should have been read at an end and was not is a
+ * comparison that did not hold; of an end that was not read at all, that is its random.
  *
  * @param values the constants of the object; null: absent
- * @param ends how many ends of each connection are watched
  */
 export function compareConnections(
   expected: readonly Expected[],
-  read: readonly TlsEvent[],
+  read: readonly End[],
   values: ReadonlyMap<string, bigint | null>,
-  ends: number,
-): readonly Comparison[] {
-  const byRandom = Map.groupBy(read, ({ client_random: random }) =>
-    Buffer.from(random ?? []).toString("hex"),
-  );
-  return expected.flatMap((connection) => {
+): Compared {
+  const byRandom = Map.groupBy(read, ({ random }) => random);
+  const each = expected.map((connection) => {
     const found = byRandom.get(connection.random) ?? [];
+    const missed = Math.max(0, connection.ends - found.length);
     const items = [...itemsOf(connection)];
-    const seen = found.flatMap((event) => {
-      const secrets = secretsOf(event, connection);
-      return items.map(({ item, isTrue }) => ({ item, held: isTrue(event, secrets) }));
+    const seen = found.flatMap((end) => {
+      const secrets = secretsOf(end, connection);
+      return items.map(({ item, isTrue }) => ({ item, held: isTrue(end, secrets) }));
     });
-    const missed = Array.from({ length: Math.max(0, ends - found.length) }, () =>
-      items.map(({ item }) => ({ item, held: false })),
-    ).flat();
-    return [...seen, ...missed].flatMap(({ item, held }) => {
-      const constants = constantsOf(item, values);
-      return constants === null ? [] : [{ item, constants, held }];
-    });
+    const unseen = Array.from({ length: missed }, () => ({ item: "random", held: false }));
+    return { results: [...seen, ...unseen], ends: found.length, missed };
   });
+  return {
+    comparisons: each.flatMap(({ results }) =>
+      results.flatMap(({ item, held }) => {
+        const constants = constantsOf(item, values);
+        return constants === null ? [] : [{ item, constants, held }];
+      }),
+    ),
+    ends: each.reduce((sum, { ends }) => sum + ends, 0),
+    missed: each.reduce((sum, { missed }) => sum + missed, 0),
+  };
 }
 
 /**
  * The secrets by their labels. Those that a library keeps by direction are named as a server's are: on a client the two
  * change places. Where no descriptor tells which end it is, either is taken that the connection has.
  */
-function secretsOf(event: TlsEvent, { fds, secrets }: Expected): ReadonlyMap<string, Uint8Array> {
-  const named = keyLogOf(event);
-  if (!event.by_direction) return named;
+function secretsOf(end: End, { fds, secrets }: Expected): End["secrets"] {
+  if (!end.by_direction) return end.secrets;
   const [client, server] = ["CLIENT_TRAFFIC_SECRET_0", "SERVER_TRAFFIC_SECRET_0"] as const;
-  const read = named.get(client);
-  const written = named.get(server);
-  if (read === undefined || written === undefined) return named;
-  const isClient = fds === undefined ? digestOf(written) === secrets.get(client) : event.fd === fds.client;
-  return isClient ? new Map([...named, [client, written], [server, read]]) : named;
+  const read = end.secrets.get(client);
+  const written = end.secrets.get(server);
+  if (read === undefined || written === undefined) return end.secrets;
+  const isClient = fds === undefined ? written === secrets.get(client) : end.fd === fds.client;
+  return isClient ? new Map([...end.secrets, [client, written], [server, read]]) : end.secrets;
 }
 
 interface Item {
   readonly item: string;
-  readonly isTrue: (event: TlsEvent, secrets: ReadonlyMap<string, Uint8Array>) => boolean;
+  readonly isTrue: (end: End, secrets: End["secrets"]) => boolean;
 }
 
 function* itemsOf({ version, cipher_id, fds, secrets }: Expected): Generator<Item> {
   // Without it the connection would not have been found.
   yield { item: "random", isTrue: () => true };
-  if (version !== undefined) yield { item: "version", isTrue: (event) => event.version === version };
-  if (cipher_id !== undefined) yield { item: "cipher_id", isTrue: (event) => event.cipher_id === cipher_id };
+  if (version !== undefined) yield { item: "version", isTrue: (end) => end.version === version };
+  if (cipher_id !== undefined) yield { item: "cipher_id", isTrue: (end) => end.cipher_id === cipher_id };
   if (fds !== undefined) {
     yield { item: "fd", isTrue: ({ fd }) => fd === fds.client || fd === fds.server };
     yield { item: "server", isTrue: ({ fd, server }) => server === (fd === fds.server) };
   }
   for (const [label, digest] of secrets) {
-    yield {
-      item: label,
-      isTrue: (_, read) => {
-        const secret = read.get(label);
-        return secret !== undefined && digestOf(secret) === digest;
-      },
-    };
+    yield { item: label, isTrue: (_, secrets) => secrets.get(label) === digest };
   }
 }

@@ -1,17 +1,21 @@
 import * as v from "valibot";
 import type { Libbpf } from "../../ffi/libbpf.ts";
-import { type FileDescriptor, socketPair } from "../../ffi/libc.ts";
+import { type FileDescriptor, RLIMIT_CORE, setLimit, setUndumpable, socketPair } from "../../ffi/libc.ts";
+import type { Elf } from "../elf/elf.ts";
 import { runChild } from "../tls/child/run.ts";
 import { filesToLoad, type LibraryFiles, type Trust } from "../tls/probe/evidence.ts";
-import { parseKeylog } from "../tls/probe/keylog.ts";
-import { digestOf, sessionsSchema } from "../tls/probe/sessions.ts";
-import { type CaptureOptions, TlsCapture } from "./capture.ts";
-import { type Comparison, compareConnections, type Expected } from "./compare.ts";
+import { sessionsSchema } from "../tls/probe/sessions.ts";
+import { TlsCapture } from "./capture.ts";
+import { type Compared, compareConnections, type Expected } from "./compare.ts";
+import { Connections } from "./connections.ts";
+import type { KeyLog } from "./keylog.ts";
 
 /** Milliseconds for the child; a real library takes 100. */
 const longestSessions = 5000;
 /** Milliseconds between two looks at whether it is to go on. */
 const pause = 50;
+/** Milliseconds after a secret was logged, in which the library's next function is called. */
+const aftermath = 300;
 
 /** An object to verify a library with. */
 export interface Baked {
@@ -22,15 +26,14 @@ export interface Baked {
   readonly values: ReadonlyMap<string, bigint | null>;
 }
 
-export interface TlsVerification {
+export interface TlsVerification extends Compared {
   /** Functions that were watched. */
   readonly attached: readonly string[];
-  /** Connections that were compared, of both ends. */
+  /** Connections that were compared. */
   readonly connections: number;
   readonly events: number;
   /** Events that found no room. */
   readonly lost: number;
-  readonly comparisons: readonly Comparison[];
 }
 
 /** Nothing could be compared, and why. */
@@ -53,8 +56,8 @@ export async function verifySessions(
 ): Promise<TlsVerification | Unverified> {
   const loadable = filesToLoad(files, trust);
   if ("reason" in loadable) return loadable;
-  using capture = captureOf(libbpf, baked, { elf: files.ssl });
-  if (capture.attached.length === 0) return { reason: "it has no symbol of a function to watch" };
+  using watch = new Watch(libbpf, baked, files.ssl);
+  if (watch.isBlind) return blind;
   using sockets = new DisposableStack();
   const pair = socketPair().map((socket): FileDescriptor => sockets.use(socket));
   const outcome = await runChild("sessions", null, {
@@ -64,31 +67,32 @@ export async function verifySessions(
   if (outcome.state !== "answered") return { reason: outcome.reason };
   const sessions = v.safeParse(sessionsSchema, outcome.answer);
   if (!sessions.success) return { reason: "what it answered is no answer" };
-  const expected = sessions.output.map(
-    ({ random, version, cipher_id, client_fd: client, server_fd: server, secrets }): Expected => ({
-      random,
-      version,
-      cipher_id,
+  watch.poll(0);
+  watch.stop();
+  return watch.compare(
+    sessions.output.map(({ client_fd: client, server_fd: server, secrets, ...session }) => ({
+      ...session,
       fds: { client, server },
+      ends: 2,
       secrets: new Map(Object.entries(secrets)),
-    }),
+    })),
   );
-  return result(capture, baked, expected, 2);
 }
 
 export interface Watched {
-  readonly pid: number;
-  /** The key log that the process itself writes, as it stands when asked for. */
-  readonly keylog: () => string;
+  /** The one process to watch; without it, every one that uses the library. */
+  readonly pid?: number;
+  /** The key log that a process itself writes, from here on. */
+  readonly keylog: () => KeyLog;
   /** Whether it is to go on. */
   readonly goesOn: () => boolean;
 }
 
 /**
- * Watches a process for as long as it is to go on, and compares what was read of its connections with what its own key log
- * got in that time. Secrets are compared as digests, and wiped.
+ * Watches a library's connections for as long as it is to go on, and compares what was read of those that the key log got
+ * in that time. Of one that both ends of were read, both are compared.
  *
- * @throws SystemError where the kernel lets no program in
+ * @throws SystemError where the kernel lets no program in, InputError where the key log is none
  */
 export async function verifyProcess(
   libbpf: Libbpf,
@@ -96,39 +100,68 @@ export async function verifyProcess(
   { ssl }: LibraryFiles,
   { pid, keylog, goesOn }: Watched,
 ): Promise<TlsVerification | Unverified> {
-  const before = new Set(parseKeylog(keylog()).keys());
-  using capture = captureOf(libbpf, baked, { elf: ssl, pid });
-  if (capture.attached.length === 0) return { reason: "it has no symbol of a function to watch" };
+  using watch = new Watch(libbpf, baked, ssl, pid);
+  if (watch.isBlind) return blind;
+  // What is logged from here on is read as well: everything is attached.
+  const log = keylog();
   while (goesOn()) {
-    capture.poll(pause);
+    watch.poll(pause);
     await new Promise(setImmediate); // for the signals that end this
   }
-  const logged = [...parseKeylog(keylog())].filter(([random]) => !before.has(random));
-  // A secret is logged a moment before the library's next function is called.
-  capture.poll(pause);
-  const expected = logged.map(
-    ([random, secrets]): Expected => ({
-      random,
-      secrets: new Map([...secrets].map(([label, secret]) => [label, digestOf(secret)])),
-    }),
+  using added = log.added();
+  const end = performance.now() + aftermath;
+  while (performance.now() < end) watch.poll(pause);
+  watch.stop();
+  return watch.compare(
+    [...added.digests()].map(([random, secrets]): Expected => ({ random, ends: 1, secrets })),
   );
-  return result(capture, baked, expected, 1);
 }
 
-const captureOf = (
-  libbpf: Libbpf,
-  { name, bytes, programs }: Baked,
-  where: Pick<CaptureOptions, "elf" | "pid">,
-) => new TlsCapture(libbpf, { name, bytes, programs, ...where });
+const blind: Unverified = { reason: "it has no symbol of a function to watch: it is stripped of them" };
 
-function result(
-  capture: TlsCapture,
-  { values }: Baked,
-  expected: readonly Expected[],
-  ends: number,
-): TlsVerification {
-  capture.poll(0);
-  const { attached, events, lost, connections } = capture;
-  const comparisons = compareConnections(expected, connections, values, ends);
-  return { attached, connections: expected.length, events, lost, comparisons };
+/** A library that is watched, and what was read of its connections. */
+class Watch implements Disposable {
+  readonly #values: Baked["values"];
+  readonly #connections = new Connections();
+  readonly #capture: TlsCapture;
+  #lost = 0;
+
+  constructor(libbpf: Libbpf, { values, ...object }: Baked, elf: Elf, pid?: number) {
+    // From here on this process may hold secrets. A core_pattern with a pipe does not heed the limit.
+    setUndumpable();
+    setLimit(RLIMIT_CORE, 0);
+    this.#values = values;
+    this.#capture = new TlsCapture(libbpf, { ...object, elf, pid }, (event) => this.#connections.add(event));
+  }
+
+  /** Nothing could be attached. */
+  get isBlind(): boolean {
+    return this.#capture.attached.length === 0;
+  }
+
+  poll(milliseconds: number): void {
+    this.#capture.poll(milliseconds);
+  }
+
+  /** Detaches: nobody takes events while the rest is done. */
+  stop(): void {
+    this.#lost = this.#capture.lost;
+    this.#capture[Symbol.dispose]();
+  }
+
+  compare(expected: readonly Expected[]): TlsVerification {
+    const { events, dropped } = this.#connections;
+    return {
+      attached: this.#capture.attached,
+      connections: expected.length,
+      events,
+      lost: this.#lost + dropped,
+      ...compareConnections(expected, this.#connections.ends(), this.#values),
+    };
+  }
+
+  [Symbol.dispose](): void {
+    this.#capture[Symbol.dispose]();
+    this.#connections[Symbol.dispose]();
+  }
 }

@@ -1,8 +1,10 @@
 /**
- * bun run bench [--kernels NAME,…] [--runs N]: measures whole processes side by side and writes docs/benchmarks.md.
+ * bun run bench [--sections NAME,…] [--kernels NAME,…] [--runs N]: measures whole processes side by side and writes
+ * docs/benchmarks.md; with --sections these alone, the others stay as they are.
  *
  * In guests: the snapshot strategy against the stepwise one, with BTF hidden. On this machine: offsetof against the
- * tools that read the same BTF, and its gateway lookups against ip(8). Machines are noisy, so the ratios of medians are what counts.
+ * tools that read the same BTF, its gateway lookups against ip(8), its reports of TLS libraries, and what a server loses
+ * while its connections are verified. Machines are noisy, so the ratios of medians are what counts.
  */
 import { join } from "node:path";
 import { parseArgs } from "node:util";
@@ -12,9 +14,11 @@ import { bootGuest, type CommandResult, HIDE_BTF, text } from "../lab/guest.ts";
 import { labKernel, loadKernel } from "../lab/kernels.ts";
 import { type Figures, medians, round, row, sideBySide, table } from "./figures.ts";
 import { gatewaySection } from "./gateway.ts";
+import { tlsSection } from "./tls.ts";
+import { verifySection } from "./verify.ts";
 
 const { values } = parseArgs({
-  options: { kernels: { type: "string" }, runs: { type: "string" } },
+  options: { sections: { type: "string" }, kernels: { type: "string" }, runs: { type: "string" } },
 });
 const kernels = (values.kernels ?? "5.10-cloud,6.1-cloud,6.12-cloud,sid-cloud").split(",");
 const runs = Number(values.runs ?? 7);
@@ -105,35 +109,57 @@ function hostTable(): string {
   return table(["command", "wall ms", "cpu ms", "memory MiB", "cpu ÷ `--source btf`"], rows);
 }
 
-const started = performance.now();
-const host = hostTable();
-console.error(`bench: this machine\n${host}`);
-const gateway = gatewaySection();
-console.error(`bench: ${gateway}`);
-const guests = await guestTable();
-const { stdout: release } = await run(["uname", "-r"]);
-const page = `# Benchmarks
-
-Written by \`bun run bench\`, which measures whole processes side by side in one run. These machines are noisy: compare
-the ratios, not single times. All figures are medians.
-
-## On one machine: offsetof and the tools that read the same BTF
+async function hostSection(): Promise<string> {
+  const { stdout: release } = await run(["uname", "-r"]);
+  return `## On one machine: offsetof and the tools that read the same BTF
 
 Linux ${release.trim()}, 20 runs of each command in turn. \`offsetof kernel\` guesses live and reads BTF beside it; pahole
 and bpftool print one struct and the whole BTF.
 
-${host}
+${hostTable()}
+`;
+}
 
-${gateway}
-## In one guest: snapshot against stepwise
+const guestSection = async (): Promise<string> => `## In one guest: snapshot against stepwise
 
 QEMU without KVM, one virtual processor, BTF hidden, ${runs} runs of each strategy in turn. \`guess\` is the time from loading
 the eBPF object to the answer. The stepwise strategy knows the members of struct sock and struct net alone, at one
 aligned candidate an event; the snapshot strategy solves every constant of the table in the same run.
 
-${guests}
+${await guestTable()}
 `;
-await Bun.write(join(repository, "docs/benchmarks.md"), page);
+
+const intro = `# Benchmarks
+
+Written by \`bun run bench\`, which measures whole processes side by side in one run. These machines are noisy: compare
+the ratios, not single times. All figures are medians.
+`;
+/** In the page's order, with what their headings begin with. */
+const sections = {
+  host: { heading: "## On one machine", measure: hostSection },
+  tls: { heading: "## TLS reports", measure: tlsSection },
+  verify: { heading: "## A server", measure: verifySection },
+  gateway: { heading: "## Gateway", measure: gatewaySection },
+  guest: { heading: "## In one guest", measure: guestSection },
+} as const;
+
+const started = performance.now();
+const path = join(repository, "docs/benchmarks.md");
+const asked = values.sections?.split(",") ?? Object.keys(sections);
+const unknown = asked.filter((name) => !Object.hasOwn(sections, name));
+if (unknown.length > 0) throw new Error(`no section ${unknown}; there are ${Object.keys(sections)}`);
+const before = (await Bun.file(path).text()).split(/^(?=## )/m);
+const texts: string[] = [];
+for (const [name, { heading, measure }] of Object.entries(sections)) {
+  const old = before.find((text) => text.startsWith(heading));
+  if (!asked.includes(name)) texts.push(...(old === undefined ? [] : [`${old.trimEnd()}\n`]));
+  else {
+    const text = await measure();
+    console.error(`bench: ${text}`);
+    texts.push(text);
+  }
+}
+await Bun.write(path, [intro, ...texts].join("\n"));
 console.error(
   `bench: docs/benchmarks.md written after ${Math.round((performance.now() - started) / 1000)} s`,
 );

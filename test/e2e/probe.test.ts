@@ -1,9 +1,8 @@
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
-import { chmodSync, copyFileSync, mkdirSync, symlinkSync } from "node:fs";
-import { loadPackage } from "../../assets/build/debian.ts";
 import { loadLayouts } from "../../src/tls/layouts.ts";
 import { truthOf } from "../truth/read.ts";
-import { documentOf, executable, run, Scratch } from "./executable.ts";
+import { documentOf, type Scratch } from "./executable.ts";
+import { runIn, treeWith } from "./tree.ts";
 
 /** A real library, to be asked in a tree with the C library it was built for: this machine's may be too old for it. */
 interface Sample {
@@ -72,41 +71,16 @@ const samples: readonly Sample[] = [
   },
 ];
 
-/** A tree in which /lib and /lib64 lead into /usr, with the packages and the executable. */
-async function treeOf({ packages }: Sample): Promise<Scratch> {
-  const root = new Scratch();
-  chmodSync(root.path, 0o755); // as any root is: the child is nobody
-  mkdirSync(root.at("proc"));
-  for (const folder of ["lib", "lib64"]) {
-    mkdirSync(root.at(`usr/${folder}`), { recursive: true });
-    symlinkSync(`usr/${folder}`, root.at(folder));
-  }
-  for (const [suite, names] of Object.entries(packages)) {
-    for (const name of names) {
-      const from = (await loadPackage(suite, name)).root;
-      const merge = `for each in usr:usr lib:usr/lib lib64:usr/lib64; do
-        [ ! -d "$1/\${each%:*}" ] || cp -a "$1/\${each%:*}/." "$2/\${each#*:}/" || exit 1; done`;
-      expect(run(["sh", "-c", merge, "sh", from, root.path])).toMatchObject({ status: 0, stderr: "" });
-    }
-  }
-  copyFileSync(executable, root.at("offsetof"));
-  return root;
-}
-
 const trees = new Map<Sample, Scratch>();
 beforeAll(async () => {
-  for (const sample of samples) trees.set(sample, await treeOf(sample));
+  for (const sample of samples) trees.set(sample, await treeWith(sample.packages));
 }, 600_000);
 afterAll(() => {
   for (const tree of trees.values()) tree[Symbol.dispose]();
 });
 
-function ask(sample: Sample, ...flags: string[]) {
-  const tree = trees.get(sample)?.path ?? "";
-  const inside = `mount -t proc proc "$0/proc" && exec chroot "$0" "$@"`;
-  const command = ["/offsetof", "tls", ...flags, "--format", "json"];
-  return run(["unshare", "--mount", "--pid", "--fork", "sh", "-c", inside, tree, ...command]);
-}
+const ask = (sample: Sample, ...flags: string[]) =>
+  runIn(trees.get(sample)?.path ?? "", ["tls", ...flags, "--format", "json"]);
 
 describe("the probe measures what the headers say", () => {
   test.each(samples)("$truth", async (sample) => {

@@ -12,15 +12,3 @@ export function keylogOf(lines: readonly string[]): Keylog {
     }),
   );
 }
-
-/**
- * Reads a key log that a program wrote: the client's random in hex to its secrets. Lines of another form, comments and a last
- * line that is still being written are passed over.
- */
-export function parseKeylog(text: string): ReadonlyMap<string, Keylog> {
-  const lines = text.matchAll(/^([A-Z_0-9]{1,40}) ([0-9a-f]{64}) ((?:[0-9a-f]{2}){16,64})\r?\n/gim);
-  const byRandom = Map.groupBy(lines, ([, , random = ""]) => random.toLowerCase());
-  return new Map(
-    [...byRandom].map(([random, found]) => [random, keylogOf(found.map(([line]) => line.trim()))]),
-  );
-}

@@ -3,27 +3,16 @@ import { realpathSync } from "node:fs";
 import { Libbpf } from "../../../ffi/libbpf.ts";
 import { assetBytes } from "../../../src/assets.ts";
 import { chooseValues, type Subject } from "../../../src/bytecode/constants.ts";
-import { readTlsEvent, type TlsEvent } from "../../../src/bytecode/events.ts";
+import type { TlsEvent } from "../../../src/bytecode/events.ts";
 import { type KeyLogLabel, keyLogOf } from "../../../src/bytecode/keylog.ts";
 import { bakeEmbedded, embeddedObject } from "../../../src/bytecode/objects.ts";
 import { pickTls } from "../../../src/bytecode/pick.ts";
-import { Elf, segment } from "../../../src/elf/elf.ts";
-import { findFunctions } from "../../../src/elf/symbols.ts";
+import { Elf } from "../../../src/elf/elf.ts";
 import { tlsReports } from "../../../src/tls/report.ts";
+import { TlsCapture } from "../../../src/verify/capture.ts";
 
 const KERNEL = [6, 18, 0] as const;
 export const hex = (bytes: Uint8Array): string => Buffer.from(bytes).toString("hex");
-
-/** Where a function of a library begins in its file. */
-function placeOf(path: string, name: string): number | null {
-  using elf = Elf.open(realpathSync(path));
-  const address = findFunctions(elf, [name]).get(name)?.[0]?.address;
-  const within = elf.programHeaders.find(
-    ({ type, vaddr, filesz }) =>
-      type === segment.load && address !== undefined && address >= vaddr && address < vaddr + filesz,
-  );
-  return address === undefined || within === undefined ? null : within.offset + address - within.vaddr;
-}
 
 /** The constants of a library as `offsetof tls` tells them, and the object that serves it. */
 async function subjectOf(
@@ -57,18 +46,18 @@ export async function capture<Session>(
   const names = embedded.constants.map((constant) => constant.name);
   const values = new Map(chooseValues(names, subject, allowMissing).values);
   change?.(values);
-  using object = new Libbpf(assetBytes("libbpf.so")).openObject(bakeEmbedded(name, values), name);
-  object.load();
   const events: TlsEvent[] = [];
-  using reader = object.map("events").events((record) => events.push(readTlsEvent(record)));
-  using stack = new DisposableStack();
-  for (const program of embedded.programs) {
-    const offset = placeOf(path, program.name.replace("uprobe_", ""));
-    if (offset !== null) stack.use(object.program(program.name).attachUprobe(realpathSync(path), offset));
-  }
-  const session = await sessions(() => reader.consume());
-  reader.consume();
-  expect([reader.lost, ...object.map("lost").lookup(0)]).toEqual([0, 0, 0, 0, 0, 0, 0, 0, 0]);
+  using elf = Elf.open(realpathSync(path));
+  const bytes = bakeEmbedded(name, values);
+  const programs = embedded.programs.map((program) => program.name);
+  using watched = new TlsCapture(
+    new Libbpf(assetBytes("libbpf.so")),
+    { bytes, name, programs, elf },
+    (event) => events.push(event),
+  );
+  const session = await sessions(() => watched.poll(0));
+  watched.poll(0);
+  expect(watched.lost).toBe(0);
   return { events, session, name };
 }
 

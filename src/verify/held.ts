@@ -1,0 +1,22 @@
+import type { Verified } from "../output/document.ts";
+
+type Counts = Readonly<Record<string, { readonly compared: number; readonly held: number }>>;
+
+const isTrue = (counts: Counts): boolean => Object.values(counts).every((one) => one.held === one.compared);
+const isAny = (counts: Counts): boolean => Object.keys(counts).length > 0;
+
+/**
+ * Whether every comparison held, and there were some: of the kernel of each constant, of the libraries of at least one. A
+ * library of which nothing could be compared says why. An end or an event that was missed is a failure.
+ */
+export function hasHeld({ kernel, tls = [] }: Verified): boolean {
+  const kernelHeld =
+    kernel === undefined ||
+    (isAny(kernel.constants) && isTrue(kernel.constants) && kernel.not_compared.length === 0);
+  const tlsHeld = tls.length === 0 || tls.some(({ items }) => isAny(items));
+  return (
+    kernelHeld &&
+    tlsHeld &&
+    tls.every(({ items, lost, missed }) => isTrue(items) && lost === 0 && missed === 0)
+  );
+}

@@ -1,0 +1,259 @@
+/** `verify tls --against`: connections of curl and nginx, what becomes of their secrets, and what is left behind. */
+import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
+import { copyFileSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { LoadMaker, watchedLoad } from "../bench/verify.ts";
+import { executable, run, Scratch } from "./executable.ts";
+import { type Held, heldBy, Running, secretsIn, stillThere, verifiedIn, wrongIn } from "./keylog.ts";
+import { Peers } from "./peers.ts";
+
+// The machine may be busy: attaching alone takes a second then.
+setDefaultTimeout(60_000);
+
+const LIBSSL = "/usr/lib/x86_64-linux-gnu/libssl.so.3";
+let peers: Peers;
+beforeAll(() => {
+  peers = new Peers();
+});
+afterAll(() => peers[Symbol.dispose]());
+
+const watch = (...args: string[]): readonly string[] => [
+  "verify",
+  "tls",
+  ...args,
+  "--against",
+  peers.keys,
+  "--format",
+  "json",
+];
+const all = [
+  "CLIENT_HANDSHAKE_TRAFFIC_SECRET",
+  "CLIENT_RANDOM",
+  "CLIENT_TRAFFIC_SECRET_0",
+  "EXPORTER_SECRET",
+  "SERVER_HANDSHAKE_TRAFFIC_SECRET",
+  "SERVER_TRAFFIC_SECRET_0",
+  "random",
+];
+
+describe("curl and nginx over TLS 1.2 and 1.3, against curl's SSLKEYLOGFILE", () => {
+  test.each([
+    { name: "nginx's worker alone", args: () => ["--pid", `${peers.worker}`], ends: 1 },
+    { name: "every process that uses the library: both ends", args: () => [LIBSSL], ends: 2 },
+    { name: "every process that uses what curl is linked with", args: () => ["/usr/bin/curl"], ends: 2 },
+  ])("$name", async ({ args, ends }) => {
+    const running = new Running([...watch(...args()), "--seconds", "30"]);
+    await running.watches();
+    peers.request("1.2", "1.3", "1.3", "1.2");
+    running.kill("SIGINT");
+    const result = await running.end();
+    const [one, ...others] = verifiedIn(result);
+    expect(others).toEqual([]);
+    expect(one).toMatchObject({ path: LIBSSL, connections: 4, ends: 4 * ends, missed: 0, lost: 0 });
+    expect(Object.keys(one?.items ?? {}).sort()).toEqual(all);
+    for (const [item, { compared }] of Object.entries(one?.items ?? {}))
+      expect([item, compared]).toEqual([item, (item === "random" ? 4 : 2) * ends]);
+    expect(one && wrongIn(one)).toEqual([]);
+    expect(result.status).toBe(0);
+  });
+
+  test("a connection that is in the key log and was not read is missed", async () => {
+    const running = new Running([...watch("--pid", `${process.pid}`, LIBSSL), "--seconds", "30"]);
+    await running.watches();
+    peers.request("1.3");
+    running.kill("SIGTERM");
+    const result = await running.end();
+    const [one] = verifiedIn(result);
+    expect(one).toMatchObject({ connections: 1, ends: 0, missed: 1 });
+    expect(one && wrongIn(one)).toEqual(["random"]);
+    expect(result.status).toBe(3);
+  });
+});
+
+test("a load of handshakes: every end is read, or it is told how many were not", async () => {
+  using load = new LoadMaker();
+  const { made, one, status } = await watchedLoad(load, 2, 2);
+  expect(one.connections).toBe(made.handshakes);
+  expect(made.handshakes).toBeGreaterThan(200);
+  expect(wrongIn(one).filter((item) => item !== "random")).toEqual([]);
+  if (one.lost === 0) expect(one.ends).toBe(2 * made.handshakes);
+  expect(status).toBe(one.missed === 0 && one.lost === 0 ? 0 : 3);
+});
+
+/** What tracefs says, seen from a mount namespace of its own; empty where the kernel has none. */
+const traced = (file: string): string =>
+  run(["unshare", "--mount", "sh", "-c", `mount -t tracefs none /mnt && cat /mnt/${file}`]).stdout;
+
+describe("no secret leaves", () => {
+  test("what it prints, the kernel's log and its trace hold none", async () => {
+    const running = new Running([...watch(LIBSSL), "--seconds", "30", "--verbose"]);
+    await running.watches();
+    peers.request("1.2", "1.3");
+    running.kill("SIGINT");
+    const { status, stdout, stderr } = await running.end();
+    expect(status).toBe(0);
+    const written = `${stdout}${stderr}${run(["dmesg"]).stdout}${traced("trace")}`.toLowerCase();
+    const secrets = secretsIn(peers.keys);
+    expect(secrets.length).toBeGreaterThan(6);
+    for (const secret of secrets) {
+      expect(written).not.toContain(secret.toLowerCase());
+      expect(written).not.toContain(Buffer.from(secret, "hex").toString("base64"));
+    }
+  });
+
+  const coresHere = !/^[|/]/.test(readFileSync("/proc/sys/kernel/core_pattern", "utf8"));
+  test.skipIf(!coresHere).each(["SIGSEGV", "SIGABRT", "SIGQUIT"] as const)(
+    "%s while it watches leaves no core dump, and nothing in the kernel",
+    async (signal) => {
+      using folder = new Scratch();
+      const unlimited = ["prlimit", "--core=unlimited"];
+      // That a core would be written here is shown first.
+      const sleeper = Bun.spawn([...unlimited, "sleep", "60"], { cwd: folder.path });
+      await Bun.sleep(100);
+      sleeper.kill(signal);
+      await sleeper.exited;
+      expect(readdirSync(folder.path).filter((name) => name.startsWith("core"))).toHaveLength(1);
+
+      using empty = new Scratch();
+      const running = new Running([...watch(LIBSSL), "--seconds", "30"], {
+        cwd: empty.path,
+        prefix: unlimited,
+      });
+      const held = await running.watches();
+      peers.request("1.2", "1.3");
+      running.kill(signal);
+      const { status, stdout, stderr } = await running.end();
+      expect(status).not.toBe(0);
+      expect(readdirSync(empty.path)).toEqual([]);
+      for (const secret of secretsIn(peers.keys)) expect(`${stdout}${stderr}`).not.toContain(secret);
+      expect(await stillThere(held)).toEqual([]);
+    },
+  );
+});
+
+describe("nothing stays attached", () => {
+  const before = traced("uprobe_events");
+
+  async function leavesNothing(held: readonly Held[]): Promise<void> {
+    expect(held.map(({ kind }) => kind)).toEqual(expect.arrayContaining(["prog", "map", "link"]));
+    expect(await stillThere(held)).toEqual([]);
+    expect(traced("uprobe_events")).toBe(before);
+  }
+
+  test.each(["SIGINT", "SIGTERM", "SIGKILL"] as const)("after %s", async (signal) => {
+    const running = new Running([...watch(LIBSSL), "--seconds", "30"]);
+    const held = await running.watches();
+    running.kill(signal);
+    await running.end();
+    await leavesNothing(held);
+  });
+
+  test("after the end of the process that is watched, which ends it too", async () => {
+    using other = new Peers();
+    const against = ["--against", other.keys, "--format", "json", "--seconds", "60"];
+    const running = new Running(["verify", "tls", "--pid", `${other.worker}`, ...against]);
+    const held = await running.watches();
+    other.request("1.2", "1.3");
+    other.end();
+    const started = performance.now();
+    const result = await running.end();
+    expect(performance.now() - started).toBeLessThan(5000);
+    expect(verifiedIn(result)[0]).toMatchObject({ connections: 2, ends: 2, missed: 0 });
+    expect(result.status).toBe(0);
+    await leavesNothing(held);
+  });
+
+  test("after a crash of the child that makes sessions, which is told", async () => {
+    const running = new Running(["verify", "tls", LIBSSL, "--format", "json"]);
+    let held: readonly Held[] = [];
+    for (const end = performance.now() + 15_000; performance.now() < end; await Bun.sleep(1)) {
+      if (!heldBy(running.pid).some(({ kind }) => kind === "link")) continue;
+      const children = run(["pgrep", "--parent", `${running.pid}`]).stdout.trim();
+      if (children === "") continue;
+      held = heldBy(running.pid);
+      for (const child of children.split("\n")) process.kill(Number(child), "SIGKILL");
+      break;
+    }
+    const result = await running.end();
+    const [one] = verifiedIn(result);
+    expect(one).toMatchObject({ connections: 0, items: {}, reason: expect.stringContaining("SIGKILL") });
+    expect(result.status).toBe(3);
+    await leavesNothing(held);
+  });
+});
+
+describe("bad input is an error that says what to do", () => {
+  function refused(...args: readonly string[]) {
+    const { status, stdout, stderr } = run([executable, "verify", "tls", ...args, "--format", "table"]);
+    expect(stdout).toBe("");
+    return { status, stderr: stderr.replaceAll(/^\[warn\] .*\n/gm, "") };
+  }
+
+  test("flags that do not go together", () => {
+    expect(refused("--pid", "1")).toEqual({ status: 2, stderr: expect.stringContaining("--against FILE") });
+    expect(refused("--seconds", "1").status).toBe(2);
+    expect(refused("--against", peers.keys)).toEqual({
+      status: 2,
+      stderr: expect.stringContaining("--pid PID"),
+    });
+    expect(refused("--pid", "0", "--against", peers.keys).status).toBe(2);
+    expect(refused(LIBSSL, "--against", peers.keys, "--seconds", "0").status).toBe(2);
+  });
+
+  test("a process that is not there", () => {
+    const { status, stderr } = refused("--pid", "4194305", "--against", peers.keys);
+    expect({ status, stderr }).toEqual({ status: 1, stderr: expect.stringContaining("no process 4194305") });
+  });
+
+  test("a process without a TLS library", async () => {
+    const sleeper = Bun.spawn(["sleep", "60"]);
+    const { status, stderr } = refused("--pid", `${sleeper.pid}`, "--against", peers.keys);
+    sleeper.kill();
+    expect({ status, stderr }).toEqual({ status: 1, stderr: expect.stringContaining("named by its PATH") });
+  });
+
+  test("a key log that is not there, is a folder, or is a device", () => {
+    for (const path of ["/nonexistent", "/tmp", "/dev/zero"]) {
+      const { status, stderr } = refused(LIBSSL, "--against", path);
+      expect({ status, stderr }).toEqual({
+        status: 1,
+        stderr: expect.stringMatching(new RegExp(`${path}.*SSLKEYLOGFILE`)),
+      });
+    }
+  });
+
+  test("a file that is no library, and one that is not there", () => {
+    for (const path of [peers.keys, "/bin/sleep", "/nonexistent"])
+      expect(refused(path)).toEqual({ status: 1, stderr: expect.stringContaining(path) });
+  });
+
+  test("a key log of garbage, and one that grows too much", async () => {
+    using scratch = new Scratch();
+    const keys = scratch.at("keys");
+    writeFileSync(keys, "");
+    const garbage = Buffer.alloc(1 << 20, "CLIENT_RANDOM \u0000\u00ff zz\n\n");
+    for (const { bytes, ends } of [
+      { bytes: garbage, ends: { status: 3, stdout: expect.stringContaining("got no connection") } },
+      { bytes: Buffer.alloc(65 << 20), ends: { status: 1, stderr: expect.stringContaining(keys) } },
+    ]) {
+      const running = new Running(["verify", "tls", LIBSSL, "--against", keys, "--format", "table"]);
+      await running.watches();
+      writeFileSync(keys, bytes, { flag: "a" });
+      running.kill("SIGINT");
+      expect(await running.end()).toMatchObject(ends);
+    }
+  });
+
+  test("a library without symbols, and a program with one inside that was stripped", () => {
+    using scratch = new Scratch();
+    const program = scratch.at("node");
+    copyFileSync(LIBSSL, program);
+    // Its dynamic symbols cannot be taken away by strip(1): their names are overwritten.
+    const bytes = readFileSync(program);
+    for (let at = bytes.indexOf("SSL_"); at >= 0; at = bytes.indexOf("SSL_", at + 4)) bytes.write("XXX_", at);
+    writeFileSync(program, bytes);
+    const result = run([executable, "verify", "tls", program, "--trust", program, "--format", "json"]);
+    expect([1, 3]).toContain(result.status);
+    if (result.status === 3) expect(verifiedIn(result)[0]?.reason).toBeString();
+    else expect(result.stderr).toContain(program);
+  });
+});
