@@ -55,7 +55,7 @@ export function symbolsHere(): Symbols {
 /** The place of a name's first suffix in the order of preference; behind all where it is none of them. */
 function rank(name: string, target: string): number {
   const suffix = name.slice(target.length + 1).split(".", 1)[0];
-  const found = suffixes.indexOf(suffix);
+  const found = suffixes.findIndex((each) => each === suffix);
   return found < 0 ? suffixes.length : found;
 }
 
