@@ -3,7 +3,7 @@ import type { OwnMemory } from "../../../ffi/memory.ts";
 import { type Connection, type Session, type Suite, suites, type TlsLibrary } from "../../../ffi/openssl.ts";
 import { host, raw } from "../../offsets/values.ts";
 import { credentials } from "./credentials.ts";
-import { makePair, type Pair } from "./handshake.ts";
+import { makePair, makePairs, type Pair } from "./handshake.ts";
 import {
   address,
   bytesShape,
@@ -125,7 +125,7 @@ class BoringsslProbe {
   }
 
   observe(): void {
-    for (const suite of allSuites) this.#shake(makePair(this.#library, suite));
+    for (const pair of makePairs(this.#library, allSuites)) this.#shake(pair);
     for (let count = 0; count < 2; count++) {
       this.#resume();
       this.#hint();

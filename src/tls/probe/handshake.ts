@@ -1,4 +1,11 @@
-import type { Bio, Connection, Context, Suite, TlsLibrary } from "../../../ffi/openssl.ts";
+import {
+  type Bio,
+  type Connection,
+  type Context,
+  type Suite,
+  TlsCallError,
+  type TlsLibrary,
+} from "../../../ffi/openssl.ts";
 import { credentials } from "./credentials.ts";
 import { type Keylog, keylogOf } from "./keylog.ts";
 import { firstMessage } from "./wire.ts";
@@ -65,6 +72,33 @@ export function makePair(
   };
   return { suite, context, callback, client, server, shakeHands };
 }
+
+/**
+ * A context for each of the suites that the library has: it may be built without one, such as no-tls1_3.
+ * @throws TlsCallError where it has none of them
+ */
+export function contextsFor(
+  library: TlsLibrary,
+  wanted: readonly Suite[],
+): readonly { readonly suite: Suite; readonly context: Context }[] {
+  const refusals: TlsCallError[] = [];
+  const contexts = wanted.flatMap((suite) => {
+    try {
+      return [{ suite, context: library.context(suite, credentials) }];
+    } catch (error) {
+      if (!(error instanceof TlsCallError)) throw error;
+      refusals.push(error);
+      return [];
+    }
+  });
+  const [refusal] = refusals;
+  if (contexts.length === 0 && refusal !== undefined) throw refusal;
+  return contexts;
+}
+
+/** A pair for each of the suites that the library has. @throws TlsCallError where it has none of them */
+export const makePairs = (library: TlsLibrary, wanted: readonly Suite[]): readonly Pair[] =>
+  contextsFor(library, wanted).map(({ suite, context }) => makePair(library, suite, context));
 
 function endOf(library: TlsLibrary, context: Context, role: "client" | "server"): End {
   const end = { connection: context.connection(role), rbio: library.memoryBio(), wbio: library.memoryBio() };

@@ -33,11 +33,7 @@ export class Notes {
     });
   }
 
-  get observations(): readonly Observation[] {
-    return this.#observations;
-  }
-
-  /** What they leave of each member, in the members' order. */
+  /** What the instances leave of each member, in the members' order. */
   solve(): ReadonlyMap<string, Solution> {
     const unknowns = Object.entries(this.#members).map(([constant, shape]) => ({ constant, shape }));
     return solve(unknowns, this.#relations, this.#observations);

@@ -3,7 +3,7 @@ import { type Context, type Session, suites, type TlsLibrary } from "../../../ff
 import { holds } from "../../offsets/observation.ts";
 import type { Solution } from "../../offsets/solver.ts";
 import { host, raw } from "../../offsets/values.ts";
-import { type End, makePair, type Pair, type Shaken } from "./handshake.ts";
+import { type End, makePairs, type Pair, type Shaken } from "./handshake.ts";
 import {
   address,
   bytesShape,
@@ -99,10 +99,7 @@ class OpensslProbe {
 
   /** One handshake of each suite, and everything around it. */
   observe(): void {
-    for (const suite of Object.values(suites)) {
-      if (suite.version === suites.tls13Sha256.version && !this.#library.has("SSL_CTX_set_ciphersuites"))
-        continue;
-      const pair = makePair(this.#library, suite);
+    for (const pair of makePairs(this.#library, Object.values(suites))) {
       this.#shared.refresh();
       this.#noteFresh(pair);
       const shaken = pair.shakeHands();

@@ -1,7 +1,13 @@
 import { createHash } from "node:crypto";
 import * as v from "valibot";
-import { type Connection, type Suite, suites, type TlsLibrary } from "../../../ffi/openssl.ts";
-import { credentials } from "./credentials.ts";
+import {
+  type Connection,
+  type Context,
+  suites,
+  TlsCallError,
+  type TlsLibrary,
+} from "../../../ffi/openssl.ts";
+import { contextsFor } from "./handshake.ts";
 import { keylogOf } from "./keylog.ts";
 
 /** Handshakes over descriptors go on in steps; none needs as many. */
@@ -38,15 +44,14 @@ export function makeSessions(
   library: TlsLibrary,
   [clientFd, serverFd]: readonly [number, number],
 ): Session[] {
-  return Object.values(suites)
-    .filter(
-      ({ version }) => version !== suites.tls13Sha256.version || library.has("SSL_CTX_set_keylog_callback"),
-    )
-    .map((suite) => makeSession(library, suite, clientFd, serverFd));
+  if (!library.has("SSL_CTX_set_keylog_callback"))
+    throw new TlsCallError("it has no key log, with which what is read could be compared");
+  return contextsFor(library, Object.values(suites)).map(({ context }) =>
+    makeSession(library, context, clientFd, serverFd),
+  );
 }
 
-function makeSession(library: TlsLibrary, suite: Suite, clientFd: number, serverFd: number): Session {
-  const context = library.context(suite, credentials);
+function makeSession(library: TlsLibrary, context: Context, clientFd: number, serverFd: number): Session {
   const lines: string[] = [];
   context.onKeylog((line) => lines.push(line));
   const [client, server] = [
