@@ -1,4 +1,4 @@
-import { dlopen, type Pointer, ptr, read, toArrayBuffer } from "bun:ffi";
+import { dlopen, linkSymbols, type Pointer, ptr, read, toArrayBuffer } from "bun:ffi";
 import { ClosedError, SystemError } from "./error.ts";
 import { globalSymbol } from "./library.ts";
 
@@ -110,6 +110,14 @@ const SYS_SECCOMP = process.arch === "arm64" ? 277 : 317;
 
 /** TASK_COMM_LEN of the kernel: a thread's name with its closing zero byte. */
 export const TASK_COMM_LEN = 16;
+
+/** The version of the GNU C library in this process, as `2.36`; null where it is another one, as musl. */
+export function glibcVersion(): string | null {
+  const address = globalSymbol("gnu_get_libc_version");
+  if (address === null) return null;
+  const { symbols } = linkSymbols({ version: { ptr: address, args: [], returns: "cstring" } });
+  return symbols.version()?.toString() ?? null;
+}
 
 /** The errno of the last failed call on this thread; read it before anything else runs. */
 export function lastErrno(): number {

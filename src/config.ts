@@ -12,6 +12,8 @@ interface Kind<Value> {
   /** What a text stands for; the text itself where it stands for nothing, which the schema then refuses. */
   readonly fromText: (text: string) => unknown;
   readonly allowed: string;
+  /** What stands for it in help: words in small letters are meant as they are. */
+  readonly hint: string;
 }
 
 /** One thing that can be set. */
@@ -24,6 +26,7 @@ const oneOf = <const Name extends string>(names: readonly Name[]): Kind<Name> =>
   schema: v.picklist(names),
   fromText: (text) => text,
   allowed: names.join(" or "),
+  hint: names.join("|"),
 });
 
 /** A JSON array in the file, separated by commas elsewhere. */
@@ -35,18 +38,21 @@ const someOf = <const Name extends string>(names: readonly Name[]): Kind<readonl
   ),
   fromText: (text) => text.split(","),
   allowed: `one or more of ${names.join(", ")}, each once`,
+  hint: names.join(","),
 });
 
 const integer = (least: number, most: number, unit?: string): Kind<number> => ({
   schema: v.pipe(v.number(), v.integer(), v.minValue(least), v.maxValue(most)),
   fromText: (text) => (/^\d{1,15}$/.test(text) ? Number(text) : text),
   allowed: `${least} to ${most}${unit === undefined ? "" : ` ${unit}`}`,
+  hint: "N",
 });
 
 const truth: Kind<boolean> = {
   schema: v.boolean(),
   fromText: (text) => (text === "true" ? true : text === "false" ? false : text),
   allowed: "true or false",
+  hint: "true|false",
 };
 
 const folder: Kind<string> = {
@@ -58,6 +64,7 @@ const folder: Kind<string> = {
   ),
   fromText: (text) => text,
   allowed: "an absolute path",
+  hint: "PATH",
 };
 
 const setting = <Value>(
@@ -74,6 +81,7 @@ const paths: Kind<readonly string[]> = {
   schema: v.array(folder.schema),
   fromText: (text) => text.split(","),
   allowed: "absolute paths",
+  hint: "PATH,...",
 };
 
 /**

@@ -5,10 +5,9 @@ set -eu
 packages="
   qemu-system-x86
   binutils dpkg-dev gcc libc6-dev
-  bpftool dwarves
-  curl nginx-light
+  bpftool curl dropbear-bin dwarves nginx-light
   kmod cpio gzip lz4 xz-utils zstd
-  iproute2 jq libcap2-bin lsof openssl strace util-linux
+  git groff-base iproute2 jq libcap2-bin lsof man-db openssh-client openssl procps strace util-linux zsh
 "
 
 missing=""

@@ -95,7 +95,6 @@ export default defineCommand({
   meta: { name: "bytecode", description: "eBPF objects with the constants in them: list, extract, edit" },
   subCommands: { list, extract, edit },
 });
-export const bytecodeCommands = { list, extract, edit };
 
 const isObject = (name: string): boolean => bakedObjects.includes(name);
 

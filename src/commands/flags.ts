@@ -11,6 +11,7 @@ export const documentFormats = [...formats, "env", "header"] as const;
 
 interface SettingFlag {
   readonly type: "string";
+  readonly valueHint: string;
   readonly description: string;
 }
 
@@ -20,9 +21,13 @@ const settingFlags = Object.fromEntries(settingKeys.map((key) => [flagName(key),
 >;
 
 function flagOf(key: SettingKey): SettingFlag {
-  const { allowed, description, standard } = settings[key];
+  const { allowed, hint, description, standard } = settings[key];
   const usual = String(standard) || "none";
-  return { type: "string", description: `${description}: ${allowed} (default: ${usual})` };
+  return {
+    type: "string",
+    valueHint: hint,
+    description: `${description}${hint.includes("|") ? "" : `: ${allowed}`} (default: ${usual})`,
+  };
 }
 
 /** Flags that every command takes, parsed. */
@@ -283,17 +288,6 @@ export function checkUsage(args: readonly string[], definition: ArgsDef, command
     }
   }
 }
-
-/** Tells that a name is one of the commands. @throws Failure with exit code 2 when it is not. */
-export function checkCommand<Commands extends object>(name: string, commands: Commands): keyof Commands {
-  if (isKey(commands, name)) return name;
-  const known = Object.keys(commands);
-  const hint = didYouMean(name, known);
-  throw usage(`unknown command "${name}"${hint}; commands are ${known.join(", ")}`);
-}
-
-const isKey = <Known extends object>(known: Known, name: PropertyKey): name is keyof Known =>
-  Object.hasOwn(known, name);
 
 const allowed = (flag: ArgsDef[string]): string =>
   flag.type === "enum" && flag.options !== undefined ? `: ${flag.options.join(" or ")}` : "";

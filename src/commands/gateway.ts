@@ -9,6 +9,7 @@ import { parseQuestion } from "../gateway/question.ts";
 import { formatVersion, gatewayDocumentSchema } from "../output/document.ts";
 import { exitCodes, Failure, failureText } from "../output/failure.ts";
 import { toJson } from "../output/json.ts";
+import { writeStderr } from "../output/stderr.ts";
 import { writeStdout } from "../output/stdout.ts";
 import { toGatewayTable } from "../output/table.ts";
 import { type GatewayFlags, gatewayFlags } from "./flags.ts";
@@ -54,7 +55,7 @@ async function batch(args: GatewayFlags): Promise<void> {
     (question, netns) => lookup.lookup(question, netns ?? usual),
     writeStdout,
   );
-  if (!args.quiet) console.error(JSON.stringify({ ...result, caches: lookup.statistics }));
+  if (!args.quiet) writeStderr(`${JSON.stringify({ ...result, caches: lookup.statistics })}\n`);
   process.exitCode = result.errors + result.incomplete > 0 ? exitCodes.incomplete : exitCodes.known;
 }
 

@@ -94,6 +94,13 @@ export async function look(
   return document;
 }
 
+/** Where libraries are looked for, and which may be executed. */
+export const tlsPlaces = (config: Config) => ({
+  root: treeOf(config),
+  proc: config.proc_root,
+  trust: config.trust,
+});
+
 async function tlsAnswers(
   question: TlsQuestion,
   config: Config,
@@ -104,15 +111,13 @@ async function tlsAnswers(
     const { identityNamed } = await import("../tls/named.ts");
     return offlineReport(identityNamed(question.text), config.source);
   }
-  const meter = new Meter("files looked into");
+  const meter = new Meter();
   try {
     return await tlsReports({
-      root: treeOf(config),
-      proc: config.proc_root,
+      ...tlsPlaces(config),
       scope: question,
       sources: config.source,
-      trust: config.trust,
-      progress: (done, total) => meter.show(done, total),
+      progress: (what, done, total) => meter.show(what, done, total),
       ...(trace && { trace }),
       ...(each && { each }),
     });

@@ -20,6 +20,7 @@ import {
 import { exitCodes, Failure, failureText } from "../output/failure.ts";
 import { toJson } from "../output/json.ts";
 import { log } from "../output/log.ts";
+import { Meter } from "../output/meter.ts";
 import { writeStdout } from "../output/stdout.ts";
 import { toVerifyTable } from "../output/table.ts";
 import type { OpenLibrary } from "../tls/report.ts";
@@ -70,7 +71,6 @@ export default defineCommand({
   meta: { name: "verify", description: "Prove the constants on this machine: kernel, tls" },
   subCommands: { kernel, tls },
 });
-export const verifyCommands = { kernel, tls };
 
 const libbpf = (): Libbpf => new Libbpf(assetBytes("libbpf.so"));
 
@@ -218,16 +218,20 @@ function noneFound({ path, pid }: VerifyTlsFlags): string {
 function watchedOf({ pid, keylog: path, milliseconds }: Watch): Watched {
   const keylog = (): KeyLog => readable(path);
   keylog(); // what is wrong with it is told before anything is done
+  const meter = new Meter();
   let isInterrupted = false;
   for (const signal of ["SIGINT", "SIGTERM"] as const) process.once(signal, () => (isInterrupted = true));
-  let end: number | null = null;
+  let start: number | null = null;
   return {
     ...(pid === null ? {} : { pid }),
     keylog,
     goesOn: () => {
       const now = performance.now();
-      end ??= now + milliseconds;
-      return !isInterrupted && now < end && (pid === null || isAlive(pid));
+      start ??= now;
+      const isGoingOn = !isInterrupted && now - start < milliseconds && (pid === null || isAlive(pid));
+      if (isGoingOn) meter.show("seconds watched", Math.floor((now - start) / 1000), milliseconds / 1000);
+      else meter.clear();
+      return isGoingOn;
     },
   };
 }

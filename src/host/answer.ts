@@ -2,11 +2,21 @@
 export interface Answer {
   readonly is: "yes" | "no" | "unknown";
   readonly why: string;
+  /** The one command, capability or setting that would make it a yes, or known; absent where there is none. */
+  readonly help?: string;
 }
 
 export const yes = (why: string): Answer => ({ is: "yes", why });
-export const no = (why: string): Answer => ({ is: "no", why });
-export const unknown = (why: string): Answer => ({ is: "unknown", why });
+export const no = (why: string, help?: string): Answer => ({
+  is: "no",
+  why,
+  ...(help !== undefined && { help }),
+});
+export const unknown = (why: string, help?: string): Answer => ({
+  is: "unknown",
+  why,
+  ...(help !== undefined && { help }),
+});
 
 /** The document's three states: `null` stands for "could not tell". */
 export const triState = (answer: Answer): boolean | null =>

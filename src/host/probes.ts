@@ -4,6 +4,11 @@ import { type KernelConfig, missingOption } from "./config.ts";
 import { type FileRead, textOf } from "./files.ts";
 import { isAtLeast } from "./kernel.ts";
 
+const AS_ROOT = "run as root";
+const UNLOCK = "boot without lockdown=confidentiality";
+const MOUNT_SYSFS = "mount -t sysfs sysfs /sys";
+const builtWith = (option: string): string => `a kernel built with ${option}`;
+
 /** Lockdown levels as /sys/kernel/security/lockdown names them. */
 export const lockdownLevels = ["none", "integrity", "confidentiality"] as const;
 export type LockdownLevel = (typeof lockdownLevels)[number];
@@ -11,6 +16,8 @@ export type LockdownLevel = (typeof lockdownLevels)[number];
 export interface LockdownAnswer {
   readonly level: LockdownLevel | null;
   readonly why: string;
+  /** What would tell the level. */
+  readonly help?: string;
 }
 
 /** The bracketed word of "none [integrity] confidentiality". */
@@ -36,7 +43,7 @@ export function lockdown(
       ? { level: null, why: `${file.path}: no known level in "${text.slice(0, 64)}"` }
       : { level, why: `${file.path} says ${level}` };
   }
-  if (file.state === "denied") return { level: null, why: `${file.path} cannot be read` };
+  if (file.state === "denied") return { level: null, why: `${file.path} cannot be read`, help: AS_ROOT };
   if (mounts !== undefined && isMounted(mounts, "securityfs")) {
     return { level: "none", why: `securityfs is mounted and has no lockdown file` };
   }
@@ -46,7 +53,11 @@ export function lockdown(
   const asked = /(?:^|\s)lockdown=(\w+)/.exec(commandLine ?? "")?.[1];
   const level = lockdownLevels.find((each) => each === asked);
   if (level !== undefined) return { level, why: `/proc/cmdline has lockdown=${level}` };
-  return { level: null, why: "securityfs is not mounted; mount it on /sys/kernel/security to know" };
+  return {
+    level: null,
+    why: "securityfs is not mounted; mount it on /sys/kernel/security to know",
+    help: "mount -t securityfs securityfs /sys/kernel/security",
+  };
 }
 
 /** BTF's magic number 0xEB9F in either byte order. */
@@ -62,7 +73,9 @@ export function btf(file: FileRead, sysfs: boolean): Answer {
     return isBtf ? yes(`${file.path} is there`) : unknown(`${file.path}: no BTF magic at offset 0`);
   }
   if (file.state === "denied") return unknown(`${file.path} cannot be read (${file.errno})`);
-  return sysfs ? no(`${file.path} is not there`) : unknown("/sys is not mounted");
+  return sysfs
+    ? no(`${file.path} is not there`, "a kernel built with CONFIG_DEBUG_INFO_BTF")
+    : unknown("/sys is not mounted", MOUNT_SYSFS);
 }
 
 export interface KprobeSigns {
@@ -82,30 +95,32 @@ export interface KprobeSigns {
 export function kprobes(signs: KprobeSigns): Answer {
   const { config, pmuType } = signs;
   if (signs.lockdown === "confidentiality")
-    return no("lockdown is confidentiality, which forbids kprobes (integrity does not)");
-  if (textOf(signs.enabled) === "0") return no(`${signs.enabled.path} is 0`);
+    return no("lockdown is confidentiality, which forbids kprobes (integrity does not)", UNLOCK);
+  if (textOf(signs.enabled) === "0")
+    return no(`${signs.enabled.path} is 0`, `echo 1 > ${signs.enabled.path}`);
   if (pmuType.state !== "absent") return yes(`${pmuType.path} is there`);
   if (signs.tracefsEvents) return yes("tracefs has kprobe_events");
   if (config !== undefined) {
     const missing = missingOption(config, ["CONFIG_KPROBES", "CONFIG_KPROBE_EVENTS"]);
     return missing === undefined
       ? yes(`${config.path} has CONFIG_KPROBE_EVENTS`)
-      : no(`${config.path} has no ${missing}`);
+      : no(`${config.path} has no ${missing}`, builtWith(missing));
   }
-  if (signs.eventSources && isAtLeast(signs.version, 4, 17)) return no(`${pmuType.path} is not there`);
-  return unknown("no sign of kprobes either way: no /sys, no tracefs, no kernel config");
+  if (signs.eventSources && isAtLeast(signs.version, 4, 17))
+    return no(`${pmuType.path} is not there`, builtWith("CONFIG_KPROBE_EVENTS"));
+  return unknown("no sign of kprobes either way: no /sys, no tracefs, no kernel config", MOUNT_SYSFS);
 }
 
 /** `readmes` are the README files at the usual mount points; every tracefs has one. */
 export function tracefs(readmes: readonly FileRead[], mounts: string | undefined): Answer {
   for (const file of readmes) if (file.state === "read") return yes(`${file.path} can be read`);
   for (const file of readmes) {
-    if (file.state === "denied") return no(`${file.path} cannot be read (${file.errno})`);
+    if (file.state === "denied") return no(`${file.path} cannot be read (${file.errno})`, AS_ROOT);
   }
   if (mounts === undefined) return unknown("/proc/self/mounts cannot be read");
   return isMounted(mounts, "tracefs")
-    ? no("tracefs is mounted where this process cannot read it")
-    : no("tracefs is not mounted");
+    ? no("tracefs is mounted where this process cannot read it", AS_ROOT)
+    : no("tracefs is not mounted", "mount -t tracefs tracefs /sys/kernel/tracing");
 }
 
 export interface BpfSigns {
@@ -126,17 +141,28 @@ export function bpf({ version, status, initialUserNamespace, lockedMemory = Infi
   const isSplit = isAtLeast(version, 5, 8); // into these two, of CAP_SYS_ADMIN
   const missing = isSplit ? (["CAP_BPF", "CAP_PERFMON"] as const).filter((name) => !has(name)) : [];
   if (!has("CAP_SYS_ADMIN") && !(isSplit && missing.length === 0)) {
-    return no(isSplit ? `needs ${missing.join(" and ")}, or CAP_SYS_ADMIN` : "needs CAP_SYS_ADMIN");
+    return isSplit
+      ? no(`needs ${missing.join(" and ")}, or CAP_SYS_ADMIN`, `${AS_ROOT}, or with ${missing.join(" and ")}`)
+      : no("needs CAP_SYS_ADMIN", AS_ROOT);
   }
   if (initialUserNamespace === false) {
-    return no("this is not the initial user namespace: its capabilities do not reach bpf(2)");
+    return no(
+      "this is not the initial user namespace: its capabilities do not reach bpf(2)",
+      "run outside of the user namespace, as root of the host",
+    );
   }
   // From Linux 5.11 on the memory of maps is the cgroup's affair.
   if (!isAtLeast(version, 5, 11) && !has("CAP_SYS_RESOURCE") && lockedMemory < LOCKED_MEMORY) {
     const need = `needs CAP_SYS_RESOURCE, or ${LOCKED_MEMORY >> 10} KiB`;
-    return unknown(`the limit on locked memory (ulimit -l) is ${lockedMemory >> 10} KiB: ${need}`);
+    const why = `the limit on locked memory (ulimit -l) is ${lockedMemory >> 10} KiB: ${need}`;
+    return unknown(why, `ulimit -l ${LOCKED_MEMORY >> 10}`);
   }
-  if (status.seccompFilter) return unknown("a seccomp filter is active and may refuse bpf(2)");
+  if (status.seccompFilter) {
+    return unknown(
+      "a seccomp filter is active and may refuse bpf(2)",
+      "a seccomp profile that allows bpf(2)",
+    );
+  }
   return yes("this process has the capabilities");
 }
 
@@ -153,14 +179,15 @@ const rawTracepointOptions = ["CONFIG_BPF_SYSCALL", "CONFIG_BPF_EVENTS"];
 /** Whether this process may load and attach a raw tracepoint program that reads kernel memory. */
 export function rawTracepoints(signs: RawTracepointSigns): Answer {
   const { config } = signs;
-  if (!isAtLeast(signs.version, 4, 17)) return no("raw tracepoints need Linux 4.17");
+  if (!isAtLeast(signs.version, 4, 17)) return no("raw tracepoints need Linux 4.17", "Linux 4.17 or later");
   if (signs.lockdown === "confidentiality") {
     return no(
       "lockdown is confidentiality, which forbids reading kernel memory from eBPF (integrity does not)",
+      UNLOCK,
     );
   }
   const missing = config === undefined ? undefined : missingOption(config, rawTracepointOptions);
-  if (missing !== undefined) return no(`${config?.path} has no ${missing}`);
+  if (missing !== undefined) return no(`${config?.path} has no ${missing}`, builtWith(missing));
   return signs.bpf;
 }
 

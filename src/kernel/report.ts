@@ -1,5 +1,6 @@
 import { ClosedError, SystemError } from "../../ffi/error.ts";
 import { Libbpf } from "../../ffi/libbpf.ts";
+import type { Answer } from "../host/answer.ts";
 import { type Evidence, type Source, unchosen } from "../offsets/evidence.ts";
 import { reconcile, type Verdict } from "../offsets/reconcile.ts";
 import type { Diagnostic, KernelReport, Strategy } from "../output/document.ts";
@@ -7,17 +8,11 @@ import { btfEvidence } from "./btf.ts";
 import { type Bytecode, isForbiddenToRead, isUnknownToKernel, objectsOf } from "./bytecode.ts";
 import { kernelFields } from "./fields.ts";
 import { kernelFlags } from "./flags.ts";
-import type { Offers, Rung } from "./ladder.ts";
+import { ladder, type Offers, type Rung, stepwiseLadder } from "./ladder.ts";
 import type { Families, GuessOptions } from "./options.ts";
 import { type Guess, guess } from "./snapshot/guess.ts";
 import { stepwise } from "./stepwise/stepwise.ts";
 import { typedReads } from "./typed.ts";
-
-/** A yes, a no, or a could-not-tell, with what it rests on. */
-interface Answer {
-  readonly is: "yes" | "no" | "unknown";
-  readonly why: string;
-}
 
 /** What the kernel's report has to know of the host. */
 export interface KernelHost {
@@ -45,16 +40,17 @@ export interface KernelOptions extends GuessOptions {
 /** A way to guess: its eBPF program, and what asks it. */
 interface Way {
   readonly program: string;
+  readonly ladder: readonly Rung[];
   readonly guess: (libbpf: Libbpf, bytecode: Uint8Array, offers: Offers, options: GuessOptions) => Guess;
 }
 
-const ways: Readonly<Record<Strategy, Way>> = {
-  snapshot: { program: "socket_guess", guess },
-  stepwise: { program: "socket_stepwise", guess: stepwise },
+export const ways: Readonly<Record<Strategy, Way>> = {
+  snapshot: { program: "socket_guess", ladder, guess },
+  stepwise: { program: "socket_stepwise", ladder: stepwiseLadder, guess: stepwise },
 };
 
 /** Of typed reads, which confirm what BTF tells where nothing can be guessed. */
-const TYPED_BYTECODE = "socket_typed";
+export const TYPED_BYTECODE = "socket_typed";
 
 /** Asks every source for the running kernel's constants and joins what they say. */
 export function kernelReport(options: KernelOptions): { report: KernelReport; diagnostics: Diagnostic[] } {
@@ -169,10 +165,9 @@ function tryGuess(
   note: (message: string) => void,
   refuse: (reason: string) => void,
 ): { guess: ObjectGuess | null; evidence: Evidence[] } {
-  const answerOf = (kind: Kind): Answer => (host.bpf.is === "no" ? host.bpf : answers[kind](host));
-  const offered = kinds.filter((kind) => answerOf(kind).is !== "no");
+  const offered = kinds.filter((kind) => answerOf(kind, host).is !== "no");
   const refusals = new Map<Kind, string>(
-    kinds.filter((kind) => !offered.includes(kind)).map((kind) => [kind, answerOf(kind).why]),
+    kinds.filter((kind) => !offered.includes(kind)).map((kind) => [kind, answerOf(kind, host).why]),
   );
   const attempts = offered.length > 1 ? [offered, ...offered.map((kind) => [kind])] : [offered];
   for (const attempt of attempts.filter(({ length }) => length > 0)) {
@@ -213,6 +208,10 @@ function tryTyped(
 
 type Kind = Rung["kind"];
 const kinds = ["kprobe", "raw_tp"] as const satisfies readonly Kind[];
+
+/** Whether rungs of a kind may be attached here. */
+export const answerOf = (kind: Kind, host: KernelHost): Answer =>
+  host.bpf.is === "no" ? host.bpf : answers[kind](host);
 
 /** Whether the host has what rungs of a kind need. */
 const answers: Record<Kind, (host: KernelHost) => Answer> = {

@@ -24,6 +24,34 @@ export function splitNames(kallsyms: string, target: string): string[] {
   return [...names].sort((a, b) => rank(a, target) - rank(b, target) || (a < b ? -1 : 1));
 }
 
+/** Which functions and tracepoints a kernel has; null where that cannot be told. */
+export interface Symbols {
+  hasFunction(name: string): boolean | null;
+  hasTracepoint(name: string): boolean | null;
+}
+
+/** Read from the text of /proc/kallsyms, which has the names for every user, though not the addresses. */
+export function symbolsOf(kallsyms: string): Symbols {
+  const isThere = (name: string, types = "\\w"): boolean =>
+    new RegExp(` ${types} ${name}(?:\\t|$)`, "m").test(kallsyms);
+  // A tracepoint's own variable and the function that calls its probes (Linux 5.10): the first only with KALLSYMS_ALL.
+  const signs = ["__tracepoint_", "__traceiter_"].filter((sign) => kallsyms.includes(` ${sign}`));
+  return {
+    hasFunction: (name) =>
+      kallsyms === "" ? null : isThere(name, "[tT]") || splitNames(kallsyms, name).length > 0,
+    hasTracepoint: (name) => (signs.length === 0 ? null : signs.some((sign) => isThere(`${sign}${name}`))),
+  };
+}
+
+/** The running kernel's; all unknown where they cannot be read. */
+export function symbolsHere(): Symbols {
+  try {
+    return symbolsOf(readFileSync(KALLSYMS, "latin1"));
+  } catch {
+    return symbolsOf("");
+  }
+}
+
 /** The place of a name's first suffix in the order of preference; behind all where it is none of them. */
 function rank(name: string, target: string): number {
   const suffix = name.slice(target.length + 1).split(".", 1)[0];

@@ -28,7 +28,7 @@ const triState = v.nullable(v.boolean());
 export const hostSchema = v.strictObject({
   kernel: v.strictObject({
     release: v.string(),
-    version: v.tuple([v.number(), v.number(), v.number()]),
+    version: v.strictTuple([v.number(), v.number(), v.number()]),
     distro: v.nullable(v.string()),
     machine: v.string(),
   }),
@@ -155,6 +155,64 @@ export const documentSchema = v.strictObject({
   diagnostics: v.array(diagnosticSchema),
 });
 
+const planned = {
+  /** `null`: it is known only by trying. */
+  would: triState,
+  reason: v.string(),
+};
+/** Whether a source would speak. */
+const sourcePlan = v.strictObject(planned);
+
+/** What would be done to learn of the running kernel. */
+export const kernelPlanSchema = v.strictObject({
+  sources: v.strictObject({ guess: sourcePlan, btf: sourcePlan }),
+  strategy: v.nullable(v.picklist(strategies)),
+  /** The eBPF object that would be loaded. */
+  bytecode: v.nullable(v.string()),
+  /** By struct: the rung of its ladder that would be attached. Empty where nothing would be guessed. */
+  structs: v.record(v.string(), v.strictObject({ rung: v.nullable(v.string()), ...planned })),
+});
+
+/** What would be done to learn of a TLS library. Keys as in `tls` of a document. */
+export const tlsPlanSchema = v.strictObject({
+  path: v.string(),
+  root: v.optional(v.string()),
+  deleted: v.optional(v.literal(true)),
+  build_id: v.nullable(v.string()),
+  library: tlsSchema.entries.library,
+  version: v.nullable(v.string()),
+  version_from: v.nullable(v.string()),
+  layout: v.nullable(v.string()),
+  match: v.nullable(v.picklist(tableMatches)),
+  used_by: v.array(v.number()),
+  /** The eBPF object that would be picked, by the version alone: what would be measured may tell another. */
+  bytecode: v.nullable(v.string()),
+  bytecode_reason: v.string(),
+  sources: v.strictObject({ probe: sourcePlan, code: sourcePlan, table: sourcePlan }),
+});
+
+/** What `offsetof detect --format json` prints. */
+export const detectDocumentSchema = v.strictObject({
+  format_version: v.literal(formatVersion),
+  tool: documentSchema.entries.tool,
+  host: hostSchema,
+  detect: v.strictObject({
+    kernel: kernelPlanSchema,
+    tls: v.array(tlsPlanSchema),
+    missing: v.array(
+      v.strictObject({
+        what: v.string(),
+        why: v.string(),
+        /** What is not known without it. */
+        cost: v.string(),
+        /** The one command, capability or setting that would change it. */
+        help: v.string(),
+      }),
+    ),
+  }),
+  diagnostics: v.array(diagnosticSchema),
+});
+
 /** What `offsetof config --format json` prints: each setting, and where its value came from. */
 export const configDocumentSchema = v.strictObject({
   format_version: v.literal(formatVersion),
@@ -168,6 +226,9 @@ export const configDocumentSchema = v.strictObject({
   ),
 });
 
+export type KernelPlan = v.InferOutput<typeof kernelPlanSchema>;
+export type TlsPlan = v.InferOutput<typeof tlsPlanSchema>;
+export type DetectDocument = v.InferOutput<typeof detectDocumentSchema>;
 /** What `offsetof bytecode list --format json` prints. */
 export const bytecodeListSchema = v.strictObject({
   format_version: v.literal(formatVersion),

@@ -1,9 +1,19 @@
+import * as v from "valibot";
 import { name as program } from "../../package.json";
 import { printable } from "./printable.ts";
 
 /** Exit codes, the same for every command. */
 export const exitCodes = { known: 0, failed: 1, usage: 2, incomplete: 3, impossible: 4 } as const;
 export type ExitCode = (typeof exitCodes)[keyof typeof exitCodes];
+
+/** What each means. */
+export const exitMeanings: Readonly<Record<ExitCode, string>> = {
+  0: "All that was asked is known.",
+  1: "Failed; where JSON was asked for, the error is one JSON object on standard error.",
+  2: "Wrong usage.",
+  3: "Incomplete: something is null, assumed or in conflict, or a part needed a privilege that was missing.",
+  4: "Not possible on this host.",
+};
 
 /** A run that ends without a document: what went wrong and what to do, in one line. */
 export class Failure extends Error {
@@ -19,10 +29,21 @@ export class Failure extends Error {
   }
 }
 
+/** A failure as a JSON object on stderr. */
+export const failureSchema = v.strictObject({
+  code: v.pipe(v.string(), v.regex(/^E_[A-Z0-9_]+$/)),
+  message: v.string(),
+});
+
+const DEFECT = "this is a defect: report it with what --verbose shows";
+const isDefect = (thrown: unknown): boolean =>
+  [TypeError, RangeError, ReferenceError].some((kind) => thrown instanceof kind);
+
 /** Any thrown value as a failure; what is not one already is a plain `E_FAILED`. */
 export function asFailure(thrown: unknown): Failure {
   if (thrown instanceof Failure) return thrown;
-  const failure = new Failure("E_FAILED", thrown instanceof Error ? thrown.message : String(thrown));
+  const message = thrown instanceof Error ? thrown.message : String(thrown);
+  const failure = new Failure("E_FAILED", isDefect(thrown) ? `${message}; ${DEFECT}` : message);
   failure.cause = thrown;
   return failure;
 }

@@ -17,7 +17,10 @@ export function toHeader({ tool, host, kernel, tls }: Document): string {
   const [library, ...others] = tls ?? [];
   if (others.length > 0) throw several("a header", tls ?? []);
   if (kernel === undefined && library === undefined) {
-    throw new Failure("E_TLS_NONE", "no TLS library was found, so there is nothing to put into a header");
+    throw new Failure(
+      "E_TLS_NONE",
+      'no TLS library was found, so there is nothing to put into a header: name one, "offsetof tls PATH"',
+    );
   }
   const { release, machine } = host.kernel;
   const lines = [

@@ -1,6 +1,6 @@
-import { writeSync } from "node:fs";
 import { LogLevels } from "consola/basic";
 import { log } from "./log.ts";
+import { writeStderr } from "./stderr.ts";
 
 /** Milliseconds before the first line, so that a quick run shows none, and between two. */
 const pause = { first: 300, next: 100 };
@@ -8,30 +8,19 @@ const eraseLine = "\r\x1b[K";
 
 /** One line on stderr that tells how far a long task is: on a terminal only, not under --quiet, gone when it is done. */
 export class Meter {
-  readonly #what: string;
   readonly #isWanted = process.stderr.isTTY === true && log.level >= LogLevels.info;
   #next = performance.now() + pause.first;
   #isShown = false;
 
-  constructor(what: string) {
-    this.#what = what;
-  }
-
-  show(done: number, total: number): void {
+  show(what: string, done: number, total: number): void {
     if (!this.#isWanted || performance.now() < this.#next) return;
     this.#next = performance.now() + pause.next;
-    this.#write(`${eraseLine}${done} of ${total} ${this.#what}`);
+    writeStderr(`${eraseLine}${done} of ${total} ${what}`);
     this.#isShown = true;
   }
 
   clear(): void {
-    if (this.#isShown) this.#write(eraseLine);
+    if (this.#isShown) writeStderr(eraseLine);
     this.#isShown = false;
-  }
-
-  #write(text: string): void {
-    try {
-      writeSync(process.stderr.fd, text);
-    } catch {} // A terminal that is full or gone is no reason to fail.
   }
 }

@@ -142,7 +142,7 @@ export function toGatewayTable({ gateway: answer }: GatewayDocument): string {
 }
 
 /** Rows of equally many cells, one line each, the cells of a column equally wide. */
-function columns(rows: readonly (readonly string[])[]): string[] {
+export function columns(rows: readonly (readonly string[])[]): string[] {
   const widths = rows[0]?.map((_, at) => Math.max(...rows.map((cells) => cells[at]?.length ?? 0))) ?? [];
   return rows.map((cells) =>
     cells
@@ -154,7 +154,7 @@ function columns(rows: readonly (readonly string[])[]): string[] {
 
 const state = (value: boolean | null): string => (value === null ? "unknown" : value ? "yes" : "no");
 
-function hostBlock({ kernel, ...host }: HostReport): string {
+export function hostBlock({ kernel, ...host }: HostReport): string {
   const facts: readonly (readonly [string, string])[] = [
     ["kernel", `${kernel.version.join(".")} (${kernel.release})`],
     ["built by", kernel.distro ?? "unknown"],
@@ -231,5 +231,5 @@ function fieldTable(fields: KernelReport["fields"], colour: boolean): string {
   return [line(header), ...rows.map(({ cells, status }) => line(cells, status))].join("\n");
 }
 
-const diagnosticsBlock = (diagnostics: Document["diagnostics"]): string =>
+export const diagnosticsBlock = (diagnostics: Document["diagnostics"]): string =>
   ["DIAGNOSTICS", ...diagnostics.map(({ code, message }) => `${code}  ${printable(message)}`)].join("\n");

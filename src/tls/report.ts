@@ -1,12 +1,13 @@
 import { type Evidence, sources as everySource, type Source, unchosen } from "../offsets/evidence.ts";
 import type { Diagnostic, LibraryReport } from "../output/document.ts";
+import { Failure } from "../output/failure.ts";
 import { joined } from "./fields.ts";
 import { loadLayouts } from "./layouts.ts";
 import { openHandle } from "./locate.ts";
 import type { LibraryFiles, Trust } from "./probe/evidence.ts";
 import { isGone } from "./processes.ts";
 import { Root } from "./root.ts";
-import { type Found, type Scope, scan } from "./scan.ts";
+import { type Scope, scan } from "./scan.ts";
 import { chooseLayout, type TableField, tableFields, unknownFields } from "./table.ts";
 import { type Identity, identify, Signatures } from "./version.ts";
 
@@ -22,8 +23,8 @@ export interface TlsOptions {
   /** Host paths of libraries that are executed though others than root could have written them. Default none. */
   readonly trust?: readonly string[];
   readonly trace?: (message: string) => void;
-  /** Told how many files of how many were looked into. */
-  readonly progress?: (done: number, total: number) => void;
+  /** Told how many of how many are done, and of what. */
+  readonly progress?: (what: string, done: number, total: number) => void;
   /** Called with each report while the library's files are open. */
   readonly each?: (report: LibraryReport, library: OpenLibrary) => Promise<void>;
 }
@@ -107,42 +108,24 @@ async function measure(
   return { evidence, hindrances };
 }
 
-/** What all reports share. */
-interface Shared {
-  readonly sources: readonly Source[];
-  readonly signatures: Signatures;
-  /** Of files in no container. */
-  readonly trust: Trust;
-  readonly diagnostics: Diagnostic[];
-  readonly each: TlsOptions["each"];
+/** A library that was found, open. */
+export interface Looked {
+  readonly identity: Identity;
+  readonly library: OpenLibrary;
+  /** Keys of its report that tell which file it is. */
+  readonly file: Pick<LibraryReport, "root" | "deleted" | "build_id" | "used_by"> & { readonly path: string };
 }
 
 async function reportOn(
-  found: Found,
-  { sources, signatures, trust, diagnostics, each }: Shared,
+  { identity, library, file }: Looked,
+  { sources = everySource, each }: TlsOptions,
+  diagnostics: Diagnostic[],
 ): Promise<LibraryReport> {
-  const { path, container, deleted, usedBy } = found;
-  using elf = openHandle(found.handle, path);
-  const buildId = elf.buildId();
-  const identity = identify(elf, found, signatures);
   const layout = await layoutOf(identity, sources);
-  diagnostics.push(...complaints(path, identity, layout));
-  using stack = new DisposableStack();
-  const cryptos = identity.libcryptos?.map((open) => stack.use(open())) ?? [elf];
-  const library: OpenLibrary = {
-    files: { ssl: elf, cryptos },
-    trust: { ...trust, ...(container === null ? {} : { root: container }) },
-  };
+  diagnostics.push(...complaints(file.path, identity, layout));
   const { evidence, hindrances } = await measure(identity, sources, library);
   diagnostics.push(...hindrances);
-  const report: LibraryReport = {
-    path,
-    ...(container === null ? {} : { root: container }),
-    ...(deleted ? { deleted } : {}),
-    build_id: buildId,
-    used_by: [...usedBy],
-    ...answer(identity, layout, evidence),
-  };
+  const report: LibraryReport = { ...file, ...answer(identity, layout, evidence) };
   await each?.(report, library);
   return report;
 }
@@ -184,16 +167,22 @@ function answer(
  * A file that cannot be read is a diagnostic that names it, never an exception. @throws Error when `root` is relative,
  * Failure where the one process asked for cannot be read
  */
-export async function tlsReports({
-  root: at = "/",
-  proc,
-  scope = { kind: "machine", deep: false },
-  sources = everySource,
-  trust = [],
-  trace,
-  progress,
-  each,
-}: TlsOptions = {}): Promise<TlsReports> {
+export async function tlsReports(options: TlsOptions = {}): Promise<TlsReports> {
+  return survey(options, async (one, diagnostics) => {
+    const report = await reportOn(one, options, diagnostics);
+    options.trace?.(`tls: ${one.file.path} is ${report.library} ${report.version ?? "of unknown version"}`);
+    return report;
+  });
+}
+
+/** Where libraries are looked for. */
+export type SurveyOptions = Pick<TlsOptions, "root" | "proc" | "scope" | "trust" | "progress">;
+
+/** Finds the libraries in scope and looks at each. @throws Failure where the one process asked for cannot be read */
+export async function survey<Report>(
+  { root: at = "/", proc, scope = { kind: "machine", deep: false }, trust = [], progress }: SurveyOptions,
+  look: (one: Looked, diagnostics: Diagnostic[]) => Promise<Report>,
+): Promise<{ reports: Report[]; diagnostics: Diagnostic[] }> {
   const unseen = whyUnseen(new Root(at));
   if (unseen !== null)
     return { reports: [], diagnostics: [{ code: "E_TLS_ROOT", message: `${at} ${unseen}` }] };
@@ -201,25 +190,37 @@ export async function tlsReports({
     root: at,
     proc: proc ?? null,
     scope,
-    ...(progress && { progress }),
+    ...(progress && {
+      progress: (done: number, total: number) => progress("files looked into", done, total),
+    }),
   });
   const diagnostics = [...told];
   // A tree elsewhere on this host is seen by this host's paths; another mount namespace's only from its own root.
   const root = proc !== undefined && at.startsWith(`${proc}/`) ? at : "/";
-  const shared: Shared = {
-    sources,
-    signatures: new Signatures(),
-    trust: { root, named: trust },
-    diagnostics,
-    each,
-  };
-  const reports: LibraryReport[] = [];
-  for (const one of found) {
+  const signatures = new Signatures();
+  const reports: Report[] = [];
+  for (const [index, one] of found.entries()) {
+    const { path, container, deleted } = one;
+    progress?.("libraries", index, found.length);
     try {
-      const report = await reportOn(one, shared);
-      trace?.(`tls: ${one.path} is ${report.library} ${report.version ?? "of unknown version"}`);
-      reports.push(report);
+      using elf = openHandle(one.handle, path);
+      using stack = new DisposableStack();
+      const identity = identify(elf, one, signatures);
+      const cryptos = identity.libcryptos?.map((open) => stack.use(open())) ?? [elf];
+      const looked: Looked = {
+        identity,
+        library: { files: { ssl: elf, cryptos }, trust: { root: container ?? root, named: trust } },
+        file: {
+          path,
+          ...(container === null ? {} : { root: container }),
+          ...(deleted ? { deleted } : {}),
+          build_id: elf.buildId(),
+          used_by: [...one.usedBy],
+        },
+      };
+      reports.push(await look(looked, diagnostics));
     } catch (error) {
+      if (error instanceof Failure) throw error;
       // What was reached through a process is gone with it.
       if (proc !== undefined && one.handle.host.startsWith(`${proc}/`) && isGone(error)) continue;
       diagnostics.push({ code: "W_TLS_FILE", message: messageOf(error) });

@@ -14,6 +14,8 @@ import type { KeyLog } from "./keylog.ts";
 const longestSessions = 5000;
 /** Milliseconds between two looks at whether it is to go on. */
 const pause = 50;
+/** Milliseconds between two looks at whether a child has answered. */
+const shortPause = 5;
 /** Milliseconds after a secret was logged, in which the library's next function is called. */
 const aftermath = 300;
 
@@ -63,10 +65,11 @@ export async function verifySessions(
   if (watch.isBlind) return blind;
   using sockets = new DisposableStack();
   const pair = socketPair().map((socket): FileDescriptor => sockets.use(socket));
-  const outcome = await runChild("sessions", null, {
-    files: [...loadable.fds, ...pair.map(({ fd }) => fd)],
-    milliseconds: longestSessions,
-  });
+  const fds = [...loadable.fds, ...pair.map(({ fd }) => fd)];
+  const outcome = await whilePolling(
+    watch,
+    runChild("sessions", null, { files: fds, milliseconds: longestSessions }),
+  );
   if (outcome.state !== "answered") return { reason: outcome.reason };
   const sessions = v.safeParse(sessionsSchema, outcome.answer);
   if (!sessions.success) return { reason: "what it answered is no answer" };
@@ -80,6 +83,19 @@ export async function verifySessions(
       secrets: new Map(Object.entries(secrets)),
     })),
   );
+}
+
+/** Takes events meanwhile: where others use the library too, they would fill the buffer. */
+async function whilePolling<Result>(watch: Watch, pending: Promise<Result>): Promise<Result> {
+  let isOver = false;
+  const result = pending.finally(() => {
+    isOver = true;
+  });
+  while (!isOver) {
+    watch.poll(shortPause);
+    await new Promise(setImmediate);
+  }
+  return result;
 }
 
 export interface Watched {

@@ -3,6 +3,8 @@ import { existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import * as v from "valibot";
 import { bakedSchema, bytecodeListSchema, verifySchema } from "../../src/output/document.ts";
+import { failureSchema } from "../../src/output/failure.ts";
+import { jsonOf } from "../schema.ts";
 import { documentOf, executable, repository, run, Scratch } from "./executable.ts";
 
 const LIBSSL = "/usr/lib/x86_64-linux-gnu/libssl.so.3";
@@ -20,7 +22,7 @@ beforeAll(() => {
 afterAll(() => scratch[Symbol.dispose]());
 
 const offsetof = (...args: string[]) => run([executable, ...args]);
-const bakedOf = (stdout: string) => v.parse(bakedSchema, JSON.parse(stdout));
+const bakedOf = (stdout: string) => v.parse(bakedSchema, jsonOf("baked", stdout));
 /** Four bytes each of a section, as readelf prints them. */
 function rodata(path: string): number[] {
   const { stdout } = run(["readelf", "--hex-dump=.rodata", path]);
@@ -33,12 +35,15 @@ const failureOf = ({ status, stdout, stderr }: ReturnType<typeof run>) => {
   expect(stdout).toBe("");
   return {
     status,
-    ...(JSON.parse(stderr.trim().split("\n").at(-1) ?? "") as { code: string; message: string }),
+    ...v.parse(failureSchema, jsonOf("error", stderr.trim().split("\n").at(-1) ?? "")),
   };
 };
 
 test("list: every object with its programs and constants", () => {
-  const { bytecode } = v.parse(bytecodeListSchema, JSON.parse(offsetof("bytecode", "list").stdout));
+  const { bytecode } = v.parse(
+    bytecodeListSchema,
+    jsonOf("bytecode-list", offsetof("bytecode", "list").stdout),
+  );
   expect(bytecode.length).toBe(12);
   for (const { name, programs, constants } of bytecode) {
     expect(programs.length).toBeGreaterThan(5);
@@ -54,7 +59,7 @@ describe("extract", () => {
     expect(result.status).toBe(0);
     const baked = bakedOf(result.stdout);
     expect(baked).toMatchObject({ bytecode: "socket_reader", for: "kernel", output: path });
-    const { kernel } = JSON.parse(readFileSync(document, "utf8")) as {
+    const { kernel } = jsonOf("document", readFileSync(document, "utf8")) as {
       kernel: { constants: Record<string, number> };
     };
     for (const [name, value] of Object.entries(baked.constants))
@@ -73,7 +78,7 @@ describe("extract", () => {
       expect.arrayContaining(Object.values(measured.constants).map(Number)),
     );
     const told = bakedOf(extract("told.o", "--constants", document).stdout);
-    const { tls } = JSON.parse(readFileSync(document, "utf8")) as {
+    const { tls } = jsonOf("document", readFileSync(document, "utf8")) as {
       tls: { path: string; constants: Record<string, number> }[];
     };
     expect(tls.find(({ path }) => path === LIBSSL)?.constants).toMatchObject(told.constants);
@@ -82,7 +87,7 @@ describe("extract", () => {
   });
 
   test("the document's own pick is what is extracted, and -o - is the object alone", () => {
-    const { tls } = JSON.parse(readFileSync(document, "utf8")) as {
+    const { tls } = jsonOf("document", readFileSync(document, "utf8")) as {
       tls: { path: string; bytecode: string }[];
     };
     const own = tls.find(({ path }) => path === LIBSSL);
@@ -198,7 +203,7 @@ test("edit: an object of somebody else gets this kernel's constants, in place to
 describe("verify kernel", () => {
   const verify = (...args: string[]) => {
     const { status, stdout } = offsetof("verify", "kernel", ...args);
-    return { status, ...v.parse(verifySchema, JSON.parse(stdout)).verify };
+    return { status, ...v.parse(verifySchema, jsonOf("verify", stdout)).verify };
   };
 
   test("every comparison holds with what is measured here", () => {
@@ -218,7 +223,7 @@ describe("verify kernel", () => {
       "kernel",
     ];
     const { status, stdout } = run([...linux417, "--bytecode", "old", "--constants", document]);
-    const { kernel } = v.parse(verifySchema, JSON.parse(stdout)).verify;
+    const { kernel } = v.parse(verifySchema, jsonOf("verify", stdout)).verify;
     expect([status, kernel?.bytecode]).toEqual([0, "socket_reader_old"]);
     expect(run([...linux417, "--bytecode", "current", "--constants", document]).status).toBe(4);
   });

@@ -3,7 +3,7 @@ import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { buildCoreReader, type CoreReader, foreignObject, readsTruth } from "../core/reader.ts";
 import { fetchTimeout } from "../unit/tls/debian.ts";
-import { executable, repository, run, Scratch } from "./executable.ts";
+import { errorOf, executable, repository, run, Scratch } from "./executable.ts";
 
 /** The commands after it find no BTF of the kernel, in a mount namespace of their own. */
 const hidden = (script: string) => [
@@ -119,7 +119,7 @@ test.each([
   [["btf", "-o"], 2, "--output needs a value"],
   [["btf", "-o", "/no/such/folder/file"], 1, "/no/such/folder/file cannot be written: ENOENT"],
 ])("%p ends with %p", (args, expected, message) => {
-  const { status, stdout, stderr } = run([executable, ...args]);
-  expect({ status, stdout }).toEqual({ status: expected, stdout: "" });
-  expect(JSON.parse(stderr).message).toContain(message);
+  const result = run([executable, ...args]);
+  expect(result).toMatchObject({ status: expected, stdout: "" });
+  expect(errorOf(result).message).toContain(message);
 });

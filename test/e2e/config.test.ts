@@ -4,7 +4,8 @@ import { basename, join } from "node:path";
 import * as v from "valibot";
 import { kernelFields } from "../../src/kernel/fields.ts";
 import { configDocumentSchema } from "../../src/output/document.ts";
-import { documentOf, executable, type Run, run, Scratch } from "./executable.ts";
+import { jsonOf } from "../schema.ts";
+import { documentOf, errorOf, executable, type Run, run, Scratch } from "./executable.ts";
 
 const scratch = new Scratch();
 afterAll(() => scratch[Symbol.dispose]());
@@ -18,8 +19,8 @@ function file(name: string, content: string, mode = 0o644): string {
 }
 
 const ask = [executable, "config"];
-const configOf = (result: Run) => v.parse(configDocumentSchema, JSON.parse(result.stdout)).config;
-const refusalOf = ({ status, stdout, stderr }: Run) => ({ status, stdout, ...JSON.parse(stderr) });
+const configOf = (result: Run) => v.parse(configDocumentSchema, jsonOf("config", result.stdout)).config;
+const refusalOf = (result: Run) => ({ status: result.status, stdout: result.stdout, ...errorOf(result) });
 
 /** Runs a command where /etc holds one file, offsetof.json. */
 const withEtc = (path: string, command: readonly string[], env: Record<string, string> = {}): Run => {

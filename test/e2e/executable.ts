@@ -3,6 +3,8 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import * as v from "valibot";
 import { documentSchema } from "../../src/output/document.ts";
+import { failureSchema } from "../../src/output/failure.ts";
+import { jsonOf } from "../schema.ts";
 
 export const repository = join(import.meta.dir, "../..");
 
@@ -32,7 +34,10 @@ export function run(
 }
 
 /** The document on stdout, which must hold nothing else. */
-export const documentOf = (result: Run) => v.parse(documentSchema, JSON.parse(result.stdout));
+export const documentOf = (result: Run) => v.parse(documentSchema, jsonOf("document", result.stdout));
+
+/** The error on stderr, which must hold nothing else. */
+export const errorOf = ({ stderr }: Run) => v.parse(failureSchema, jsonOf("error", stderr));
 
 /** A folder that is gone when the test is. */
 export class Scratch implements Disposable {

@@ -2,8 +2,10 @@ import { afterAll, describe, expect, test } from "bun:test";
 import { dirname, join } from "node:path";
 import * as v from "valibot";
 import { gatewayDocumentSchema, gatewayLineSchema } from "../../src/output/document.ts";
+import { failureSchema } from "../../src/output/failure.ts";
 import { TestNetwork } from "../networks.ts";
-import { executable, type Run, repository, run, Scratch } from "./executable.ts";
+import { jsonOf } from "../schema.ts";
+import { errorOf, executable, type Run, repository, run, Scratch } from "./executable.ts";
 
 const host = new TestNetwork();
 const router = new TestNetwork();
@@ -22,7 +24,7 @@ afterAll(() => {
 
 const gateway = (...args: string[]) => run([executable, "gateway", ...args]);
 const inHost = (...args: string[]) => gateway("--netns", host.path, ...args);
-const answerOf = ({ stdout }: Run) => v.parse(gatewayDocumentSchema, JSON.parse(stdout)).gateway;
+const answerOf = ({ stdout }: Run) => v.parse(gatewayDocumentSchema, jsonOf("gateway", stdout)).gateway;
 
 /** Runs a batch; its lines are checked against the schema. */
 async function batch(input: string, ...args: string[]) {
@@ -37,7 +39,7 @@ async function batch(input: string, ...args: string[]) {
   const lines = stdout.split("\n").slice(0, -1);
   return {
     status: await child.exited,
-    lines: lines.map((line) => v.parse(gatewayLineSchema, JSON.parse(line))),
+    lines: lines.map((line) => v.parse(gatewayLineSchema, jsonOf("gateway-line", line))),
     stderr,
   };
 }
@@ -81,7 +83,7 @@ describe("one lookup", () => {
     });
     const entered = run([...nobody, ...ask, "--netns", host.path]);
     expect({ status: entered.status, stdout: entered.stdout }).toEqual({ status: 4, stdout: "" });
-    expect(JSON.parse(entered.stderr)).toEqual({
+    expect(errorOf(entered)).toEqual({
       code: "E_NETNS",
       message: expect.stringContaining("needs CAP_SYS_ADMIN"),
     });
@@ -151,7 +153,7 @@ describe("one lookup", () => {
     run(["mkfifo", scratch.at("pipe")]); // to open it would wait for a writer
     for (const path of ["/etc/passwd", "/nonexistent", "/dev/null", scratch.at("pipe")]) {
       const { status, stdout, stderr } = gateway("0.0.0.0", "10.0.0.1", "--netns", path);
-      expect({ status, stdout, code: JSON.parse(stderr).code }).toEqual({
+      expect({ status, stdout, code: v.parse(failureSchema, jsonOf("error", stderr)).code }).toEqual({
         status: 1,
         stdout: "",
         code: "E_NETNS",
@@ -307,7 +309,9 @@ describe("a batch", () => {
       child.stdin.write(`0.0.0.0 10.1.0.${last}\n`);
       child.stdin.flush();
       const { value } = await reader.read();
-      expect(JSON.parse(new TextDecoder().decode(value))).toMatchObject({ destination: `10.1.0.${last}` });
+      expect(jsonOf("gateway-line", new TextDecoder().decode(value))).toMatchObject({
+        destination: `10.1.0.${last}`,
+      });
     }
     child.stdin.end();
     expect(await child.exited).toBe(0);
@@ -334,7 +338,7 @@ describe("a batch", () => {
       const batched = `${executable} gateway --batch --quiet --netns ${host.path}`;
       const script = `{ ${input}; } 2> /dev/null | { ${batched}; echo "status $?" >&2; } | head -n 1`;
       const { stdout, stderr } = run(["bash", "-c", script]);
-      expect(JSON.parse(stdout)).toMatchObject({ gateway: "10.1.0.1" });
+      expect(jsonOf("gateway-line", stdout)).toMatchObject({ gateway: "10.1.0.1" });
       expect(stderr).toBe("status 0\n");
     },
   );
@@ -344,7 +348,11 @@ describe("a batch", () => {
     const input = "head -c 200000000 /dev/zero; sleep 0.5; grep VmHWM /proc/$(cat $0)/status >&2";
     const script = `{ ${input}; } | { echo $BASHPID > $0; exec ${executable} gateway --batch --quiet; }`;
     const { stdout, stderr } = run(["bash", "-c", script, scratch.at("pid")]);
-    expect(JSON.parse(stdout)).toEqual({ line: 1, code: "E_LINE", message: "longer than 4352 bytes" });
+    expect(jsonOf("gateway-line", stdout)).toEqual({
+      line: 1,
+      code: "E_LINE",
+      message: "longer than 4352 bytes",
+    });
     expect(Number(/VmHWM:\s+(\d+) kB/.exec(stderr)?.[1])).toBeLessThan(120_000);
   });
 
@@ -357,12 +365,14 @@ describe("a batch", () => {
       `set -o pipefail; printf '${input}' | ${barred} ${executable} gateway --batch`,
     ]);
     expect({ status, stdout }).toEqual({ status: 1, stdout: "" });
-    expect(JSON.parse(stderr).message).toBe("this thread cannot return to its own network namespace");
+    expect(v.parse(failureSchema, jsonOf("error", stderr)).message).toBe(
+      "this thread cannot return to its own network namespace",
+    );
   });
 
   test("an input that cannot be read is a failure", () => {
     const { status, stderr } = run(["bash", "-c", `${executable} gateway --batch < /`]);
-    expect({ status, stderr: JSON.parse(stderr) }).toMatchObject({
+    expect({ status, stderr: jsonOf("error", stderr) }).toMatchObject({
       status: 1,
       stderr: { code: expect.any(String) },
     });
@@ -373,9 +383,9 @@ describe("a batch", () => {
   });
 });
 
-test("the README's recipes print what it says", async () => {
-  const readme = await Bun.file(join(repository, "README.md")).text();
-  const [, block = ""] = /## Gateway lookups.*?```console\n(.*?)```/s.exec(readme) ?? [];
+test("the recipes of docs/gateway.md print what it says", async () => {
+  const page = await Bun.file(join(repository, "docs/gateway.md")).text();
+  const [, block = ""] = /```console\n(.*?)```/s.exec(page) ?? [];
   const recipes = block.split(/^\$ /m).slice(1);
   expect(recipes.length).toBe(3);
   for (const recipe of recipes) {

@@ -1,7 +1,7 @@
 import { expect, test } from "bun:test";
 import { realpathSync } from "node:fs";
 import { basename } from "node:path";
-import { documentOf, executable, run, Scratch } from "./executable.ts";
+import { documentOf, errorOf, executable, run, Scratch } from "./executable.ts";
 
 const linked = () =>
   realpathSync(/libssl\S+ => (\S+)/.exec(run(["ldd", "/usr/bin/openssl"]).stdout)?.[1] ?? "");
@@ -10,9 +10,9 @@ const tlsOf = (...args: string[]) => documentOf(run([executable, "tls", ...args]
 test("a path is relative to the working directory", () => {
   const library = linked();
   const cwd = library.slice(0, -basename(library).length);
-  const { stdout, status } = run([executable, "tls", `./${basename(library)}`], { cwd });
-  expect(JSON.parse(stdout).tls.map((one: { path: string }) => one.path)).toEqual([library]);
-  expect([0, 3]).toContain(status);
+  const result = run([executable, "tls", `./${basename(library)}`], { cwd });
+  expect(documentOf(result).tls?.map((one) => one.path)).toEqual([library]);
+  expect([0, 3]).toContain(result.status);
   expect(tlsOf("--", library).length).toBe(1);
 });
 
@@ -29,9 +29,9 @@ test("a path without a TLS library ends with 3 and says why", () => {
 test("--pid: the library of that process alone", () => {
   const script = `sleep 5 | openssl base64 & until pid=$(pidof -s openssl) && grep -q libssl /proc/$pid/maps; do :; done
     echo $pid; exec ${executable} tls --pid $pid`;
-  const { stdout } = run(["unshare", "--pid", "--fork", "--mount-proc", "bash", "-c", script]);
-  const [pid = "", ...json] = stdout.split("\n");
-  const { tls } = JSON.parse(json.join("\n"));
+  const result = run(["unshare", "--pid", "--fork", "--mount-proc", "bash", "-c", script]);
+  const [pid = "", ...json] = result.stdout.split("\n");
+  const { tls } = documentOf({ ...result, stdout: json.join("\n") });
   expect(tls).toMatchObject([{ path: linked(), used_by: [Number(pid)] }]);
 });
 
@@ -75,9 +75,9 @@ test.each([
   [["--path", "/bin/true"], 'unknown flag "--path"'],
   [[""], 'unexpected argument ""'],
 ])("tls %p is wrong usage", (args, message) => {
-  const { status, stdout, stderr } = run([executable, "tls", ...args]);
-  expect({ status, stdout }).toEqual({ status: 2, stdout: "" });
-  expect(JSON.parse(stderr).message).toContain(message);
+  const result = run([executable, "tls", ...args]);
+  expect(result).toMatchObject({ status: 2, stdout: "" });
+  expect(errorOf(result).message).toContain(message);
 });
 
 test("other commands still take no path and none of these flags", () => {
@@ -91,9 +91,9 @@ test("a document longer than a pipe holds reaches a slow reader whole", () => {
   const copies = Array.from({ length: 30 }, (_, index) => scratch.at(`libssl.so.3.${index}`));
   for (const copy of copies) run(["cp", linked(), copy]);
   const command = `${executable} tls ${copies.join(" ")} | { sleep 0.5; cat; }`;
-  const { stdout } = run(["bash", "-c", command]);
-  expect(stdout.length).toBeGreaterThan(100_000);
-  expect(JSON.parse(stdout).tls.length).toBe(30);
+  const result = run(["bash", "-c", command]);
+  expect(result.stdout.length).toBeGreaterThan(100_000);
+  expect(documentOf(result).tls?.length).toBe(30);
 });
 
 test("progress is for terminals: one line, taken back when it is done, none under --quiet", () => {
@@ -104,6 +104,27 @@ test("progress is for terminals: one line, taken back when it is done, none unde
   const shown = onTerminal("").split(eraseLine);
   expect(shown.length).toBeGreaterThan(2);
   expect([shown[0], shown.at(-1)]).toEqual(["", ""]);
-  for (const line of shown.slice(1, -1)) expect(line).toMatch(/^\d+ of \d+ files looked into$/);
+  for (const line of shown.slice(1, -1)) expect(line).toMatch(/^\d+ of \d+ (files looked into|libraries)$/);
+  for (const what of ["files looked into", "libraries"])
+    expect(shown.some((line) => line.endsWith(what))).toBe(true);
   expect(onTerminal("--quiet")).toBe("");
 }, 60_000);
+
+test("a process that is watched for some time: how long already, on a terminal", () => {
+  using scratch = new Scratch();
+  run(["touch", scratch.at("keys")]);
+  const watched = (keylog: string) =>
+    `sleep 9 | openssl base64 > /dev/null & until pid=$(pgrep -n -P $$ openssl) && grep -q libssl /proc/$pid/maps; do :; done
+    ${executable} verify tls --pid $pid --against ${keylog} --seconds 2 > /dev/null; kill $pid`;
+  const onTerminal = (keylog: string) =>
+    run(["script", "-qec", `bash -c '${watched(keylog)}'`, "/dev/null"]).stdout;
+  const [first, ...lines] = onTerminal(scratch.at("keys")).split("\r\x1b[K");
+  expect([first, lines.pop(), ...new Set(lines)]).toEqual([
+    "",
+    "",
+    "0 of 2 seconds watched",
+    "1 of 2 seconds watched",
+  ]);
+  // An error on a terminal is as plain.
+  expect(onTerminal("/dev/null")).toMatch(/^\{"code":"E_.*\/dev\/null.*\}\r\n$/);
+});

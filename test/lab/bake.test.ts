@@ -8,6 +8,7 @@ import { run } from "../../assets/build/run.ts";
 import { bakeEmbedded, embeddedObject } from "../../src/bytecode/objects.ts";
 import { bakedObjects } from "../../src/bytecode/pick.ts";
 import { formatVersion, verifySchema } from "../../src/output/document.ts";
+import { jsonOf } from "../schema.ts";
 import { trueConstants } from "./constants.ts";
 import { bootGuest, type CommandResult, HIDE_BTF, text } from "./guest.ts";
 import { chosenKernels, loadKernel } from "./kernels.ts";
@@ -101,10 +102,10 @@ for (const row of chosenKernels()) {
         [own, "socket_reader"],
         [old, "socket_reader_old"],
       ] as const) {
-        const { verify } = v.parse(verifySchema, JSON.parse(said(result)));
+        const { verify } = v.parse(verifySchema, jsonOf("verify", said(result)));
         expect([result?.status, verify.kernel?.bytecode, verify.kernel?.not_compared]).toEqual([0, name, []]);
       }
-      const { verify } = v.parse(verifySchema, JSON.parse(said(changed)));
+      const { verify } = v.parse(verifySchema, jsonOf("verify", said(changed)));
       const wrongOnes = Object.entries(verify.kernel?.constants ?? {}).filter(
         ([, one]) => one.held < one.compared,
       );

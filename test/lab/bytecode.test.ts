@@ -2,6 +2,7 @@ import { expect, test } from "bun:test";
 import { join } from "node:path";
 import * as v from "valibot";
 import { documentSchema } from "../../src/output/document.ts";
+import { jsonOf } from "../schema.ts";
 import { trueConstants } from "./constants.ts";
 import { bootGuest, HIDE_BTF, text } from "./guest.ts";
 import { chosenKernels, loadKernel } from "./kernels.ts";
@@ -49,7 +50,7 @@ for (const row of chosenKernels()) {
       for (const [index, { strategy, bytecode }] of asked.entries()) {
         const { stdout = new Uint8Array(), stderr = stdout } = results[index + 1] ?? {};
         if (stdout.length === 0) throw new Error(text(stderr));
-        const { kernel: report, host } = v.parse(documentSchema, JSON.parse(text(stdout)));
+        const { kernel: report, host } = v.parse(documentSchema, jsonOf("document", text(stdout)));
         expect(host.btf).toBe(false);
         const program = strategy === "snapshot" ? "socket_guess" : "socket_stepwise";
         expect(report).toMatchObject({

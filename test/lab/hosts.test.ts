@@ -4,6 +4,7 @@ import * as v from "valibot";
 import { kernelFields } from "../../src/kernel/fields.ts";
 import { type Document, documentSchema } from "../../src/output/document.ts";
 import { buildConfine, CAP } from "../confine.ts";
+import { jsonOf } from "../schema.ts";
 import { asNobody, bootGuest, type CommandResult, HIDE_BTF, text } from "./guest.ts";
 import { chosenKernels, type LabKernel, type LoadedKernel, loadKernel } from "./kernels.ts";
 import { truthOf } from "./truth.ts";
@@ -176,7 +177,7 @@ const LOG = "dmesg | grep -viE 'clocksource|tsc: |random: |kprobes globally' || 
 
 const documentOf = ({ stdout, stderr }: CommandResult): Document => {
   expect(text(stderr)).toBe("");
-  return v.parse(documentSchema, JSON.parse(text(stdout)));
+  return v.parse(documentSchema, jsonOf("document", text(stdout)));
 };
 
 /** The truth on all fields, from the kernel's own BTF by another reader. */

@@ -3,6 +3,7 @@ import { join } from "node:path";
 import * as v from "valibot";
 import { kernelFields } from "../../src/kernel/fields.ts";
 import { type Document, documentSchema } from "../../src/output/document.ts";
+import { jsonOf } from "../schema.ts";
 import { trueConstants } from "./constants.ts";
 import { bootGuest, type CommandResult, HIDE_BTF, text } from "./guest.ts";
 import { chosenKernels, type LabKernel, loadKernel } from "./kernels.ts";
@@ -23,7 +24,7 @@ const ATTACHED = [
 
 const documentOf = ({ status, stdout, stderr }: CommandResult): Document => {
   if (status !== 0) throw new Error(`exit ${status}: ${text(stdout)}${text(stderr)}`);
-  return v.parse(documentSchema, JSON.parse(text(stdout)));
+  return v.parse(documentSchema, jsonOf("document", text(stdout)));
 };
 
 for (const row of chosenKernels()) {

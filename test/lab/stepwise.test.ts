@@ -3,6 +3,7 @@ import { join } from "node:path";
 import * as v from "valibot";
 import { kernelFields } from "../../src/kernel/fields.ts";
 import { documentSchema } from "../../src/output/document.ts";
+import { jsonOf } from "../schema.ts";
 import { CLASSIC } from "./constants.ts";
 import { bootGuest, HIDE_BTF, text } from "./guest.ts";
 import { chosenKernels, loadKernel } from "./kernels.ts";
@@ -40,7 +41,7 @@ for (const row of chosenKernels()) {
           continue;
         }
         if (stdout.length === 0) throw new Error(text(stderr));
-        const { kernel: report, host } = v.parse(documentSchema, JSON.parse(text(stdout)));
+        const { kernel: report, host } = v.parse(documentSchema, jsonOf("document", text(stdout)));
         expect(host.btf).toBe(false);
         expect(report).toMatchObject({
           bytecode: "socket_stepwise",

@@ -4,6 +4,7 @@ import * as v from "valibot";
 import { kernelFields } from "../../src/kernel/fields.ts";
 import { kernelFlags } from "../../src/kernel/flags.ts";
 import { documentSchema } from "../../src/output/document.ts";
+import { jsonOf } from "../schema.ts";
 import { bootGuest, type CommandResult, HIDE_BTF, text } from "./guest.ts";
 import { chosenKernels, type LoadedKernel, loadKernel } from "./kernels.ts";
 import { truthOf } from "./truth.ts";
@@ -69,7 +70,7 @@ async function expectedOf(kernel: LoadedKernel): Promise<Record<string, number |
 const constantsOf = ({ stdout, stderr }: CommandResult): Record<string, number | null>[] => {
   const documents = text(stdout).split(/(?<=^}|})\n(?={)/m);
   if (stdout.length === 0) throw new Error(text(stderr));
-  return documents.map((each) => v.parse(documentSchema, JSON.parse(each)).kernel?.constants ?? {});
+  return documents.map((each) => v.parse(documentSchema, jsonOf("document", each)).kernel?.constants ?? {});
 };
 
 const countsOf = ({ stdout, stderr, status }: CommandResult) => {

@@ -1,5 +1,6 @@
 import { readlinkSync } from "node:fs";
 import * as v from "valibot";
+import { glibcVersion } from "../../../ffi/libc.ts";
 import { type Elf, segment } from "../../elf/elf.ts";
 import { checkExecutable, UntrustedError } from "../../host/trusted.ts";
 import type { Evidence } from "../../offsets/evidence.ts";
@@ -8,6 +9,9 @@ import { answerSchema, type ProbeLibrary } from "./request.ts";
 
 /** Milliseconds for the child; a real library takes 100. */
 const longestProbe = 5000;
+
+/** Bytes of dynamic strings; libcrypto has 300 KiB. */
+const mostStrings = 16 << 20;
 
 /** Architectures as Node.js names them. */
 const architectures: Readonly<Record<Elf["machine"], string>> = { x86_64: "x64", aarch64: "arm64" };
@@ -69,7 +73,30 @@ function whyNot(ssl: Elf, cryptos: readonly Elf[]): string | null {
     return "it is a program, which cannot be loaded into another";
   }
   if (cryptos.length === 0) return "its libcrypto was not found";
-  return cryptos.length > 1 ? "it may be used with several libcryptos" : null;
+  if (cryptos.length > 1) return "it may be used with several libcryptos";
+  return [...cryptos, ssl].map(whyOtherLibc).find((reason) => reason !== null) ?? null;
+}
+
+/** Why the C library in this process does not serve a file; null where it does, or is not asked for. */
+function whyOtherLibc(elf: Elf): string | null {
+  const asked = elf.dynamic().needed.find((name) => /^libc\.(so\.6$|musl-)/.test(name));
+  if (asked === undefined) return null;
+  const own = glibcVersion();
+  if ((asked === "libc.so.6") !== (own !== null))
+    return `it needs ${asked}, this program has another C library`;
+  const needed = newestGlibc(elf);
+  return needed === null || own === null || Bun.semver.order(`${needed}.0`, `${own}.0`) <= 0
+    ? null
+    : `it needs GLIBC_${needed}, this machine's C library is ${own}`;
+}
+
+/** The newest version of the GNU C library that a file's dynamic strings name; null where they name none. */
+function newestGlibc(elf: Elf): string | null {
+  const strings = elf.sections().find(({ name }) => name === ".dynstr");
+  if (strings === undefined) return null;
+  const text = elf.contents(strings, mostStrings).toString("latin1");
+  const versions = [...text.matchAll(/GLIBC_(\d{1,3}\.\d{1,3})/g)].map(([, version = ""]) => version);
+  return versions.sort((one, other) => Bun.semver.order(`${one}.0`, `${other}.0`)).at(-1) ?? null;
 }
 
 const deletedSuffix = " (deleted)";

@@ -1,5 +1,5 @@
 import { expect, test } from "bun:test";
-import { checkCommand, checkUsage, flags } from "../../../src/commands/flags.ts";
+import { checkUsage, flags } from "../../../src/commands/flags.ts";
 import { Failure } from "../../../src/output/failure.ts";
 
 const refusal = (args: string[]): string => {
@@ -37,11 +37,4 @@ test.each([
   [["--", "kernel"], 'unexpected argument "kernel"'],
 ])("refuses %p", (args, message) => {
   expect(refusal(args)).toContain(message);
-});
-
-test("a command is found by its exact name only", () => {
-  const commands = { run: 1, kernel: 2, tls: 3 };
-  expect(checkCommand("tls", commands)).toBe("tls");
-  expect(() => checkCommand("kernal", commands)).toThrow('did you mean "kernel"?');
-  expect(() => checkCommand("toString", commands)).toThrow("commands are run, kernel, tls");
 });

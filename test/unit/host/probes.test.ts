@@ -43,6 +43,7 @@ describe("lockdown", () => {
     expect(lockdown(absent(path), mounts, undefined)).toEqual({
       level: null,
       why: expect.stringContaining("not mounted"),
+      help: "mount -t securityfs securityfs /sys/kernel/security",
     });
   });
 
@@ -121,8 +122,13 @@ describe("tracefs", () => {
     expect(tracefs([denied("a"), absent("b")], withTracefs)).toEqual({
       is: "no",
       why: expect.stringContaining("EACCES"),
+      help: "run as root",
     });
-    expect(tracefs([absent("a")], mounts)).toEqual({ is: "no", why: "tracefs is not mounted" });
+    expect(tracefs([absent("a")], mounts)).toEqual({
+      is: "no",
+      why: "tracefs is not mounted",
+      help: "mount -t tracefs tracefs /sys/kernel/tracing",
+    });
     expect(tracefs([absent("a")], undefined).is).toBe("unknown");
   });
 });

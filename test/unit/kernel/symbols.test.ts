@@ -1,6 +1,7 @@
 import { expect, test } from "bun:test";
 import { readFileSync } from "node:fs";
-import { splitNames } from "../../../src/kernel/symbols.ts";
+import { ladder } from "../../../src/kernel/ladder.ts";
+import { splitNames, symbolsHere, symbolsOf } from "../../../src/kernel/symbols.ts";
 
 test("the pieces of a function are found, the ones nearest to the whole first, and nothing else", () => {
   const kallsyms = `ffffffff81000000 t tcp_getsockopt.part.0
@@ -41,4 +42,37 @@ test("in this kernel's own symbols each split function is found by its name, as 
   for (const piece of pieces.slice(0, 50)) {
     expect(splitNames(kallsyms, piece.slice(0, piece.indexOf(".")))).toContain(piece);
   }
+});
+
+test("functions and tracepoints are told by their symbols, and unknown without any", () => {
+  const symbols = symbolsOf(`0000000000000000 T tcp_getsockopt
+0000000000000000 d tcp_setsockopt
+0000000000000000 t tcp_v6_connect.part.0
+0000000000000000 t nf_conntrack_hash_check_insert\t[nf_conntrack]
+0000000000000000 T __traceiter_tcp_probe
+0000000000000000 D __tracepoint_net_dev_queue`);
+  const functions = [
+    "tcp_getsockopt",
+    "tcp_v6_connect",
+    "nf_conntrack_hash_check_insert",
+    "tcp_setsockopt",
+    "tcp_get",
+  ];
+  expect(functions.map((name) => symbols.hasFunction(name))).toEqual([true, true, true, false, false]);
+  const tracepoints = ["tcp_probe", "net_dev_queue", "net_dev", "tcp_getsockopt"];
+  expect(tracepoints.map((name) => symbols.hasTracepoint(name))).toEqual([true, true, false, false]);
+  const none = symbolsOf("");
+  expect([none.hasFunction("tcp_getsockopt"), none.hasTracepoint("tcp_probe")]).toEqual([null, null]);
+  // Linux before 5.10 without KALLSYMS_ALL has functions alone.
+  expect(symbolsOf("0 T tcp_getsockopt").hasTracepoint("tcp_probe")).toBeNull();
+});
+
+test("this kernel has the tracepoints whose formats its BTF has", () => {
+  const btf = readFileSync("/sys/kernel/btf/vmlinux", "latin1");
+  for (const { kind, target } of ladder.filter((rung) => rung.kind === "raw_tp"))
+    expect([kind, target, symbolsHere().hasTracepoint(target)]).toEqual([
+      kind,
+      target,
+      btf.includes(`\0btf_trace_${target}\0`),
+    ]);
 });

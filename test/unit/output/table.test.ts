@@ -4,10 +4,11 @@ import { exitCodeOf } from "../../../src/commands/print.ts";
 import { type Document, documentSchema } from "../../../src/output/document.ts";
 import { toJson } from "../../../src/output/json.ts";
 import { toTable } from "../../../src/output/table.ts";
+import { jsonOf } from "../../schema.ts";
 import { document, libraryWith } from "./sample.ts";
 
 test("the sample is a valid document and survives JSON", () => {
-  expect(v.parse(documentSchema, JSON.parse(toJson(document)))).toEqual(document);
+  expect(v.parse(documentSchema, jsonOf("document", toJson(document)))).toEqual(document);
 });
 
 test("the table shows every constant with offset, status, member and reason", () => {

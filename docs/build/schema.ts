@@ -1,0 +1,45 @@
+import { type ConversionConfig, toJsonSchema } from "@valibot/to-json-schema";
+import type * as v from "valibot";
+import { name } from "../../package.json";
+import {
+  bakedSchema,
+  bytecodeListSchema,
+  configDocumentSchema,
+  detectDocumentSchema,
+  documentSchema,
+  formatVersion,
+  gatewayDocumentSchema,
+  gatewayLineSchema,
+  verifySchema,
+} from "../../src/output/document.ts";
+import { failureSchema } from "../../src/output/failure.ts";
+
+/** What offsetof writes as JSON: the file's name, what it is, and its schema in the code. */
+const published: Readonly<Record<string, readonly [what: string, schema: v.GenericSchema]>> = {
+  document: ["What run, kernel and tls print", documentSchema],
+  detect: ["What detect prints", detectDocumentSchema],
+  gateway: ["What gateway prints of one lookup", gatewayDocumentSchema],
+  "gateway-line": ["A line of what gateway --batch prints", gatewayLineSchema],
+  "bytecode-list": ["What bytecode list prints", bytecodeListSchema],
+  baked: ["What bytecode extract and edit print of the object that they wrote", bakedSchema],
+  verify: ["What verify kernel and verify tls print", verifySchema],
+  config: ["What config prints", configDocumentSchema],
+  error: ["The object on stderr where a run fails that would have printed JSON", failureSchema],
+};
+
+/** JSON Schemas (2020-12) by file name. */
+export function jsonSchemas(): ReadonlyMap<string, string> {
+  const files = Object.entries(published).map(([file, [description, schema]]) => {
+    const { $schema, ...rest } = toJsonSchema(schema, { target: "draft-2020-12", overrideSchema });
+    const title = `${name} ${file}, format ${formatVersion}`;
+    return [
+      `${file}.json`,
+      `${JSON.stringify({ $schema, title, description, ...rest }, null, 2)}\n`,
+    ] as const;
+  });
+  return new Map(files);
+}
+
+/** The converter refuses keys that are a picklist, though what it has made of them by then is right. */
+const overrideSchema: NonNullable<ConversionConfig["overrideSchema"]> = ({ valibotSchema, jsonSchema }) =>
+  valibotSchema.type === "record" ? jsonSchema : undefined;

@@ -1,0 +1,47 @@
+import type { Host } from "./report.ts";
+
+/** Something that this host lacks. */
+export interface Missing {
+  readonly what: string;
+  readonly why: string;
+  /** What is not known without it. */
+  readonly cost: string;
+  /** The one command, capability or setting that would change it. */
+  readonly help: string;
+}
+
+/** What the guess would make use of, and what it costs where it is not there. */
+const parts = [
+  ["lockdown", "lockdown level", "only by trying is it known whether eBPF may read the kernel's memory"],
+  ["bpf", "the right to load eBPF", "nothing is guessed; BTF alone tells of the kernel"],
+  ["rawTracepoints", "raw tracepoints", "kprobes alone show the structs"],
+  ["kprobes", "kprobes", "structs that no tracepoint shows, nf_conn above all"],
+  ["btf", "BTF", "nothing confirms the guess"],
+] as const;
+
+/** Rights with which the stimulus has network namespaces of its own. */
+const namespaceRights = ["CAP_SYS_ADMIN", "CAP_NET_ADMIN"];
+
+/** What is missing on this host that something would help against. One cause is told once. */
+export function missingHere(host: Host, withoutConntrack: string | null): readonly Missing[] {
+  const rows: Missing[] = parts.flatMap(([part, what, cost]) => {
+    const { why, help } = host[part];
+    const isAnswered = "is" in host[part] ? host[part].is === "yes" : host[part].level !== null;
+    return isAnswered || help === undefined ? [] : [{ what, why, cost, help }];
+  });
+  const rights = namespaceRights.filter((right) => !host.privileges.includes(right));
+  if (host.bpf.is !== "no" && rights.length > 0) {
+    const names = rights.join(" and ");
+    rows.push({
+      what: "private network namespaces",
+      why: `needs ${names}`,
+      cost: "IPv6, connection tracking, offset_netns and offset_ino",
+      help: `run as root, or with ${names}`,
+    });
+  }
+  if (host.kprobes.is !== "no" && host.bpf.is !== "no" && withoutConntrack !== null) {
+    const help = "modprobe nf_conntrack_netlink";
+    rows.push({ what: "connection tracking", why: withoutConntrack, cost: "the members of nf_conn", help });
+  }
+  return rows.filter(({ why }, at) => rows.findIndex((row) => row.why === why) === at);
+}

@@ -1,0 +1,93 @@
+import type { Elf } from "../elf/elf.ts";
+import { InputError } from "../elf/input.ts";
+import { findFunctions } from "../elf/symbols.ts";
+import { type Source, unchosen } from "../offsets/evidence.ts";
+import type { Diagnostic, TlsPlan } from "../output/document.ts";
+import { functionNames } from "./code/accessors.ts";
+import { loadLayouts } from "./layouts.ts";
+import { filesToLoad, type LibraryFiles } from "./probe/evidence.ts";
+import { type Looked, type SurveyOptions, survey } from "./report.ts";
+import { chooseLayout } from "./table.ts";
+
+/** What would be done, whatever the kernel. */
+type LibraryPlan = Omit<TlsPlan, "bytecode" | "bytecode_reason">;
+
+type Plan = TlsPlan["sources"]["probe"];
+const would = (reason: string): Plan => ({ would: true, reason });
+const wouldNot = (reason: string): Plan => ({ would: false, reason });
+
+/**
+ * The TLS libraries in scope, and which sources would speak of each. They are read, but neither executed nor taken
+ * apart. @throws Failure where the one process asked for cannot be read
+ */
+export const tlsPlans = (
+  sources: readonly Source[],
+  options: SurveyOptions,
+): Promise<{ reports: LibraryPlan[]; diagnostics: Diagnostic[] }> =>
+  survey(options, (one) => planOf(one, sources));
+
+async function planOf(
+  { identity, library: open, file }: Looked,
+  sources: readonly Source[],
+): Promise<LibraryPlan> {
+  const { library, version, versionFrom } = identity;
+  const { files, trust } = open;
+  const isKnown = library === "openssl" || library === "boringssl";
+  const measured = (source: Source, plan: () => Plan): Plan => {
+    if (!sources.includes(source)) return wouldNot(unchosen);
+    return isKnown ? plan() : wouldNot(`nothing is known of how to measure library ${library}`);
+  };
+  const { layout, match, plan } = await tablePlan(identity);
+  return {
+    ...file,
+    library,
+    version,
+    version_from: versionFrom,
+    layout,
+    match,
+    sources: {
+      probe: measured("probe", () => {
+        const loadable = filesToLoad(files, trust);
+        return !("reason" in loadable)
+          ? would("no other user can have written it, and it can be loaded here")
+          : wouldNot(loadable.reason);
+      }),
+      code: measured("code", () => codePlan(files)),
+      table: sources.includes("table") ? plan : wouldNot(unchosen),
+    },
+  };
+}
+
+async function tablePlan({
+  library,
+  version,
+  reason,
+}: Looked["identity"]): Promise<Pick<TlsPlan, "layout" | "match"> & { plan: Plan }> {
+  const layouts = await loadLayouts(library);
+  const none = (why: string) => ({ layout: null, match: null, plan: wouldNot(why) });
+  if (layouts === null) return none(`no layout is published for library ${library}`);
+  if (version === null) return none(reason ?? "no version");
+  const choice = chooseLayout(layouts, version);
+  if (choice.layout === null) return none(choice.reason);
+  const { layout, match } = choice;
+  return { layout, match, plan: would(choice.reason ?? `${version} is published`) };
+}
+
+/** Whether the accessor functions are there to be read. */
+function codePlan({ ssl, cryptos }: LibraryFiles): Plan {
+  try {
+    const found = [...functionsIn(ssl, "ssl"), ...cryptos.flatMap((crypto) => functionsIn(crypto, "crypto"))];
+    const names = new Set(found);
+    const all = functionNames.ssl.length + functionNames.crypto.length;
+    return names.size === 0
+      ? wouldNot("it has no symbols of accessor functions")
+      : would(`${names.size} of ${all} accessor functions are found`);
+  } catch (error) {
+    if (error instanceof InputError) return wouldNot(error.message);
+    throw error;
+  }
+}
+
+const functionsIn = (elf: Elf, file: keyof typeof functionNames): string[] => [
+  ...findFunctions(elf, functionNames[file]).keys(),
+];

@@ -1,0 +1,23 @@
+import { expect, test } from "bun:test";
+import { asFailure, Failure, failureText } from "../../../src/output/failure.ts";
+import { jsonOf } from "../../schema.ts";
+
+test("a failure stays itself, an error becomes one, and a defect says so", () => {
+  const own = new Failure("E_USAGE", "no such flag", 2);
+  expect(asFailure(own)).toBe(own);
+  expect(asFailure(new Error("it is full"))).toMatchObject({
+    code: "E_FAILED",
+    message: "it is full",
+    exit: 1,
+  });
+  expect(asFailure(new TypeError("x is undefined")).message).toStartWith("x is undefined; this is a defect");
+});
+
+test("as JSON it is the published object, as text one line that a terminal shows as it is", () => {
+  const failure = new Failure("E_CONFIG", 'a "quoted"\nline\x1b[2J', 2);
+  expect(jsonOf("error", failureText(failure, "json"))).toEqual({
+    code: "E_CONFIG",
+    message: failure.message,
+  });
+  expect(failureText(failure, "table")).toBe('offsetof: a "quoted"\\x0aline\\x1b[2J');
+});
