@@ -212,6 +212,25 @@ describe("bad input is an error that says what to do", () => {
     expect({ status, stderr }).toEqual({ status: 1, stderr: expect.stringContaining("named by its PATH") });
   });
 
+  test("a process that ends at once", async () => {
+    const short = Bun.spawn(["sleep", "1.5"]);
+    const args = [
+      "verify",
+      "tls",
+      LIBSSL,
+      "--pid",
+      `${short.pid}`,
+      "--against",
+      peers.keys,
+      "--seconds",
+      "60",
+    ];
+    const started = performance.now();
+    const { status, stdout } = await new Running([...args, "--format", "table"]).end();
+    expect(performance.now() - started).toBeLessThan(10_000);
+    expect({ status, stdout }).toEqual({ status: 3, stdout: expect.stringContaining("got no connection") });
+  });
+
   test("a key log that is not there, is a folder, or is a device", () => {
     for (const path of ["/nonexistent", "/tmp", "/dev/zero"]) {
       const { status, stderr } = refused(LIBSSL, "--against", path);
