@@ -69,6 +69,12 @@ const KPROBE_ADVICE = {
   ENOENT: "the kernel and its loaded modules have no such function",
 } as const;
 
+/** The same of uprobes. */
+const UPROBE_ADVICE = {
+  EACCES: KPROBE_ADVICE.EACCES,
+  ESRCH: "the process has ended",
+} as const;
+
 type Address = Pointer | bigint;
 
 /**
@@ -260,7 +266,7 @@ export class BpfProgram {
   attachUprobe(path: string, offset: number, pid = -1): BpfLink {
     const { bpf_program__attach_uprobe: attach } = this.#library.symbols;
     const link = attach(this.#live(), false, pid, path, offset);
-    return this.#link(link, `uprobe:${path}+0x${offset.toString(16)}`);
+    return this.#link(link, `uprobe:${path}+0x${offset.toString(16)}`, UPROBE_ADVICE);
   }
 
   #link(address: Address | null, where: string, advice: Readonly<Record<string, string>> = {}): BpfLink {

@@ -116,6 +116,7 @@ function verifiedTls({
     constants.join(" "),
   ]);
   const missing = library.not_compared.map((name) => ["-", "-", "not compared", name]);
+  if (rows.length + missing.length === 0) return head;
   const table = columns([["ITEM", "HELD", "RESULT", "CONSTANTS"], ...rows, ...missing]);
   return [head, ...table.map(printable)].join("\n");
 }

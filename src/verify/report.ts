@@ -16,6 +16,12 @@ const ROUNDS = 8;
  */
 const chatty: ReadonlySet<string> = new Set(["uprobe_SSL_in_init", "uprobe_SSL_in_before"]);
 
+/**
+ * What the objects take only where something else could not be read. They are left absent: a descriptor that SSL_ST_WBIO led
+ * to would hide that SSL_ST_RBIO is wrong.
+ */
+const isFallback = (constant: string): boolean => /_ST_WBIO$|^SSL_SESSION_ST_CIPHER_ID$/.test(constant);
+
 /** The kernel on which it is verified, and which objects may be loaded. */
 export interface Where {
   readonly version: readonly [number, number, number];
@@ -93,7 +99,8 @@ export async function verifiedTls(
   if (name === null) return { ...named, ...nothing, bytecode: null, reason: why };
   const object = embeddedObject(name);
   const names = object.constants.map((constant) => constant.name);
-  const { values } = chooseValues(names, subject, true);
+  const chosen = chooseValues(names, subject, true).values;
+  const values = new Map([...chosen].map(([one, value]) => [one, isFallback(one) ? null : value]));
   const baked: Baked = {
     name,
     bytes: bakeEmbedded(name, values),

@@ -57,7 +57,10 @@ export async function verifySessions(
   trust: Trust,
 ): Promise<TlsVerification | Unverified> {
   const loadable = filesToLoad(files, trust);
-  if ("reason" in loadable) return loadable;
+  if ("reason" in loadable) {
+    const advice = "a process that uses it can be watched: --pid PID --against KEYLOG";
+    return { reason: `${loadable.reason}; ${advice}` };
+  }
   using watch = new Watch(libbpf, baked, files.ssl);
   if (watch.isBlind) return blind;
   using sockets = new DisposableStack();
@@ -133,7 +136,10 @@ export async function verifyProcess(
   );
 }
 
-const blind: Unverified = { reason: "it has no symbol of a function to watch: it is stripped of them" };
+const blind: Unverified = {
+  reason:
+    "it has no symbol of a function to watch: a build that is not stripped of SSL_read, SSL_write, SSL_free can be",
+};
 
 /** A library that is watched, and what was read of its connections. */
 class Watch implements Disposable {

@@ -55,3 +55,46 @@ test("one uncertain constant or a failed part makes the document incomplete", ()
   expect(exitCodeOf(known)).toBe(0);
   expect(exitCodeOf({ ...known, diagnostics: [{ code: "E_KERNEL", message: "no" }] })).toBe(3);
 });
+
+test("what was verified stands behind it: what is wrong, missed or lost leaps to the eye", () => {
+  const verified: Document = {
+    ...document,
+    verify: {
+      kernel: {
+        bytecode: "socket_reader",
+        attached: ["raw_tp:x"],
+        constants: {
+          offset_dport: { compared: 4, held: 4 },
+          offset_rtt: { compared: 4, held: 1, mismatch: { socket: "tcp4", expected: "1680", got: null } },
+        },
+        not_compared: ["offset_ino"],
+      },
+      tls: [
+        {
+          path: "/a\x1b",
+          bytecode: "tls_openssl_3_0",
+          attached: ["SSL_read"],
+          connections: 2,
+          ends: 3,
+          missed: 1,
+          events: 9,
+          lost: 5,
+          items: { fd: { compared: 3, held: 2, constants: ["SSL_ST_RBIO", "BIO_ST_NUM"] } },
+          not_compared: ["SSL_ST_WBIO"],
+        },
+      ],
+    },
+  };
+  expect(exitCodeOf(verified)).toBe(3);
+  const text = toTable(verified, { colour: false });
+  for (const line of [
+    /^VERIFIED {2}kernel · socket_reader · raw_tp:x$/m,
+    /^offset_dport +4 of 4 +held$/m,
+    /^offset_rtt +1 of 4 +WRONG +tcp4: nothing, not 1680$/m,
+    /^offset_ino +- +not compared$/m,
+    /^VERIFIED {2}\/a\\x1b {2}tls_openssl_3_0 · 2 connections · 3 ends · 9 events · 1 ends MISSED · 5 events LOST$/m,
+    /^fd +2 of 3 +WRONG +SSL_ST_RBIO BIO_ST_NUM$/m,
+    /^- +- +not compared +SSL_ST_WBIO$/m,
+  ])
+    expect(text).toMatch(line);
+});
