@@ -105,6 +105,10 @@ const STDERR = 2;
 
 /** memfd_create has no wrapper in glibc before 2.27, so it goes by number. */
 const SYS_MEMFD_CREATE = process.arch === "arm64" ? 279 : 319;
+/** capget(2) and capset(2) have none in the C library at all. */
+const SYS_CAPGET = process.arch === "arm64" ? 90 : 125;
+const SYS_CAPSET = process.arch === "arm64" ? 91 : 126;
+const LINUX_CAPABILITY_VERSION_3 = 0x20080522;
 /** seccomp(2) never had one. */
 const SYS_SECCOMP = process.arch === "arm64" ? 277 : 317;
 
@@ -382,6 +386,18 @@ export function setNoNewPrivileges(): void {
 /** Capabilities are not handed on to a program that this thread executes. Linux before 4.3 has none to hand on. */
 export function clearAmbientCapabilities(): void {
   c.prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0);
+}
+
+/**
+ * Capabilities of this thread that a program which it executes could take up again by its file's are none any more; those in
+ * effect stay. Container runtimes hand them to all that they start (CVE-2022-24769).
+ */
+export function clearInheritableCapabilities(): void {
+  const header = new Uint32Array([LINUX_CAPABILITY_VERSION_3, 0]);
+  const sets = new Uint32Array(6); // effective, permitted, inheritable: the low halves, then the high ones
+  check(c.syscall(SYS_CAPGET, ptr(header), ptr(sets), 0), "capget");
+  sets[2] = sets[5] = 0;
+  check(c.syscall(SYS_CAPSET, ptr(header), ptr(sets), 0), "capset");
 }
 
 /** No core dump of this process, and no process of the same user may trace it. */

@@ -5,7 +5,7 @@ set -eu
 packages="
   qemu-system-x86
   binutils dpkg-dev gcc libc6-dev
-  bpftool curl dropbear-bin dwarves nginx-light
+  bpftool curl dropbear-bin dwarves
   kmod cpio gzip lz4 xz-utils zstd
   git groff-base iproute2 jq libcap2-bin lsof man-db openssh-client openssl procps strace util-linux zsh
 "

@@ -1,4 +1,6 @@
 import { existsSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { loadPackage } from "../../assets/build/debian.ts";
 import { TestNetwork } from "../networks.ts";
 import { run, type Scratch } from "./executable.ts";
 import { certified } from "./keylog.ts";
@@ -15,7 +17,7 @@ export class Peers implements Disposable {
   /** The process of nginx that has the connections. */
   readonly worker: number;
 
-  constructor() {
+  private constructor(nginx: string) {
     const temporary = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"].map(
       (name) => `${name}_temp_path tmp;`,
     );
@@ -34,9 +36,15 @@ http {
     );
     writeFileSync(this.keys, "");
     const { path } = this.#folder;
-    const command = ["nginx", "-p", `${path}/`, "-c", "nginx.conf", "-e", "stderr"];
+    const command = [nginx, "-p", `${path}/`, "-c", "nginx.conf", "-e", "stderr"];
     this.#nginx = Bun.spawn(this.#network.command(...command), { stdio: ["ignore", "ignore", "ignore"] });
     this.worker = this.#workerOf(this.#nginx.pid);
+  }
+
+  /** From the package as it is: installed, it would be a service of this machine. */
+  static async start(): Promise<Peers> {
+    const { root } = await loadPackage("bookworm", "nginx");
+    return new Peers(join(root, "usr/sbin/nginx"));
   }
 
   /** One request a version. */

@@ -123,3 +123,15 @@ describe("without any option each is found, named and laid out", () => {
     }
   });
 });
+
+test("a parent with inheritable capabilities, as older container runtimes make them, hands none to the child", () => {
+  const path = "/usr/lib/x86_64-linux-gnu/libssl.so.3";
+  const command = [executable, "tls", path, "--source", "probe", "--format", "json"];
+  const { tls, diagnostics } = documentOf(
+    run(["setpriv", "--inh-caps", "+sys_admin,+net_admin", ...command]),
+  );
+  expect(diagnostics.filter(({ code }) => code === "W_TLS_PROBE")).toEqual([]);
+  expect(tls?.[0]?.fields.BIO_ST_NUM?.evidence.probe).toEqual([
+    truthOf("openssl-3.0.20")["bio_st.num"] ?? -1,
+  ]);
+});

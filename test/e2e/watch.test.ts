@@ -12,8 +12,8 @@ setDefaultTimeout(60_000);
 
 const LIBSSL = "/usr/lib/x86_64-linux-gnu/libssl.so.3";
 let peers: Peers;
-beforeAll(() => {
-  peers = new Peers();
+beforeAll(async () => {
+  peers = await Peers.start();
 });
 afterAll(() => peers[Symbol.dispose]());
 
@@ -149,7 +149,7 @@ describe("nothing stays attached", () => {
   });
 
   test("after the end of the process that is watched, which ends it too", async () => {
-    using other = new Peers();
+    using other = await Peers.start();
     const against = ["--against", other.keys, "--format", "json", "--seconds", "60"];
     const running = new Running(["verify", "tls", "--pid", `${other.worker}`, ...against]);
     const held = await running.watches();

@@ -60,6 +60,7 @@ function isolate(parent: string, files: number, rest: readonly string[]): void {
   leaveNamespaces();
   libc.setNoNewPrivileges();
   libc.clearAmbientCapabilities();
+  libc.clearInheritableCapabilities();
   const script = isEmbedded ? [] : process.argv.slice(0, 2);
   const self = isEmbedded ? ["offsetof"] : script;
   const status = libc.runProgram("/proc/self/exe", [
