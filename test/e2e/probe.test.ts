@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { loadLayouts } from "../../src/tls/layouts.ts";
 import { truthOf } from "../truth/read.ts";
-import { documentOf, type Scratch } from "./executable.ts";
+import { documentOf, executable, run, type Scratch } from "./executable.ts";
 import { runIn, treeWith } from "./tree.ts";
 
 /** A real library, to be asked in a tree with the C library it was built for: this machine's may be too old for it. */
