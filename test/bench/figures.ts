@@ -20,6 +20,23 @@ export const medians = <Row extends object>(rows: readonly Row[]): Row => {
   return Object.fromEntries(keys.map((key) => [key, median(rows.map((row) => Number(row[key])))])) as Row;
 };
 
+/**
+ * Forks a command, waits for it by wait4(2) and prints ru_maxrss, in KiB, at offset 32 of struct rusage. A process begins
+ * with the peak of the one that it was forked from (setmax_mm_hiwater_rss at exec), so that one has to be small.
+ */
+const waiter = `
+  my $pid = fork;
+  if (!$pid) { open STDOUT, ">", "/dev/null"; open STDERR, ">", "/dev/null"; exec @ARGV; exit 127 }
+  my ($status, $usage) = ("\\0" x 4, "\\0" x 144);
+  syscall(${process.arch === "arm64" ? 260 : 61}, $pid, $status, 0, $usage);
+  print unpack("x32 q", $usage);`;
+
+/** A command's peak of resident memory in MiB. */
+function peakMemory(command: readonly string[]): number {
+  const { stdout } = Bun.spawnSync(["perl", "-e", waiter, ...command], { stdin: "ignore" });
+  return Number(stdout.toString()) / 2 ** 10;
+}
+
 /** Runs commands in turn, A B C A B C …, after one round that is not counted. */
 export function sideBySide(commands: readonly (readonly string[])[], rounds: number): Figures[] {
   const rows: Figures[][] = commands.map(() => []);
@@ -32,11 +49,10 @@ export function sideBySide(commands: readonly (readonly string[])[], rounds: num
         stderr: "ignore",
       });
       if (exitCode !== 0 && exitCode !== 3) throw new Error(`${command.join(" ")}: exit ${exitCode}`);
-      const { cpuTime, maxRSS } = resourceUsage;
       const row = {
         wall: performance.now() - started,
-        cpu: Number(cpuTime.total) / 1000,
-        memory: maxRSS / 2 ** 20,
+        cpu: Number(resourceUsage.cpuTime.total) / 1000,
+        memory: round === 0 ? 0 : peakMemory(command),
       };
       if (round > 0) rows[index]?.push(row);
     });
