@@ -49,17 +49,13 @@ test.each<[what: string, text: string, message: string]>([
 });
 
 test("a library is chosen by its path, in a container with its root", () => {
-  const tls = [
-    library("/a.so"),
-    library("/b.so", "/proc/1/root"),
-    library("/b.so", "/proc/2/root"),
-    library(null),
-  ];
+  const [one, two] = ["/proc/1/root", "/proc/2/root"] as const;
+  const tls = [library("/a.so"), library("/b.so", one), library("/b.so", two), library(null)];
   const source = readSource(document({ tls }), "f.json");
   expect(subjectIn(source, "/a.so").library).toEqual({ library: "openssl", version: "3.0.22" });
-  expect(subjectIn(source, "/proc/2/root/b.so").constants).toEqual({ s: 8 });
+  expect(subjectIn(source, `${two}/b.so`).constants).toEqual({ s: 8 });
   expect(() => subjectIn(source, "/b.so")).toThrow("2 libraries are /b.so");
-  expect(() => subjectIn(source, "/c.so")).toThrow("there are: /a.so, /proc/1/root/b.so, /proc/2/root/b.so");
+  expect(() => subjectIn(source, "/c.so")).toThrow(`there are: /a.so, ${one}/b.so, ${two}/b.so`);
   expect(() => subjectIn(source, "kernel")).toThrow("no kernel part");
 });
 

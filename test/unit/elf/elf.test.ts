@@ -37,7 +37,7 @@ const hex = (text: string | undefined): number => Number.parseInt(text ?? "", 16
 /** A libssl of this folder that the tests may damage. */
 function copyOfLibssl(name: string): string {
   const from = files.find((file) =>
-    file.endsWith("bookworm-amd64/libssl3/root/usr/lib/x86_64-linux-gnu/libssl.so.3"),
+    file.endsWith(join("bookworm-amd64/libssl3/root", "usr/lib/x86_64-linux-gnu/libssl.so.3")),
   );
   if (from === undefined) throw new Error("no libssl.so.3 among the samples");
   copyFileSync(from, join(folder, name));
