@@ -28,7 +28,7 @@ import type { Scope } from "../tls/scan.ts";
 import { hasHeld } from "../verify/held.ts";
 import { KeyLog } from "../verify/keylog.ts";
 import { type Library, verifiedKernel, verifiedTls, type Where } from "../verify/report.ts";
-import type { Watched } from "../verify/tls.ts";
+import { sealProcess, type Watched } from "../verify/tls.ts";
 import type { Part } from "./choice.ts";
 import { constantsFor, readDocument } from "./constants.ts";
 import { type Flags, usage, type VerifyTlsFlags, verifyFlags, verifyTlsFlags } from "./flags.ts";
@@ -104,6 +104,7 @@ async function permitted<Result>(act: () => Promise<Result>): Promise<Result> {
 /** A document of this machine with these parts, and what came of verifying them; what cannot be is a diagnostic. */
 export async function lookAndVerify(parts: readonly Part[], config: Config): Promise<Document> {
   const where = whereOf(config);
+  if (parts.includes("tls")) sealProcess();
   const tls: VerifiedTls[] = [];
   const failures: unknown[] = [];
   const attempt = async (act: () => Promise<void> | void): Promise<void> => {
@@ -179,6 +180,7 @@ async function verifyLibraries(
   { source, watch }: { source: Source | null; watch: Watch | null },
 ): Promise<Verified> {
   const where = whereOf(config);
+  sealProcess();
   const watched = watch === null ? undefined : watchedOf(watch);
   const found: VerifiedTls[] = [];
   const failures: unknown[] = [];

@@ -136,6 +136,15 @@ export async function verifyProcess(
   );
 }
 
+/**
+ * This process is about to hold secrets: from here on it leaves no core dump, and nobody but root may look into it. A
+ * core_pattern with a pipe does not heed the limit, hence both.
+ */
+export function sealProcess(): void {
+  setUndumpable();
+  setLimit(RLIMIT_CORE, 0);
+}
+
 const blind: Unverified = {
   reason:
     "it has no symbol of a function to watch: a build that is not stripped of SSL_read, SSL_write, SSL_free can be",
@@ -149,9 +158,6 @@ class Watch implements Disposable {
   #lost = 0;
 
   constructor(libbpf: Libbpf, { values, ...object }: Baked, elf: Elf, pid?: number) {
-    // From here on this process may hold secrets. A core_pattern with a pipe does not heed the limit.
-    setUndumpable();
-    setLimit(RLIMIT_CORE, 0);
     this.#values = values;
     this.#capture = new TlsCapture(libbpf, { ...object, elf, pid }, (event) => this.#connections.add(event));
   }
