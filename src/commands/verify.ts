@@ -72,7 +72,12 @@ export default defineCommand({
   subCommands: { kernel, tls },
 });
 
-const libbpf = (): Libbpf => new Libbpf(assetBytes("libbpf.so"));
+let loaded: Libbpf | undefined;
+/** One for all libraries: each loading of it stays in memory to the end. */
+const libbpf = (): Libbpf => {
+  loaded ??= new Libbpf(assetBytes("libbpf.so"));
+  return loaded;
+};
 
 const whereOf = ({ proc_root: proc, bytecode: choice }: Config): Where => ({
   version: probeHost(hostFiles("/", proc)).kernel.version,
