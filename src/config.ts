@@ -100,6 +100,11 @@ export const settings = {
     sources,
     "Which sources may speak: guess and btf of the kernel; probe, code and table of TLS libraries",
   ),
+  allow: setting(
+    oneOf(["none", "assumed"]),
+    "none",
+    "What is told though nothing vouches for it: assumed, what only a table says of a library",
+  ),
   trust: setting(
     paths,
     [],

@@ -2,7 +2,7 @@
 
 _offsetof() {
   local current=${COMP_WORDS[COMP_CWORD]} previous=${COMP_WORDS[COMP_CWORD-1]} command="" words="" files="" list="" head=""
-  local common="--format --quiet --verbose -h --help --version --config --strategy --bytecode --source --trust --threshold --retries --stability-window --stability-attempts --collect-tcpv4 --collect-tcpv6 --collect-udpv4 --collect-udpv6 --proc-root --deadline"
+  local common="--format --quiet --verbose -h --help --version --config --strategy --bytecode --source --allow --trust --threshold --retries --stability-window --stability-attempts --collect-tcpv4 --collect-tcpv6 --collect-udpv4 --collect-udpv6 --proc-root --deadline"
   # Bash takes --flag=value apart at the =.
   if [[ $current == = ]]; then current=""; elif [[ $previous == = ]]; then previous=${COMP_WORDS[COMP_CWORD-2]}; fi
   if ((COMP_CWORD > 1)) && [[ ${COMP_WORDS[1]} != -* ]]; then
@@ -19,6 +19,7 @@ _offsetof() {
   *" --strategy") words="snapshot stepwise" ;;
   *" --bytecode") words="auto current old" ;;
   *" --source") words="guess btf probe code table" list=1 ;;
+  *" --allow") words="none assumed" ;;
   *" --trust") files=1 ;;
   *" --threshold") : ;;
   *" --retries") : ;;

@@ -1,6 +1,7 @@
 import * as v from "valibot";
 import { JsonError, parseJson } from "../json.ts";
-import { type Status, statuses } from "../offsets/reconcile.ts";
+import { type TableMatch, tableMatches } from "../offsets/evidence.ts";
+import { type Allowance, type Status, statuses } from "../offsets/truth.ts";
 import { Failure } from "../output/failure.ts";
 
 /** Larger than any struct, and smaller than the absent value of bpf/constants.h. */
@@ -15,7 +16,13 @@ const subject = {
 
 /** What baking takes from a document of this or of an earlier run; members that later versions add are left aside. */
 const sourceSchema = v.object({
-  format_version: v.pipe(v.string(), v.regex(/^1\.\d+$/, "must be a document of format_version 1")),
+  format_version: v.pipe(
+    v.string(),
+    v.regex(
+      /^2\.\d+$/,
+      "must be a document of format_version 2: make it anew, older ones tell what is not sure",
+    ),
+  ),
   tool: v.object({ arch: v.string() }),
   host: v.object({ kernel: v.object({ version: v.tuple([v.number(), v.number(), v.number()]) }) }),
   kernel: v.optional(v.object(subject)),
@@ -26,6 +33,7 @@ const sourceSchema = v.object({
         root: v.optional(v.string()),
         library: v.string(),
         version: v.nullable(v.string()),
+        match: v.nullable(v.picklist(tableMatches)),
         ...subject,
       }),
     ),
@@ -69,7 +77,11 @@ export interface Subject {
     Record<string, { readonly status: Status; readonly reason?: string | undefined }>
   >;
   /** Null for the kernel. */
-  readonly library: { readonly library: string; readonly version: string | null } | null;
+  readonly library: {
+    readonly library: string;
+    readonly version: string | null;
+    readonly match: TableMatch | null;
+  } | null;
 }
 
 /**
@@ -79,7 +91,7 @@ export interface Subject {
 export function subjectIn({ kernel, tls }: Source, wanted: string): Subject {
   if (wanted === "kernel") {
     if (kernel === undefined)
-      throw missing("the document has no kernel part: run offsetof kernel, or offsetof run");
+      throw refused("the document has no kernel part: run offsetof kernel, or offsetof run");
     return { name: "kernel", ...kernel, library: null };
   }
   const named = tls.filter(
@@ -88,42 +100,57 @@ export function subjectIn({ kernel, tls }: Source, wanted: string): Subject {
   const [one] = named;
   if (one === undefined) {
     const known = tls.flatMap(({ path, root = "" }) => (path === null ? [] : [`${root}${path}`]));
-    throw missing(`no library ${wanted}; there are: ${known.join(", ") || "none"}`);
+    throw refused(`no library ${wanted}; there are: ${known.join(", ") || "none"}`);
   }
   if (named.length > 1)
-    throw missing(`${named.length} libraries are ${wanted}: put the root of one before its path`);
-  const { constants, fields, library, version } = one;
-  return { name: wanted, constants, fields, library: { library, version } };
+    throw refused(`${named.length} libraries are ${wanted}: put the root of one before its path`);
+  const { constants, fields, library, version, match } = one;
+  return { name: wanted, constants, fields, library: { library, version, match } };
 }
 
-const missing = (message: string): Failure => new Failure("E_CONSTANTS", message);
+/** Statuses that always come with a number. */
+const isNumber = (status: Status): boolean => status === "confirmed" || status === "single";
+
+const refused = (message: string): Failure => new Failure("E_CONSTANTS", message);
 
 /** What an object's constants become. */
 export interface Choice {
   /** Null: the absent value. */
   readonly values: ReadonlyMap<string, bigint | null>;
-  /** Values that a nearest or a default table match alone tells. */
+  /** Constants that a table alone tells, of another version than the subject's. */
   readonly assumed: readonly string[];
+  /** Constants that are not known, and that no `absent` member explains. */
+  readonly missing: readonly string[];
+}
+
+/** What is written though it is not known, or not sure. */
+export interface Latitude extends Allowance {
+  /** The absent value in place of what is not known. */
+  readonly missing: boolean;
 }
 
 /**
  * The values for the names of an object. A name that the subject does not have is none of ours.
- * @param allowMissing take the absent value for what is not known
  * @throws Failure that names what is not known
  */
-export function chooseValues(names: readonly string[], subject: Subject, allowMissing: boolean): Choice {
-  const { constants, fields, name: of } = subject;
+export function chooseValues(names: readonly string[], subject: Subject, allow: Latitude): Choice {
+  const { constants, fields, library, name: of } = subject;
+  const isExact = library?.match === "exact";
   const ours = names.filter((name) => Object.hasOwn(constants, name));
-  const unknown = ours.filter((name) => constants[name] === null);
-  if (unknown.length > 0 && !allowMissing) {
-    throw missing(`of ${of} is not known: ${unknown.join(", ")}; --allow-missing leaves that out`);
-  }
-  const valueFor = (name: string): bigint | null => {
-    const value = constants[name];
-    return value === null || value === undefined ? null : BigInt(value);
+  const told = (name: string): number | null => {
+    const status = fields[name]?.status;
+    // A document without statuses was written by hand, by someone who knows.
+    const isTold = status === undefined || isNumber(status) || (status === "assumed" && allow.assumed);
+    return isTold ? (constants[name] ?? null) : null;
   };
+  const missing = ours.filter((name) => told(name) === null && fields[name]?.status !== "absent");
+  if (missing.length > 0 && !allow.missing) {
+    throw refused(`of ${of} is not known: ${missing.join(", ")}; --allow-missing leaves that out`);
+  }
+  const values = ours.map((name) => [name, told(name)] as const);
   return {
-    values: new Map(ours.map((name) => [name, valueFor(name)])),
-    assumed: ours.filter((name) => fields[name]?.status === "assumed" && constants[name] !== null),
+    values: new Map(values.map(([name, value]) => [name, value === null ? null : BigInt(value)])),
+    assumed: ours.filter((name) => !isExact && fields[name]?.status === "assumed" && told(name) !== null),
+    missing,
   };
 }

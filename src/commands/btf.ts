@@ -5,7 +5,7 @@ import type { Subject } from "../bytecode/constants.ts";
 import { registers } from "../kernel/synthetic/declarations.ts";
 import { placeMembers, type Unplaced } from "../kernel/synthetic/place.ts";
 import { btfTypes } from "../kernel/synthetic/types.ts";
-import { isCertain } from "../offsets/reconcile.ts";
+import { isCertain } from "../offsets/truth.ts";
 import { exitCodes, Failure } from "../output/failure.ts";
 import { writeFileWhole } from "../output/file.ts";
 import { log } from "../output/log.ts";

@@ -17,6 +17,7 @@ import { toBakedTable, toBytecodeTable } from "../output/table.ts";
 import { attempt, constantsFor, readWhole } from "./constants.ts";
 import { type BakeFlags, editFlags, extractFlags, flags, usage } from "./flags.ts";
 import { formatFor } from "./print.ts";
+import { allowanceOf } from "./run.ts";
 
 const list = defineCommand({
   meta: { name: "list", description: "The eBPF objects that constants can be written into" },
@@ -121,7 +122,9 @@ function pickFor({ host }: Source, { library, constants }: Subject, args: BakeFl
 }
 
 function chosen(names: readonly string[], subject: Subject, args: BakeFlags, object: string): Choice {
-  const choice = chooseValues(names, subject, args["allow-missing"] === true);
+  const config = configOf(loadConfig({ flags: args, env: process.env }));
+  const missing = args["allow-missing"] === true;
+  const choice = chooseValues(names, subject, { missing, ...allowanceOf(config) });
   if (choice.values.size > 0) return choice;
   throw new Failure(
     "E_BYTECODE",
@@ -133,7 +136,7 @@ function chosen(names: readonly string[], subject: Subject, args: BakeFlags, obj
 async function deliver(
   output: string,
   bytes: Uint8Array,
-  { values, assumed }: Choice,
+  { values, assumed, missing }: Choice,
   what: Pick & { readonly for: string },
   args: BakeFlags,
 ): Promise<void> {
@@ -150,7 +153,6 @@ async function deliver(
     });
     await writeStdout(formatFor(args.format) === "json" ? toJson(baked) : toBakedTable(baked));
   }
-  if (assumed.length > 0) log.warn(`only assumed, by a near match in the table: ${assumed.join(", ")}`);
-  const isIncomplete = assumed.length > 0 || [...values.values()].includes(null);
-  process.exitCode = isIncomplete ? exitCodes.incomplete : exitCodes.known;
+  if (assumed.length > 0) log.warn(`only assumed, by a table of another version: ${assumed.join(", ")}`);
+  process.exitCode = assumed.length + missing.length > 0 ? exitCodes.incomplete : exitCodes.known;
 }

@@ -1,5 +1,4 @@
 import * as v from "valibot";
-import { isCertain } from "../offsets/reconcile.ts";
 import { type Diagnostic, type Document, documentSchema } from "../output/document.ts";
 import { toEnv } from "../output/env.ts";
 import { type ExitCode, exitCodes } from "../output/failure.ts";
@@ -7,7 +6,7 @@ import { toHeader } from "../output/header.ts";
 import { toJson } from "../output/json.ts";
 import { log } from "../output/log.ts";
 import { printable } from "../output/printable.ts";
-import { doubts, keepOnly, singleOf } from "../output/selection.ts";
+import { doubts, isBlank, isSettledPart, keepOnly, partsOf, singleOf } from "../output/selection.ts";
 import { writeStdout } from "../output/stdout.ts";
 import { toTable } from "../output/table.ts";
 import { hasHeld } from "../verify/held.ts";
@@ -42,11 +41,18 @@ const writers: Readonly<Record<DocumentFormat, Writer>> = {
   header: { isWhole: false, write: toHeader },
 };
 
-/** 3 as soon as one constant is not certain or was not proved, or a part could not be done, else 0. */
-export function exitCodeOf(document: Document): ExitCode {
-  const parts = [document.kernel, ...(document.tls ?? [])];
+/**
+ * 3 as soon as one constant is not certain or was not proved, a part could not be done, or nothing at all is known of a
+ * thing that was asked for; else 0.
+ *
+ * @param whole the document before constants were chosen of it: what is left of a library may be nothing
+ */
+export function exitCodeOf(document: Document, whole = document): ExitCode {
+  const parts = partsOf(document);
   const isIncomplete =
-    parts.some((part) => !Object.values(part?.fields ?? {}).every(isCertain)) ||
+    !parts.every(isSettledPart) ||
+    partsOf(whole).some(isBlank) ||
+    (parts.length > 0 && parts.every(isBlank)) ||
     document.diagnostics.some(({ code }) => code.startsWith("E_")) ||
     (document.verify !== undefined && !hasHeld(document.verify));
   return isIncomplete ? exitCodes.incomplete : exitCodes.known;
@@ -65,15 +71,15 @@ export async function print(document: Document, { names }: Choice, args: Documen
       log.error("not every constant was proved: --format json or table tells which");
   }
   await writeStdout(write(checked, args));
-  process.exitCode = exitCodeOf(checked);
+  process.exitCode = exitCodeOf(checked, whole);
 }
 
 /** One bare number; where it is not certain, why, on stderr. */
 async function printValue(document: Document, name: string): Promise<void> {
-  const { value, why } = singleOf(document, name);
+  const { value, why, isSettled } = singleOf(document, name);
   if (why !== null) log.warn(`${name}: ${printable(why)}`);
   if (value !== null) await writeStdout(`${value}\n`);
-  process.exitCode = why === null ? exitCodes.known : exitCodes.incomplete;
+  process.exitCode = isSettled ? exitCodes.known : exitCodes.incomplete;
 }
 
 /** Says on stderr what a result that is no document leaves out: what could not be done, and the rest to who wants more. */

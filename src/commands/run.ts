@@ -8,6 +8,7 @@ import { withinDeadline } from "../deadline.ts";
 import { hostFiles } from "../host/files.ts";
 import { hostReport, probeHost } from "../host/report.ts";
 import type { Families } from "../kernel/options.ts";
+import type { Allowance } from "../offsets/truth.ts";
 import { type Document, formatVersion } from "../output/document.ts";
 import { type Failure, failureText } from "../output/failure.ts";
 import { log } from "../output/log.ts";
@@ -117,6 +118,7 @@ async function tlsAnswers(
       ...tlsPlaces(config),
       scope: question,
       sources: config.source,
+      allow: allowanceOf(config),
       progress: (what, done, total) => meter.show(what, done, total),
       ...(trace && { trace }),
       ...(each && { each }),
@@ -125,6 +127,9 @@ async function tlsAnswers(
     meter.clear();
   }
 }
+
+/** What is told though nothing vouches for it. */
+export const allowanceOf = ({ allow }: Config): Allowance => ({ assumed: allow === "assumed" });
 
 const familiesOf = (config: Config): Families => ({
   tcpv4: config.collect_tcpv4,

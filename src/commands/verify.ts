@@ -139,11 +139,11 @@ export async function lookAndVerify(parts: readonly Part[], config: Config): Pro
 
 /** What is verified of a report; null where it has no constants. Out of a document, where one is given. */
 function libraryOf(report: LibraryReport, open: OpenLibrary, source: Source | null): Library | null {
-  const { path, root, library, version, constants, fields } = report;
+  const { path, root, library, version, match, constants, fields } = report;
   if (path === null || Object.keys(constants).length === 0) return null;
   const subject: Subject =
     source === null
-      ? { name: path, constants, fields, library: { library, version } }
+      ? { name: path, constants, fields, library: { library, version, match } }
       : subjectIn(source, path);
   return { path, root, subject, open };
 }

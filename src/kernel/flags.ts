@@ -1,5 +1,5 @@
 import { existsSync } from "node:fs";
-import { isCertain, type Verdict } from "../offsets/reconcile.ts";
+import { isCertain, type Verdict } from "../offsets/truth.ts";
 import type { KernelConstant } from "./fields.ts";
 import type { Families } from "./options.ts";
 

@@ -2,7 +2,7 @@ import { ClosedError, SystemError } from "../../ffi/error.ts";
 import { Libbpf } from "../../ffi/libbpf.ts";
 import type { Answer } from "../host/answer.ts";
 import { type Evidence, type Source, unchosen } from "../offsets/evidence.ts";
-import { reconcile, type Verdict } from "../offsets/reconcile.ts";
+import { judge, type Verdict } from "../offsets/truth.ts";
 import type { Diagnostic, KernelReport, Strategy } from "../output/document.ts";
 import { btfEvidence } from "./btf.ts";
 import { type Bytecode, isForbiddenToRead, isUnknownToKernel, objectsOf } from "./bytecode.ts";
@@ -76,7 +76,7 @@ export function kernelReport(options: KernelOptions): { report: KernelReport; di
   const measured = tried.guess ?? typed;
   for (const limit of measured?.limits ?? []) note("W_GUESS_LIMITED")(limit);
 
-  const verdicts = judge([...(measured?.evidence ?? tried.evidence), ...btf], options.families);
+  const verdicts = verdictsOn([...(measured?.evidence ?? tried.evidence), ...btf], options.families);
   const report: KernelReport = {
     bytecode: tried.guess?.bytecode ?? (typed === null ? null : TYPED_BYTECODE),
     strategy: tried.guess === null ? null : strategy,
@@ -120,11 +120,8 @@ function guesserOf(
 }
 
 /** The verdicts on all constants, in the order they are published in. */
-function judge(evidence: readonly Evidence[], families: Families): [constant: string, Verdict][] {
-  const of = (constant: string) => evidence.filter((each) => each.constant === constant);
-  const offsets = new Map(
-    kernelFields.map((field) => [field.constant as string, reconcile(field, of(field.constant))]),
-  );
+function verdictsOn(evidence: readonly Evidence[], families: Families): [constant: string, Verdict][] {
+  const offsets = judge(kernelFields, evidence);
   return [...offsets].flatMap(([constant, verdict]) => {
     const flags = kernelFlags.filter(({ after }) => after === constant);
     return [

@@ -2,8 +2,11 @@
 export const sources = ["guess", "btf", "probe", "code", "table"] as const;
 export type Source = (typeof sources)[number];
 
-/** How a layout table was chosen for a version: only `exact` was measured on that very version. */
-export const tableMatches = ["exact", "nearest", "default"] as const;
+/**
+ * How a described layout was chosen: `exact`: measured on that very version; `nearest`: on the nearest older one of its
+ * series; `fit`: it is the one known layout that equals everything measured.
+ */
+export const tableMatches = ["exact", "nearest", "fit"] as const;
 export type TableMatch = (typeof tableMatches)[number];
 
 /** What one source says of one constant. */
@@ -15,6 +18,10 @@ export interface Evidence {
   readonly candidates: readonly number[];
   /** Only for the `table` source. */
   readonly match?: TableMatch;
+  /** Only for the `table` source: the struct of this version has no such member. */
+  readonly absent?: true;
+  /** Only for the `table` source: why this figure is shown but never believed. */
+  readonly disputed?: string;
   /** Why this is not exactly one candidate, in words for a person. */
   readonly reason?: string;
 }

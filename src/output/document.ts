@@ -1,9 +1,9 @@
 import * as v from "valibot";
 import { sources, tableMatches } from "../offsets/evidence.ts";
-import { statuses } from "../offsets/reconcile.ts";
+import { statuses } from "../offsets/truth.ts";
 
 /** Version of the document's shape: a minor step adds, a major step breaks. */
-export const formatVersion = "1.2";
+export const formatVersion = "2.0";
 
 /** How the kernel can be guessed. */
 export const strategies = ["snapshot", "stepwise"] as const;
@@ -64,7 +64,11 @@ const library = {
   library: v.picklist(["openssl", "boringssl", "aws-lc", "unknown"]),
   version: v.nullable(v.string()),
   version_from: v.nullable(v.string()),
+  /** The group of constants that equals what was measured, as far as that goes. */
   layout: v.nullable(v.string()),
+  /** The group that its version names. */
+  described: v.nullable(v.string()),
+  /** How the group was chosen that the table speaks of. */
   match: v.nullable(v.picklist(tableMatches)),
   used_by: v.array(v.number()),
 };
@@ -128,6 +132,8 @@ const verifiedTlsSchema = v.strictObject({
   ),
   /** Constants that the program takes and nothing was compared of. */
   not_compared: v.array(v.string()),
+  /** Constants that the program takes and that are not known. */
+  not_known: v.array(v.string()),
   /** Why nothing was compared at all. */
   reason: v.optional(v.string()),
 });
@@ -182,7 +188,7 @@ export const tlsPlanSchema = v.strictObject({
   library: tlsSchema.entries.library,
   version: v.nullable(v.string()),
   version_from: v.nullable(v.string()),
-  layout: v.nullable(v.string()),
+  described: v.nullable(v.string()),
   match: v.nullable(v.picklist(tableMatches)),
   used_by: v.array(v.number()),
   /** The eBPF object that would be picked, by the version alone: what would be measured may tell another. */
@@ -338,5 +344,6 @@ export type HostReport = v.InferOutput<typeof hostSchema>;
 export type KernelReport = v.InferOutput<typeof kernelSchema>;
 export type LibraryReport = v.InferOutput<typeof librarySchema>;
 export type TlsReport = v.InferOutput<typeof tlsSchema>;
+export type FieldReport = v.InferOutput<typeof fieldSchema>;
 export type Diagnostic = v.InferOutput<typeof diagnosticSchema>;
 export type Document = v.InferOutput<typeof documentSchema>;

@@ -1,4 +1,4 @@
-import { isCertain } from "../offsets/reconcile.ts";
+import { isCertain } from "../offsets/truth.ts";
 import type { Document, KernelReport, TlsReport } from "./document.ts";
 import { Failure } from "./failure.ts";
 import { printable } from "./printable.ts";

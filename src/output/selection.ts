@@ -1,8 +1,32 @@
-import { isCertain } from "../offsets/reconcile.ts";
-import type { Document, KernelReport, TlsReport } from "./document.ts";
+import { isCertain } from "../offsets/truth.ts";
+import type { Document, FieldReport, KernelReport, TlsReport } from "./document.ts";
 import { exitCodes, Failure } from "./failure.ts";
 
 type Fields = KernelReport["fields"];
+
+type Part = KernelReport | TlsReport;
+
+/** The kernel's part and the libraries'. */
+export const partsOf = ({ kernel, tls = [] }: Document): readonly Part[] => [
+  ...(kernel === undefined ? [] : [kernel]),
+  ...tls,
+];
+
+/**
+ * True when a constant is known as well as was asked: certain, or assumed where that is allowed, of the very version that
+ * the table has it of.
+ */
+const isSettled = (field: FieldReport, part: Part): boolean =>
+  isCertain(field) ||
+  (field.status === "assumed" && field.value !== null && "match" in part && part.match === "exact");
+
+/** True when all constants of a part are settled. */
+export const isSettledPart = (part: Part): boolean =>
+  Object.values(part.fields).every((field) => isSettled(field, part));
+
+/** True when no number of a part is known. */
+export const isBlank = ({ constants }: Part): boolean =>
+  Object.values(constants).every((value) => value === null);
 
 /** The document with these constants alone. */
 export function keepOnly(document: Document, names: readonly string[]): Document {
@@ -14,7 +38,7 @@ export function keepOnly(document: Document, names: readonly string[]): Document
   };
 }
 
-const keep = <Part extends KernelReport | TlsReport>(part: Part, names: readonly string[]): Part => ({
+const keep = <One extends Part>(part: One, names: readonly string[]): One => ({
   ...part,
   constants: pick(part.constants, names),
   fields: pick(part.fields, names),
@@ -23,22 +47,27 @@ const keep = <Part extends KernelReport | TlsReport>(part: Part, names: readonly
 const pick = <Value>(record: Record<string, Value>, names: readonly string[]): Record<string, Value> =>
   Object.fromEntries(Object.entries(record).filter(([name]) => names.includes(name)));
 
-/** One constant of the document. `why`: what stands between its value and certainty. */
+/** One constant of the document. */
 export interface Single {
   readonly value: number | null;
+  /** What stands between its value and certainty. */
   readonly why: string | null;
+  readonly isSettled: boolean;
 }
 
 /** @throws Failure where several libraries have a constant of this name */
 export function singleOf({ kernel, tls = [] }: Document, name: string): Single {
-  const field = kernel?.fields[name] ?? libraryOf(name, tls)?.fields[name];
-  if (field === undefined) {
+  const part = kernel !== undefined && Object.hasOwn(kernel.fields, name) ? kernel : libraryOf(name, tls);
+  const field = part?.fields[name];
+  if (part === undefined || field === undefined) {
     const [library] = tls;
     const holder =
       library === undefined ? "no TLS library was found" : `${library.path} (${library.library}) has none`;
-    return { value: null, why: holder };
+    return { value: null, why: holder, isSettled: false };
   }
-  return { value: field.value, why: isCertain(field) ? null : doubtOf(field) };
+  const { value } = field;
+  const why = value !== null && isCertain(field) ? null : doubtOf(field);
+  return { value, why, isSettled: value !== null && isSettled(field, part) };
 }
 
 function libraryOf(name: string, libraries: readonly TlsReport[]): TlsReport | undefined {
@@ -68,5 +97,5 @@ function doubtsOf(fields: Fields): string[] {
   return [...byReason].map(([reason, rows]) => `${rows.map(([name]) => name).join(", ")}: ${reason}`);
 }
 
-const doubtOf = ({ value, status, reason }: Fields[string]): string =>
-  `${value === null ? "not known" : status}: ${reason ?? "no reason was told"}`;
+const doubtOf = ({ value, status, reason }: FieldReport): string =>
+  `${value !== null || status === "absent" ? status : "not known"}: ${reason ?? "no reason was told"}`;

@@ -1,4 +1,4 @@
-import type { Status } from "../offsets/reconcile.ts";
+import type { Status } from "../offsets/truth.ts";
 import type {
   Baked,
   BytecodeList,
@@ -19,6 +19,7 @@ import { printable } from "./printable.ts";
 const statusColours: Record<Status, number> = {
   confirmed: 32,
   single: 32,
+  absent: 32,
   assumed: 33,
   conflict: 31,
   unresolved: 31,
@@ -115,7 +116,12 @@ function verifiedTls({
     held === compared ? "held" : "WRONG",
     constants.join(" "),
   ]);
-  const missing = library.not_compared.map((name) => ["-", "-", "not compared", name]);
+  const missing = library.not_compared.map((name) => [
+    "-",
+    "-",
+    library.not_known.includes(name) ? "not known" : "not compared",
+    name,
+  ]);
   if (rows.length + missing.length === 0) return head;
   const table = columns([["ITEM", "HELD", "RESULT", "CONSTANTS"], ...rows, ...missing]);
   return [head, ...table.map(printable)].join("\n");

@@ -1,33 +1,37 @@
 import type { Evidence } from "../offsets/evidence.ts";
-import { reconcile, type Verdict } from "../offsets/reconcile.ts";
+import type { Field } from "../offsets/field.ts";
+import { measuredOf } from "../offsets/truth.ts";
 import { unpublished } from "./code/accessors.ts";
-import type { TableField } from "./table.ts";
+import type { Measured, TableField } from "./table.ts";
 
 /**
- * Joins what the table describes with what was measured of this very library, by constant. A constant that was found
- * though the table does not have it comes last.
+ * The fields of a library: those described, and behind them those that were found though the table does not have them.
  *
  * @param members constant to `type.member`
  */
-export function joined(
+export function fieldsOf(
   described: readonly TableField[],
   measured: readonly Evidence[],
   members: Readonly<Record<string, string>>,
-): readonly (readonly [string, Verdict])[] {
+): readonly Field[] {
   const constants = new Set(described.map(({ field }) => field.constant));
-  const of = (constant: string): readonly Evidence[] => measured.filter((one) => one.constant === constant);
-  const found = measured.filter(
-    ({ constant, candidates }) => candidates.length > 0 && !constants.has(constant),
-  );
+  const found = measured
+    .filter(({ constant, candidates }) => candidates.length > 0 && !constants.has(constant))
+    .map(({ constant }) => constant);
   return [
-    ...described.map(({ field, evidence, disputed = evidence }) => {
-      const said = of(field.constant);
-      const isMeasured = said.some((one) => one.candidates.length === 1);
-      return [field.constant, reconcile(field, [...said, isMeasured ? disputed : evidence])] as const;
-    }),
-    ...found.map(({ constant }) => {
-      const member = members[constant] ?? unpublished[constant] ?? constant;
-      return [constant, reconcile({ constant, member }, of(constant))] as const;
-    }),
+    ...described.map(({ field }) => field),
+    ...[...new Set(found)].map((constant) => ({
+      constant,
+      member: members[constant] ?? unpublished[constant] ?? constant,
+    })),
   ];
 }
+
+/** The offsets that were measured and that no source contradicts, by constant. */
+export const measuredIn = (evidence: readonly Evidence[]): Measured =>
+  new Map(
+    [...Map.groupBy(evidence, ({ constant }) => constant)].flatMap(([constant, said]) => {
+      const offset = measuredOf(said);
+      return offset === null ? [] : [[constant, offset] as const];
+    }),
+  );

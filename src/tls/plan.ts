@@ -37,13 +37,13 @@ async function planOf(
     if (!sources.includes(source)) return wouldNot(unchosen);
     return isKnown ? plan() : wouldNot(`nothing is known of how to measure library ${library}`);
   };
-  const { layout, match, plan } = await tablePlan(identity);
+  const { described, match, plan } = await tablePlan(identity);
   return {
     ...file,
     library,
     version,
     version_from: versionFrom,
-    layout,
+    described,
     match,
     sources: {
       probe: measured("probe", () => {
@@ -62,15 +62,15 @@ async function tablePlan({
   library,
   version,
   reason,
-}: Looked["identity"]): Promise<Pick<TlsPlan, "layout" | "match"> & { plan: Plan }> {
+}: Looked["identity"]): Promise<Pick<TlsPlan, "described" | "match"> & { plan: Plan }> {
   const layouts = await loadLayouts(library);
-  const none = (why: string) => ({ layout: null, match: null, plan: wouldNot(why) });
+  const none = (why: string) => ({ described: null, match: null, plan: wouldNot(why) });
   if (layouts === null) return none(`no layout is published for library ${library}`);
   if (version === null) return none(reason ?? "no version");
   const choice = chooseLayout(layouts, version);
   if (choice.layout === null) return none(choice.reason);
-  const { layout, match } = choice;
-  return { layout, match, plan: would(choice.reason ?? `${version} is published`) };
+  const { layout: described, match } = choice;
+  return { described, match, plan: would(choice.reason ?? `${version} is published`) };
 }
 
 /** Whether the accessor functions are there to be read. */

@@ -1,14 +1,23 @@
 import { type Evidence, sources as everySource, type Source, unchosen } from "../offsets/evidence.ts";
+import { type Allowance, judge, type Refutation, refutations, type Verdict } from "../offsets/truth.ts";
 import type { Diagnostic, LibraryReport } from "../output/document.ts";
 import { Failure } from "../output/failure.ts";
-import { joined } from "./fields.ts";
-import { loadLayouts } from "./layouts.ts";
+import { fieldsOf, measuredIn } from "./fields.ts";
+import { type Layouts, loadLayouts } from "./layouts.ts";
 import { openHandle } from "./locate.ts";
 import type { LibraryFiles, Trust } from "./probe/evidence.ts";
 import { isGone } from "./processes.ts";
 import { Root } from "./root.ts";
 import { type Scope, scan } from "./scan.ts";
-import { chooseLayout, type TableField, tableFields, unknownFields } from "./table.ts";
+import {
+  type Choice,
+  chooseLayout,
+  describe,
+  type NoChoice,
+  tableFields,
+  unknownFields,
+  type Measured as Values,
+} from "./table.ts";
 import { type Identity, identify, Signatures } from "./version.ts";
 
 export interface TlsOptions {
@@ -20,6 +29,8 @@ export interface TlsOptions {
   readonly scope?: Scope;
   /** The sources that may speak. Default all. */
   readonly sources?: readonly Source[];
+  /** What is told though nothing vouches for it. Default nothing. */
+  readonly allow?: Allowance;
   /** Host paths of libraries that are executed though others than root could have written them. Default none. */
   readonly trust?: readonly string[];
   readonly trace?: (message: string) => void;
@@ -41,36 +52,7 @@ export interface TlsReports {
   readonly diagnostics: Diagnostic[];
 }
 
-/** What is known of a library's layout. `reason`: why none could be found. */
-interface Layout {
-  readonly layout: LibraryReport["layout"];
-  readonly match: LibraryReport["match"];
-  readonly fields: readonly TableField[];
-  /** Constant to `type.member`. */
-  readonly members: Readonly<Record<string, string>>;
-  readonly reason?: string;
-}
-
 const messageOf = (error: unknown): string => (error instanceof Error ? error.message : String(error));
-
-async function layoutOf({ library, version, reason }: Identity, sources: readonly Source[]): Promise<Layout> {
-  const layouts = await loadLayouts(library);
-  const none = { layout: null, match: null };
-  if (layouts === null)
-    return { ...none, fields: [], members: {}, reason: `no layout is published for library ${library}` };
-  const { members } = layouts;
-  if (!sources.includes("table")) return { ...none, fields: unknownFields(layouts, unchosen), members };
-  const choice =
-    version === null ? { ...none, reason: reason ?? "no version" } : chooseLayout(layouts, version);
-  return choice.layout === null
-    ? { ...none, fields: unknownFields(layouts, choice.reason), members, reason: choice.reason }
-    : {
-        layout: choice.layout,
-        match: choice.match,
-        fields: tableFields(layouts, choice, version ?? ""),
-        members,
-      };
-}
 
 /** What was measured of a library, and what hindered it. */
 interface Measured {
@@ -118,48 +100,102 @@ export interface Looked {
 
 async function reportOn(
   { identity, library, file }: Looked,
-  { sources = everySource, each }: TlsOptions,
+  { sources = everySource, allow, each }: TlsOptions,
   diagnostics: Diagnostic[],
 ): Promise<LibraryReport> {
-  const layout = await layoutOf(identity, sources);
-  diagnostics.push(...complaints(file.path, identity, layout));
   const { evidence, hindrances } = await measure(identity, sources, library);
+  const { report, complaints } = await answer(identity, evidence, sources, allow);
+  for (const { code, message } of complaints) diagnostics.push({ code, message: `${file.path}: ${message}` });
   diagnostics.push(...hindrances);
-  const report: LibraryReport = { ...file, ...answer(identity, layout, evidence) };
-  await each?.(report, library);
-  return report;
+  const whole: LibraryReport = { ...file, ...report };
+  await each?.(whole, library);
+  return whole;
 }
 
-function complaints(name: string, { version, reason }: Identity, layout: Layout): readonly Diagnostic[] {
-  if (version === null) return [{ code: "W_TLS_VERSION", message: `${name}: ${reason ?? "no version"}` }];
-  return layout.reason === undefined ? [] : [{ code: "W_TLS_LAYOUT", message: `${name}: ${layout.reason}` }];
-}
-
-/** What a report says of a library, wherever it lies. */
-function answer(
+/** What a report says of a library, wherever it lies, and what the reader should know of it. */
+async function answer(
   identity: Identity,
-  { layout, match, fields, members }: Layout,
-  measured: readonly Evidence[] = [],
+  measured: readonly Evidence[],
+  sources: readonly Source[],
+  allow: Allowance | undefined,
 ) {
-  const verdicts = joined(fields, measured, members);
+  const { library, version } = identity;
+  const layouts = await loadLayouts(library);
+  const named = layouts === null ? null : nameLayout(layouts, identity, sources);
+  const values = measuredIn(measured);
+  const choice = layouts === null || named === null ? null : describe(layouts, named, version, values);
+  const described = layouts === null || choice === null ? [] : fieldsBy(layouts, choice, version, values);
+  const fields = fieldsOf(described, measured, layouts?.members ?? {});
+  const evidence = [...measured, ...described.map((one) => one.evidence)];
+  const errors = refutations(fields, evidence);
+  const verdicts = judge(fields, evidence, allow);
   return {
-    library: identity.library,
-    version: identity.version,
-    version_from: identity.versionFrom,
-    layout,
-    match,
-    constants: Object.fromEntries(verdicts.map(([constant, { value }]) => [constant, value])),
-    fields: Object.fromEntries(
-      verdicts.map(([constant, verdict]) => [
-        constant,
-        {
-          ...verdict,
-          evidence: Object.fromEntries(Object.entries(verdict.evidence).map(([k, v]) => [k, [...v]])),
-        },
-      ]),
-    ),
+    complaints: complaints(identity, named, choice, errors),
+    report: {
+      library,
+      version,
+      version_from: identity.versionFrom,
+      layout: errors.length === 0 ? (choice?.layout ?? null) : null,
+      described: named?.layout ?? null,
+      match: choice?.match ?? null,
+      constants: Object.fromEntries([...verdicts].map(([constant, { value }]) => [constant, value])),
+      fields: Object.fromEntries([...verdicts].map(([constant, verdict]) => [constant, shown(verdict)])),
+    },
   };
 }
+
+/** The layout of the library's version. */
+function nameLayout(
+  layouts: Layouts,
+  { version, reason }: Identity,
+  sources: readonly Source[],
+): Choice | NoChoice {
+  const none = { layout: null, match: null };
+  if (!sources.includes("table")) return { ...none, reason: unchosen };
+  return version === null ? { ...none, reason: reason ?? "no version" } : chooseLayout(layouts, version);
+}
+
+const fieldsBy = (layouts: Layouts, choice: Choice | NoChoice, version: string | null, measured: Values) =>
+  choice.layout === null
+    ? unknownFields(layouts, choice.reason, measured)
+    : tableFields(layouts, choice, version);
+
+function complaints(
+  { library, version, reason }: Identity,
+  named: Choice | NoChoice | null,
+  choice: Choice | NoChoice | null,
+  errors: readonly Refutation[],
+): readonly Diagnostic[] {
+  const list: Diagnostic[] = [];
+  if (version === null) list.push({ code: "W_TLS_VERSION", message: reason ?? "no version" });
+  if (named === null)
+    list.push({ code: "W_TLS_LAYOUT", message: `no layout is published for library ${library}` });
+  else if (version !== null && named.layout === null && named.reason !== unchosen)
+    list.push({ code: "W_TLS_LAYOUT", message: named.reason });
+  const isOther = named?.layout !== undefined && named.layout !== null && choice?.layout !== named.layout;
+  if (isOther && choice?.reason !== undefined)
+    list.push({
+      code: "W_TLS_TABLE",
+      message: `${named.layout}, the layout of ${version}, is not its: ${choice.reason}`,
+    });
+  if (errors.length > 0) {
+    const wrong = errors.map(
+      ({ constant, described, measured }) =>
+        `${constant} is ${measured.join(" or ")}, not ${described ?? "missing"}`,
+    );
+    list.push({
+      code: "W_TLS_TABLE",
+      message: `${choice?.layout} does not describe it, and says nothing of these structs: ${wrong.join(", ")}`,
+    });
+  }
+  return list;
+}
+
+/** A verdict as the document has it. */
+const shown = ({ evidence, ...verdict }: Verdict): LibraryReport["fields"][string] => ({
+  ...verdict,
+  evidence: Object.fromEntries(Object.entries(evidence).map(([source, offsets]) => [source, [...offsets]])),
+});
 
 /**
  * Reports on every TLS library in scope. Only the source `probe` executes one, in a child, and only one that no
@@ -229,13 +265,16 @@ export async function survey<Report>(
   return { reports, diagnostics };
 }
 
-/** What the table says of a version named by the user; no file is looked at. */
+/**
+ * What the table says of a version named by the user; no file is looked at. There the table is what was asked: what it
+ * says is told.
+ */
 export async function offlineReport(identity: Identity, sources: readonly Source[]): Promise<TlsReports> {
-  const layout = await layoutOf(identity, sources);
+  const { report, complaints } = await answer(identity, [], sources, { assumed: true });
   const name = `${identity.library} ${identity.version ?? "of unknown version"}`;
   return {
-    reports: [{ path: null, build_id: null, used_by: [], ...answer(identity, layout) }],
-    diagnostics: [...complaints(name, identity, layout)],
+    reports: [{ path: null, build_id: null, used_by: [], ...report }],
+    diagnostics: complaints.map(({ code, message }) => ({ code, message: `${name}: ${message}` })),
   };
 }
 

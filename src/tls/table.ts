@@ -36,9 +36,8 @@ function knownVersions(layouts: Layouts): readonly Known[] {
 /**
  * The group for a version text.
  *
- * `exact`: the text itself is published. `nearest`: the newest published version of the same series that is not newer;
- * where all are newer, the oldest, and the reason says so. `default`: the newest published series before it of the same
- * major version. Otherwise none: a layout from further away would be a guess.
+ * `exact`: the text itself is published. `nearest`: the newest published version of the same series that is not newer.
+ * Otherwise none: a layout of a newer version, or from another series, would be a guess.
  */
 export function chooseLayout(layouts: Layouts, version: string): Choice | NoChoice {
   const exact = Object.hasOwn(layouts.versions, version) ? layouts.versions[version] : undefined;
@@ -47,39 +46,99 @@ export function chooseLayout(layouts: Layouts, version: string): Choice | NoChoi
   const release = parseRelease(version);
   const none = (why: string): NoChoice => ({ layout: null, match: null, reason: why });
   if (release === null) return none(`${version} is not a version of a form that is known`);
-  const chosen = (match: TableMatch, { text, group }: Known, why: string): Choice => {
-    const { measured_on: measured, checked_up_to: checked } = layouts.groups[group] ?? {};
-    const figures = `${group}, measured on ${measured}, checked up to ${checked?.version}`;
-    return { layout: group, match, reason: `${why} ${text} is used (${figures})` };
-  };
-
-  const known = knownVersions(layouts);
-  const series = known.filter((one) => seriesOf(one.release) === seriesOf(release));
+  const series = knownVersions(layouts).filter((one) => seriesOf(one.release) === seriesOf(release));
   const older = series.findLast((one) => compareReleases(one.release, release) <= 0);
-  if (older !== undefined) {
-    const same = compareReleases(older.release, release) === 0;
-    const why = same
-      ? `${version} is published only without its suffix:`
-      : `${version} is not published, the nearest older`;
-    return chosen("nearest", older, why);
+  if (older === undefined) {
+    return none(
+      series.length === 0
+        ? `no layout is published for ${version} or another of its series`
+        : `${version} is older than all that are published of its series`,
+    );
   }
-  const [newer] = series;
-  if (newer !== undefined)
-    return chosen("nearest", newer, `${version} is older than all published: the newer`);
+  const same = compareReleases(older.release, release) === 0;
+  const why = same
+    ? `${version} is published only without its suffix:`
+    : `${version} is not published, the nearest older`;
+  const { measured_on: measured, checked_up_to: checked } = layouts.groups[older.group] ?? {};
+  const figures = `${older.group}, measured on ${measured}, checked up to ${checked?.version}`;
+  return { layout: older.group, match: "nearest", reason: `${why} ${older.text} is used (${figures})` };
+}
 
-  const before = known.findLast(
-    (one) => one.release.numbers[0] === release.numbers[0] && compareReleases(one.release, release) < 0,
+type Constants = Layouts["groups"][string]["constants"];
+
+/** What was measured: constants with the one offset that is left of each. */
+export type Measured = ReadonlyMap<string, number>;
+
+/** Members of the connection whose struct tells how a library holds one. */
+const connectionMembers = /^(ssl_st|ssl_connection_st)\.(?!type$)/;
+
+/** The struct that holds a connection by these constants: from OpenSSL 3.2 on no more ssl_st. Null: they do not tell. */
+function connectionOf({ members }: Layouts, constants: Iterable<string>): string | null {
+  for (const constant of constants) {
+    const [, struct] = connectionMembers.exec(members[constant] ?? "") ?? [];
+    if (struct !== undefined) return struct;
+  }
+  return null;
+}
+
+/** Whether a group holds connections in the struct in which one was measured. */
+const isOfKind = (layouts: Layouts, constants: Constants, measured: Measured): boolean => {
+  const struct = connectionOf(layouts, measured.keys());
+  return struct === null || connectionOf(layouts, Object.keys(constants)) === struct;
+};
+
+/** Whether everything measured that a group has is as the group says, and something is. */
+function fits(layouts: Layouts, constants: Constants, measured: Measured): boolean {
+  const shared = [...measured].filter(([constant]) => Object.hasOwn(constants, constant));
+  return (
+    isOfKind(layouts, constants, measured) &&
+    shared.length > 0 &&
+    shared.every(([constant, offset]) => constants[constant] === offset)
   );
-  if (before === undefined) return none(`no layout is published for ${version} or a series before it`);
-  return chosen("default", before, `series ${seriesOf(release)} is not published, the newest before it`);
+}
+
+/**
+ * The layout that describes a library: its version's, unless that is of another kind than was measured; or where the
+ * measured values differ from that, or there is no version, the one known layout that they all fit.
+ */
+export function describe(
+  layouts: Layouts,
+  named: Choice | NoChoice,
+  version: string | null,
+  measured: Measured,
+): Choice | NoChoice {
+  const constantsOf = (layout: string): Constants => layouts.groups[layout]?.constants ?? {};
+  const isRight = named.layout !== null && fits(layouts, constantsOf(named.layout), measured);
+  if (isRight) return named;
+  const fitting = Object.entries(layouts.groups).filter(
+    ([name, { constants }]) => !isNewer(layouts, name, version) && fits(layouts, constants, measured),
+  );
+  const [found, ...others] = fitting;
+  if (found !== undefined && others.every(([, { constants }]) => isSame(constants, found[1].constants))) {
+    const [layout] = found;
+    return { layout, match: "fit", reason: `${layout} is the one known layout that all measured values fit` };
+  }
+  if (named.layout === null) return named;
+  if (isOfKind(layouts, constantsOf(named.layout), measured)) return named;
+  const reason = `the layout of ${version} (${named.layout}) is of another kind than what was measured`;
+  return { layout: null, match: null, reason };
+}
+
+const isSame = (one: Constants, other: Constants): boolean =>
+  Object.keys(one).length === Object.keys(other).length &&
+  Object.entries(one).every(([constant, offset]) => other[constant] === offset);
+
+/** Whether a group is known of newer releases than a version alone. */
+function isNewer(layouts: Layouts, group: string, version: string | null): boolean {
+  const release = version === null ? null : parseRelease(version);
+  const [oldest] = knownVersions(layouts).filter((one) => one.group === group);
+  return release !== null && oldest !== undefined && compareReleases(oldest.release, release) > 0;
 }
 
 /** One field of a library with what the table says of it. */
 export interface TableField {
   readonly field: Field;
   readonly evidence: Evidence;
-  /** The published figure where it is disputed: shown beside a measured one, never told alone. */
-  readonly disputed?: Evidence;
 }
 
 const fieldOf = ({ members }: Layouts, constant: string): Field => ({
@@ -87,37 +146,36 @@ const fieldOf = ({ members }: Layouts, constant: string): Field => ({
   member: members[constant] ?? constant,
 });
 
-/** What the table says, in published order. A figure that is disputed or absent is a reason, never a number. */
-export function tableFields(layouts: Layouts, choice: Choice, version: string): readonly TableField[] {
+/** What the table says, in published order. */
+export function tableFields(layouts: Layouts, choice: Choice, version: string | null): readonly TableField[] {
   const disputes = layouts.disputed.filter(
-    ({ group, suffix }) => group === choice.layout || (suffix !== undefined && version.includes(suffix)),
+    ({ group, suffix }) =>
+      group === choice.layout || (suffix !== undefined && version?.includes(suffix) === true),
   );
   const published = Object.entries(layouts.groups[choice.layout]?.constants ?? {});
   return published.map(([constant, offset]) => {
-    const said = { source: "table", constant, match: choice.match } as const;
-    const dispute = disputes.find((one) => one.constants.includes(constant));
-    const why =
-      dispute?.reason ?? (offset === null ? "the struct of this version has no such member" : undefined);
-    const evidence: Evidence =
-      why !== undefined || offset === null
-        ? { ...said, candidates: [], reason: why ?? "" }
-        : {
-            ...said,
-            candidates: [offset],
-            ...(choice.reason === undefined ? {} : { reason: choice.reason }),
-          };
-    const disputed = { ...said, candidates: offset === null ? [] : [offset] };
-    return {
-      field: fieldOf(layouts, constant),
-      evidence,
-      ...(dispute === undefined ? {} : { disputed }),
+    const disputed = disputes.find((one) => one.constants.includes(constant))?.reason;
+    const evidence: Evidence = {
+      source: "table",
+      constant,
+      match: choice.match,
+      candidates: offset === null ? [] : [offset],
+      ...(offset === null && { absent: true, reason: "the struct of this version has no such member" }),
+      ...(offset !== null && choice.reason !== undefined && { reason: choice.reason }),
+      ...(disputed !== undefined && { disputed }),
     };
+    return { field: fieldOf(layouts, constant), evidence };
   });
 }
 
-/** The fields every group of a library has, all unknown for the same reason: which group it is cannot be told. */
-export function unknownFields(layouts: Layouts, reason: string): readonly TableField[] {
-  const [first, ...others] = Object.values(layouts.groups).map((group) => group.constants);
+/**
+ * The fields of a library of which no layout describes it, all unknown for the same reason: those that every group of
+ * the measured kind has.
+ */
+export function unknownFields(layouts: Layouts, reason: string, measured: Measured): readonly TableField[] {
+  const [first, ...others] = Object.values(layouts.groups)
+    .map((group) => group.constants)
+    .filter((constants) => isOfKind(layouts, constants, measured));
   const shared = Object.keys(first ?? {}).filter((constant) =>
     others.every((one) => Object.hasOwn(one, constant)),
   );

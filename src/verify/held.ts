@@ -7,7 +7,8 @@ const isAny = (counts: Counts): boolean => Object.keys(counts).length > 0;
 
 /**
  * Whether every comparison held, and there were some: of the kernel of each constant, of the libraries of at least one. A
- * library of which nothing could be compared says why. An end or an event that was missed is a failure.
+ * library of which nothing could be compared says why. An end or an event that was missed is a failure, and a constant
+ * that its program takes and that is not known.
  */
 export function hasHeld({ kernel, tls = [] }: Verified): boolean {
   const kernelHeld =
@@ -17,6 +18,9 @@ export function hasHeld({ kernel, tls = [] }: Verified): boolean {
   return (
     kernelHeld &&
     tlsHeld &&
-    tls.every(({ items, lost, missed }) => isTrue(items) && lost === 0 && missed === 0)
+    tls.every(
+      ({ items, lost, missed, not_known }) =>
+        isTrue(items) && lost === 0 && missed === 0 && not_known.length === 0,
+    )
   );
 }

@@ -1,5 +1,5 @@
 import type { Libbpf } from "../../ffi/libbpf.ts";
-import { chooseValues, type Subject } from "../bytecode/constants.ts";
+import { chooseValues, type Latitude, type Subject } from "../bytecode/constants.ts";
 import { bakeEmbedded, embeddedObject } from "../bytecode/objects.ts";
 import { type KernelClass, pickSocketReader, pickTls } from "../bytecode/pick.ts";
 import type { VerifiedKernel, VerifiedTls } from "../output/document.ts";
@@ -22,6 +22,9 @@ const chatty: ReadonlySet<string> = new Set(["uprobe_SSL_in_init", "uprobe_SSL_i
  */
 const isFallback = (constant: string): boolean => /_ST_WBIO$|^SSL_SESSION_ST_CIPHER_ID$/.test(constant);
 
+/** Numbers are verified as they were told, and what was not told is left out. */
+const asTold: Latitude = { missing: true, assumed: true };
+
 /** The kernel on which it is verified, and which objects may be loaded. */
 export interface Where {
   readonly version: readonly [number, number, number];
@@ -38,7 +41,7 @@ export function verifiedKernel(
   const { bytecode: name, bytecode_reason: why } = pickSocketReader(version, choice);
   if (name === null) throw new Error(why);
   const names = embeddedObject(name).constants.map((constant) => constant.name);
-  const { values } = chooseValues(names, subject, true);
+  const { values } = chooseValues(names, subject, asTold);
   const bake = (filter: ReadonlyMap<string, bigint>) => bakeEmbedded(name, new Map([...values, ...filter]));
   const result = verifyKernel(libbpf, { bake, name, rounds: ROUNDS });
   for (const refused of result.refused) trace(refused);
@@ -93,14 +96,16 @@ export async function verifiedTls(
     lost: 0,
     items: {},
     not_compared: [],
+    not_known: [],
   };
   if (library === null) throw new Error(`${path} is no library`);
   const { bytecode: name, bytecode_reason: why } = pickTls({ ...library, constants }, version, choice);
   if (name === null) return { ...named, ...nothing, bytecode: null, reason: why };
   const object = embeddedObject(name);
   const names = object.constants.map((constant) => constant.name);
-  const chosen = chooseValues(names, subject, true).values;
+  const { values: chosen, missing } = chooseValues(names, subject, asTold);
   const values = new Map([...chosen].map(([one, value]) => [one, isFallback(one) ? null : value]));
+  const not_known = missing.filter((one) => !isFallback(one));
   const baked: Baked = {
     name,
     bytes: bakeEmbedded(name, values),
@@ -110,15 +115,15 @@ export async function verifiedTls(
   const result = await (watched === undefined
     ? verifySessions(libbpf, baked, open.files, open.trust)
     : verifyProcess(libbpf, baked, open.files, watched));
-  if ("reason" in result) return { ...named, ...nothing, bytecode: name, reason: result.reason };
-  return { ...named, bytecode: name, ...byItem(result, values) };
+  if ("reason" in result) return { ...named, ...nothing, bytecode: name, not_known, reason: result.reason };
+  return { ...named, bytecode: name, ...byItem(result, values), not_known };
 }
 
 /** Counts what held of each item of a connection. */
 function byItem(
   { attached, comparisons, ...counts }: TlsVerification,
   values: ReadonlyMap<string, bigint | null>,
-): Omit<VerifiedTls, "path" | "root" | "bytecode"> {
+): Omit<VerifiedTls, "path" | "root" | "bytecode" | "not_known"> {
   const items = Object.fromEntries(
     [...Map.groupBy(comparisons, ({ item }) => item)].map(([item, own]) => [
       item,

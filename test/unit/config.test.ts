@@ -50,6 +50,7 @@ const fileRefusal = (content: string | Uint8Array): string => {
 
 /** Values that each setting takes. */
 const values: { [Key in SettingKey]: fc.Arbitrary<Config[Key]> } = {
+  allow: fc.constantFrom("none", "assumed"),
   strategy: fc.constantFrom("snapshot", "stepwise"),
   bytecode: fc.constantFrom("auto", "current", "old"),
   source: fc.subarray(["guess", "btf", "probe", "table"], { minLength: 1 }),

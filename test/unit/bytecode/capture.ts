@@ -22,10 +22,10 @@ async function subjectOf(
   const { reports } = await tlsReports({ scope: { kind: "files", paths: [path] } });
   const [report] = reports;
   if (report === undefined) throw new Error(`${path}: no report`);
-  const { constants, fields, library, version } = report;
+  const { constants, fields, library, version, match } = report;
   const { bytecode } = pickTls(report, KERNEL, choice);
   if (bytecode === null) throw new Error(`${path}: no object`);
-  return { subject: { name: path, constants, fields, library: { library, version } }, name: bytecode };
+  return { subject: { name: path, constants, fields, library: { library, version, match } }, name: bytecode };
 }
 
 export interface CaptureOptions {
@@ -44,7 +44,7 @@ export async function capture<Session>(
   const { subject, name } = await subjectOf(path, choice);
   const embedded = embeddedObject(name);
   const names = embedded.constants.map((constant) => constant.name);
-  const values = new Map(chooseValues(names, subject, allowMissing).values);
+  const values = new Map(chooseValues(names, subject, { missing: allowMissing, assumed: false }).values);
   change?.(values);
   const events: TlsEvent[] = [];
   using elf = Elf.open(realpathSync(path));

@@ -2,7 +2,7 @@ import { expect, test } from "bun:test";
 import { chooseValues, readSource, subjectIn } from "../../../src/bytecode/constants.ts";
 import { Failure } from "../../../src/output/failure.ts";
 
-const document = (parts: object, version = "1.2"): string =>
+const document = (parts: object, version = "2.0"): string =>
   JSON.stringify({
     format_version: version,
     tool: { name: "offsetof", version: "0.1.0", arch: "x64", libc: "glibc" },
@@ -19,11 +19,12 @@ const library = (path: string | null, root?: string) => ({
   root,
   library: "openssl",
   version: "3.0.22",
+  match: "exact",
   constants: { s: 8 },
 });
 
 test("documents of later minor versions are read, whatever they add", () => {
-  const source = readSource(document({ kernel: { ...kernel, more: 1 }, extra: true }, "1.99"), "f.json");
+  const source = readSource(document({ kernel: { ...kernel, more: 1 }, extra: true }, "2.99"), "f.json");
   expect(subjectIn(source, "kernel").constants).toEqual(kernel.constants);
 });
 
@@ -32,8 +33,8 @@ test.each<[what: string, text: string, message: string]>([
   ["another shape", "[]", "f.json: format_version: "],
   [
     "another major version",
-    document({}, "2.0"),
-    "f.json: format_version: must be a document of format_version 1",
+    document({}, "1.2"),
+    "f.json: format_version: must be a document of format_version 2",
   ],
   ["a negative offset", document({ kernel: { constants: { a: -1 } } }), "f.json: kernel.constants.a: "],
   ["half a byte", document({ kernel: { constants: { a: 1.5 } } }), "f.json: kernel.constants.a: "],
@@ -52,25 +53,49 @@ test("a library is chosen by its path, in a container with its root", () => {
   const [one, two] = ["/proc/1/root", "/proc/2/root"] as const;
   const tls = [library("/a.so"), library("/b.so", one), library("/b.so", two), library(null)];
   const source = readSource(document({ tls }), "f.json");
-  expect(subjectIn(source, "/a.so").library).toEqual({ library: "openssl", version: "3.0.22" });
+  expect(subjectIn(source, "/a.so").library).toEqual({
+    library: "openssl",
+    version: "3.0.22",
+    match: "exact",
+  });
   expect(subjectIn(source, `${two}/b.so`).constants).toEqual({ s: 8 });
   expect(() => subjectIn(source, "/b.so")).toThrow("2 libraries are /b.so");
   expect(() => subjectIn(source, "/c.so")).toThrow(`there are: /a.so, ${one}/b.so, ${two}/b.so`);
   expect(() => subjectIn(source, "kernel")).toThrow("no kernel part");
 });
 
+const latitude = (missing: boolean, assumed: boolean) => ({ missing, assumed });
+
 test("what is not known is refused by its name, or left absent; what the subject does not have is none of ours", () => {
   const subject = subjectIn(readSource(document({ kernel }), "f.json"), "kernel");
-  expect(() => chooseValues(["a", "b"], subject, false)).toThrow(
+  expect(() => chooseValues(["a", "b"], subject, latitude(false, true))).toThrow(
     "of kernel is not known: b; --allow-missing",
   );
-  expect(chooseValues(["a", "b", "c", "z"], subject, true)).toEqual({
+  expect(chooseValues(["a", "b", "c", "z"], subject, latitude(true, true))).toEqual({
     values: new Map([
       ["a", 1n],
       ["b", null],
       ["c", 3n],
     ]),
     assumed: ["c"],
+    missing: ["b"],
   });
-  expect(chooseValues(["constructor"], subject, false).values.size).toBe(0);
+  expect(chooseValues(["constructor"], subject, latitude(false, false)).values.size).toBe(0);
+});
+
+test("a number is written only where its status vouches for it", () => {
+  const names = ["confirmed", "single", "assumed", "absent", "conflict", "unresolved"];
+  const constants = Object.fromEntries(names.map((name, index) => [name, index]));
+  const fields = Object.fromEntries(names.map((name) => [name, field(name)]));
+  const subject = subjectIn(readSource(document({ kernel: { constants, fields } }), "f.json"), "kernel");
+  const { values, missing } = chooseValues(names, subject, latitude(true, false));
+  expect([...values].flatMap(([name, value]) => (value === null ? [] : [name]))).toEqual([
+    "confirmed",
+    "single",
+  ]);
+  // That a member is not there is known.
+  expect(missing).toEqual(["assumed", "conflict", "unresolved"]);
+  expect(chooseValues(["absent"], subject, latitude(false, false)).values).toEqual(
+    new Map([["absent", null]]),
+  );
 });

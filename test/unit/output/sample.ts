@@ -7,13 +7,14 @@ const library: TlsReport = {
   version: "3.0.22",
   version_from: "libcrypto.so.3 .rodata",
   layout: "openssl_3_0_0",
+  described: "openssl_3_0_0",
   match: "exact",
   bytecode: null,
   bytecode_reason: "neither the version nor the shape of its structs is known",
   used_by: [],
   constants: { SSL_ST_RBIO: 16 },
   fields: {
-    SSL_ST_RBIO: { value: 16, member: "ssl_st.rbio", status: "single", evidence: { table: [16] } },
+    SSL_ST_RBIO: { value: 16, member: "ssl_st.rbio", status: "single", evidence: { code: [16] } },
   },
 };
 

@@ -5,7 +5,13 @@ import * as v from "valibot";
 import { layoutFiles, readMeasured, withMeasured } from "../../../assets/build/layouts.ts";
 import { type Layouts, layoutsSchema, loadLayouts } from "../../../src/tls/layouts.ts";
 import { compareReleases, parseRelease } from "../../../src/tls/release.ts";
-import { chooseLayout, type TableField, tableFields, unknownFields } from "../../../src/tls/table.ts";
+import {
+  chooseLayout,
+  describe as describedBy,
+  type TableField,
+  tableFields,
+  unknownFields,
+} from "../../../src/tls/table.ts";
 import { truthOf } from "../../truth/read.ts";
 
 const repository = join(import.meta.dir, "../../..");
@@ -60,7 +66,7 @@ describe("the embedded layouts", () => {
     expect(boringssl.measured).toEqual({});
   });
 
-  test("hold every published constant, in its order, and every version", () => {
+  test("hold every published constant, in its order, and every version", async () => {
     const groupSchema = v.object({
       constants: v.record(v.string(), v.number()),
       members: v.record(v.string(), v.string()),
@@ -70,7 +76,8 @@ describe("the embedded layouts", () => {
       json(join(shared, "published-tls-layouts.json")),
     );
     const groups = { ...openssl.groups, ...boringssl.groups };
-    expect(Object.keys(groups).sort()).toEqual(Object.keys(published.groups).sort());
+    const measuredHere = Object.keys((await readMeasured()).openssl.groups);
+    expect(Object.keys(groups).sort()).toEqual([...Object.keys(published.groups), ...measuredHere].sort());
     for (const [name, { constants, members }] of Object.entries(published.groups)) {
       const embedded = Object.entries(groups[name]?.constants ?? {});
       expect(embedded.map(([constant]) => constant)).toEqual(Object.keys(constants));
@@ -128,29 +135,35 @@ describe("the layout for a version", () => {
     ["3.0.22+quic", "openssl_3_0_0", "nearest"],
     ["1.1.1k FIPS", "openssl_1_1_1j", "nearest"],
     ["3.3.2-beta1", "openssl_3_3_0", "nearest"],
-    // A bare 1.1.1 is of the series 1.1.1, not of 1.1.0.
-    ["1.1.1", "openssl_1_1_1a", "nearest"],
-    ["3.5.0-beta1", "openssl_3_5_0", "nearest"],
-    ["3.7.0", "openssl_3_5_0", "default"],
-    ["4.1.0", "openssl_3_5_0", "default"],
+    // A bare 1.1.1 is a release of its own, not 1.1.1a.
+    ["1.1.1", "openssl_1_1_1", "exact"],
+    ["1.1.1+quic", "openssl_1_1_1", "nearest"],
   ] as const)("%s is %s, %s", (version, layout, match) => {
     const choice = chooseLayout(openssl, version);
     expect({ layout: choice.layout, match: choice.match }).toEqual({ layout, match });
     expect(choice.reason === undefined).toBe(match === "exact");
   });
 
-  test.each(["1.0.1u", "0.9.8zh", "2.0.0", "5.0.0", "4", "toString", "__proto__"])(
-    "%s has none",
-    (version) => {
-      const choice = chooseLayout(openssl, version);
-      expect(choice).toMatchObject({ layout: null, match: null });
-      expect(choice.reason).toContain(version);
-    },
-  );
+  test.each([
+    "1.0.1u",
+    "0.9.8zh",
+    "2.0.0",
+    "3.7.0",
+    "4.1.0",
+    "5.0.0",
+    "3.5.0-beta1",
+    "4",
+    "toString",
+    "__proto__",
+  ])("%s has none", (version) => {
+    const choice = chooseLayout(openssl, version);
+    expect(choice).toMatchObject({ layout: null, match: null });
+    expect(choice.reason).toContain(version);
+  });
 
-  test("a newer one is never taken silently", () => {
-    expect(chooseLayout(openssl, "1.1.1").reason).toBe(
-      "1.1.1 is older than all published: the newer 1.1.1a is used (openssl_1_1_1a, measured on OpenSSL 1.1.1a  20 Nov 2018, checked up to 1.1.1a)",
+  test("a newer one is never taken", () => {
+    expect(chooseLayout(openssl, "1.0.2-beta3").reason).toBe(
+      "1.0.2-beta3 is older than all that are published of its series",
     );
     expect(chooseLayout(openssl, "3.2.10").reason).toBe(
       "3.2.10 is not published, the nearest older 3.2.6 is used (openssl_3_2_4, measured on OpenSSL 3.2.6 30 Sep 2025, checked up to 3.2.6)",
@@ -198,29 +211,87 @@ describe("what the table says", () => {
       constant: "SSL_ST_EARLY_SECRET",
       candidates: [],
       match: "exact",
+      absent: true,
       reason: "the struct of this version has no such member",
     });
     expect(of("1.0.2u", "SSL_ST_VERSION")?.candidates).toEqual([0]);
   });
 
-  test("no number where builds of one version differ", () => {
-    expect(of("3.0.12", "SSL_ST_SESSION")).toMatchObject({
-      candidates: [],
-      reason: expect.stringContaining("2328"),
+  test("a figure is disputed where builds of one version differ", () => {
+    expect(of("3.0.12", "SSL_ST_SESSION")?.disputed).toContain("2328");
+    expect(of("3.0.12", "SSL_ST_RBIO")).toEqual({
+      source: "table",
+      constant: "SSL_ST_RBIO",
+      candidates: [16],
+      match: "exact",
     });
-    expect(of("3.0.12", "SSL_ST_RBIO")?.candidates).toEqual([16]);
     for (const version of ["1.1.1v+quic", "3.0.15+quic"]) {
-      expect(of(version, "SSL_ST_SESSION")?.candidates).toEqual([]);
-      expect(of(version, "SSL_ST_EXPORTER_MASTER_SECRET")?.candidates).toEqual([]);
-      expect(of(version, "SSL_ST_RBIO")?.candidates).toEqual([16]);
+      for (const constant of ["SSL_ST_SESSION", "SSL_ST_EXPORTER_MASTER_SECRET"])
+        expect(of(version, constant)?.disputed).toContain("0xc0");
+      expect(of(version, "SSL_ST_RBIO")?.disputed).toBeUndefined();
     }
-    expect(of("3.0.13", "SSL_ST_SESSION")?.candidates).toEqual([2328]);
+    expect(of("3.0.13", "SSL_ST_SESSION")?.disputed).toBeUndefined();
   });
 
   test("a variant that cannot be told has names and no numbers", () => {
-    const fields = unknownFields(boringssl, "which one cannot be told");
+    const fields = unknownFields(boringssl, "which one cannot be told", new Map());
     expect(fields.map((one) => one.field.constant)).toContain("BSSL__SSL_HANDSHAKE_HINTS");
     expect(fields.flatMap((one) => one.evidence.candidates)).toEqual([]);
     expect(new Set(fields.map((one) => one.evidence.reason))).toEqual(new Set(["which one cannot be told"]));
+  });
+});
+
+describe("the layout that describes a library", () => {
+  const named = (version: string | null) =>
+    version === null
+      ? ({ layout: null, match: null, reason: "no version" } as const)
+      : chooseLayout(openssl, version);
+  const by = (version: string | null, measured: Record<string, number>) => {
+    const { layout, match } = describedBy(
+      openssl,
+      named(version),
+      version,
+      new Map(Object.entries(measured)),
+    );
+    return [layout, match];
+  };
+
+  test("is its version's, where nothing measured differs", () => {
+    expect(by("3.0.22", {})).toEqual(["openssl_3_0_0", "exact"]);
+    expect(by("3.0.22", { SSL_ST_SESSION: 2328 })).toEqual(["openssl_3_0_0", "exact"]);
+    expect(by("3.0.99", { SSL_ST_SESSION: 2328 })).toEqual(["openssl_3_0_0", "nearest"]);
+  });
+
+  test("is the one that all measured values fit, where there is no version, or its version's does not", () => {
+    const measured = { SSL_ST_RBIO: 16, SSL_ST_SESSION: 2328, SSL_SESSION_ST_CIPHER: 760 };
+    expect(by(null, measured)).toEqual(["openssl_3_0_0", "fit"]);
+    // 3.0.12's published group has another session.
+    expect(by("3.0.12", measured)).toEqual(["openssl_3_0_0", "fit"]);
+    expect(by(null, {})).toEqual([null, null]);
+    // Several fit.
+    expect(by(null, { BIO_ST_METHOD: 8 })).toEqual([null, null]);
+  });
+
+  test("is never of another kind than was measured, nor a newer one", () => {
+    // The connection of 3.0 beside the text of 3.5, and the other way round.
+    expect(by("3.5.7", { SSL_ST_RBIO: 16 })).toEqual([null, null]);
+    expect(by("3.0.22", { SSL_CONNECTION_ST_RBIO: 72 })).toEqual([null, null]);
+    expect(by("3.5.7", { SSL_ST_RBIO: 16, SSL_ST_SESSION: 2328 })).toEqual(["openssl_3_0_0", "fit"]);
+    const ofNewest = Object.entries(openssl.groups.openssl_3_5_0?.constants ?? {}).flatMap(
+      ([name, offset]) => (offset === null ? [] : [[name, offset] as const]),
+    );
+    expect(by(null, Object.fromEntries(ofNewest))).toEqual(["openssl_3_5_0", "fit"]);
+    expect(by("3.2.0", Object.fromEntries(ofNewest))).toEqual(["openssl_3_2_0", "exact"]);
+  });
+
+  test("where none describes it, its fields are those of the kind that was measured", () => {
+    const names = (measured: Record<string, number>) =>
+      unknownFields(openssl, "no version", new Map(Object.entries(measured))).map(
+        ({ field }) => field.constant,
+      );
+    expect(names({ SSL_ST_RBIO: 16 })).toContain("SSL_ST_SESSION");
+    expect(names({ SSL_CONNECTION_ST_RBIO: 72 })).toContain("SSL_CONNECTION_ST_SESSION");
+    expect(names({ SSL_CONNECTION_ST_RBIO: 72 })).not.toContain("SSL_ST_SESSION");
+    expect(names({})).not.toContain("SSL_ST_SESSION");
   });
 });

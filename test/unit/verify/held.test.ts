@@ -20,6 +20,7 @@ const library: VerifiedTls = {
   lost: 0,
   items: { random: { ...held, constants: [] } },
   not_compared: ["SSL_ST_WBIO"],
+  not_known: [],
 };
 const silent: VerifiedTls = { ...library, connections: 0, ends: 0, items: {}, reason: "it is not trusted" };
 const wrong = { compared: 4, held: 3 };
@@ -39,6 +40,7 @@ test.each<[string, boolean, Verified]>([
     false,
     { tls: [library, { ...silent, missed: 1 }] },
   ],
+  ["a constant of the library is not known", false, { tls: [{ ...library, not_known: ["SSL_ST_RBIO"] }] }],
   ["an event was lost", false, { tls: [{ ...library, lost: 1 }] }],
 ])("%s: %p", (_, isTrue, verified) => {
   expect(hasHeld(verified)).toBe(isTrue);

@@ -1,0 +1,202 @@
+import type { Evidence, Source } from "./evidence.ts";
+import type { Field } from "./field.ts";
+
+/** How sure a constant is. Only `confirmed` and `single` always carry a value; `assumed` does where it is allowed. */
+export const statuses = ["confirmed", "single", "assumed", "absent", "conflict", "unresolved"] as const;
+export type Status = (typeof statuses)[number];
+
+/** What all sources together say of one field. */
+export interface Verdict {
+  /** Bytes from the start of the type; null where there is no number that may be used. */
+  readonly value: number | null;
+  readonly member: string;
+  readonly status: Status;
+  readonly evidence: Partial<Record<Source, readonly number[]>>;
+  /** Present whenever `status` is neither `confirmed` nor `single`. */
+  readonly reason?: string;
+}
+
+/** A measured member that disagrees with what a table says of it. */
+export interface Refutation {
+  readonly constant: string;
+  /** The table's number; null: that there is no such member. */
+  readonly described: number | null;
+  readonly measured: readonly number[];
+}
+
+/** What is told though nothing vouches for it. */
+export interface Allowance {
+  /** The number of a table that nothing measured stands beside. */
+  readonly assumed: boolean;
+}
+
+/** A table describes what was measured on some other machine; every other source measures this very thing. */
+const isStrong = ({ source }: Evidence): boolean => source !== "table";
+
+const list = (numbers: readonly number[]): string => numbers.join(", ");
+
+/** The struct that a member lies in: members of unions and of structs inside count from its start as well. */
+const structOf = ({ member }: Field): string => member.split(".", 1)[0] ?? member;
+
+/** One field with what was said of it. */
+interface Reading {
+  readonly field: Field;
+  readonly evidence: readonly Evidence[];
+  /** The strong sources that named a place. */
+  readonly strong: readonly Evidence[];
+  /** The offset that a strong source told and none contradicts. */
+  readonly measured: number | null;
+  readonly table: Evidence | undefined;
+  /** The table's number. */
+  readonly described: number | null;
+}
+
+/** The offset of one constant that a strong source told and no other contradicts; null where there is none. */
+export function measuredOf(evidence: readonly Evidence[]): number | null {
+  const strong = evidence.filter((one) => isStrong(one) && one.candidates.length > 0);
+  const told = strong.find(({ candidates }) => candidates.length === 1)?.candidates[0];
+  return told !== undefined && strong.every(({ candidates }) => candidates.includes(told)) ? told : null;
+}
+
+function readingOf(field: Field, evidence: readonly Evidence[]): Reading {
+  const table = evidence.find((one) => !isStrong(one));
+  const [described, ...more] = table?.candidates ?? [];
+  return {
+    field,
+    evidence,
+    strong: evidence.filter((one) => isStrong(one) && one.candidates.length > 0),
+    measured: measuredOf(evidence),
+    table,
+    described: described === undefined || more.length > 0 ? null : described,
+  };
+}
+
+/** Whether something measured disagrees with the table. A strong source that left the table's number open does not. */
+const isRefuting = ({ strong, table, described }: Reading): boolean =>
+  (described !== null || table?.absent === true) &&
+  strong.some(({ candidates }) => described === null || !candidates.includes(described));
+
+const isAnchor = ({ measured, described, table }: Reading): boolean =>
+  measured !== null && measured === described && table?.disputed === undefined;
+
+/** What was measured of a struct, against what the table says of it. */
+interface Struct {
+  readonly name: string;
+  readonly refuting: readonly Reading[];
+  /** The farthest offset that was measured and is as the table says; null where none is. */
+  readonly anchored: number | null;
+}
+
+/** @param readings of one struct */
+function structWith(name: string, readings: readonly Reading[]): Struct {
+  const anchors = readings.filter(isAnchor).flatMap(({ measured }) => measured ?? []);
+  return {
+    name,
+    refuting: readings.filter(isRefuting),
+    anchored: anchors.length === 0 ? null : Math.max(...anchors),
+  };
+}
+
+/**
+ * Joins the evidence of all sources on the fields of one subject, by one rule:
+ *
+ * - Strong sources measure this very thing. Two that agree confirm; two that differ are a conflict.
+ * - A table was measured elsewhere. One measured member that differs silences it for that whole struct. Where none does, it
+ *   confirms what it agrees with, and speaks alone of what lies at or below a measured member that it agrees with: what
+ *   moves a member moves those behind it. Anything else it says is `assumed`: no value, unless that is allowed.
+ *
+ * @param fields each constant once; evidence on others is left aside
+ */
+export function judge(
+  fields: readonly Field[],
+  evidence: readonly Evidence[],
+  allow: Allowance = { assumed: false },
+): Map<string, Verdict> {
+  const readings = readAll(fields, evidence);
+  const structs = structsOf(readings);
+  return new Map(
+    readings.map((reading) => {
+      const struct = structs.get(structOf(reading.field)) ?? structWith("", []);
+      return [reading.field.constant, verdictOf(reading, struct, allow)];
+    }),
+  );
+}
+
+/** What measured members say against the table, in the fields' order. */
+export const refutations = (fields: readonly Field[], evidence: readonly Evidence[]): Refutation[] =>
+  readAll(fields, evidence)
+    .filter(isRefuting)
+    .map(({ field: { constant }, described, strong }) => ({
+      constant,
+      described,
+      measured: [...new Set(strong.flatMap(({ candidates }) => candidates))],
+    }));
+
+function readAll(fields: readonly Field[], evidence: readonly Evidence[]): readonly Reading[] {
+  const said = Map.groupBy(evidence, ({ constant }) => constant);
+  return fields.map((field) => readingOf(field, said.get(field.constant) ?? []));
+}
+
+const structsOf = (readings: readonly Reading[]): ReadonlyMap<string, Struct> =>
+  new Map(
+    [...Map.groupBy(readings, ({ field }) => structOf(field))].map(([name, those]) => [
+      name,
+      structWith(name, those),
+    ]),
+  );
+
+function verdictOf(reading: Reading, struct: Struct, allow: Allowance): Verdict {
+  const { field, strong, measured, table, described } = reading;
+  const shown: Partial<Record<Source, readonly number[]>> = {};
+  for (const one of reading.evidence) if (one.candidates.length > 0) shown[one.source] = one.candidates;
+  const verdict = (value: number | null, status: Status, reason?: string): Verdict => ({
+    value,
+    member: field.member,
+    status,
+    evidence: shown,
+    ...(reason === undefined ? {} : { reason }),
+  });
+
+  if (measured !== null) {
+    const sources = new Set(strong.flatMap((one) => (one.candidates.length === 1 ? one.source : [])));
+    const isBacked = struct.refuting.length === 0 && isAnchor(reading);
+    return verdict(measured, sources.size > 1 || isBacked ? "confirmed" : "single");
+  }
+  if (strong.some(({ candidates }) => candidates.length === 1)) {
+    const who = strong.map((one) => `${one.source} says ${list(one.candidates)}`).join(", ");
+    return verdict(null, "conflict", `measured sources disagree: ${who}`);
+  }
+  const open = reasonsOf(reading);
+  const unresolved = (...reasons: readonly string[]) =>
+    verdict(null, "unresolved", [...open, ...reasons].join("; ") || "no source speaks of this field");
+  if (table === undefined || (described === null && table.absent !== true)) return unresolved();
+  if (table.disputed !== undefined) return unresolved(`table: ${table.disputed}`);
+  const [refuting] = struct.refuting;
+  if (refuting !== undefined) return unresolved(silencedBy(refuting, struct.name));
+  if (described === null) return verdict(null, "absent", table.reason ?? "it has no such member");
+  if (struct.anchored !== null && described <= struct.anchored) return verdict(described, "single");
+  if (strong.length > 0)
+    return unresolved(`the table's ${described} is one of them, and nothing vouches for it`);
+  const anchor = struct.anchored === null ? "" : ` beyond ${struct.anchored}`;
+  const unmeasured = `nothing of ${struct.name} was measured${anchor}, so only the table says ${described}`;
+  const why = [unmeasured, ...(table.reason === undefined ? [] : [table.reason]), ...open].join("; ");
+  return verdict(allow.assumed ? described : null, "assumed", why);
+}
+
+/** Why sources told no number, or more than one. */
+const reasonsOf = ({ evidence }: Reading): readonly string[] =>
+  evidence.flatMap(({ source, candidates, reason }) => {
+    if (candidates.length === 1) return [];
+    if (reason !== undefined) return [`${source}: ${reason}`];
+    return candidates.length === 0 ? [] : [`${source}: ${list(candidates)} not told apart`];
+  });
+
+const silencedBy = ({ field, described, strong }: Reading, struct: string): string => {
+  const says = described === null ? "has no" : `says ${described} of`;
+  const found = list([...new Set(strong.flatMap(({ candidates }) => candidates))]);
+  return `table: not believed in ${struct}: it ${says} ${field.constant}, measured was ${found}`;
+};
+
+/** True when nothing is left to be learned of the constant, and its number, where it has one, needs no second thought. */
+export const isCertain = ({ status }: Pick<Verdict, "status">): boolean =>
+  status === "confirmed" || status === "single" || status === "absent";
