@@ -168,9 +168,9 @@ function complaints(
 ): readonly Diagnostic[] {
   const list: Diagnostic[] = [];
   if (version === null) list.push({ code: "W_TLS_VERSION", message: reason ?? "no version" });
-  if (named === null)
+  else if (named === null)
     list.push({ code: "W_TLS_LAYOUT", message: `no layout is published for library ${library}` });
-  else if (version !== null && named.layout === null && named.reason !== unchosen)
+  else if (named.layout === null && named.reason !== unchosen)
     list.push({ code: "W_TLS_LAYOUT", message: named.reason });
   const isOther = named?.layout !== undefined && named.layout !== null && choice?.layout !== named.layout;
   if (isOther && choice?.reason !== undefined)

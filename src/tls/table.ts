@@ -148,9 +148,15 @@ const fieldOf = ({ members }: Layouts, constant: string): Field => ({
 
 /** What the table says, in published order. */
 export function tableFields(layouts: Layouts, choice: Choice, version: string | null): readonly TableField[] {
+  const isOf = (text: string, suffix: string): boolean =>
+    text.includes(suffix) && layouts.versions[text] === choice.layout;
+  // Of builds with a suffix only what was measured without it is disputed.
   const disputes = layouts.disputed.filter(
     ({ group, suffix }) =>
-      group === choice.layout || (suffix !== undefined && version?.includes(suffix) === true),
+      group === choice.layout ||
+      (suffix !== undefined &&
+        version?.includes(suffix) === true &&
+        !Object.keys(layouts.versions).some((text) => isOf(text, suffix))),
   );
   const published = Object.entries(layouts.groups[choice.layout]?.constants ?? {});
   return published.map(([constant, offset]) => {

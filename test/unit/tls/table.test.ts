@@ -131,7 +131,7 @@ describe("the layout for a version", () => {
     ["4.0.3", "openssl_3_5_0", "exact"],
     // A suffix is another build.
     ["1.1.1c+quic", "openssl_1_1_1b", "nearest"],
-    ["3.0.12+quic", "openssl_3_0_12", "nearest"],
+    ["3.0.12+quic", "openssl_3_0_0_quic", "exact"],
     ["3.0.22+quic", "openssl_3_0_0", "nearest"],
     ["1.1.1k FIPS", "openssl_1_1_1j", "nearest"],
     ["3.3.2-beta1", "openssl_3_3_0", "nearest"],
@@ -225,11 +225,14 @@ describe("what the table says", () => {
       candidates: [16],
       match: "exact",
     });
-    for (const version of ["1.1.1v+quic", "3.0.15+quic"]) {
+    for (const version of ["1.1.1w+quic", "3.0.15+quic"]) {
       for (const constant of ["SSL_ST_SESSION", "SSL_ST_EXPORTER_MASTER_SECRET"])
         expect(of(version, constant)?.disputed).toContain("0xc0");
       expect(of(version, "SSL_ST_RBIO")?.disputed).toBeUndefined();
     }
+    // Measured on such a build.
+    expect(of("1.1.1v+quic", "SSL_ST_SESSION")).toMatchObject({ candidates: [1296 + 0xc0], match: "exact" });
+    expect(of("1.1.1v+quic", "SSL_ST_SESSION")?.disputed).toBeUndefined();
     expect(of("3.0.13", "SSL_ST_SESSION")?.disputed).toBeUndefined();
   });
 
