@@ -29,6 +29,8 @@ const limits = {
   places: 10_000,
   /** Steps through one hash chain; a linker makes them a few long. */
   chain: 4096,
+  /** Version nodes that a file defines or needs; libc has some 60. */
+  nodes: 4096,
 };
 /** One read of a scan, and how much of it is read again so that no text is cut in two. */
 const chunk = { size: 256 << 10, overlap: 512 };
@@ -47,9 +49,18 @@ const tag = {
   rpath: 15,
   runpath: 29,
   gnuHash: 0x6ffffef5,
+  verdef: 0x6ffffffc,
+  verdefnum: 0x6ffffffd,
+  verneed: 0x6ffffffe,
+  verneednum: 0x6fffffff,
 } as const;
 const knownTags: ReadonlySet<number> = new Set(Object.values(tag));
 const symbolSize = 24;
+/** Elf64_Verdef and Elf64_Verneed with their auxiliary records (LSB core, "Symbol Versioning"). Bytes. */
+const verdef = { size: 20, flags: 2, aux: 12, next: 16, base: 1 };
+const verdaux = { size: 8, name: 0 };
+const verneed = { size: 16, count: 2, file: 4, aux: 8, next: 12 };
+const vernaux = { size: 16, flags: 4, name: 8, next: 12, weak: 2 };
 const gnuBuildId = 3;
 
 /** A segment. All numbers but `type` and `flags` are bytes; `vaddr` is the address before relocation. */
@@ -89,6 +100,13 @@ export interface Dynamic {
   readonly soname: string | null;
   readonly rpath: string | null;
   readonly runpath: string | null;
+}
+
+/** The version nodes of a file's dynamic symbols, e.g. `OPENSSL_3.2.0`; both empty where it has none. */
+export interface VersionNodes {
+  readonly defined: readonly string[];
+  /** Without the weak ones, which a linker only warns of. `file`: the soname that has to define them. */
+  readonly needed: readonly { readonly file: string; readonly nodes: readonly string[] }[];
 }
 
 /** A stretch of the file that is mapped read-only. */
@@ -202,19 +220,7 @@ export class Elf implements Disposable {
     if (header === undefined) return { needed: [], soname: null, rpath: null, runpath: null };
     const entries = this.#dynamicEntries(header);
     const value = (key: number): number | undefined => entries.find((one) => one.key === key)?.value;
-    const strings = value(tag.strtab);
-    const stringsSize = value(tag.strsz);
-    const text = (offset: number): string => {
-      if (strings === undefined || stringsSize === undefined) {
-        throw this.#error(header.offset, "the dynamic section names strings but has no string table");
-      }
-      if (offset >= stringsSize) {
-        throw this.#error(header.offset, `a string at ${offset} of a string table of ${stringsSize} bytes`);
-      }
-      const at = this.#offsetOf(strings + offset, header.offset);
-      const length = Math.min(limits.string, stringsSize - offset, this.#file.size - at);
-      return this.#cString(this.#file.read(at, length, "string", limits.string), 0, at);
-    };
+    const text = (offset: number): string => this.#dynamicString(header, entries, offset);
     const one = (key: number): string | null => {
       const offset = value(key);
       return offset === undefined ? null : text(offset);
@@ -225,6 +231,54 @@ export class Elf implements Disposable {
       rpath: one(tag.rpath),
       runpath: one(tag.runpath),
     };
+  }
+
+  /** Read by PT_DYNAMIC, as the dynamic linker does. @throws InputError */
+  versionNodes(): VersionNodes {
+    const header = this.programHeaders.find((one) => one.type === segment.dynamic);
+    if (header === undefined) return { defined: [], needed: [] };
+    const entries = this.#dynamicEntries(header);
+    const text = (offset: number): string => this.#dynamicString(header, entries, offset);
+    let count = 0;
+    /** The records of a chain that begins at a place of the file; each tells how far the next is, 0 for the last. */
+    const chain = function* (this: Elf, start: number, most: number, size: number, next: number) {
+      for (let at = start, index = 0; index < most; index++) {
+        count += 1;
+        if (count > limits.nodes) throw this.#error(at, `more than ${limits.nodes} version nodes`);
+        const record = this.#table(at, size, "version node", size);
+        yield { at, record };
+        if (record.u32(next) === 0) return;
+        at += record.u32(next);
+      }
+    }.bind(this);
+    const table = (places: number, counts: number): { start: number; most: number } | null => {
+      const [address, most] = [places, counts].map((key) => entries.find((one) => one.key === key)?.value);
+      if (address === undefined || most === undefined) return null;
+      return { start: this.#offsetOf(address, header.offset), most };
+    };
+    const defined: string[] = [];
+    const definitions = table(tag.verdef, tag.verdefnum);
+    if (definitions !== null) {
+      for (const { at, record } of chain(definitions.start, definitions.most, verdef.size, verdef.next)) {
+        // The base is the file's own name.
+        if ((record.u16(verdef.flags) & verdef.base) !== 0) continue;
+        const name = this.#table(at + record.u32(verdef.aux), verdaux.size, "version name", verdaux.size);
+        defined.push(text(name.u32(verdaux.name)));
+      }
+    }
+    const needed: { file: string; nodes: string[] }[] = [];
+    const needs = table(tag.verneed, tag.verneednum);
+    if (needs !== null) {
+      for (const { at, record } of chain(needs.start, needs.most, verneed.size, verneed.next)) {
+        const nodes: string[] = [];
+        const [first, most] = [at + record.u32(verneed.aux), record.u16(verneed.count)];
+        for (const { record: one } of chain(first, most, vernaux.size, vernaux.next)) {
+          if ((one.u16(vernaux.flags) & vernaux.weak) === 0) nodes.push(text(one.u32(vernaux.name)));
+        }
+        needed.push({ file: text(record.u32(verneed.file)), nodes });
+      }
+    }
+    return { defined, needed };
   }
 
   /** Whether the file defines a dynamic symbol of exactly this name, imports not counted. @throws InputError */
@@ -352,6 +406,26 @@ export class Elf implements Disposable {
 
   [Symbol.dispose](): void {
     this.#file[Symbol.dispose]();
+  }
+
+  /** A string of the dynamic string table; `offset` in it. */
+  #dynamicString(
+    header: ProgramHeader,
+    entries: readonly { key: number; value: number }[],
+    offset: number,
+  ): string {
+    const [strings, size] = [tag.strtab, tag.strsz].map(
+      (key) => entries.find((one) => one.key === key)?.value,
+    );
+    if (strings === undefined || size === undefined) {
+      throw this.#error(header.offset, "the dynamic section names strings but has no string table");
+    }
+    if (offset >= size) {
+      throw this.#error(header.offset, `a string at ${offset} of a string table of ${size} bytes`);
+    }
+    const at = this.#offsetOf(strings + offset, header.offset);
+    const length = Math.min(limits.string, size - offset, this.#file.size - at);
+    return this.#cString(this.#file.read(at, length, "string", limits.string), 0, at);
   }
 
   /** Entries with a tag we know, in order. */
