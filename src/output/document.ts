@@ -61,7 +61,7 @@ const library = {
   /** It is no longer at its path: processes still use it. */
   deleted: v.optional(v.literal(true)),
   build_id: v.nullable(v.string()),
-  library: v.picklist(["openssl", "boringssl", "aws-lc", "unknown"]),
+  library: v.picklist(["openssl", "boringssl", "aws-lc", "libressl", "tongsuo", "unknown"]),
   version: v.nullable(v.string()),
   version_from: v.nullable(v.string()),
   /** The group of constants that equals what was measured, as far as that goes. */

@@ -6,6 +6,7 @@ import type { Diagnostic } from "../output/document.ts";
 import { exitCodes, Failure } from "../output/failure.ts";
 import { findLibssl, findNeeded, isLibssl, readSearchPath, type SearchPath } from "./find.ts";
 import { type Handle, Locator, openHandle, type Place } from "./locate.ts";
+import { namesakeOf, otherInside, otherLibrary } from "./others.ts";
 import { type MappedFile, type Processes, readProcesses } from "./processes.ts";
 import { Root } from "./root.ts";
 import { type Companion, holdsTls } from "./version.ts";
@@ -52,6 +53,8 @@ const mostEntries = 2_000_000;
 const smallestFile = 16 << 10;
 /** How many libraries deep a program's own are searched for the one with TLS. */
 const mostNeeded = 512;
+/** How many that were not found are named. */
+const mostMissing = 5;
 
 const rootAdvice = (): string => (process.geteuid?.() === 0 ? "" : "; run as root to look at more");
 const messageOf = (error: unknown): string => (error instanceof Error ? error.message : String(error));
@@ -60,6 +63,31 @@ const files = (count: number): string => `${count} file${count === 1 ? "" : "s"}
 /** Finds TLS libraries. Files are read, never executed. @throws Failure where the one process asked for cannot be read */
 export function scan({ root: host, proc, scope, progress }: ScanOptions): ScanResult {
   return new Scan(host, proc, progress).run(scope);
+}
+
+/** What a file that the user named leads to. */
+interface Linked {
+  /** The library; null where there is none of a kind that is known here. */
+  readonly found: string | null;
+  /** TLS libraries of other kinds that were met before it, and the files they are. */
+  readonly others: readonly { readonly what: string; readonly at: string }[];
+  /** Names of libraries that are needed and were not found. */
+  readonly missing: ReadonlySet<string>;
+}
+
+/** Why there is nothing to look at in a named file. */
+function withoutTls(path: string, missing: ReadonlySet<string>): string {
+  const inside = isLibssl(basename(path))
+    ? "a libssl by its name, but it defines no SSL_new"
+    : "no TLS library is inside";
+  if (missing.size === 0) return `${inside}, and none that it links was found`;
+  const first = [...missing]
+    .slice(0, mostMissing)
+    .map((soname) =>
+      namesakeOf(soname) === null ? soname : `${soname} (${namesakeOf(soname)}: not supported)`,
+    );
+  const others = missing.size > mostMissing ? ` and ${missing.size - mostMissing} more` : "";
+  return `${inside}; it needs ${first.join(", ")}${others}, not found here`;
 }
 
 /** A candidate and how it was come by. */
@@ -236,8 +264,13 @@ class Scan {
       const stat = statSync(real, { bigint: true });
       if (!stat.isFile()) return refuse("not a regular file");
       const root = this.#here;
-      const found = this.#linked(root, real);
-      if (found === null) return refuse("no TLS library is inside, and none that it links was found");
+      const { found, others, missing } = this.#linked(root, real);
+      for (const { what, at } of others) {
+        const where = at === real ? "" : `, which it uses: ${at}`;
+        const message = `${name}: ${what}: not supported${where}`;
+        this.#diagnostics.push({ code: "E_TLS_UNSUPPORTED", message });
+      }
+      if (found === null) return others.length > 0 ? [] : refuse(withoutTls(real, missing));
       if (found !== real) {
         const message = `${name}: only uses TLS; the library it is linked with is ${found}`;
         this.#diagnostics.push({ code: "W_TLS_IMPORTS", message });
@@ -252,28 +285,35 @@ class Scan {
   }
 
   /** The first file with TLS inside among a file and all that it needs, in the linker's order. @throws InputError */
-  #linked(root: Root, path: string): string | null {
+  #linked(root: Root, path: string): Linked {
     const searchPath = this.#searchPath(root, null);
+    const others: { what: string; at: string }[] = [];
+    const missing = new Set<string>();
     const seen = new Set([path]);
     // A set is walked in order of insertion, with what is added meanwhile.
     for (const each of seen) {
       try {
         using elf = Elf.open(root.host(each), each);
-        if (holdsTls(elf)) return each;
-        const { needed, rpath, runpath } = elf.dynamic();
+        const { needed, soname: own, rpath, runpath } = elf.dynamic();
+        if (namesakeOf(own) === null && holdsTls(elf)) return { found: each, others, missing };
+        const what = otherLibrary(elf) ?? (each === path ? otherInside(elf) : null);
+        if (what !== null) {
+          others.push({ what, at: each });
+          continue;
+        }
         const from = { folder: dirname(each), machine: elf.machine, rpath, runpath };
         for (const soname of needed.filter((one) => !one.includes("/"))) {
-          for (const candidate of findNeeded(root, searchPath, soname, from)) {
-            if (machineOf(root, candidate) !== elf.machine) continue;
-            if (seen.size < mostNeeded) seen.add(candidate);
-            break;
-          }
+          const there = findNeeded(root, searchPath, soname, from).find(
+            (candidate) => machineOf(root, candidate) === elf.machine,
+          );
+          if (there === undefined) missing.add(soname);
+          else if (seen.size < mostNeeded) seen.add(there);
         }
       } catch (error) {
         if (each === path) throw error;
       }
     }
-    return null;
+    return { found: null, others, missing };
   }
 
   /** Every file of the program folders that could be a program or a library. */

@@ -1,7 +1,17 @@
 import { basename, dirname } from "node:path";
-import { Elf } from "../elf/elf.ts";
+import { Elf, type VersionNodes } from "../elf/elf.ts";
 import type { LibraryReport } from "../output/document.ts";
 import { findNeeded, type SearchPath } from "./find.ts";
+import {
+  admits,
+  isLibcrypto,
+  type LibsslNodes,
+  libsslNodes,
+  neededOfLibcrypto,
+  seriesText,
+} from "./nodes.ts";
+import { namesakeOf } from "./others.ts";
+import { parseRelease } from "./release.ts";
 import type { Root } from "./root.ts";
 
 type Library = LibraryReport["library"];
@@ -13,6 +23,10 @@ export interface Identity {
   /** The file and the part of it the text stands in, e.g. `libcrypto.so.3 .rodata`. */
   readonly versionFrom: string | null;
   readonly reason?: string;
+  /** What its own version nodes prove, for a libssl of OpenSSL. */
+  readonly nodes?: LibsslNodes;
+  /** What was found beside a version that is told, speaks against it, and chose nothing. */
+  readonly contradictions?: readonly string[];
   /** Opens each libcrypto that the version was read from; absent where the file is to have none beside it. */
   readonly libcryptos?: readonly (() => Elf)[];
 }
@@ -31,22 +45,50 @@ const signatures: readonly { library: Library; text: RegExp }[] = [
       String.raw`^(?:[\w./ -]{1,40} part of )?OpenSSL (\d{1,4}\.\d{1,4}\.\d{1,4}[a-z]{0,2}(?:[-+][\w.~+-]{1,40})?(?: {1,2}[(]?[A-Za-z][\w.)-]{0,20}){0,2}) {1,2}${date}$`,
     ),
   },
+  // The name of its providers is there where no one asks for the version, and the text above is not.
+  { library: "openssl", text: /^OpenSSL Default Provider$/ },
   {
     library: "boringssl",
     text: /^(?:OpenSSL [\d.]+ \(compatible; BoringSSL\)|BoringSSL)$/,
   },
   // The path of a source file, as its errors carry it: all that a stripped program says of itself.
-  { library: "boringssl", text: /(?:^|\/)boringssl\/(?:src\/)?ssl\/ssl_lib\.cc?$/ },
-  { library: "aws-lc", text: /(?:^|\/)aws-lc\/ssl\/ssl_lib\.cc?$/ },
+  { library: "boringssl", text: /(?:^|\/)boringssl[^/]{0,40}\/(?:src\/)?ssl\/ssl_lib\.cc?$/ },
+  { library: "aws-lc", text: /(?:^|\/)aws-lc[^/]{0,40}\/(?:src\/)?ssl\/ssl_lib\.cc?$/ },
   {
     library: "aws-lc",
     text: /^(?:OpenSSL [\d.]+ \(compatible; )?AWS-LC(?: FIPS)?(?: (\d{1,4}\.\d{1,4}\.\d{1,4}))?\)?$/,
   },
   // Forks whose structs differ though their text may also carry OpenSSL's: never to be taken for it.
-  { library: "unknown", text: /^LibreSSL \d[\w.]*$/ },
-  { library: "unknown", text: /^BabaSSL \d[\w.-]*$/ },
-  { library: "unknown", text: /^Tongsuo \d[\w.-]*$/ },
+  { library: "libressl", text: /^LibreSSL (\d[\w.]*)$/ },
+  { library: "tongsuo", text: /^(?:BabaSSL|Tongsuo) (\d[\w.-]*)$/ },
 ];
+
+/** Forks of OpenSSL that may still carry its text. */
+const forks: ReadonlySet<Library> = new Set(["libressl", "tongsuo"]);
+/** Libraries whose libssl never has version nodes of OpenSSL's. */
+const withoutNodes: ReadonlySet<Library> = new Set(["boringssl", "aws-lc", "libressl"]);
+
+/**
+ * Source files that one of the libraries alone has, as its errors carry them. Looked for where nothing else names the
+ * library: builds move the folders above (`external/ssl/ssl/ssl_lib.cc`). Sources: the trees of OpenSSL since 1.1.0,
+ * Tongsuo, LibreSSL since 3.2, BoringSSL since 2024, AWS-LC.
+ */
+const ownSources: readonly { library: Library; marker: Buffer; text: RegExp }[] = (
+  [
+    ["openssl", "ssl/statem/statem", /(?:^|\/)ssl\/statem\/statem_[a-z]+\.c$/],
+    ["tongsuo", "ssl/statem_ntls/", /(?:^|\/)ssl\/statem_ntls\/\w+\.c$/],
+    ["libressl", "tls13_legacy.c", /(?:^|\/)tls13_legacy\.c$/],
+    ["boringssl", "ssl/ssl_credential.cc", /(?:^|\/)ssl\/ssl_credential\.cc$/],
+    ["boringssl", "crypto/fipsmodule/", /(?:^|\/)crypto\/fipsmodule\/[\w/]+\.cc\.inc$/],
+    ["aws-lc", "ssl/ssl_transfer_asn1.cc", /(?:^|\/)ssl\/ssl_transfer_asn1\.cc$/],
+  ] as const
+).map(([library, marker, text]) => ({ library, marker: Buffer.from(marker), text }));
+
+/**
+ * OPENSSL_VERSION_STR and OPENSSL_FULL_VERSION_STR of opensslv.h, which the providers of OpenSSL 3 and later tell, as whole
+ * C strings. A program's own version may look the same.
+ */
+const bareVersion = /\0([3-9]\.\d{1,2}\.\d{1,3}(?:[-+][\w.+-]{1,40})?)(?=\0)/g;
 
 /** A source file that every TLS library is made of, whose path stands in the errors it makes. */
 const sourceMarker = Buffer.from("ssl_lib.c");
@@ -124,28 +166,76 @@ interface Finding extends Signature {
 /** What the read-only bytes of files say, by file: a libcrypto that many libraries share is read once. */
 export class Signatures {
   readonly #known = new Map<string, readonly Finding[]>();
+  readonly #nodes = new Map<string, VersionNodes>();
 
   /** What an ELF file names itself; `from` is the region. @throws InputError */
   of(elf: Elf): readonly Finding[] {
     const known = this.#known.get(elf.identity);
     if (known !== undefined) return known;
     const found = new Map<string, Finding>();
-    for (const region of elf.readOnly()) {
-      for (const { bytes } of elf.bytes(region)) {
-        for (const one of signaturesIn(bytes)) {
-          if (!found.has(one.text)) found.set(one.text, { ...one, from: region.name });
-        }
+    for (const { name, bytes } of pieces(elf)) {
+      for (const one of signaturesIn(bytes)) {
+        if (!found.has(one.text)) found.set(one.text, { ...one, from: name });
       }
     }
     this.#known.set(elf.identity, [...found.values()]);
     return [...found.values()];
   }
+
+  /** The version nodes of a file. @throws InputError */
+  nodes(elf: Elf): VersionNodes {
+    const known = this.#nodes.get(elf.identity) ?? elf.versionNodes();
+    this.#nodes.set(elf.identity, known);
+    return known;
+  }
+}
+
+/** The constants of a file, piece by piece, as {@link Elf.bytes} gives them. */
+function* pieces(elf: Elf): Generator<{ readonly name: string; readonly bytes: Buffer }> {
+  for (const region of elf.readOnly()) {
+    for (const { bytes } of elf.bytes(region)) yield { name: region.name, bytes };
+  }
+}
+
+/** What the paths of source files tell of a file that names no library. Each text once. */
+function ownSourcesIn(elf: Elf): readonly Finding[] {
+  const found = new Map<Library, Finding>();
+  for (const { name, bytes } of pieces(elf)) {
+    for (const { library, marker, text } of ownSources) {
+      for (
+        let at = bytes.indexOf(marker);
+        at >= 0 && !found.has(library);
+        at = bytes.indexOf(marker, at + 1)
+      ) {
+        const whole = cStringAround(bytes, at) ?? "";
+        if (text.test(whole)) found.set(library, { library, version: null, text: whole, from: name });
+      }
+    }
+  }
+  return [...found.values()];
+}
+
+/** What looks like the version of an OpenSSL 3 or later where its providers tell it; at most 64 texts. */
+function bareVersionsIn(elf: Elf): readonly Finding[] {
+  const found = new Map<string, Finding>();
+  for (const { name, bytes } of pieces(elf)) {
+    for (const [, text = ""] of bytes.toString("latin1").matchAll(bareVersion)) {
+      if (found.size < 64) found.set(text, { library: "openssl", version: text, text, from: name });
+    }
+  }
+  // Of a vendor's build both are there, without its suffix and with it.
+  const isPlain = (text: string) =>
+    [...found.keys()].some((other) => /^[-+]/.test(other.slice(text.length)) && other.startsWith(text));
+  return [...found.values()].filter(({ text }) => !isPlain(text));
 }
 
 const listed = (items: Iterable<string>): string => [...new Set(items)].join(", ");
 
 /** Joins everything that was found: one library and one version, or none with the reason. */
-export function decide(findings: readonly Finding[]): Identity {
+export function decide(all: readonly Finding[]): Identity {
+  const fork = all.find(({ library }) => forks.has(library));
+  // A fork may still carry the text of what it came from.
+  const findings = fork === undefined ? all : all.filter(({ library }) => library !== "openssl");
   const [first] = findings;
   if (first === undefined) {
     return {
@@ -155,11 +245,11 @@ export function decide(findings: readonly Finding[]): Identity {
       reason: "no version text in it or its libcrypto",
     };
   }
-  const told = listed(findings.map((one) => `${one.text} (${one.from})`));
+  const told = (some: readonly Finding[]): string =>
+    listed(some.map(({ text, from }) => `${text} (${from})`));
   const nothing = { version: null, versionFrom: null };
   if (findings.some((one) => one.library !== first.library)) {
-    // A fork may still carry the text of what it came from.
-    return { library: "unknown", ...nothing, reason: `several libraries name themselves: ${told}` };
+    return { library: "unknown", ...nothing, reason: `several libraries name themselves: ${told(findings)}` };
   }
   const versions = findings.filter((one) => one.version !== null);
   const [sure] = versions;
@@ -167,12 +257,40 @@ export function decide(findings: readonly Finding[]): Identity {
     return {
       library: first.library,
       ...nothing,
-      reason: `no version, so no published layout can be chosen: ${told}`,
+      reason: `no version, so no published layout can be chosen: ${told(findings)}`,
     };
   if (versions.some((one) => one.version !== sure.version)) {
-    return { library: first.library, ...nothing, reason: `version texts disagree: ${told}` };
+    return { library: first.library, ...nothing, reason: `version texts disagree: ${told(versions)}` };
   }
   return { library: sure.library, version: sure.version, versionFrom: sure.from };
+}
+
+/**
+ * As {@link decide}, but what libssl's own version nodes rule out chooses nothing: a libcrypto's text is not libssl's.
+ *
+ * @param name libssl's, for the reasons
+ */
+export function weigh(findings: readonly Finding[], nodes: LibsslNodes | null, name: string): Identity {
+  if (nodes === null) return decide(findings);
+  const fits = ({ library, version }: Finding): boolean => {
+    const release = library === "openssl" && version !== null ? parseRelease(version) : null;
+    return !withoutNodes.has(library) && (release === null || admits(nodes, release));
+  };
+  const decided = { ...decide(findings.filter(fits)), nodes };
+  const proof = `${name} is of ${seriesText(nodes)} by its version nodes (it defines ${nodes.defined}${
+    nodes.needed === null ? "" : ` and needs ${nodes.needed} of libcrypto`
+  })`;
+  const contradictions = findings.filter((one) => !fits(one)).map(({ text, from }) => `${text} (${from})`);
+  const contradicted =
+    contradictions.length === 0 ? [] : [`${proof}, but beside it is ${listed(contradictions)}`];
+  if (decided.version !== null) return { ...decided, contradictions: contradicted };
+  // Without a text it is still OpenSSL by its nodes; several that name themselves stay what they are.
+  const isNameless = decided.library === "unknown" && !findings.some(fits);
+  return {
+    ...decided,
+    library: isNameless ? "openssl" : decided.library,
+    reason: contradicted[0] ?? `${decided.reason}; ${proof}`,
+  };
 }
 
 const messageOf = (error: unknown): string => (error instanceof Error ? error.message : String(error));
@@ -202,23 +320,41 @@ export interface Subject {
  *
  * From 3.0 on the text is only in libcrypto, so the one that libssl would be linked with is read as well, the one
  * beside it (that alone, in a folder of its own), and those that its processes have mapped: where they differ no version is told. Of a deleted library only
- * the mapped ones count.
+ * the mapped ones count. What a libcrypto says holds only as far as libssl's own version nodes allow.
  *
  * @throws InputError naming libssl; a libcrypto that cannot be read is a reason
  */
 export function identify(elf: Elf, subject: Subject, signatures: Signatures): Identity {
   const { root, searchPath, path, companions = [], deleted = false } = subject;
-  const findings: Finding[] = [];
-  const note = (name: string, file: Elf): void => {
-    for (const one of signatures.of(file)) findings.push({ ...one, from: `${name} ${one.from}` });
-  };
-  note(basename(path), elf);
-  const { needed, rpath, runpath } = elf.dynamic();
-  // A name with a slash is a path of the process's own; a library's never is. Bundled copies are `libcrypto-1a2b.so.3`.
-  const soname = needed.find((name) => /^libcrypto(-[^/]*)?\.so[^/]*$/.test(name));
-  if (soname === undefined) return decide(findings);
+  const name = basename(path);
+  const { needed, soname: own, rpath, runpath } = elf.dynamic();
+  const namesake = namesakeOf(own);
+  if (namesake !== null)
+    return { library: "unknown", version: null, versionFrom: null, reason: `${namesake}: not supported` };
 
+  const findings: Finding[] = [];
+  const note = (from: string, told: readonly Finding[]): void => {
+    for (const one of told) findings.push({ ...one, from: `${from} ${one.from}` });
+  };
+  note(name, signatures.of(elf));
+  const versions = signatures.nodes(elf);
+  const nodes = libsslNodes(versions);
+  // A name with a slash is a path of the process's own; a library's never is.
+  const soname = needed.find(isLibcrypto);
+  if (soname === undefined) {
+    if (findings.length === 0) note(name, ownSourcesIn(elf));
+    const identity = weigh(findings, nodes, name);
+    if (identity.library !== "openssl" || findings.some(({ version }) => version !== null)) return identity;
+    const bare = bareVersionsIn(elf);
+    if (bare.length === 1) note(name, bare);
+    if (bare.length < 2) return weigh(findings, nodes, name);
+    const texts = listed(bare.map(({ text }) => text));
+    return { ...identity, reason: `${identity.reason}; several texts look like its version: ${texts}` };
+  }
+
+  const needs = neededOfLibcrypto(versions);
   const problems: string[] = [];
+  const misfits: string[] = [];
   const libcryptos: (() => Elf)[] = [];
   const seen = new Set<string>();
   /** Adds what a libcrypto says; false where the dynamic linker would pass over it. */
@@ -227,8 +363,17 @@ export function identify(elf: Elf, subject: Subject, signatures: Signatures): Id
       using crypto = open();
       if (crypto.machine !== elf.machine) return false;
       if (seen.has(crypto.identity)) return true;
-      note(soname, crypto);
       seen.add(crypto.identity);
+      const { defined } = signatures.nodes(crypto);
+      // The linker lets a library without any version nodes pass.
+      const lacking = defined.length === 0 ? [] : needs.filter((node) => !defined.includes(node));
+      if (lacking.length > 0) {
+        misfits.push(
+          `${crypto.path} cannot be its libcrypto: it defines no ${listed(lacking)}, which ${name} needs`,
+        );
+        return true;
+      }
+      note(soname, signatures.of(crypto));
       libcryptos.push(open);
       return true;
     } catch (error) {
@@ -237,7 +382,7 @@ export function identify(elf: Elf, subject: Subject, signatures: Signatures): Id
     }
   };
   const inTree = (candidate: string) => () => Elf.open(root.host(candidate), candidate);
-  const mapped = companions.filter(({ name }) => name.startsWith(soname)).map(({ open }) => hear(open));
+  const mapped = companions.filter((one) => one.name.startsWith(soname)).map(({ open }) => hear(open));
   let heard = mapped.includes(true);
   if (!deleted) {
     const folder = dirname(path);
@@ -255,9 +400,14 @@ export function identify(elf: Elf, subject: Subject, signatures: Signatures): Id
     heard ||= isBeside;
   }
 
-  const identity = { ...decide(findings), libcryptos };
-  if (identity.version !== null) return identity;
-  if (problems.length > 0) return { ...identity, reason: [identity.reason, ...problems].join("; ") };
-  if (!heard && findings.length === 0) return { ...identity, reason: `its ${soname} was not found` };
-  return identity;
+  const identity = { ...weigh(findings, nodes, name), libcryptos };
+  if (identity.version !== null) {
+    const contradictions = [...(identity.contradictions ?? []), ...misfits];
+    return contradictions.length === 0 ? identity : { ...identity, contradictions };
+  }
+  const lost = heard || findings.length > 0 ? [] : [`its ${soname} was not found`];
+  const reasons = [...problems, ...misfits, ...lost];
+  if (reasons.length === 0) return identity;
+  const isNameless = findings.length === 0 && nodes === null && problems.length === 0;
+  return { ...identity, reason: (isNameless ? reasons : [identity.reason, ...reasons]).join("; ") };
 }
