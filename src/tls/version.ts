@@ -265,6 +265,11 @@ export function decide(all: readonly Finding[]): Identity {
   return { library: sure.library, version: sure.version, versionFrom: sure.from };
 }
 
+const proofOf = (nodes: LibsslNodes, name: string): string => {
+  const needs = nodes.needed === null ? "" : ` and needs ${nodes.needed} of libcrypto`;
+  return `${name} is of ${seriesText(nodes)} by its version nodes (it defines ${nodes.defined}${needs})`;
+};
+
 /**
  * As {@link decide}, but what libssl's own version nodes rule out chooses nothing: a libcrypto's text is not libssl's.
  *
@@ -277,9 +282,7 @@ export function weigh(findings: readonly Finding[], nodes: LibsslNodes | null, n
     return !withoutNodes.has(library) && (release === null || admits(nodes, release));
   };
   const decided = { ...decide(findings.filter(fits)), nodes };
-  const proof = `${name} is of ${seriesText(nodes)} by its version nodes (it defines ${nodes.defined}${
-    nodes.needed === null ? "" : ` and needs ${nodes.needed} of libcrypto`
-  })`;
+  const proof = proofOf(nodes, name);
   const contradictions = findings.filter((one) => !fits(one)).map(({ text, from }) => `${text} (${from})`);
   const contradicted =
     contradictions.length === 0 ? [] : [`${proof}, but beside it is ${listed(contradictions)}`];
@@ -408,6 +411,6 @@ export function identify(elf: Elf, subject: Subject, signatures: Signatures): Id
   const lost = heard || findings.length > 0 ? [] : [`its ${soname} was not found`];
   const reasons = [...problems, ...misfits, ...lost];
   if (reasons.length === 0) return identity;
-  const isNameless = findings.length === 0 && nodes === null && problems.length === 0;
-  return { ...identity, reason: (isNameless ? reasons : [identity.reason, ...reasons]).join("; ") };
+  const told = findings.length > 0 ? identity.reason : nodes === null ? undefined : proofOf(nodes, name);
+  return { ...identity, reason: [...(told === undefined ? [] : [told]), ...reasons].join("; ") };
 }

@@ -75,6 +75,7 @@ function readAll(path: string): "answered" | "refused" {
   const reads = [
     () => opened.dynamic(),
     () => opened.buildId(),
+    () => opened.versionNodes(),
     () => opened.sections(),
     () => opened.defines("SSL_new"),
     () => opened.defines("no such symbol"),
@@ -105,6 +106,33 @@ describe("an ELF file reads as readelf reads it", () => {
         runpath: all(/\(RUNPATH\) .*\[(.*)\]/g)[0] ?? null,
       });
     }
+  });
+
+  test("version nodes that are defined and needed", () => {
+    let count = 0;
+    for (const file of files) {
+      using elf = Elf.open(file);
+      const parts = readelf("--version-info", file).split("\n\n");
+      const part = (title: string) => parts.find((one) => one.includes(`Version ${title} section`)) ?? "";
+      const [definitions, needs] = [part("definition"), part("needs")];
+      const name = /Flags: (?!BASE).*Name: (\S+)/;
+      const { defined, needed } = elf.versionNodes();
+      expect([file, ...defined]).toEqual([
+        file,
+        ...definitions.split("\n").flatMap((row) => name.exec(row)?.[1] ?? []),
+      ]);
+      expect(needed).toEqual(
+        needs
+          .split(/^.*File: /m)
+          .slice(1)
+          .map((part) => ({
+            file: /^\S+/.exec(part)?.[0] ?? "",
+            nodes: [...part.matchAll(/Name: (\S+) +Flags: none/g)].map((match) => match[1] ?? ""),
+          })),
+      );
+      count += defined.length + needed.flatMap(({ nodes }) => nodes).length;
+    }
+    expect(count).toBeGreaterThan(100);
   });
 
   test("machine, program headers and section headers", () => {
@@ -235,7 +263,7 @@ describe("what is wrong inside is told with its offset", () => {
     writeFileSync(path, bytes);
     return () => {
       using elf = Elf.open(path);
-      return [elf.dynamic(), elf.buildId(), elf.sections()];
+      return [elf.dynamic(), elf.buildId(), elf.sections(), elf.versionNodes()];
     };
   }
   const dynamicEntry = (bytes: Buffer, header: number, tag: number): number => {
@@ -270,6 +298,22 @@ describe("what is wrong inside is told with its offset", () => {
       bytes.writeUInt32LE(0x7fffffff, Number(bytes.readBigUInt64LE(at(4) + 8)) + 4);
     });
     expect(read).toThrow(/a note beyond the end of its segment/);
+  });
+
+  test("version nodes beyond the file, and more than any file has", () => {
+    const far = reading("far.so", (bytes, at) => {
+      const section = dynamicEntry(bytes, at(2), 0x6ffffffc) + 8;
+      bytes.writeUInt32LE(0x7fffffff, Number(bytes.readBigUInt64LE(section)) + 16);
+    });
+    expect(far).toThrow(/version node of 20 bytes beyond the end of \d+ \(at offset 0x[0-9a-f]+\)/);
+    const many = reading("many.so", (bytes, at) => {
+      const constants = bytes.indexOf("../ssl/bio_ssl.c") & ~3;
+      // Each number is 4: the next record is that far, and so are its name's place and the name.
+      for (let index = 0; index < 8192; index++) bytes.writeUInt32LE(4, constants + index * 4);
+      bytes.writeBigUInt64LE(BigInt(constants), dynamicEntry(bytes, at(2), 0x6ffffffc) + 8);
+      bytes.writeUInt32LE(0xffffffff, dynamicEntry(bytes, at(2), 0x6ffffffd) + 8);
+    });
+    expect(many).toThrow("more than 4096 version nodes");
   });
 
   test("an offset no file can have, and a dynamic section no file has", () => {
