@@ -1,7 +1,7 @@
 import { exitCodes, Failure } from "../output/failure.ts";
 import type { Identity } from "./version.ts";
 
-const libraries = ["openssl", "boringssl", "aws-lc"] as const;
+const libraries = ["openssl", "boringssl", "aws-lc", "libressl", "tongsuo"] as const;
 /** What `openssl version` prints behind the version: a date, and the library's own text where it differs. */
 const dateBehind = / {1,2}\d{1,2} [A-Z][a-z]{2} \d{4}.*$/;
 

@@ -63,6 +63,19 @@ const signatures: readonly { library: Library; text: RegExp }[] = [
   { library: "tongsuo", text: /^(?:BabaSSL|Tongsuo) (\d[\w.-]*)$/ },
 ];
 
+/** Libraries that are recognised, and of which no layout is known. */
+const unsupported: Partial<Record<Library, string>> = {
+  "aws-lc": "AWS-LC",
+  libressl: "LibreSSL",
+  tongsuo: "Tongsuo",
+};
+
+/** `LibreSSL 3.8.2: not supported`; null for a library that is. */
+export function notSupported({ library, version }: Pick<Identity, "library" | "version">): string | null {
+  const name = unsupported[library];
+  return name === undefined ? null : `${name}${version === null ? "" : ` ${version}`}: not supported`;
+}
+
 /** Forks of OpenSSL that may still carry its text. */
 const forks: ReadonlySet<Library> = new Set(["libressl", "tongsuo"]);
 /** Libraries whose libssl never has version nodes of OpenSSL's. */

@@ -196,8 +196,8 @@ describe("a tree made by hand", () => {
     rmSync(at(`${lib}/libcrypto.so.3`));
     symlinkSync(join(trixie(), "libcrypto.so.3"), at(`${lib}/libcrypto.so.3`));
     const { reports, messages } = await reportsOn(folder);
-    expect(reports).toMatchObject([{ library: "unknown", version: null, layout: null, constants: {} }]);
-    expect(messages).toEqual([`/${lib}/libssl.so.3: its libcrypto.so.3 was not found`]);
+    expect(reports).toMatchObject([{ library: "openssl", version: null, described: null }]);
+    expect(messages.join()).toContain("its libcrypto.so.3 was not found");
   });
 
   test("a RUNPATH of $ORIGIN leads to the libcrypto ldd finds", async () => {
@@ -266,20 +266,22 @@ describe("a tree made by hand", () => {
     ]);
   });
 
-  test("two libcryptos it may use, of two versions: no version, and no number that its own code does not vouch for", async () => {
+  test("two libcryptos it may use, of two series: the one its own nodes allow names it", async () => {
     cpSync(join(folder, lib), at("usr/local/lib"), { recursive: true });
     cpSync(join(trixie(), "libcrypto.so.3"), at(`${lib}/libcrypto.so.3`));
     // The linker takes /lib's before the one beside /usr/local/lib's libssl.
     cpSync(at(`${lib}/libcrypto.so.3`), at("lib/libcrypto.so.3"));
     const { reports, messages } = await reportsOn(folder);
     const local = reports.find((one) => one.path === "/usr/local/lib/libssl.so.3");
-    expect(local).toMatchObject({ library: "openssl", version: null, version_from: null, described: null });
-    // Its own code fits the layout of 3.0: what that says is told as far as the code reaches.
+    expect(local).toMatchObject({ library: "openssl", version: expect.stringMatching(/^3\.0\./) });
+    // Its own code fits the layout of 3.0, and every number is of that.
     const truth = truthOf("openssl-3.0.20");
     const known = Object.values(local?.fields ?? {}).filter(({ value }) => value !== null);
     expect(known.length).toBeGreaterThan(15);
     for (const { member, value } of known) expect([member, value]).toEqual([member, truth[member] ?? -1]);
-    expect(messages.join()).toContain("version texts disagree");
+    expect(messages.join()).toMatch(
+      /libssl.so.3 is of OpenSSL 3.0 or 3.1 by its version nodes .* but beside it is OpenSSL 3\.5/,
+    );
   });
 
   test("without section headers the version is found in the segments", async () => {

@@ -1,5 +1,5 @@
 import { describe, expect, test } from "bun:test";
-import { decide, signaturesIn } from "../../../src/tls/version.ts";
+import { decide, notSupported, signaturesIn, weigh } from "../../../src/tls/version.ts";
 
 const read = (...texts: string[]) => signaturesIn(Buffer.from(`\0${texts.join("\0")}\0`, "latin1"));
 
@@ -28,7 +28,12 @@ describe("version texts", () => {
     ["OpenSSL 1.1.1 (compatible; BoringSSL)", "boringssl", null],
     ["OpenSSL 1.1.1 (compatible; AWS-LC 1.30.1)", "aws-lc", "1.30.1"],
     ["AWS-LC FIPS 2.0.13", "aws-lc", "2.0.13"],
-    ["LibreSSL 3.8.2", "unknown", null],
+    ["LibreSSL 3.8.2", "libressl", "3.8.2"],
+    ["Tongsuo 8.4.0", "tongsuo", "8.4.0"],
+    ["BabaSSL 8.3.2", "tongsuo", "8.3.2"],
+    ["OpenSSL Default Provider", "openssl", null],
+    ["external/boringssl+/ssl/ssl_lib.cc", "boringssl", null],
+    ["aws-lc-sys-0.20.1/aws-lc/ssl/ssl_lib.cc", "aws-lc", null],
   ] as const)("%s is %s", (text, library, version) => {
     expect(read(text)).toEqual([{ library, version, text }]);
   });
@@ -74,9 +79,36 @@ describe("what the texts tell together", () => {
 
   test("a fork with OpenSSL's text in it is not OpenSSL", () => {
     expect(decide(found("libcrypto", "OpenSSL 1.1.1h  22 Sep 2020", "Tongsuo 8.3.2"))).toMatchObject({
-      library: "unknown",
-      version: null,
+      library: "tongsuo",
+      version: "8.3.2",
     });
+  });
+
+  test("a library that is known by name alone is not supported", () => {
+    expect(notSupported(decide(found("libcrypto", "LibreSSL 3.8.2")))).toBe("LibreSSL 3.8.2: not supported");
+    expect(notSupported(decide(found("libcrypto", "BoringSSL")))).toBeNull();
+  });
+
+  test("two libraries in one file are none", () => {
+    const identity = decide(found("program", "OpenSSL 3.0.22 25 Aug 2026", "AWS-LC FIPS 2.0.13"));
+    expect(identity).toMatchObject({ library: "unknown", version: null });
+  });
+
+  const nodes = { defined: "OPENSSL_3.0.0", needed: "OPENSSL_3.0.3", from: "3.0.0", before: "3.2.0" };
+
+  test("libssl's nodes choose among libcryptos' texts, and what they rule out is told", () => {
+    const texts = found("libcrypto", "OpenSSL 3.0.22 25 Aug 2026", "OpenSSL 3.5.7 9 Jun 2026");
+    const identity = weigh(texts, nodes, "libssl.so.3");
+    expect(identity).toMatchObject({ library: "openssl", version: "3.0.22", nodes });
+    expect(identity.contradictions).toEqual([
+      "libssl.so.3 is of OpenSSL 3.0 or 3.1 by its version nodes (it defines OPENSSL_3.0.0 and needs OPENSSL_3.0.3 of libcrypto), but beside it is OpenSSL 3.5.7 9 Jun 2026 (libcrypto)",
+    ]);
+  });
+
+  test("a libcrypto of a library without such nodes is not libssl's", () => {
+    const identity = weigh(found("libcrypto", "BoringSSL"), nodes, "libssl.so.3");
+    expect(identity).toMatchObject({ library: "openssl", version: null });
+    expect(identity.reason).toContain("but beside it is BoringSSL (libcrypto)");
   });
 
   test("no text is no library", () => {
