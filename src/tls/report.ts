@@ -18,7 +18,7 @@ import {
   unknownFields,
   type Measured as Values,
 } from "./table.ts";
-import { type Identity, identify, Signatures } from "./version.ts";
+import { type Identity, identify, notSupported, Signatures } from "./version.ts";
 
 export interface TlsOptions {
   /** The machine's tree; absolute. Default `/`. */
@@ -161,12 +161,15 @@ const fieldsBy = (layouts: Layouts, choice: Choice | NoChoice, version: string |
     : tableFields(layouts, choice, version);
 
 function complaints(
-  { library, version, reason }: Identity,
+  identity: Identity,
   named: Choice | NoChoice | null,
   choice: Choice | NoChoice | null,
   errors: readonly Refutation[],
 ): readonly Diagnostic[] {
-  const list: Diagnostic[] = [];
+  const { library, version, reason, contradictions = [] } = identity;
+  const list: Diagnostic[] = contradictions.map((message) => ({ code: "W_TLS_VERSION", message }));
+  const other = notSupported(identity);
+  if (other !== null) return [...list, { code: "E_TLS_UNSUPPORTED", message: other }];
   if (version === null) list.push({ code: "W_TLS_VERSION", message: reason ?? "no version" });
   else if (named === null)
     list.push({ code: "W_TLS_LAYOUT", message: `no layout is published for library ${library}` });
