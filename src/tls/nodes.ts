@@ -22,9 +22,9 @@ function known(text: string): Release {
 
 /**
  * Releases whose libssl always has the node of that name: by symbols it `defines`, or by those it `needs` of libcrypto.
- * 3.1 brought none to libssl, and needs none that 3.0 does not. Sources: util/libssl.num of 1.1.1w, 3.5 and 4.0 (symbols that
- * depend on no option); `readelf -V` of Debian's 1.1.1w, 3.0.22, 3.5.9, 3.6.5 and 4.0.3. 3.6 needs CRYPTO_malloc_array and
- * OPENSSL_sk_set_thunks.
+ * 3.1 brought none to libssl. Sources: the symbols of util/libssl.num that depend on no option, of 1.1.1w, 3.0.20, 3.5.7, 3.6.3
+ * and 4.0.2, which name the releases before them; 3.6's OPENSSL_sk_set_thunks is called wherever a stack is made
+ * (safestack.h). `readelf -V` of Debian's 1.1.1w, 3.0.22, 3.5.9, 3.6.5 and 4.0.3 says the same.
  */
 const firsts = (
   [

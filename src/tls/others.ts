@@ -59,7 +59,7 @@ const others: readonly Other[] = [
     name: "rustls",
     soname: /^librustls\.so/,
     defines: "rustls_connection_process_new_packets",
-    inside: { marker: "/rustls-", text: /\/rustls-(\d+\.\d+\.\d+)[\w.+-]{0,40}\/src\// },
+    inside: { marker: "rustls-", text: /(?:\/|__)rustls-(\d+\.\d+\.\d+)[\w.+-]{0,40}\/src\// },
   },
   {
     name: "Go crypto/tls",

@@ -92,7 +92,7 @@ const ownSources: readonly { library: Library; marker: Buffer; text: RegExp }[] 
     ["tongsuo", "ssl/statem_ntls/", /(?:^|\/)ssl\/statem_ntls\/\w+\.c$/],
     ["libressl", "tls13_legacy.c", /(?:^|\/)tls13_legacy\.c$/],
     ["boringssl", "ssl/ssl_credential.cc", /(?:^|\/)ssl\/ssl_credential\.cc$/],
-    ["boringssl", "crypto/fipsmodule/", /(?:^|\/)crypto\/fipsmodule\/[\w/]+\.cc\.inc$/],
+    ["boringssl", "crypto/fipsmodule/", /(?:^|\/)crypto\/fipsmodule\/[\w/-]+\.cc?\.inc$/],
     ["aws-lc", "ssl/ssl_transfer_asn1.cc", /(?:^|\/)ssl\/ssl_transfer_asn1\.cc$/],
   ] as const
 ).map(([library, marker, text]) => ({ library, marker: Buffer.from(marker), text }));
@@ -302,11 +302,9 @@ export function weigh(findings: readonly Finding[], nodes: LibsslNodes | null, n
   if (decided.version !== null) return { ...decided, contradictions: contradicted };
   // Without a text it is still OpenSSL by its nodes; several that name themselves stay what they are.
   const isNameless = decided.library === "unknown" && !findings.some(fits);
-  return {
-    ...decided,
-    library: isNameless ? "openssl" : decided.library,
-    reason: contradicted[0] ?? `${decided.reason}; ${proof}`,
-  };
+  const isTold = contradicted.length === 0 || findings.some((one) => fits(one) && one.version !== null);
+  const reasons = [...(isTold ? [decided.reason] : []), contradicted[0] ?? proof];
+  return { ...decided, library: isNameless ? "openssl" : decided.library, reason: reasons.join("; ") };
 }
 
 const messageOf = (error: unknown): string => (error instanceof Error ? error.message : String(error));
@@ -335,8 +333,9 @@ export interface Subject {
  * Which library and version a libssl file, or a program with one inside, is.
  *
  * From 3.0 on the text is only in libcrypto, so the one that libssl would be linked with is read as well, the one
- * beside it (that alone, in a folder of its own), and those that its processes have mapped: where they differ no version is told. Of a deleted library only
- * the mapped ones count. What a libcrypto says holds only as far as libssl's own version nodes allow.
+ * beside it (that alone, in a folder of its own), and those that its processes have mapped. What they say holds as far as
+ * libssl's own version nodes allow it; where they differ beyond that no version is told. Of a deleted library only the
+ * mapped ones count.
  *
  * @throws InputError naming libssl; a libcrypto that cannot be read is a reason
  */

@@ -170,6 +170,7 @@ describe("OpenSSL linked into a program that never asks for its version", () => 
   test.each([
     ["boringssl", ["external/ssl/ssl/ssl_lib.cc", "external/ssl/ssl/ssl_credential.cc"]],
     ["boringssl", ["external/ssl/src/ssl/ssl_lib.cc", "external/ssl/src/crypto/fipsmodule/bn/add.cc.inc"]],
+    ["boringssl", ["external/ssl/ssl/ssl_lib.cc", "external/ssl/crypto/fipsmodule/ec/p256-nistz.c.inc"]],
     ["boringssl", ["external/boringssl+/ssl/ssl_lib.cc"]],
     ["boringssl", ["external/boringssl/src/ssl/ssl_lib.cc"]],
     ["aws-lc", ["deps/ssl/ssl_lib.cc", "deps/ssl/ssl_transfer_asn1.cc"]],
