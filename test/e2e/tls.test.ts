@@ -26,6 +26,26 @@ test("a path without a TLS library ends with 3 and says why", () => {
   });
 });
 
+test("a TLS library that is not supported ends with 3 and is named, in every format", () => {
+  const cached = run(["/sbin/ldconfig", "-p"]).stdout;
+  const library = realpathSync(/libgnutls\.so\.\d+ .*=> (\S+)/.exec(cached)?.[1] ?? "");
+  const told = /GnuTLS 3\.\d+\.\d+: not supported$/;
+  const result = run([executable, "tls", library]);
+  expect(result.status).toBe(3);
+  expect(documentOf(result).diagnostics).toContainEqual({
+    code: "E_TLS_UNSUPPORTED",
+    message: expect.stringMatching(told),
+  });
+  const env = run([executable, "tls", library, "--format", "env"]);
+  expect(env.status).toBe(3);
+  expect(env.stderr).toContain(`E_TLS_UNSUPPORTED ${library}: GnuTLS 3.`);
+  for (const text of ["LibreSSL 3.8.2", "aws-lc 1.30.0", "Tongsuo 8.4.0"]) {
+    const named = run([executable, "tls", "--version-text", text]);
+    expect([text, named.status]).toEqual([text, 3]);
+    expect(named.stdout).toContain(`${text.replace("aws-lc", "AWS-LC")}: not supported`);
+  }
+});
+
 test("--pid: the library of that process alone", () => {
   const script = `sleep 5 | openssl base64 & until pid=$(pidof -s openssl) && grep -q libssl /proc/$pid/maps; do :; done
     echo $pid; exec ${executable} tls --pid $pid`;
