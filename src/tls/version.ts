@@ -23,6 +23,8 @@ export interface Identity {
   /** The file and the part of it the text stands in, e.g. `libcrypto.so.3 .rodata`. */
   readonly versionFrom: string | null;
   readonly reason?: string;
+  /** Another kind of TLS library that has OpenSSL's interface, e.g. `GnuTLS`. */
+  readonly namesake?: string;
   /** What its own version nodes prove, for a libssl of OpenSSL. */
   readonly nodes?: LibsslNodes;
   /** What was found beside a version that is told, speaks against it, and chose nothing. */
@@ -71,8 +73,8 @@ const unsupported: Partial<Record<Library, string>> = {
 };
 
 /** `LibreSSL 3.8.2: not supported`; null for a library that is. */
-export function notSupported({ library, version }: Pick<Identity, "library" | "version">): string | null {
-  const name = unsupported[library];
+export function notSupported({ library, version, namesake }: Identity): string | null {
+  const name = namesake ?? unsupported[library];
   return name === undefined ? null : `${name}${version === null ? "" : ` ${version}`}: not supported`;
 }
 
@@ -345,7 +347,7 @@ export function identify(elf: Elf, subject: Subject, signatures: Signatures): Id
   const { needed, soname: own, rpath, runpath } = elf.dynamic();
   const namesake = namesakeOf(own);
   if (namesake !== null)
-    return { library: "unknown", version: null, versionFrom: null, reason: `${namesake}: not supported` };
+    return { library: "unknown", version: null, versionFrom: null, reason: "not OpenSSL's own", namesake };
 
   const findings: Finding[] = [];
   const note = (from: string, told: readonly Finding[]): void => {

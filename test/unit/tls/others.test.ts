@@ -57,6 +57,25 @@ test.each([
   fetchTimeout,
 );
 
+test(
+  "GnuTLS in OpenSSL's clothes, met in a tree",
+  async () => {
+    const { root } = await loadPackage("bookworm", "libgnutls-openssl27");
+    const { diagnostics } = await tlsReports({
+      root,
+      scope: { kind: "machine", deep: true },
+      sources: ["table"],
+    });
+    expect(diagnostics).toEqual([
+      {
+        code: "E_TLS_UNSUPPORTED",
+        message: expect.stringMatching(/^\/usr\/lib\/.*libgnutls-openssl\.so\.27\S*: GnuTLS: not supported$/),
+      },
+    ]);
+  },
+  fetchTimeout,
+);
+
 test("rustls, by the paths of its sources in a program", async () => {
   const path = join(import.meta.dir, "../../../node_modules/@biomejs/cli-linux-x64/biome");
   const strings = Bun.spawnSync(["grep", "-aoE", "/rustls-[0-9.]+/src/", path]).stdout.toString();
