@@ -27,11 +27,18 @@ CONSTANT(offset_ino);
 CONSTANT(offset_rtt);
 CONSTANT(offset_rtt_var);
 
-/* Not offsets, and of no document: where they are not absent, only the threads of this name (comm) are served. */
-CONSTANT(filter_comm_0);
-CONSTANT(filter_comm_1);
-CONSTANT(filter_comm_2);
-CONSTANT(filter_comm_3);
+/* Not offsets, and in no document or header: where they are not absent, only the threads of this name (comm) are served. */
+#if !defined(OFFSETOF_HEADER)
+#define SETTING(name) CONSTANT(name)
+#elif defined(OFFSETOF_OLD_KERNEL)
+#define SETTING(name) static const __u32 name = ABSENT
+#else
+#define SETTING(name) const volatile __u32 name = ABSENT
+#endif
+SETTING(filter_comm_0);
+SETTING(filter_comm_1);
+SETTING(filter_comm_2);
+SETTING(filter_comm_3);
 
 /* Which members of an event were read; all others are zero. */
 enum socket_present {

@@ -9,6 +9,7 @@ import { several } from "./selection.ts";
  * none gets no macro, so that code which needs it does not compile. There is no include guard: C takes the same
  * definition twice, and a compiler tells of two that differ.
  *
+ * Macros of the kernel are named as its constants are, which is what bpf/constants.h asks for, and in capitals too.
  * Macros of TLS libraries are eCapture's, in its order and notation, and the header serves in place of the definitions
  * at the beginning of a `*_kern.c` of it.
  * @throws Failure when the document holds several libraries, whose macros would be the same, or nothing at all
@@ -33,9 +34,10 @@ export function toHeader({ tool, host, kernel, tls }: Document): string {
 
 const kernelLines = ({ fields }: KernelReport, about: string): string[] => [
   comment(about),
-  ...Object.entries(fields).flatMap(([constant, field]) =>
-    macro(constant.toUpperCase(), field.member, field, (value) => String(value)),
-  ),
+  ...Object.entries(fields).flatMap(([constant, field]) => [
+    ...macro(constant, field.member, field, (value) => String(value)),
+    ...(field.value === null ? [] : [`#define ${constant.toUpperCase()} ${constant}`]),
+  ]),
 ];
 
 function tlsLines({ path, library, version, layout, build_id: buildId, fields }: TlsReport): string[] {

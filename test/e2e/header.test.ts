@@ -1,33 +1,40 @@
-import { expect, test } from "bun:test";
+import { describe, expect, test } from "bun:test";
 import { writeFileSync } from "node:fs";
 import { compileEbpf, ebpfTargets } from "../../assets/build/ebpf.ts";
 import { Libbpf } from "../../ffi/libbpf.ts";
 import { assetBytes, target } from "../../src/assets.ts";
-import { embeddedObject } from "../../src/bytecode/objects.ts";
+import { EbpfObject } from "../../src/bytecode/object.ts";
+import { bakeEmbedded, embeddedObject } from "../../src/bytecode/objects.ts";
 import { pickTls } from "../../src/bytecode/pick.ts";
 import { hostFiles } from "../../src/host/files.ts";
 import { probeHost } from "../../src/host/report.ts";
 import { tlsReports } from "../../src/tls/report.ts";
+import { verifyKernel } from "../../src/verify/kernel.ts";
 import { verifySessions } from "../../src/verify/tls.ts";
-import { executable, run, Scratch } from "./executable.ts";
+import { documentOf, executable, run, Scratch } from "./executable.ts";
 
 const path = "/usr/lib/x86_64-linux-gnu/libssl.so.3";
 const { version } = probeHost(hostFiles("/", "/proc")).kernel;
 
-/** The TLS object, compiled with a header in the place of what is baked, on sessions of the library itself. */
-async function verifyCompiled(header: string) {
+/** One of our objects, compiled with a header in the place of what is baked. */
+async function compiledWith(header: string, name: string): Promise<Uint8Array> {
   using scratch = new Scratch();
   writeFileSync(scratch.at("offsets.h"), header);
+  const row = (await ebpfTargets()).find((one) => one.path === `bpf/${target.arch}/${name}.o`);
+  if (row === undefined) throw new Error(`${name} is no object`);
+  const defines = [...row.defines, `OFFSETOF_HEADER="${scratch.at("offsets.h")}"`];
+  await compileEbpf({ ...row, defines }, scratch.at("compiled.o"), scratch.at("cache"));
+  return await Bun.file(scratch.at("compiled.o")).bytes();
+}
+
+/** The TLS object, compiled with a header, on sessions of the library itself. */
+async function verifyCompiled(header: string) {
   const verified: Awaited<ReturnType<typeof verifySessions>>[] = [];
   await tlsReports({
     scope: { kind: "files", paths: [path] },
     each: async (report, { files, trust }) => {
       const name = pickTls(report, version, "auto").bytecode ?? "";
-      const row = (await ebpfTargets()).find((one) => one.path === `bpf/${target.arch}/${name}.o`);
-      if (row === undefined) throw new Error(`${name} is no object`);
-      const defines = [...row.defines, `OFFSETOF_HEADER="${scratch.at("offsets.h")}"`];
-      await compileEbpf({ ...row, defines }, scratch.at("compiled.o"), scratch.at("cache"));
-      const bytes = await Bun.file(scratch.at("compiled.o")).bytes();
+      const bytes = await compiledWith(header, name);
       const programs = embeddedObject(name).programs.map((program) => program.name);
       const values = new Map(
         Object.entries(report.constants).map(([constant, value]) => [
@@ -61,3 +68,53 @@ test("with a macro that is off by two it does not", async () => {
   const failed = (await verifyCompiled(wrong)).filter(({ held }) => !held);
   expect(new Set(failed.map(({ item }) => item))).toEqual(new Set(["EXPORTER_SECRET"]));
 }, 60_000);
+
+describe("our socket reader compiled with the kernel's header", () => {
+  const kernelHeader = run([executable, "kernel", "--format", "header"]).stdout;
+  const document = documentOf(run([executable, "kernel", "--format", "json"]));
+  const values = new Map(
+    Object.entries(document.kernel?.constants ?? {}).map(([name, value]) => [
+      name,
+      value === null ? null : BigInt(value),
+    ]),
+  );
+  const libbpf = new Libbpf(assetBytes("libbpf.so"));
+  const name = "socket_reader";
+  const comparedBy = (bake: Parameters<typeof verifyKernel>[1]["bake"]) =>
+    verifyKernel(libbpf, { bake, name, rounds: 2 }).comparisons;
+  const constantsOf = (comparisons: ReturnType<typeof comparedBy>) =>
+    new Set(comparisons.flatMap(({ constants }) => constants));
+
+  test("reads what the kernel's own calls say, of the same constants as the baked one", async () => {
+    const object = new EbpfObject(await compiledWith(kernelHeader, name), name);
+    const compiled = comparedBy((filter) => object.bake(filter));
+    const baked = comparedBy((filter) => bakeEmbedded(name, new Map([...values, ...filter])));
+    for (const one of [...compiled, ...baked]) expect(one).toEqual({ ...one, got: one.expected });
+    expect(constantsOf(compiled)).toEqual(constantsOf(baked));
+    expect(constantsOf(compiled).size).toBe(13);
+  }, 120_000);
+
+  test("with a macro that is off by two it does not", async () => {
+    const wrong = kernelHeader.replace(
+      /(#define offset_num )(\d+)/,
+      (_, start, value) => `${start}(${value} + 2)`,
+    );
+    const object = new EbpfObject(await compiledWith(wrong, name), name);
+    const failed = comparedBy((filter) => object.bake(filter)).filter(({ got, expected }) => got !== expected);
+    expect([...constantsOf(failed)]).toEqual(["offset_num"]);
+  }, 120_000);
+
+  test("the object for old kernels needs no baking", async () => {
+    const bytes = await compiledWith(kernelHeader, "socket_reader_old");
+    expect(new EbpfObject(bytes, name).constants).toEqual([]);
+    using object = libbpf.openObject(bytes, name);
+    object.load();
+  }, 120_000);
+
+  test("without a macro that it needs it does not compile, and the compiler names it", async () => {
+    const lacking = kernelHeader.replace(/^#define offset_rtt .*\n/m, "");
+    const told = await compiledWith(lacking, name).catch((error: Error) => error.message);
+    const undeclared = String(told).match(/(?<=undeclared identifier ')\w+/g);
+    expect(new Set(undeclared)).toEqual(new Set(["offset_rtt"]));
+  }, 120_000);
+});

@@ -19,10 +19,11 @@ async function preprocessed(header: string, text: string, flags: readonly string
 
 test("a macro for each constant that is known, none for others", async () => {
   const header = toHeader(document);
-  expect(await preprocessed(header, "OFFSET_FAMILY SSL_ST_RBIO OFFSET_RTT")).toBe("16 0x10 OFFSET_RTT");
-  expect(header).toContain("// sock_common.skc_family\n#define OFFSET_FAMILY 16\n");
+  const text = "offset_family OFFSET_FAMILY SSL_ST_RBIO offset_rtt OFFSET_RTT";
+  expect(await preprocessed(header, text)).toBe("16 16 0x10 offset_rtt OFFSET_RTT");
+  expect(header).toContain("// sock_common.skc_family\n#define offset_family 16\n");
   expect(header).toContain("// ssl_st->rbio\n#define SSL_ST_RBIO 0x10\n");
-  expect(header).toContain("// OFFSET_RTT is not known: guess: 1624, 1632 not told apart\n");
+  expect(header).toContain("// offset_rtt is not known: guess: 1624, 1632 not told apart\n");
 });
 
 /** The sample with one constant of this value, status and reason. */
