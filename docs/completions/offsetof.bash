@@ -43,6 +43,7 @@ _offsetof() {
   *" --cloud") words="aws" ;;
   *" --imds") : ;;
   *" --for") words="kernel" files=1 ;;
+  *" --set") : ;;
   *" --against") files=1 ;;
   *" --seconds") : ;;
   *)
@@ -56,8 +57,8 @@ _offsetof() {
     "gateway") words="--netns --translated --cloud --imds --batch $common" ;;
     "bytecode") words="list extract edit --help" ;;
     "bytecode list") words="$common" ;;
-    "bytecode extract") words="--for -o --output --constants --allow-missing $common" ;;
-    "bytecode edit") words="--for -o --output --constants --allow-missing $common" files=1 ;;
+    "bytecode extract") words="--for -o --output --constants --allow-missing --set $common" ;;
+    "bytecode edit") words="--for -o --output --constants --allow-missing --set $common" files=1 ;;
     "verify") words="kernel tls --help" ;;
     "verify kernel") words="--constants $common" ;;
     "verify tls") words="--pid --against --seconds --constants $common" files=1 ;;

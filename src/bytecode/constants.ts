@@ -2,14 +2,15 @@ import * as v from "valibot";
 import { JsonError, parseJson } from "../json.ts";
 import { type TableMatch, tableMatches } from "../offsets/evidence.ts";
 import { type Allowance, type Status, statuses } from "../offsets/truth.ts";
+import { constantName } from "../output/document.ts";
 import { Failure } from "../output/failure.ts";
 
 /** Larger than any struct, and smaller than the absent value of bpf/constants.h. */
 const offset = v.pipe(v.number(), v.integer(), v.minValue(0), v.maxValue(0xffff_fffe));
 const subject = {
-  constants: v.record(v.string(), v.nullable(offset)),
+  constants: v.record(constantName, v.nullable(offset)),
   fields: v.optional(
-    v.record(v.string(), v.object({ status: v.picklist(statuses), reason: v.optional(v.string()) })),
+    v.record(constantName, v.object({ status: v.picklist(statuses), reason: v.optional(v.string()) })),
     {},
   ),
 };
@@ -121,6 +122,8 @@ export interface Choice {
   readonly assumed: readonly string[];
   /** Constants that are not known, and that no `absent` member explains. */
   readonly missing: readonly string[];
+  /** Names that got a value of the person's own, which stands before the document's. */
+  readonly set: readonly string[];
 }
 
 /** What is written though it is not known, or not sure. */
@@ -131,12 +134,18 @@ export interface Latitude extends Allowance {
 
 /**
  * The values for the names of an object. A name that the subject does not have is none of ours.
+ * @param settings values of the person's own, which are asked for no constant
  * @throws Failure that names what is not known
  */
-export function chooseValues(names: readonly string[], subject: Subject, allow: Latitude): Choice {
+export function chooseValues(
+  names: readonly string[],
+  subject: Subject,
+  allow: Latitude,
+  settings: ReadonlyMap<string, bigint> = new Map(),
+): Choice {
   const { constants, fields, library, name: of } = subject;
   const isExact = library?.match === "exact";
-  const ours = names.filter((name) => Object.hasOwn(constants, name));
+  const ours = names.filter((name) => Object.hasOwn(constants, name) && !settings.has(name));
   const told = (name: string): number | null => {
     const status = fields[name]?.status;
     // A document without statuses was written by hand, by someone who knows.
@@ -149,8 +158,12 @@ export function chooseValues(names: readonly string[], subject: Subject, allow: 
   }
   const values = ours.map((name) => [name, told(name)] as const);
   return {
-    values: new Map(values.map(([name, value]) => [name, value === null ? null : BigInt(value)])),
+    values: new Map([
+      ...values.map(([name, value]) => [name, value === null ? null : BigInt(value)] as const),
+      ...settings,
+    ]),
     assumed: ours.filter((name) => !isExact && fields[name]?.status === "assumed" && told(name) !== null),
     missing,
+    set: [...settings.keys()],
   };
 }

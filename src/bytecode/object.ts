@@ -1,4 +1,5 @@
 import { InputError } from "../elf/input.ts";
+import { loaderExterns } from "./externs.ts";
 
 /**
  * An eBPF object in memory whose constants can be given values: an ELF64 relocatable file of EM_BPF, of either byte
@@ -129,6 +130,20 @@ export class EbpfObject {
     return [...found.values()];
   }
 
+  /**
+   * Symbols that are not defined in it and that no loader defines either: one that is left so keeps the object from loading.
+   * What libbpf resolves by the object's BTF, as options of the kernel and functions of it, is not among them.
+   * @throws InputError when the BTF is not sound
+   */
+  get unresolved(): readonly string[] {
+    const names = new Set(this.#symbols.filter(isUndefined).map(({ name }) => name));
+    const btf = this.#sections.find(({ name, type }) => name === ".BTF" && type === sectionType.progbits);
+    if (names.size === 0 || btf === undefined) return [...names];
+    const bytes = this.#bytes.subarray(btf.offset, btf.offset + btf.size);
+    const resolved = loaderExterns(bytes, this.#little, this.#path, btf.offset);
+    return [...names].filter((name) => !resolved.has(name));
+  }
+
   /** Every program, in the order of the symbol table. */
   get programs(): readonly Program[] {
     return this.#symbols.flatMap(({ name, type, binding, section }) => {
@@ -155,7 +170,7 @@ export class EbpfObject {
       const value = values.get(symbol.name);
       if (value === undefined) continue;
       if (baked.#isData(symbol)) baked.#writeData(symbol, value, written);
-      else if (isUndefined(symbol)) defined.set(index, fitting(symbol.name, value, 8));
+      else if (isUndefined(symbol)) defined.set(index, baked.#fitting(symbol.name, value, 8));
     }
     if (defined.size > 0) baked.#define(defined);
     return baked.#bytes;
@@ -181,7 +196,7 @@ export class EbpfObject {
       throw this.#error(at, `${name} lies outside its section`);
     if ((where.flags & sectionFlag.compressed) !== 0)
       throw this.#error(where.at, `${where.name} is compressed`);
-    const bits = fitting(name, value, size);
+    const bits = this.#fitting(name, value, size);
     for (let byte = 0; byte < size; byte++) {
       const place = where.offset + Number(start) + byte;
       const other = written.get(place);
@@ -325,6 +340,16 @@ export class EbpfObject {
   #setU64(at: number, value: bigint): void {
     this.#view.setBigUint64(at, value, this.#little);
   }
+
+  /** The value as unsigned bits of `width` bytes. @throws BakeError when it has more */
+  #fitting(name: string, value: bigint | null, width: number): bigint {
+    const most = (1n << BigInt(8 * width)) - 1n;
+    if (value === null) return most;
+    if (value >= 0n && value <= most) return value;
+    const room = `${width} byte${width === 1 ? "" : "s"}`;
+    throw new BakeError(`${this.#path}: ${name} is ${value}, which does not fit into its ${room}`);
+  }
+
   #error(offset: number, what: string): InputError {
     return new InputError(this.#path, offset, what);
   }
@@ -335,15 +360,3 @@ const isCode = ({ type, flags }: Section): boolean =>
 
 const isUndefined = ({ name, type, binding, section }: ElfSymbol): boolean =>
   section === undefinedSection && type === symbolType.none && binding !== localBinding && name !== "";
-
-/** The value as unsigned bits of `width` bytes. @throws BakeError when it has more */
-function fitting(name: string, value: bigint | null, width: number): bigint {
-  const most = (1n << BigInt(8 * width)) - 1n;
-  if (value === null) return most;
-  if (value < 0n || value > most) {
-    throw new BakeError(
-      `${name} is ${value}, which does not fit into its ${width} byte${width === 1 ? "" : "s"}`,
-    );
-  }
-  return value;
-}

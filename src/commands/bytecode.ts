@@ -5,17 +5,19 @@ import { type Choice, chooseValues, type Source, type Subject } from "../bytecod
 import { EbpfObject, largestObject } from "../bytecode/object.ts";
 import { bakeEmbedded, embeddedObject } from "../bytecode/objects.ts";
 import { bakedObjects, type Pick, pickSocketReader, pickTls, subjectOf } from "../bytecode/pick.ts";
+import { readSettings } from "../bytecode/settings.ts";
 import { configOf, loadConfig } from "../config.ts";
 import { type Baked, bakedSchema, bytecodeListSchema, formatVersion } from "../output/document.ts";
 import { exitCodes, Failure } from "../output/failure.ts";
 import { writeFileWhole } from "../output/file.ts";
 import { toJson } from "../output/json.ts";
 import { log } from "../output/log.ts";
+import { printable } from "../output/printable.ts";
 import { writeStdout } from "../output/stdout.ts";
 import { didYouMean } from "../output/suggest.ts";
 import { toBakedTable, toBytecodeTable } from "../output/table.ts";
 import { attempt, constantsFor, readWhole } from "./constants.ts";
-import { type BakeFlags, editFlags, extractFlags, flags, usage } from "./flags.ts";
+import { type BakeFlags, editFlags, everyValue, extractFlags, flags, usage } from "./flags.ts";
 import { formatFor } from "./print.ts";
 import { allowanceOf } from "./run.ts";
 
@@ -42,7 +44,8 @@ const extract = defineCommand({
     description: "Writes an embedded eBPF object with the constants in it, ready to load",
   },
   args: extractFlags,
-  run: async ({ args }) => {
+  run: async ({ args, rawArgs }) => {
+    const settings = readSettings(everyValue(rawArgs, extractFlags, "set"));
     const [name, ...more] = args._;
     if (more.length > 0) throw usage(`extract takes one NAME, not ${args._.length}`);
     const wanted =
@@ -63,29 +66,25 @@ const extract = defineCommand({
     const pick =
       name === undefined ? pickFor(source, subject, args) : { bytecode: name, bytecode_reason: "asked for" };
     if (pick.bytecode === null) throw new Failure("E_BYTECODE", `${wanted}: ${pick.bytecode_reason}`);
-    const names = embeddedObject(pick.bytecode).constants.map((constant) => constant.name);
-    const choice = chosen(names, subject, args, pick.bytecode);
-    await deliver(
-      output,
-      bakeEmbedded(pick.bytecode, choice.values),
-      choice,
-      { ...pick, for: subject.name },
-      args,
-    );
+    const { bytecode } = pick;
+    const choice = chosen(embeddedObject(bytecode), subject, settings, args, bytecode);
+    const bytes = attempt(() => bakeEmbedded(bytecode, choice.values));
+    await deliver(output, bytes, choice, { ...pick, for: subject.name }, args);
   },
 });
 
 const edit = defineCommand({
   meta: { name: "edit", description: "Writes the constants into an eBPF object of your own" },
   args: editFlags,
-  run: async ({ args }) => {
+  run: async ({ args, rawArgs }) => {
+    const settings = readSettings(everyValue(rawArgs, editFlags, "set"));
     const [input, ...more] = args._;
     if (input === undefined || more.length > 0) throw usage("edit takes one object: edit IN.o -o OUT.o");
     const output = outputOf(args.output);
     const object = new EbpfObject(readWhole(input, largestObject), input);
     const { subject } = await constantsFor(args.for ?? "kernel", args);
-    const names = object.constants.map((constant) => constant.name);
-    const choice = chosen(names, subject, args, input);
+    const choice = chosen(object, subject, settings, args, input);
+    checkResolved(object, choice, subject, input);
     const bytes = attempt(() => object.bake(choice.values));
     const what = { bytecode: null, bytecode_reason: `${input} was given`, for: subject.name };
     await deliver(output, bytes, choice, what, args);
@@ -121,14 +120,37 @@ function pickFor({ host }: Source, { library, constants }: Subject, args: BakeFl
     : pickTls({ ...library, constants }, host.kernel.version, choice);
 }
 
-function chosen(names: readonly string[], subject: Subject, args: BakeFlags, object: string): Choice {
+/** @throws Failure where the object has no such name, or a constant that it has is not known */
+function chosen(
+  object: EbpfObject,
+  subject: Subject,
+  settings: ReadonlyMap<string, bigint>,
+  args: BakeFlags,
+  path: string,
+): Choice {
+  const names = object.constants.map((constant) => constant.name);
+  for (const name of settings.keys()) {
+    if (names.includes(name)) continue;
+    const what = `${path} has no constant ${name} that could be set${didYouMean(name, names)}`;
+    throw new Failure("E_BYTECODE", what);
+  }
   const config = configOf(loadConfig({ flags: args, env: process.env }));
   const missing = args["allow-missing"] === true;
-  const choice = chooseValues(names, subject, { missing, ...allowanceOf(config) });
+  const choice = chooseValues(names, subject, { missing, ...allowanceOf(config) }, settings);
   if (choice.values.size > 0) return choice;
   throw new Failure(
     "E_BYTECODE",
-    `${object} has none of the constants of ${subject.name}: names must be exactly the same, and be const volatile variables; --for says whose`,
+    `${path} has none of the constants of ${subject.name}: names must be exactly the same, and be const volatile variables; --for says whose`,
+  );
+}
+
+/** @throws Failure that names the symbols which would keep the object from loading */
+function checkResolved(object: EbpfObject, { values }: Choice, { name: of }: Subject, path: string): void {
+  const missing = attempt(() => object.unresolved).filter((name) => !values.has(name));
+  if (missing.length === 0) return;
+  throw new Failure(
+    "E_BYTECODE",
+    `${path} needs values that are no constants of ${of}: ${missing.join(", ")}; --set NAME=VALUE gives one`,
   );
 }
 
@@ -136,23 +158,29 @@ function chosen(names: readonly string[], subject: Subject, args: BakeFlags, obj
 async function deliver(
   output: string,
   bytes: Uint8Array,
-  { values, assumed, missing }: Choice,
+  { values, assumed, missing, set }: Choice,
   what: Pick & { readonly for: string },
   args: BakeFlags,
 ): Promise<void> {
   if (output === "-") await writeStdout(bytes);
   else {
     writeFileWhole(output, bytes);
+    const given = [...values].filter(([name]) => set.includes(name));
     const baked: Baked = v.parse(bakedSchema, {
       format_version: formatVersion,
       output,
       ...what,
       constants: Object.fromEntries(
-        [...values].map(([name, value]) => [name, value === null ? null : Number(value)]),
+        [...values].flatMap(([name, value]) =>
+          set.includes(name) ? [] : [[name, value === null ? null : Number(value)]],
+        ),
       ),
+      ...(given.length > 0 && {
+        set: Object.fromEntries(given.map(([name, value]) => [name, String(value)])),
+      }),
     });
     await writeStdout(formatFor(args.format) === "json" ? toJson(baked) : toBakedTable(baked));
   }
-  if (assumed.length > 0) log.warn(`only assumed, by a table of another version: ${assumed.join(", ")}`);
+  if (assumed.length > 0) log.warn(`only assumed, by a table of another version: ${printable(assumed.join(", "))}`);
   process.exitCode = assumed.length + missing.length > 0 ? exitCodes.incomplete : exitCodes.known;
 }

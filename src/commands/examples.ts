@@ -65,6 +65,10 @@ export const examples: Readonly<Record<string, readonly Example[]>> = {
       line: "offsetof bytecode extract --for kernel -o - > in.o; offsetof bytecode edit in.o -o out.o",
       does: "The constants into an object of your own",
     },
+    {
+      line: "offsetof bytecode extract --for kernel -o - > in.o; offsetof bytecode edit in.o -o out.o --set filter_comm_0=0x68737a",
+      does: "The same, with a value of your own for another of its names",
+    },
   ],
   "verify kernel": [
     { line: "offsetof verify kernel --format table", does: "Reads fresh sockets and compares" },

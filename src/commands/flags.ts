@@ -175,6 +175,12 @@ const bakeFlags = {
   },
   constants: constantsFlag,
   "allow-missing": { type: "boolean", description: "Leave out what is not known (exit code 3)" },
+  set: {
+    type: "string",
+    valueHint: "NAME=VALUE",
+    description:
+      "The value of a symbol that is no constant, or instead of a constant's: an unsigned integer, decimal or 0x...; as often as needed",
+  },
   ...flags,
 } as const satisfies ArgsDef;
 
@@ -247,24 +253,8 @@ export const usage = (message: string): Failure => new Failure("E_USAGE", messag
  */
 export function checkUsage(args: readonly string[], definition: ArgsDef, command: string): void {
   const takesPositionals = Object.values(definition).some((flag) => flag.type === "positional");
-  const named = Object.entries(definition).filter(([, flag]) => flag.type !== "positional");
-  const options = Object.fromEntries(
-    named.map(([name, flag]) => [
-      name,
-      {
-        type: flag.type === "boolean" ? ("boolean" as const) : ("string" as const),
-        ...("alias" in flag && typeof flag.alias === "string" ? { short: flag.alias } : {}),
-      },
-    ]),
-  );
-  const { tokens } = parseArgs({
-    args: [...args],
-    options,
-    strict: false,
-    tokens: true,
-    allowPositionals: true,
-  });
-  for (const token of tokens) {
+  const named = namedIn(definition);
+  for (const token of tokensOf(args, definition)) {
     if (token.kind === "positional") {
       if (takesPositionals && token.value !== "") continue;
       throw usage(`unexpected argument "${token.value}"; the command comes first, see "${command} --help"`);
@@ -272,7 +262,11 @@ export function checkUsage(args: readonly string[], definition: ArgsDef, command
     if (token.kind !== "option") continue;
     const flag = named.find(([name]) => name === token.name)?.[1];
     if (flag === undefined) {
-      const hint = didYouMean(token.name, Object.keys(options), "--");
+      const hint = didYouMean(
+        token.name,
+        named.map(([name]) => name),
+        "--",
+      );
       throw usage(`unknown flag "${token.rawName}"${hint}; see "${command} --help"`);
     }
     if (flag.type === "boolean") {
@@ -287,6 +281,34 @@ export function checkUsage(args: readonly string[], definition: ArgsDef, command
       throw usage(`--${token.name} cannot be "${token.value}"${allowed(flag)}`);
     }
   }
+}
+
+/** All values of a flag that may be given more than once, of which citty keeps the last. */
+export const everyValue = (args: readonly string[], definition: ArgsDef, flag: string): readonly string[] =>
+  tokensOf(args, definition).flatMap((token) =>
+    token.kind === "option" && token.name === flag ? (token.value ?? []) : [],
+  );
+
+const namedIn = (definition: ArgsDef) =>
+  Object.entries(definition).filter(([, flag]) => flag.type !== "positional");
+
+function tokensOf(args: readonly string[], definition: ArgsDef) {
+  const options = Object.fromEntries(
+    namedIn(definition).map(([name, flag]) => [
+      name,
+      {
+        type: flag.type === "boolean" ? ("boolean" as const) : ("string" as const),
+        ...("alias" in flag && typeof flag.alias === "string" ? { short: flag.alias } : {}),
+      },
+    ]),
+  );
+  return parseArgs({
+    args: [...args],
+    options,
+    strict: false,
+    tokens: true,
+    allowPositionals: true,
+  }).tokens;
 }
 
 const allowed = (flag: ArgsDef[string]): string =>

@@ -10,7 +10,12 @@ export const strategies = ["snapshot", "stepwise"] as const;
 export type Strategy = (typeof strategies)[number];
 
 const offset = v.pipe(v.number(), v.integer(), v.minValue(0));
-const constants = v.record(v.string(), v.nullable(offset));
+/** A published name: an identifier of C and of a shell, so that no format has to quote it. */
+export const constantName = v.pipe(
+  v.string(),
+  v.regex(/^[A-Za-z_]\w*$/, "a constant's name is an identifier"),
+);
+const constants = v.record(constantName, v.nullable(offset));
 
 /** One field: its value, and why it is that value or none. */
 export const fieldSchema = v.strictObject({
@@ -21,7 +26,7 @@ export const fieldSchema = v.strictObject({
   reason: v.optional(v.string()),
 });
 
-const fields = v.record(v.string(), fieldSchema);
+const fields = v.record(constantName, fieldSchema);
 const triState = v.nullable(v.boolean());
 
 /** What this host is and allows. `null`: it could not be told, a diagnostic says why. */
@@ -263,6 +268,8 @@ export const bakedSchema = v.strictObject({
   for: v.string(),
   /** What was written into it; null: left absent. */
   constants,
+  /** What --set gave besides, in decimal: such a value may have 64 bits, which a number of JSON does not hold. */
+  set: v.optional(v.record(v.string(), v.pipe(v.string(), v.regex(/^\d+$/)))),
 });
 
 /** What `offsetof verify` prints. */

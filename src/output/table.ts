@@ -66,11 +66,15 @@ export function toBakedTable({
   bytecode,
   bytecode_reason: reason,
   constants,
+  set = {},
   ...baked
 }: Baked): string {
-  const rows = Object.entries(constants).map(([name, value]) => [name, value?.toString() ?? "absent"]);
+  const rows = [...Object.entries(constants), ...Object.entries(set)].map(([name, value]) => [
+    name,
+    value?.toString() ?? "absent",
+  ]);
   const head = `${printable(output)}  ${facts([bytecode, reason, `for ${baked.for}`])}`;
-  return `${head}\n${columns([["CONSTANT", "OFFSET"], ...rows])
+  return `${head}\n${columns([["CONSTANT", "VALUE"], ...rows])
     .map(printable)
     .join("\n")}\n`;
 }

@@ -100,7 +100,9 @@ describe("our socket reader compiled with the kernel's header", () => {
       (_, start, value) => `${start}(${value} + 2)`,
     );
     const object = new EbpfObject(await compiledWith(wrong, name), name);
-    const failed = comparedBy((filter) => object.bake(filter)).filter(({ got, expected }) => got !== expected);
+    const failed = comparedBy((filter) => object.bake(filter)).filter(
+      ({ got, expected }) => got !== expected,
+    );
     expect([...constantsOf(failed)]).toEqual(["offset_num"]);
   }, 120_000);
 

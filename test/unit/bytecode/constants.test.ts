@@ -37,6 +37,11 @@ test.each<[what: string, text: string, message: string]>([
     "f.json: format_version: must be a document of format_version 2",
   ],
   ["a negative offset", document({ kernel: { constants: { a: -1 } } }), "f.json: kernel.constants.a: "],
+  [
+    "a name that is none",
+    document({ kernel: { constants: { "x; id": 1 } } }),
+    "f.json: kernel.constants.x; id: a constant's name is an identifier",
+  ],
   ["half a byte", document({ kernel: { constants: { a: 1.5 } } }), "f.json: kernel.constants.a: "],
   [
     "the absent value",
@@ -79,6 +84,28 @@ test("what is not known is refused by its name, or left absent; what the subject
     ]),
     assumed: ["c"],
     missing: ["b"],
+    set: [],
+  });
+  // What a person sets is asked for no constant.
+  expect(
+    chooseValues(
+      ["a", "b", "z"],
+      subject,
+      latitude(false, false),
+      new Map([
+        ["b", 7n],
+        ["z", 8n],
+      ]),
+    ),
+  ).toEqual({
+    values: new Map([
+      ["a", 1n],
+      ["b", 7n],
+      ["z", 8n],
+    ]),
+    assumed: [],
+    missing: [],
+    set: ["b", "z"],
   });
   expect(chooseValues(["constructor"], subject, latitude(false, false)).values.size).toBe(0);
 });

@@ -151,11 +151,11 @@ test("big-endian objects keep their byte order", async () => {
 test("what does not fit is an error that names it", async () => {
   const object = new EbpfObject(await bytesOf("little.o"), "little.o");
   const bake = (name: string, value: bigint) => () => object.bake(new Map([[name, value]]));
-  expect(bake("one", 256n)).toThrow("one is 256, which does not fit into its 1 byte");
-  expect(bake("two", 65536n)).toThrow("two is 65536, which does not fit into its 2 bytes");
+  expect(bake("one", 256n)).toThrow("little.o: one is 256, which does not fit into its 1 byte");
+  expect(bake("two", 65536n)).toThrow("little.o: two is 65536, which does not fit into its 2 bytes");
   expect(bake("four", 1n << 32n)).toThrow(BakeError);
   expect(bake("eight", 1n << 64n)).toThrow(BakeError);
-  expect(bake("four", -1n)).toThrow("four is -1");
+  expect(bake("four", -1n)).toThrow("little.o: four is -1");
   expect(bake("many", 1n)).toThrow("little.o: many has 12 bytes; a constant has 1, 2, 4 or 8");
   // Neither another case nor a variable that can be written is meant.
   expect(
@@ -210,6 +210,27 @@ describe("a file that is hostile", () => {
     }
     expect(errors).toBeGreaterThan(100);
   });
+});
+
+test("BTF of which any byte is changed is an error of the input, or read", async () => {
+  const good = Buffer.from(await bytesOf("symbols.o"));
+  expect(new EbpfObject(good, "good.o").unresolved).toEqual(["first_symbol", "second_symbol"]);
+  const start = good.indexOf(Buffer.from([0x9f, 0xeb, 1, 0]));
+  expect(start).toBeGreaterThan(64);
+  let [errors, random] = [0, 1];
+  for (let round = 0; round < 3000; round++) {
+    const bytes = Buffer.from(good);
+    random = (Math.imul(random, 1103515245) + 12345) >>> 0;
+    bytes[start + ((random >>> 8) % (round % 2 === 0 ? 24 : 600))] = random & 0xff;
+    try {
+      expect(new EbpfObject(bytes, "hostile.o").unresolved.length).toBeLessThanOrEqual(2);
+    } catch (error) {
+      errors++;
+      if (!(error instanceof InputError)) throw error;
+      expect(error.message).toStartWith("hostile.o: BTF: ");
+    }
+  }
+  expect(errors).toBeGreaterThan(100);
 });
 
 describe.each(bakedObjects)("%s", (name) => {

@@ -1,5 +1,7 @@
 import { describe, expect, test } from "bun:test";
 import fc from "fast-check";
+import * as v from "valibot";
+import { documentSchema } from "../../../src/output/document.ts";
 import { shellWord, toEnv } from "../../../src/output/env.ts";
 import { document, libraryWith } from "./sample.ts";
 
@@ -40,6 +42,16 @@ test("only constants that are known, in capitals", () => {
   expect(toEnv({ ...host, ...(kernel && { kernel }), tls: [] }, { exported: false })).toBe(
     "OFFSET_FAMILY=16\nTLS_COUNT=0\n",
   );
+});
+
+test.each(["X=1; id", "$(id)", "a b", "x\ny", "1x", ""])("a document has no constant named %p", (name) => {
+  const field = { value: 1, member: "a.b", status: "single", evidence: {} } as const;
+  const fields = { [name]: field };
+  const { success } = v.safeParse(documentSchema, { ...document, tls: [libraryWith({ fields })] });
+  const constants = { [name]: 1 };
+  const other = v.safeParse(documentSchema, { ...document, tls: [libraryWith({ constants })] });
+  expect([success, other.success]).toEqual([false, false]);
+  expect(v.safeParse(documentSchema, document).success).toBe(true);
 });
 
 test("--export exports each", () => {
