@@ -2,7 +2,7 @@ import { SystemError } from "../../ffi/error.ts";
 import { AF_INET } from "../../ffi/libc.ts";
 import { formatIp, type IpAddress } from "../net/address.ts";
 import { NetlinkError } from "../net/netlink.ts";
-import { type Link, type Route, type RouteQuestion, routeTypes } from "../net/route.ts";
+import { type Link, type RefusingType, type Route, type RouteQuestion, routeTypes } from "../net/route.ts";
 import type { GatewayAnswer } from "../output/document.ts";
 import { Cache, type CacheStatistics } from "./cache.ts";
 import { MetadataError, type MetadataService } from "./metadata.ts";
@@ -15,6 +15,9 @@ const MINUTE_MS = 60_000;
 const ROUTE_TTL_MS = 2 * MINUTE_MS;
 /** How long a subnet that could not be looked up is not looked up again. */
 const NEGATIVE_TTL_MS = MINUTE_MS;
+
+/** The first byte of 127.0.0.0/8. */
+const LOOPBACK_NETWORK = 127;
 
 /** How often a route is looked up whose interface vanishes meanwhile. */
 const ATTEMPTS = 3;
@@ -190,12 +193,20 @@ function kept<Value>(
   return value;
 }
 
-/** What a route that refuses packets answers: fib_props of net/ipv4/fib_semantics.c, ip6_route_info_create. */
-const refusals: Readonly<Record<string, readonly [kind: GatewayAnswer["route"], reason: string]>> = {
-  ENETUNREACH: ["unreachable", "no route leads there (ENETUNREACH)"],
-  EHOSTUNREACH: ["unreachable", "a route says that it is unreachable (EHOSTUNREACH)"],
-  EACCES: ["prohibit", "a route prohibits it (EACCES)"],
-  EINVAL: ["blackhole", "a route drops it in silence (EINVAL)"],
+/** An errno that routes and rules which refuse packets answer with; other things than those do so too. */
+interface Refusal {
+  readonly type: RefusingType;
+  readonly does: string;
+  /** What there must be of that type. */
+  readonly by: readonly ("route" | "rule")[];
+}
+
+/** fib_props of net/ipv4/fib_semantics.c, ip6_route_info_create; fib4_rule_action, __fib6_rule_action. */
+const refusals: Readonly<Record<string, Refusal>> = {
+  ENETUNREACH: { type: "unreachable", does: "says that it is unreachable", by: ["rule"] },
+  EHOSTUNREACH: { type: "unreachable", does: "says that it is unreachable", by: ["route"] },
+  EACCES: { type: "prohibit", does: "prohibits it", by: ["route", "rule"] },
+  EINVAL: { type: "blackhole", does: "drops it in silence", by: ["route", "rule"] },
 };
 
 function routing(network: Network, { source, through, ...rest }: Question): Routing {
@@ -215,13 +226,49 @@ function routing(network: Network, { source, through, ...rest }: Question): Rout
       return { kind: null, route: null, reason: `there is no interface ${through}` };
     const refusal = refusals[error.code];
     if (refusal === undefined) throw error;
-    // The same errno says that IPv4's source is not this host's own (ip_route_output_key_hash_rcu; before 5.10 EINVAL).
-    if (source?.family === AF_INET && !isLocal(network, source)) {
-      const reason = `${source.text} is no address of this network namespace (${error.code})`;
-      return { kind: null, route: null, reason };
-    }
-    const [kind, reason] = refusal;
-    return { kind, route: null, reason };
+    return { route: null, ...refused(network, question, refusal, error.code) };
+  }
+}
+
+/** Why the kernel gives no route. What it answers with says that routing refuses only where a route or a rule does. */
+function refused(
+  network: Network,
+  question: RouteQuestion,
+  { type, does, by }: Refusal,
+  code: string,
+): Pick<Routing, "kind" | "reason"> {
+  const source = sourceFault(network, question, code);
+  if (source !== null) return { kind: null, reason: `${source} (${code})` };
+  const { netlink } = network;
+  const asks = {
+    route: () => netlink.hasRefusingRoute(question, type),
+    rule: () => netlink.hasRefusingRule(question, type),
+  };
+  const refuser = by.find((what) => asks[what]());
+  if (refuser !== undefined) return { kind: type, reason: `a ${refuser} ${does} (${code})` };
+  if (code === "ENETUNREACH") return { kind: "unreachable", reason: `no route leads there (${code})` };
+  return { kind: null, reason: `the kernel answers ${code}, and no route or rule says why` };
+}
+
+/** What is wrong with an IPv4 source: the kernel looks at it before any route, and at loopback ones again behind it. */
+function sourceFault(network: Network, { source, ...rest }: RouteQuestion, code: string): string | null {
+  if (source?.family !== AF_INET || !["ENETUNREACH", "EINVAL"].includes(code)) return null;
+  // ip_route_output_key_hash_rcu; before Linux 5.10 EINVAL.
+  if (!isLocal(network, source)) return `${formatIp(source)} is no address of this network namespace`;
+  if (code !== "EINVAL" || source.address[0] !== LOOPBACK_NETWORK) return null;
+  // __mkroute_output
+  const link = linkWithout(network, rest);
+  if (link === null || link.isLoopback || network.routesLocalnet(link.name)) return null;
+  return `${formatIp(source)} may not leave by ${link.name}: net.ipv4.conf.${link.name}.route_localnet is 0`;
+}
+
+/** The interface by which packets to a destination leave, whatever their source; null where none takes them. */
+function linkWithout({ netlink }: Network, question: RouteQuestion): Link | null {
+  try {
+    return netlink.link(netlink.route(question).through);
+  } catch (error) {
+    if (error instanceof SystemError) return null;
+    throw error;
   }
 }
 

@@ -8,6 +8,7 @@ import {
   recv,
   SOCK_RAW,
   send,
+  setsockopt,
   socket,
   waitReadable,
 } from "../../ffi/libc.ts";
@@ -23,6 +24,8 @@ const NLM_F_EXCL = 0x200;
 const NLM_F_CREATE = 0x400;
 const NLA_F_NESTED = 0x8000;
 const NLA_TYPE_MASK = 0x3fff;
+const SOL_NETLINK = 270;
+const NETLINK_GET_STRICT_CHK = 12;
 const SIZE_OF_NLMSGHDR = 16;
 const SIZE_OF_NLATTR = 4;
 
@@ -82,6 +85,27 @@ export class Netlink implements Disposable {
     if (answer === undefined) throw new NetlinkError(`${what}: netlink answered nothing`);
     refuseError(answer, what, advice);
     return answer.body;
+  }
+
+  /**
+   * Asks for all things of a kind that are as the header says. Linux before 4.20 tells of all: who asks still has to look.
+   * @throws SystemError as `request` does
+   */
+  dumpLike(type: number, body: Uint8Array, what: string): Uint8Array[] {
+    this.#setStrict(true);
+    try {
+      return this.dump(type, body, what);
+    } finally {
+      this.#setStrict(false); // the kernel takes other questions amiss meanwhile
+    }
+  }
+
+  #setStrict(isStrict: boolean): void {
+    try {
+      setsockopt(this.#socket.fd, SOL_NETLINK, NETLINK_GET_STRICT_CHK, Number(isStrict));
+    } catch (error) {
+      if (!(error instanceof SystemError && error.code === "ENOPROTOOPT")) throw error;
+    }
   }
 
   /** Asks for all things of a kind, as they were at one moment. @throws SystemError as `request` does */

@@ -1,5 +1,6 @@
+import { SystemError } from "../../ffi/error.ts";
 import { AF_INET, AF_INET6 } from "../../ffi/libc.ts";
-import type { Family, IpAddress } from "./address.ts";
+import { type Family, type IpAddress, sharePrefix } from "./address.ts";
 import {
   attribute,
   attributesOf,
@@ -18,6 +19,7 @@ const RTM_GETLINK = 18;
 const RTM_GETADDR = 22;
 const RTM_NEWROUTE = 24;
 const RTM_GETROUTE = 26;
+const RTM_GETRULE = 34;
 const RTM_F_FIB_MATCH = 0x2000;
 const IFF_UP = 1;
 const IFF_LOOPBACK = 8;
@@ -31,6 +33,8 @@ const RT_TABLE_LOCAL = 255;
 const RTPROT_BOOT = 3;
 const RT_SCOPE_HOST = 254;
 const RTN_LOCAL = 2;
+const FRA_DST = 1;
+const FRA_SRC = 2;
 const RTA_DST = 1;
 const RTA_SRC = 2;
 const RTA_OIF = 4;
@@ -41,6 +45,7 @@ const RTA_VIA = 18;
 const SIZE_OF_IFINFOMSG = 16;
 const SIZE_OF_IFADDRMSG = 8;
 const SIZE_OF_RTMSG = 12;
+const SIZE_OF_FIB_RULE_HDR = 12;
 const SIZE_OF_RTNEXTHOP = 8;
 
 /** Routing rules, routes, next hops, addresses and links: RTNLGRP_… of rtnetlink.h. */
@@ -74,6 +79,10 @@ export interface Route {
 export const routeTypes: Readonly<
   Record<number, "unicast" | "local" | "broadcast" | "anycast" | "multicast">
 > = { 1: "unicast", 2: "local", 3: "broadcast", 4: "anycast", 5: "multicast" };
+
+/** RTN_… of routes that refuse packets; rules that do have the same numbers (FR_ACT_… of fib_rules.h). */
+export const refusingTypes = { blackhole: 6, unreachable: 7, prohibit: 8 } as const;
+export type RefusingType = keyof typeof refusingTypes;
 
 /** An interface. */
 export interface Link {
@@ -117,7 +126,8 @@ export class RouteNetlink implements Disposable {
   /**
    * The route of a packet that this host sends.
    * @throws SystemError ENETUNREACH where there is none, or the source is not the namespace's own; what the route says
-   * where it refuses: EHOSTUNREACH (unreachable), EACCES (prohibit), EINVAL (blackhole): fib_props of fib_semantics.c
+   * where it refuses: EHOSTUNREACH (unreachable), EACCES (prohibit), EINVAL (blackhole): fib_props of fib_semantics.c.
+   * EINVAL has other causes too
    */
   route(question: RouteQuestion): Route {
     const body = encodeQuestion(question, 0);
@@ -128,6 +138,42 @@ export class RouteNetlink implements Disposable {
   nextHops(question: RouteQuestion): number {
     const body = encodeQuestion(question, RTM_F_FIB_MATCH);
     return countNextHops(this.#netlink.ask(RTM_GETROUTE, body, "look up a route's entry"));
+  }
+
+  /** Whether any table has a route of this type that covers the destination. */
+  hasRefusingRoute({ destination }: RouteQuestion, type: RefusingType): boolean {
+    const message = new Uint8Array(SIZE_OF_RTMSG);
+    message[0] = destination.family;
+    message[7] = refusingTypes[type];
+    return this.#netlink.dumpLike(RTM_GETROUTE, message, "list routes").some((body) => {
+      // struct rtmsg: u8 family, dst_len, src_len, tos, table, protocol, scope, type
+      const to = attributesOf(body, SIZE_OF_RTMSG).get(RTA_DST);
+      return body[7] === refusingTypes[type] && covers(body[0], to, body[1], destination);
+    });
+  }
+
+  /** Whether there is a rule of this type for the destination and the source. Where the kernel has no rules, there is none. */
+  hasRefusingRule({ destination, source }: RouteQuestion, type: RefusingType): boolean {
+    const message = new Uint8Array(SIZE_OF_FIB_RULE_HDR);
+    message[0] = destination.family;
+    return this.#rules(message).some((body) => {
+      // struct fib_rule_hdr: u8 family, dst_len, src_len, tos, table, res1, res2, action
+      const attributes = attributesOf(body, SIZE_OF_FIB_RULE_HDR);
+      return (
+        body[7] === refusingTypes[type] &&
+        covers(body[0], attributes.get(FRA_DST), body[1], destination) &&
+        covers(body[0], attributes.get(FRA_SRC), body[2], source)
+      );
+    });
+  }
+
+  #rules(message: Uint8Array): Uint8Array[] {
+    try {
+      return this.#netlink.dumpLike(RTM_GETRULE, message, "list rules");
+    } catch (error) {
+      if (error instanceof SystemError && error.code === "EOPNOTSUPP") return [];
+      throw error;
+    }
   }
 
   /** An interface by its index or name. @throws SystemError ENODEV where there is none */
@@ -183,6 +229,18 @@ export function parseRoute(body: Uint8Array): Route {
     through,
     source: ipOf(family, attributes.get(RTA_PREFSRC)),
   };
+}
+
+/** Whether a prefix of so many bits covers an address; one of none covers all, and one that is not told too. */
+function covers(
+  family = 0,
+  network: Uint8Array | undefined,
+  bits = 0,
+  address: IpAddress | undefined,
+): boolean {
+  if (bits === 0) return true;
+  const prefix = ipOf(family, network);
+  return address !== undefined && prefix !== null && sharePrefix(prefix, address, bits);
 }
 
 /** The number of struct rtnexthop in a route's RTA_MULTIPATH; 1 without one. */

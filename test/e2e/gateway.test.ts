@@ -45,6 +45,18 @@ async function batch(input: string, ...args: string[]) {
 }
 
 describe("one lookup", () => {
+  test("a loopback source to a host elsewhere: the kernel refuses the source, and no route is a blackhole", () => {
+    expect(host.ip("route show table all")).not.toContain("blackhole");
+    expect(host.routeGet("8.8.8.8", "from", "127.0.0.1")).toContain("Invalid argument");
+    const result = inHost("127.0.0.1", "8.8.8.8");
+    expect(result.status).toBe(3);
+    expect(answerOf(result)).toMatchObject({
+      route: null,
+      gateway: null,
+      reasons: { gateway: expect.stringContaining("127.0.0.1 may not leave by eth0") },
+    });
+  });
+
   test("by the default gateway", () => {
     const result = inHost("10.1.0.2", "8.8.8.8");
     expect({ status: result.status, stderr: result.stderr }).toEqual({ status: 0, stderr: "" });

@@ -123,6 +123,102 @@ describe("what the kernel does", () => {
     expect(answer.reasons.gateway).toBe("10.9.9.9 is no address of this network namespace (ENETUNREACH)");
   });
 
+  test.each([
+    ["127.0.0.1", "8.8.8.8", "eth0"],
+    ["127.3.4.5", "10.1.0.9", "eth0"],
+    ["127.0.0.1", "10.2.0.9", "eth1"],
+  ])("a loopback source, %s to %s, may not leave by %s: no blackhole", async (source, destination, link) => {
+    expect(host.routeGet(destination, "from", source)).toContain("Invalid argument");
+    expect(host.routeGet(destination)).toMatchObject({ dev: link });
+    const answer = await ask(source, destination);
+    expect(answer).toMatchObject({ route: null, gateway: null, interface: null, subnet: null });
+    expect(answer.reasons.gateway).toBe(
+      `${source} may not leave by ${link}: net.ipv4.conf.${link}.route_localnet is 0 (EINVAL)`,
+    );
+  });
+
+  test("a loopback source may leave where route_localnet lets it, and a blackhole stays one", async () => {
+    using lone = new TestNetwork();
+    using other = new TestNetwork();
+    using own = new GatewayLookup("/proc");
+    lone.connect("eth0", other, "eth0");
+    lone.ip(
+      "addr add 10.1.0.2/24 dev eth0",
+      "route add default via 10.1.0.1",
+      "route add blackhole default metric 4096", // never reached
+      "route add blackhole 203.0.113.3",
+    );
+    const answer = (source: string, destination: string) =>
+      own.lookup(parseQuestion({ source, destination }), lone.path);
+    expect(await answer("127.0.0.1", "203.0.113.3")).toMatchObject({ route: "blackhole" });
+    expect(await answer("127.0.0.1", "8.8.8.8")).toMatchObject({ route: null });
+    const sysctl = "echo 1 > /proc/sys/net/ipv4/conf/all/route_localnet";
+    expect(Bun.spawnSync(lone.command("sh", "-c", sysctl)).exitCode).toBe(0);
+    lone.ip("addr add 10.1.0.3/24 dev eth0"); // the kernel tells nobody of route_localnet
+    expect(lone.routeGet("8.8.8.8", "from", "127.0.0.1")).toMatchObject({ gateway: "10.1.0.1" });
+    expect(await answer("127.0.0.1", "8.8.8.8")).toMatchObject({ route: "gateway", gateway: "10.1.0.1" });
+    expect(await answer("127.0.0.1", "203.0.113.3")).toMatchObject({ route: "blackhole" });
+  });
+
+  test("rules refuse as routes do, and are told from them", async () => {
+    using lone = new TestNetwork();
+    using other = new TestNetwork();
+    lone.connect("eth0", other, "eth0");
+    lone.ip(
+      "addr add 10.1.0.2/24 dev eth0",
+      "addr add fd01::2/64 dev eth0 nodad",
+      "route add default via 10.1.0.1",
+      "route add default via fd01::1",
+      "rule add to 198.51.100.1 blackhole",
+      "rule add to 198.51.100.2 prohibit",
+      "rule add to 198.51.100.3 unreachable",
+      "rule add from 10.1.0.2 to 198.51.100.4 blackhole",
+    );
+    for (const [at, type] of ["blackhole", "prohibit", "unreachable"].entries()) {
+      const rule = ["ip", "-6", "rule", "add", "to", `2001:db8::${at + 1}`, type];
+      expect(Bun.spawnSync(lone.command(...rule)).exitCode).toBe(0);
+    }
+    for (const [source, destination, route, message, reason] of [
+      ["0.0.0.0", "198.51.100.1", "blackhole", "Invalid argument", "a rule drops it in silence (EINVAL)"],
+      ["0.0.0.0", "198.51.100.2", "prohibit", "Permission denied", "a rule prohibits it (EACCES)"],
+      [
+        "0.0.0.0",
+        "198.51.100.3",
+        "unreachable",
+        "unreachable",
+        "a rule says that it is unreachable (ENETUNREACH)",
+      ],
+      ["10.1.0.2", "198.51.100.4", "blackhole", "Invalid argument", "a rule drops it in silence (EINVAL)"],
+      ["::", "2001:db8::1", "blackhole", "Invalid argument", "a rule drops it in silence (EINVAL)"],
+      ["::", "2001:db8::2", "prohibit", "Permission denied", "a rule prohibits it (EACCES)"],
+      ["::", "2001:db8::3", "unreachable", "unreachable", "a rule says that it is unreachable (ENETUNREACH)"],
+    ] as const) {
+      const from = /^[0.:]*$/.test(source) ? [] : ["from", source];
+      expect(lone.routeGet(destination, ...from)).toContain(message);
+      const answer = await lookup.lookup(parseQuestion({ source, destination }), lone.path);
+      expect([destination, answer.route, answer.reasons.gateway]).toEqual([destination, route, reason]);
+    }
+    // The same without the rule's source.
+    const open = parseQuestion({ source: "0.0.0.0", destination: "198.51.100.4" });
+    expect(await lookup.lookup(open, lone.path)).toMatchObject({ route: "gateway" });
+  });
+
+  test("no route is no rule, though a route of last resort refuses others", async () => {
+    using lone = new TestNetwork();
+    const nowhere = parseQuestion({ source: "0.0.0.0", destination: "8.8.8.8" });
+    expect((await lookup.lookup(nowhere, lone.path)).reasons.gateway).toBe(
+      "no route leads there (ENETUNREACH)",
+    );
+    lone.ip("route add unreachable 203.0.113.0/24");
+    const refused = parseQuestion({ source: "0.0.0.0", destination: "203.0.113.7" });
+    expect((await lookup.lookup(refused, lone.path)).reasons.gateway).toBe(
+      "a route says that it is unreachable (EHOSTUNREACH)",
+    );
+    expect((await lookup.lookup(nowhere, lone.path)).reasons.gateway).toBe(
+      "no route leads there (ENETUNREACH)",
+    );
+  });
+
   test("a link-local destination goes by the link that it names", async () => {
     expect(await ask("::", "fe80::1%eth0")).toMatchObject({ route: "direct", interface: { name: "eth0" } });
     expect(await ask("::", `fe80::1%${index("eth1")}`)).toMatchObject({ interface: { name: "eth1" } });
