@@ -1,22 +1,48 @@
 import { constants } from "node:os";
+import { withRemedy } from "./remedies.ts";
 
-const errnoNames: ReadonlyMap<number, string> = new Map(
-  Object.entries(constants.errno).map(([name, number]) => [number, name]),
-);
+/** enum libbpf_errno of libbpf.h, from 4000 on: what libbpf itself found. */
+const libbpfNames = [
+  "LIBELF",
+  "FORMAT",
+  "KVERSION",
+  "ENDIAN",
+  "INTERNAL",
+  "RELOC",
+  "LOAD",
+  "VERIFY",
+  "PROG2BIG",
+  "KVER",
+  "PROGTYPE",
+  "WRNGPID",
+  "INVSEQ",
+  "NLPARSE",
+];
 
-/** The symbolic name of a positive errno, e.g. `EPERM`; `errno 524` for numbers that libc gives no name. */
+const errnoNames: ReadonlyMap<number, string> = new Map([
+  ...Object.entries(constants.errno).map(([name, number]) => [number, name] as const),
+  ...libbpfNames.map((name, index) => [4000 + index, `LIBBPF_ERRNO__${name}`] as const),
+]);
+
+/**
+ * The symbolic name of a positive errno, e.g. `EPERM`, or of one of libbpf's own, e.g. `LIBBPF_ERRNO__FORMAT`; `errno 524`
+ * for numbers that neither names.
+ */
 export const errnoName = (errno: number): string => errnoNames.get(errno) ?? `errno ${errno}`;
 
-/** A system or library call that failed: what was called, the errno it gave, and what to do about it. */
+/** A system or library call that failed: what was called, the errno it gave, and what to do about it (remedies.ts). */
 export class SystemError extends Error {
   override readonly name = "SystemError";
 
   constructor(
     readonly call: string,
     readonly errno: number,
-    readonly advice?: string,
+    /** What the callee itself said of it, which stands in the place of a remedy. */
+    said?: string,
   ) {
-    super(`${call}: ${errnoName(errno)}${advice === undefined ? "" : `; ${advice}`}`);
+    const code = errnoName(errno);
+    const text = `${call}: ${code}`;
+    super(said === undefined ? withRemedy(text, call, code) : `${text}; ${said}`);
   }
 
   /** The symbolic name, e.g. `EPERM`. */

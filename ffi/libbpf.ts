@@ -1,7 +1,7 @@
 import { JSCallback, type Library, type Pointer, ptr, read, toArrayBuffer } from "bun:ffi";
 import { existsSync } from "node:fs";
 import { constants } from "node:os";
-import { ClosedError, errnoName, SystemError } from "./error.ts";
+import { ClosedError, SystemError } from "./error.ts";
 import { lastErrno, Mapping, vsnprintf } from "./libc.ts";
 import { loadLibrary } from "./load.ts";
 
@@ -63,18 +63,6 @@ const PRINT_BUFFER_SIZE = 4096;
 /** BPF_F_MMAPABLE: user space maps the array instead of asking for each element (Linux 5.5 and newer). */
 export const BPF_F_MMAPABLE = 1 << 10;
 
-/** What to do about an errno of perf_event_open(2), which attaches kprobes. */
-const KPROBE_ADVICE = {
-  EACCES: "needs CAP_SYS_ADMIN, or CAP_PERFMON where kernel.perf_event_paranoid is 2 or less",
-  ENOENT: "the kernel and its loaded modules have no such function",
-} as const;
-
-/** The same of uprobes. */
-const UPROBE_ADVICE = {
-  EACCES: KPROBE_ADVICE.EACCES,
-  ESRCH: "the process has ended",
-} as const;
-
 type Address = Pointer | bigint;
 
 /**
@@ -126,14 +114,14 @@ function printInto(trace: (message: string) => void): JSCallback {
 }
 
 /** The result of a call that returns -errno. */
-function check(result: number, call: string, advice?: string): number {
-  if (result < 0) throw new SystemError(call, -result, advice);
+function check(result: number, call: string): number {
+  if (result < 0) throw new SystemError(call, -result);
   return result;
 }
 
 /** The result of a call that returns NULL and sets errno. */
-function present(result: Address | null, call: string, advice?: string): Address {
-  if (result === null || result === 0n) throw new SystemError(call, lastErrno(), advice);
+function present(result: Address | null, call: string): Address {
+  if (result === null || result === 0n) throw new SystemError(call, lastErrno());
   return result;
 }
 
@@ -236,7 +224,7 @@ export class BpfProgram {
   /** Runs the program at the entry of a kernel function; needs no tracefs on Linux 4.17 and newer. */
   attachKprobe(functionName: string): BpfLink {
     const link = this.#library.symbols.bpf_program__attach_kprobe(this.#live(), false, functionName);
-    return this.#link(link, `kprobe:${functionName}`, KPROBE_ADVICE);
+    return this.#link(link, `kprobe:${functionName}`);
   }
 
   /** Runs the program where its section says, e.g. `tp_btf/inet_sock_set_state`. */
@@ -266,13 +254,11 @@ export class BpfProgram {
   attachUprobe(path: string, offset: number, pid = -1): BpfLink {
     const { bpf_program__attach_uprobe: attach } = this.#library.symbols;
     const link = attach(this.#live(), false, pid, path, offset);
-    return this.#link(link, `uprobe:${path}+0x${offset.toString(16)}`, UPROBE_ADVICE);
+    return this.#link(link, `uprobe:${path}+0x${offset.toString(16)}`);
   }
 
-  #link(address: Address | null, where: string, advice: Readonly<Record<string, string>> = {}): BpfLink {
-    const call = `attach ${this.#name} to ${where}`;
-    if (address === null) throw new SystemError(call, lastErrno(), advice[errnoName(lastErrno())]);
-    return new BpfLink(this.#library, present(address, call), where);
+  #link(address: Address | null, where: string): BpfLink {
+    return new BpfLink(this.#library, present(address, `attach ${this.#name} to ${where}`), where);
   }
 
   #live(): Address {

@@ -131,8 +131,8 @@ export function lastErrno(): number {
 }
 
 /** Passes a call's result on, or throws when it is negative. */
-function check(result: number | bigint, call: string, advice?: string): number {
-  if (result < 0) throw new SystemError(call, lastErrno(), advice);
+function check(result: number | bigint, call: string): number {
+  if (result < 0) throw new SystemError(call, lastErrno());
   return Number(result);
 }
 
@@ -273,12 +273,12 @@ export function endProcess(status: number, complaint: string): void {
 
 /** Moves this thread into a new network namespace. Needs CAP_SYS_ADMIN. */
 export function unshareNetwork(): void {
-  check(c.unshare(CLONE_NEWNET), "unshare(CLONE_NEWNET)", "needs CAP_SYS_ADMIN");
+  check(c.unshare(CLONE_NEWNET), "unshare(CLONE_NEWNET)");
 }
 
 /** Moves this thread into the network namespace that `namespace` was opened from. */
 export function enterNetwork(namespace: FileDescriptor): void {
-  check(c.setns(namespace.fd, CLONE_NEWNET), "setns", "needs CAP_SYS_ADMIN");
+  check(c.setns(namespace.fd, CLONE_NEWNET), "setns");
 }
 
 /** This thread's name as its TASK_COMM_LEN raw bytes, with the closing zeros. */
@@ -305,7 +305,7 @@ export function memoryFile(name: string, bytes: Uint8Array): FileDescriptor {
   // With vm.memfd_noexec=2 only non-executable files may be made; mapping them executable stays allowed.
   if (fd < 0 && lastErrno() === EACCES)
     fd = Number(c.syscall(SYS_MEMFD_CREATE, ptr(title), MFD_CLOEXEC | MFD_NOEXEC_SEAL, 0));
-  const file = new FileDescriptor(check(fd, "memfd_create", "needs Linux 3.17 or newer"), name);
+  const file = new FileDescriptor(check(fd, "memfd_create"), name);
   writeAll(file.fd, bytes, name);
   return file;
 }
@@ -410,9 +410,9 @@ export function setUndumpable(): void {
  * From 0 this gives up all capabilities.
  */
 export function changeUser(uid: number, gid: number): void {
-  check(c.setgroups(0, null), "setgroups", "needs CAP_SETGID");
-  check(c.setresgid(gid, gid, gid), `setresgid(${gid})`, "needs CAP_SETGID");
-  check(c.setresuid(uid, uid, uid), `setresuid(${uid})`, "needs CAP_SETUID");
+  check(c.setgroups(0, null), "setgroups");
+  check(c.setresgid(gid, gid, gid), `setresgid(${gid})`);
+  check(c.setresuid(uid, uid, uid), `setresuid(${uid})`);
 }
 
 /** Sets the soft and the hard limit of a resource; only lowering needs no privilege. */
@@ -427,11 +427,7 @@ export function setLimit(resource: number, limit: number): void {
 export function setSystemCallFilter(filter: Uint8Array): void {
   const program = new BigUint64Array([BigInt(filter.byteLength / 8), BigInt(ptr(filter))]); // struct sock_fprog
   const result = c.syscall(SYS_SECCOMP, SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_TSYNC, ptr(program));
-  const unsynced = check(
-    result,
-    "seccomp(SECCOMP_SET_MODE_FILTER)",
-    "needs CONFIG_SECCOMP_FILTER, Linux 3.17",
-  );
+  const unsynced = check(result, "seccomp(SECCOMP_SET_MODE_FILTER)");
   if (unsynced !== 0) throw new Error(`seccomp: thread ${unsynced} has a filter of its own`);
 }
 

@@ -1,4 +1,5 @@
 import { realpathSync } from "node:fs";
+import { withRemedy } from "../../ffi/remedies.ts";
 import {
   largestDocument,
   readSource,
@@ -57,8 +58,10 @@ export function attempt<Result>(act: () => Result, path?: string): Result {
   } catch (error) {
     if (error instanceof InputError || error instanceof BakeError)
       throw new Failure("E_BYTECODE", error.message);
-    if (path !== undefined && error instanceof Error && "code" in error)
-      throw new Failure("E_FILE", `${path} cannot be read: ${error.code}`);
+    if (path !== undefined && error instanceof Error && "code" in error) {
+      const code = String(error.code);
+      throw new Failure("E_FILE", withRemedy(`${path} cannot be read: ${code}`, `open ${path}`, code));
+    }
     throw error;
   }
 }

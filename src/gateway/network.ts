@@ -1,6 +1,7 @@
 import { fstatSync, readFileSync, type Stats, statSync } from "node:fs";
 import { SystemError } from "../../ffi/error.ts";
 import { type FileDescriptor, open as openFile } from "../../ffi/libc.ts";
+import { withRemedy } from "../../ffi/remedies.ts";
 import { inside, THREAD_NAMESPACE } from "../net/namespace.ts";
 import type { NetlinkMonitor } from "../net/netlink.ts";
 import { RouteNetlink, routeMonitor } from "../net/route.ts";
@@ -122,9 +123,9 @@ function attempt<Result>(path: string, act: () => Result): Result {
     return act();
   } catch (error) {
     const errno = error instanceof SystemError ? error.code : codeOf(error);
+    if (errno === undefined) throw error;
+    const said = withRemedy(errno, error instanceof SystemError ? error.call : `open ${path}`, errno);
     switch (errno) {
-      case undefined:
-        throw error;
       case "ENOENT":
       case "ESRCH":
         throw new Failure("E_NETNS", `${path} is not there (${errno})`);
@@ -132,13 +133,9 @@ function attempt<Result>(path: string, act: () => Result): Result {
         throw new Failure("E_NETNS", `${path} is no network namespace (${errno})`);
       case "EPERM":
       case "EACCES":
-        throw new Failure(
-          "E_NETNS",
-          `${path}: ${errno}; to enter a network namespace needs CAP_SYS_ADMIN, another user's process CAP_SYS_PTRACE too`,
-          exitCodes.impossible,
-        );
+        throw new Failure("E_NETNS", `${path} cannot be entered: ${said}`, exitCodes.impossible);
       default:
-        throw new Failure("E_NETNS", `${path} cannot be entered: ${errno}`);
+        throw new Failure("E_NETNS", `${path} cannot be entered: ${said}`);
     }
   }
 }

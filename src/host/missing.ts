@@ -19,9 +19,6 @@ const parts = [
   ["btf", "BTF", "nothing confirms the guess"],
 ] as const;
 
-/** Rights with which the stimulus has network namespaces of its own. */
-const namespaceRights = ["CAP_SYS_ADMIN", "CAP_NET_ADMIN"];
-
 /** What is missing on this host that something would help against. One cause is told once. */
 export function missingHere(host: Host, withoutConntrack: string | null): readonly Missing[] {
   const rows: Missing[] = parts.flatMap(([part, what, cost]) => {
@@ -29,15 +26,10 @@ export function missingHere(host: Host, withoutConntrack: string | null): readon
     const isAnswered = "is" in host[part] ? host[part].is === "yes" : host[part].level !== null;
     return isAnswered || help === undefined ? [] : [{ what, why, cost, help }];
   });
-  const rights = namespaceRights.filter((right) => !host.privileges.includes(right));
-  if (host.bpf.is !== "no" && rights.length > 0) {
-    const names = rights.join(" and ");
-    rows.push({
-      what: "private network namespaces",
-      why: `needs ${names}`,
-      cost: "IPv6, connection tracking, offset_netns and offset_ino",
-      help: `run as root, or with ${names}`,
-    });
+  const { why, help } = host.networkNamespaces;
+  if (host.bpf.is !== "no" && help !== undefined) {
+    const cost = "IPv6, connection tracking, offset_netns and offset_ino";
+    rows.push({ what: "private network namespaces", why, cost, help });
   }
   if (host.kprobes.is !== "no" && host.bpf.is !== "no" && withoutConntrack !== null) {
     const help = "modprobe nf_conntrack_netlink";

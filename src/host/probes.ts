@@ -191,6 +191,17 @@ export function rawTracepoints(signs: RawTracepointSigns): Answer {
   return signs.bpf;
 }
 
+/** Rights with which the stimulus has network namespaces of its own. */
+const namespaceRights = ["CAP_SYS_ADMIN", "CAP_NET_ADMIN"];
+
+/** Whether this process may make network namespaces; `limit` is /proc/sys/user/max_net_namespaces. */
+export function networkNamespaces(privileges: readonly string[], limit: FileRead): Answer {
+  const names = namespaceRights.filter((right) => !privileges.includes(right)).join(" and ");
+  if (names !== "") return no(`needs ${names}`, `${AS_ROOT}, or with ${names}`);
+  if (textOf(limit) === "0") return no(`${limit.path} is 0`, "sysctl user.max_net_namespaces=1024");
+  return yes("this process has the capabilities");
+}
+
 /** True when /proc/self/mounts lists a file system of this type. */
 const isMounted = (mounts: string, type: string): boolean =>
   mounts.split("\n").some((line) => line.split(" ")[2] === type);

@@ -5,7 +5,16 @@ import { isInitialUserNamespace, parseLockedMemory, parseStatus } from "./capabi
 import { readConfig } from "./config.ts";
 import { type HostFiles, hostFiles, textOf } from "./files.ts";
 import { type KernelIdentity, kernelIdentity } from "./kernel.ts";
-import { bpf, btf, kprobes, type LockdownAnswer, lockdown, rawTracepoints, tracefs } from "./probes.ts";
+import {
+  bpf,
+  btf,
+  kprobes,
+  type LockdownAnswer,
+  lockdown,
+  networkNamespaces,
+  rawTracepoints,
+  tracefs,
+} from "./probes.ts";
 
 /** What this host is and allows, each answer with its reason. */
 export interface Host {
@@ -17,6 +26,8 @@ export interface Host {
   /** Whether this process may load tracing programs; lockdown and the kernel's own limits aside. */
   readonly bpf: Answer;
   readonly rawTracepoints: Answer;
+  /** Whether this process may make network namespaces of its own. */
+  readonly networkNamespaces: Answer;
   /** Names of the effective capabilities of this process. */
   readonly privileges: readonly string[];
 }
@@ -75,6 +86,10 @@ export function probeHost(files: HostFiles = hostFiles()): Host {
     ),
     bpf: mayLoad,
     rawTracepoints: rawTracepoints({ version, lockdown: locked.level, config, bpf: mayLoad }),
+    networkNamespaces: networkNamespaces(
+      status?.effective ?? [],
+      files.read("/proc/sys/user/max_net_namespaces"),
+    ),
     privileges: status?.effective ?? [],
   };
 }

@@ -222,7 +222,11 @@ const LOCKED_DOWN = "the kernel forbids reading its memory from eBPF, as lockdow
 function refusalOf(error: unknown, host: KernelHost): string {
   const reason = reasonOf(error);
   if (error instanceof Error && isForbiddenToRead(error)) return LOCKED_DOWN;
-  return error instanceof SystemError && error.code === "EPERM" ? `${reason}; ${host.bpf.why}` : reason;
+  const isOfBpf = error instanceof SystemError && /^(open|load) eBPF object /.test(error.call);
+  // What this host is known to lack says more than all that the errno can mean.
+  return isOfBpf && error.code === "EPERM" && host.bpf.is !== "yes"
+    ? `${error.call}: ${error.code}; ${host.bpf.why}`
+    : reason;
 }
 
 const defects = [ClosedError, TypeError, RangeError] as const;

@@ -44,9 +44,7 @@ export class ConntrackNetlink implements Disposable {
       attribute(CTA_STATUS, be32(status)),
       attribute(CTA_TIMEOUT, be32(TIMEOUT_SECONDS)),
     ]);
-    this.#netlink.request(IPCTNL_MSG_CT_NEW, CREATE, body, "add a conntrack entry", {
-      EPERM: "needs CAP_NET_ADMIN",
-    });
+    this.#netlink.request(IPCTNL_MSG_CT_NEW, CREATE, body, "add a conntrack entry");
   }
 
   [Symbol.dispose](): void {

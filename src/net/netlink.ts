@@ -1,4 +1,4 @@
-import { errnoName, SystemError } from "../../ffi/error.ts";
+import { SystemError } from "../../ffi/error.ts";
 import {
   AF_NETLINK,
   bind,
@@ -39,9 +39,6 @@ const DUMP_ATTEMPTS = 5;
 /** Flags of a request that makes something which must not be there yet. */
 export const CREATE = NLM_F_CREATE | NLM_F_EXCL;
 
-/** What to do about an errno, by its name. */
-export type Advice = Readonly<Record<string, string>>;
-
 /** The kernel did not answer, or not as it should. An errno that it answered is a SystemError. */
 export class NetlinkError extends Error {
   override readonly name = "NetlinkError";
@@ -70,20 +67,19 @@ export class Netlink implements Disposable {
    * Sends one request and waits for the kernel's acknowledgement.
    *
    * @param what for the error: what was to be done
-   * @param advice for the error: what to do about an errno, by its name
    * @throws SystemError with the errno that the kernel answered
    */
-  request(type: number, flags: number, body: Uint8Array, what: string, advice: Advice = {}): void {
+  request(type: number, flags: number, body: Uint8Array, what: string): void {
     const [answer] = this.#answers(this.#send(type, flags | NLM_F_ACK, body), what);
     if (answer?.type !== NLMSG_ERROR) throw new NetlinkError(`${what}: netlink answered out of turn`);
-    refuseError(answer, what, advice);
+    refuseError(answer, what);
   }
 
   /** Sends one question and returns the one message that answers it. @throws SystemError as `request` does */
-  ask(type: number, body: Uint8Array, what: string, advice: Advice = {}): Uint8Array {
+  ask(type: number, body: Uint8Array, what: string): Uint8Array {
     const [answer] = this.#answers(this.#send(type, 0, body), what);
     if (answer === undefined) throw new NetlinkError(`${what}: netlink answered nothing`);
-    refuseError(answer, what, advice);
+    refuseError(answer, what);
     return answer.body;
   }
 
@@ -124,7 +120,7 @@ export class Netlink implements Disposable {
     let isWhole = true;
     for (;;) {
       for (const message of this.#answers(sequence, what)) {
-        refuseError(message, what, {});
+        refuseError(message, what);
         if ((message.flags & NLM_F_DUMP_INTR) !== 0) isWhole = false;
         if (message.type === NLMSG_DONE) return isWhole ? bodies : null;
         bodies.push(message.body);
@@ -202,10 +198,10 @@ export class NetlinkMonitor implements Disposable {
 }
 
 /** Throws what NLMSG_ERROR, or a dump's NLMSG_DONE, carries: a negative errno first, 0 for success. */
-function refuseError({ type, body }: Message, what: string, advice: Advice): void {
+function refuseError({ type, body }: Message, what: string): void {
   if (type !== NLMSG_ERROR && type !== NLMSG_DONE) return;
   const error = body.length < 4 ? 0 : view(body).getInt32(0, true);
-  if (error < 0) throw new SystemError(`netlink: ${what}`, -error, advice[errnoName(-error)]);
+  if (error < 0) throw new SystemError(`netlink: ${what}`, -error);
 }
 
 /** A view for numbers in host order, which is little-endian on both architectures. */

@@ -51,9 +51,6 @@ const SIZE_OF_RTNEXTHOP = 8;
 /** Routing rules, routes, next hops, addresses and links: RTNLGRP_… of rtnetlink.h. */
 const ROUTING_GROUPS = [1, 5, 7, 8, 9, 11, 19, 32].reduce((bits, group) => bits + 2 ** (group - 1), 0);
 
-const ADVICE = { EPERM: "needs CAP_NET_ADMIN" };
-const NO_FAMILY = { EOPNOTSUPP: "this kernel has no routes of that family" };
-
 /** Which route is asked for. */
 export interface RouteQuestion {
   readonly destination: IpAddress;
@@ -111,7 +108,7 @@ export class RouteNetlink implements Disposable {
     // struct ifinfomsg: u8 family, pad, u16 type, int index, u32 flags, u32 change
     const message = new Uint8Array(SIZE_OF_IFINFOMSG);
     message.set([...u32(index), ...u32(IFF_UP), ...u32(IFF_UP)], 4);
-    this.#netlink.request(RTM_NEWLINK, 0, message, `set link ${index} up`, ADVICE);
+    this.#netlink.request(RTM_NEWLINK, 0, message, `set link ${index} up`);
   }
 
   /** Makes all addresses of a prefix local: packets to them are delivered through the interface to this host. */
@@ -120,7 +117,7 @@ export class RouteNetlink implements Disposable {
     const message = new Uint8Array(SIZE_OF_RTMSG);
     message.set([family, prefix, 0, 0, RT_TABLE_LOCAL, RTPROT_BOOT, RT_SCOPE_HOST, RTN_LOCAL]);
     const body = Buffer.concat([message, attribute(RTA_DST, network), attribute(RTA_OIF, u32(index))]);
-    this.#netlink.request(RTM_NEWROUTE, CREATE, body, `add a local route to link ${index}`, ADVICE);
+    this.#netlink.request(RTM_NEWROUTE, CREATE, body, `add a local route to link ${index}`);
   }
 
   /**
@@ -131,7 +128,7 @@ export class RouteNetlink implements Disposable {
    */
   route(question: RouteQuestion): Route {
     const body = encodeQuestion(question, 0);
-    return parseRoute(this.#netlink.ask(RTM_GETROUTE, body, "look up a route", NO_FAMILY));
+    return parseRoute(this.#netlink.ask(RTM_GETROUTE, body, "look up a route"));
   }
 
   /** How many next hops the route's table entry has; the kernel spreads flows over them. Needs Linux 4.13. */

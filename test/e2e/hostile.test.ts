@@ -178,7 +178,7 @@ describe("less privilege", () => {
     const bare = ["setpriv", "--bounding-set=-all", "--inh-caps=-all", executable, "tls"];
     const library = buildHostile(leavesWith(79), scratch.at("libraries"));
     expect(reasonOf(run([...bare, library]))).toBe(
-      `${library}: not probed: setgroups: EPERM; needs CAP_SETGID`,
+      `${library}: not probed: setgroups: EPERM; needs CAP_SETGID, and a user namespace that does not deny setgroups(2)`,
     );
   });
 });

@@ -1,10 +1,11 @@
 import { beforeAll, expect, test } from "bun:test";
 import { chmodSync, copyFileSync, mkdirSync } from "node:fs";
+import { join } from "node:path";
 import { loadPackage } from "../../assets/build/debian.ts";
 import { kernelFields } from "../../src/kernel/fields.ts";
 import { buildConfine, CAP } from "../confine.ts";
 import { truthOf } from "../lab/truth.ts";
-import { documentOf, executable, run, Scratch } from "./executable.ts";
+import { documentOf, executable, repository, run, Scratch } from "./executable.ts";
 
 let glibc: string;
 let confine: string;
@@ -96,4 +97,18 @@ test("without CAP_SYS_ADMIN the stimulus runs where it is, says so, and leaves n
   expect(limit?.message).toContain("current network namespace");
   expect(result.status).toBe(3);
   expect(result.stderr.replace(/^tail: .*nf_conntrack.*\n/m, "")).toBe("");
+});
+
+test("a seccomp filter in the way of memfd_create is named, not the kernel's age", () => {
+  const filter = [process.execPath, join(repository, "test/unit/ffi/refused.program.ts"), "319", "1"];
+  const { status, stdout, stderr } = run([...filter, executable, "kernel", "--format", "json"]);
+  expect([status, stdout]).toEqual([1, ""]);
+  expect(stderr).toContain("memfd_create: EPERM; a seccomp filter refuses it");
+});
+
+test("no room for another network namespace is told by the sysctl that makes some", () => {
+  const filter = [process.execPath, join(repository, "test/unit/ffi/refused.program.ts"), "272", "28"];
+  const { diagnostics } = documentOf(run([...filter, executable, "kernel", "--format", "json"]));
+  const limited = diagnostics.find(({ code }) => code === "W_GUESS_LIMITED");
+  expect(limited?.message).toContain("unshare(CLONE_NEWNET): ENOSPC; user.max_net_namespaces is reached");
 });

@@ -84,8 +84,9 @@ function routeIpv6(netlink: RouteNetlink): string | null {
     netlink.addLocalRoute(LOOPBACK, AF_INET6, IPV6_PREFIX.network, IPV6_PREFIX.length);
     return null;
   } catch (error) {
-    if (error instanceof SystemError) return `IPv6 is off on this host (${error.message})`;
-    throw error;
+    if (!(error instanceof SystemError)) throw error;
+    const isOff = ["EOPNOTSUPP", "EAFNOSUPPORT", "EACCES"].includes(error.code);
+    return isOff ? `IPv6 is off on this host (${error.message})` : error.message;
   }
 }
 

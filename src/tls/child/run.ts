@@ -2,6 +2,7 @@ import { closeSync, openSync, readlinkSync } from "node:fs";
 import { constants } from "node:os";
 import * as v from "valibot";
 import { faultSignals } from "../../../ffi/libc.ts";
+import { withRemedy } from "../../../ffi/remedies.ts";
 import { isEmbedded } from "../../assets.ts";
 import { childArgument } from "./argument.ts";
 import type { JobName } from "./jobs.ts";
@@ -36,7 +37,8 @@ export async function runChild(job: JobName, request: unknown, options: ChildOpt
   try {
     return await start(job, request, options);
   } catch (error) {
-    const reason = error instanceof Error ? error.message : String(error);
+    const errno = error instanceof Error && "code" in error ? String(error.code) : "";
+    const reason = withRemedy(error instanceof Error ? error.message : String(error), "Bun.spawn", errno);
     return { state: "refused", reason: `no child process can be started: ${reason}` };
   }
 }
