@@ -181,6 +181,7 @@ async function deliver(
     });
     await writeStdout(formatFor(args.format) === "json" ? toJson(baked) : toBakedTable(baked));
   }
-  if (assumed.length > 0) log.warn(`only assumed, by a table of another version: ${printable(assumed.join(", "))}`);
+  if (assumed.length > 0)
+    log.warn(`only assumed, by a table of another version: ${printable(assumed.join(", "))}`);
   process.exitCode = assumed.length + missing.length > 0 ? exitCodes.incomplete : exitCodes.known;
 }
