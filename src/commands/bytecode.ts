@@ -84,10 +84,12 @@ const edit = defineCommand({
     const object = new EbpfObject(readWhole(input, largestObject), input);
     const { subject } = await constantsFor(args.for ?? "kernel", args);
     const choice = chosen(object, subject, settings, args, input);
-    checkResolved(object, choice, subject, input);
+    const left = leftUndefined(object, choice, subject, args, input);
     const bytes = attempt(() => object.bake(choice.values));
     const what = { bytecode: null, bytecode_reason: `${input} was given`, for: subject.name };
-    await deliver(output, bytes, choice, what, args);
+    await deliver(output, bytes, { ...choice, missing: [...choice.missing, ...left] }, what, args);
+    if (left.length > 0)
+      log.warn(`left undefined: ${printable(left.join(", "))}; another edit has to define them`);
   },
 });
 
@@ -144,13 +146,22 @@ function chosen(
   );
 }
 
-/** @throws Failure that names the symbols which would keep the object from loading */
-function checkResolved(object: EbpfObject, { values }: Choice, { name: of }: Subject, path: string): void {
+/**
+ * Symbols that nothing gives a value to, which keep the object from loading until another edit does.
+ * @throws Failure that names them, where they are not let through
+ */
+function leftUndefined(
+  object: EbpfObject,
+  { values }: Choice,
+  { name: of }: Subject,
+  args: BakeFlags,
+  path: string,
+): readonly string[] {
   const missing = attempt(() => object.unresolved).filter((name) => !values.has(name));
-  if (missing.length === 0) return;
+  if (missing.length === 0 || args["allow-missing"] === true) return missing;
   throw new Failure(
     "E_BYTECODE",
-    `${path} needs values that are no constants of ${of}: ${missing.join(", ")}; --set NAME=VALUE gives one`,
+    `${path} needs values that are no constants of ${of}: ${missing.join(", ")}; --set NAME=VALUE gives one, --allow-missing leaves them to another edit`,
   );
 }
 

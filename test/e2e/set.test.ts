@@ -55,10 +55,9 @@ describe("bytecode edit", () => {
     expect([result.status, result.stdout]).toEqual([1, ""]);
     // Not the two that libbpf resolves.
     expect(errorOf(result).message).toBe(
-      `${input()} needs values that are no constants of kernel: protocol_index, table_size; --set NAME=VALUE gives one`,
+      `${input()} needs values that are no constants of kernel: protocol_index, table_size; --set NAME=VALUE gives one, --allow-missing leaves them to another edit`,
     );
     expect(errorOf(edit("--set", "table_size=1")).message).toContain("of kernel: protocol_index;");
-    expect(errorOf(edit("--allow-missing")).message).toContain("protocol_index, table_size");
     expect(existsSync(scratch.at("out.o"))).toBe(false);
   });
 
@@ -83,6 +82,17 @@ describe("bytecode edit", () => {
     expect(code).toContain("= 0x1092"); // 4242
     const { stdout } = run(["readelf", "--hex-dump=.rodata", scratch.at("out.o")]);
     expect(stdout).toMatch(/ffffffff ?ffffffff/);
+  });
+
+  test("--allow-missing leaves them to another edit, and says so", () => {
+    const result = edit("--allow-missing");
+    expect(result.status).toBe(3);
+    expect(result.stderr).toContain("left undefined: protocol_index, table_size");
+    expect(() => loaded(scratch.at("out.o"))).toThrow("protocol_index");
+    const again = ["bytecode", "edit", scratch.at("out.o"), "-o", scratch.at("out.o")];
+    const set = ["--set", "protocol_index=1", "--set", "table_size=2"];
+    expect(run([executable, ...again, ...set]).status).toBe(0);
+    loaded(scratch.at("out.o"));
   });
 
   test("what is set stands before what is known", () => {
