@@ -1,7 +1,7 @@
 import type { Libbpf, SharedArray } from "../../ffi/libbpf.ts";
 import { AF_INET } from "../../ffi/libc.ts";
 import type { Family } from "../net/address.ts";
-import { type Expectation, type Facts, holds } from "../offsets/observation.ts";
+import { differ, type Expectation, type Facts, holds } from "../offsets/observation.ts";
 import { host } from "../offsets/values.ts";
 import { type KernelConstant, kernelFields } from "./fields.ts";
 import type { GuessOptions, Stability } from "./options.ts";
@@ -37,9 +37,6 @@ const MEMBER = { offset: 0, width: 4, value: 8, size: 24 } as const;
 const NEXT = 16;
 const CONTROL_SIZE = 64;
 const SLOT_COUNT = 64;
-
-/** One value proves little, as memory that is not used holds it too: this many different ones are asked for. */
-const DISTINCT_VALUES = 2;
 
 /** A member of one socket, as the kernel's BTF led to it. */
 interface Member {
@@ -125,11 +122,11 @@ function measure(constant: KernelConstant, seen: readonly TypedSighting[]) {
     return member === undefined || expectation === undefined ? [] : [[member, expectation]];
   });
   const [first] = pairs;
-  const values = new Set(pairs.map(([, { value }]) => value.join()));
   if (first === undefined) return { is: "open", reason: "never observed" } as const;
   if (!pairs.every(([member, expectation]) => holds(member.value, 0, expectation)))
     return { is: "open", reason: `${WHERE}: the member does not hold the expected value` } as const;
-  if (values.size < DISTINCT_VALUES)
+  // Memory that is not used holds one value as well.
+  if (!differ(pairs.map(([, expectation]) => expectation)))
     return { is: "open", reason: `${WHERE}: only one value was ever seen, which proves nothing` } as const;
   return { is: "solved", offset: first[0].offset } as const;
 }

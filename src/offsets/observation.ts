@@ -45,6 +45,23 @@ export function holds(bytes: Uint8Array, at: number, expectation: Expectation): 
   return true;
 }
 
+/**
+ * True when no memory that stays as it is could hold all of them: only then do they prove the place that held them.
+ * Bits that are not compared tell nothing apart.
+ */
+export function differ(expectations: Iterable<Expectation>): boolean {
+  const known: { value: number; mask: number }[] = [];
+  for (const { value, mask } of expectations) {
+    for (const [index, byte] of value.entries()) {
+      const compared = mask?.[index] ?? 0xff;
+      const before = known[index] ?? { value: 0, mask: 0 };
+      if (((byte ^ before.value) & compared & before.mask) !== 0) return true;
+      known[index] = { value: before.value | (byte & compared), mask: before.mask | compared };
+    }
+  }
+  return false;
+}
+
 /** True when the value stands anywhere in the readable parts, at any address. */
 export function occurs(
   { bytes, readable }: Pick<Observation, "bytes" | "readable">,

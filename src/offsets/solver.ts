@@ -1,5 +1,5 @@
 import type { Shape } from "./field.ts";
-import { type Expectation, holds, isReadable, type Observation } from "./observation.ts";
+import { differ, type Expectation, holds, isReadable, type Observation } from "./observation.ts";
 
 /** A field to solve: its constant and how its value lies in memory. */
 export interface Unknown {
@@ -27,23 +27,17 @@ export type Solution =
   | { readonly is: "ambiguous"; readonly offsets: readonly number[] }
   | { readonly is: "open"; readonly reason: string };
 
-/**
- * One value alone proves little: zeroed or constant memory holds it as well. A field is solved only by at least
- * this many different values at one and the same place.
- */
-const DISTINCT_VALUES = 2;
-
 /** Ambiguous solutions name at most this many survivors; beyond it nothing useful is known. */
 const SURVIVORS_SHOWN = 64;
 
 interface Candidates {
   readonly unknown: Unknown;
+  /** Whether anything was ever expected of this field. */
+  readonly seen: boolean;
   /** Offsets that no observation refuted. */
-  offsets: number[];
-  /** Those of them that were seen to hold DISTINCT_VALUES different values. */
+  readonly offsets: readonly number[];
+  /** Those of them that were seen to hold values that differ: zeroed or constant memory holds one value alone as well. */
   readonly proven: ReadonlySet<number>;
-  /** How many different values were ever expected of this field. */
-  readonly values: number;
 }
 
 /**
@@ -51,25 +45,27 @@ interface Candidates {
  *
  * An offset is a candidate while every observation that expects something of the field holds it there, or could
  * not read there. Relations between members then tell survivors apart. A field is solved when one candidate is
- * left and that one was seen to hold different values; in doubt it stays ambiguous or open.
+ * left and that one was seen to hold values that differ; in doubt it stays ambiguous or open. What is not proven of
+ * one field says nothing of another.
  *
- * The true offset is never dropped as long as the expectations are true.
+ * The true offset is never dropped as long as the expectations are true, wherever it is: of a field that lies beyond
+ * what was observed no place holds differing values, unless by a copy that follows it.
  */
 export function solve(
   unknowns: readonly Unknown[],
   relations: readonly Relation[],
   observations: readonly Observation[],
 ): Map<string, Solution> {
-  const all = new Map(unknowns.map((unknown) => [unknown.constant, scan(unknown, observations)]));
-  const broken = relate(all, relations);
-  return new Map([...all].map(([constant, one]) => [constant, conclude(one, broken.get(constant))]));
+  const scanned = new Map(unknowns.map((unknown) => [unknown.constant, scan(unknown, observations)]));
+  const { left, broken } = relate(scanned, relations);
+  return new Map([...left].map(([constant, one]) => [constant, conclude(one, broken.get(constant))]));
 }
 
 function scan(unknown: Unknown, observations: readonly Observation[]): Candidates {
   const { constant, shape } = unknown;
-  const samples = observations.flatMap((observation) => {
+  const samples = observations.flatMap((observation): Sample[] => {
     const expectation = observation.expected.get(constant);
-    return expectation === undefined ? [] : [{ observation, expectation, value: keyOf(expectation.value) }];
+    return expectation === undefined ? [] : [{ observation, expectation }];
   });
   const longest = Math.max(0, ...samples.map(({ observation }) => observation.bytes.length));
   // The sample with the fewest zero bytes comes first: it leaves the fewest offsets for the others to look at.
@@ -78,16 +74,10 @@ function scan(unknown: Unknown, observations: readonly Observation[]): Candidate
     first === undefined
       ? []
       : unrefuted(first, shape, longest).filter((at) => others.every((one) => !refutes(one, at)));
-  const proven = offsets.filter((at) => {
-    const read = samples.filter(({ observation }) => isReadable(observation, at, shape.width));
-    return new Set(read.map(({ value }) => value)).size >= DISTINCT_VALUES;
-  });
-  return {
-    unknown,
-    offsets,
-    proven: new Set(proven),
-    values: new Set(samples.map(({ value }) => value)).size,
-  };
+  const proven = offsets.filter((at) =>
+    differ(samples.filter((one) => isRead(one, at)).map(({ expectation }) => expectation)),
+  );
+  return { unknown, seen: samples.length > 0, offsets, proven: new Set(proven) };
 }
 
 /** An observation, and what it expects of the field in question. */
@@ -98,23 +88,30 @@ interface Sample {
 
 const nonZero = ({ expectation }: Sample): number => expectation.value.filter((byte) => byte !== 0).length;
 
-const refutes = ({ observation, expectation }: Sample, at: number): boolean =>
-  isReadable(observation, at, expectation.value.length) && !holds(observation.bytes, at, expectation);
+/** Whether all that is compared was read there; a value may be longer than what is surely the field's. */
+const isRead = ({ observation, expectation }: Sample, at: number): boolean =>
+  isReadable(observation, at, expectation.value.length);
+
+const refutes = (sample: Sample, at: number): boolean =>
+  isRead(sample, at) && !holds(sample.observation.bytes, at, sample.expectation);
 
 /** All aligned offsets below `longest` that one observation leaves, ascending. */
 function unrefuted(sample: Sample, { width, align }: Shape, longest: number): number[] {
   const { bytes, readable } = sample.observation;
   const { value, mask } = sample.expectation;
   const known = knownRun(value, mask);
+  const { length } = value;
   const offsets: number[] = [];
   for (let at = 0; at + width <= longest; at += align) {
     // What was read is searched by the runtime's own search, which is many times faster than a loop here.
-    const range = readable.find(({ start, end }) => start <= at && at + width <= Math.min(end, bytes.length));
+    const range = readable.find(
+      ({ start, end }) => start <= at && at + length <= Math.min(end, bytes.length),
+    );
     if (range === undefined) {
       offsets.push(at);
       continue;
     }
-    const last = Math.min(range.end, bytes.length) - width;
+    const last = Math.min(range.end, bytes.length) - length;
     const memory = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length);
     const search = (from: number) => memory.indexOf(known.bytes, from + known.at) - known.at;
     for (let found = search(at); found >= at && found <= last; found = search(found + 1)) {
@@ -136,72 +133,113 @@ function knownRun(value: Uint8Array, mask: Uint8Array | undefined): { at: number
   return best;
 }
 
-const keyOf = (value: Uint8Array): string => value.join();
-
-/** Narrows candidates by the relations until nothing changes; returns why for the fields that it contradicts. */
-function relate(all: ReadonlyMap<string, Candidates>, relations: readonly Relation[]): Map<string, string> {
-  const broken = new Map<string, string>();
-  // A field that was never observed, or that nothing matched, says nothing about the others.
-  const live = new Map([...all].filter(([, one]) => one.values > 0 && one.offsets.length > 0));
-  const narrow = (
-    one: Candidates,
-    other: Candidates,
-    fits: (at: number) => boolean,
-    because: () => string,
-  ) => {
-    if (one.offsets.every(fits)) return false;
-    const left = one.offsets.filter(fits);
-    if (left.length > 0) one.offsets = left;
-    else for (const { unknown } of [one, other]) broken.set(unknown.constant, because());
-    return left.length > 0;
-  };
-  const step = (): boolean => {
-    let changed = false;
-    for (const { kind, first, second, because } of relations) {
-      const [low, high] = [live.get(first), live.get(second)];
-      if (low === undefined || high === undefined) continue;
-      const { width } = low.unknown.shape;
-      const isAdjacent = kind === "adjacent";
-      const why = () =>
-        `no place fits that ${first} is ${isAdjacent ? "right before" : "before"} ${second} (${because})`;
-      const isLow = (at: number) =>
-        isAdjacent ? high.offsets.includes(at + width) : at < (high.offsets.at(-1) ?? 0);
-      const isHigh = (at: number) =>
-        isAdjacent ? low.offsets.includes(at - width) : at > (low.offsets[0] ?? 0);
-      changed = narrow(low, high, isLow, why) || changed;
-      changed = narrow(high, low, isHigh, why) || changed;
-    }
-    for (const other of live.values()) {
-      const [at] = other.offsets;
-      if (other.offsets.length !== 1 || at === undefined) continue;
-      const end = at + other.unknown.shape.width;
-      for (const one of live.values()) {
-        if (one === other) continue;
-        const start = at - one.unknown.shape.width;
-        const why = () =>
-          `the only places left of ${one.unknown.constant} and ${other.unknown.constant} overlap`;
-        changed = narrow(one, other, (mine) => mine <= start || mine >= end, why) || changed;
-      }
-    }
-    return changed;
-  };
-  while (step());
-  return broken;
+/** Why the fields of these constants cannot both be where they were seen. */
+interface Contradiction {
+  readonly constants: readonly string[];
+  readonly reason: string;
 }
 
+/**
+ * Narrows candidates by the relations until nothing changes, and tells why for the fields that contradict each other:
+ * one of the two is wrong and nothing tells which, so neither says anything of the others.
+ */
+function relate(
+  scanned: ReadonlyMap<string, Candidates>,
+  relations: readonly Relation[],
+): { readonly left: ReadonlyMap<string, Candidates>; readonly broken: ReadonlyMap<string, string> } {
+  const broken = new Map<string, string>();
+  for (;;) {
+    const left = new Map(scanned);
+    const contradiction = narrowAll(left, relations, broken);
+    if (contradiction === null) return { left, broken };
+    for (const constant of contradiction.constants) broken.set(constant, contradiction.reason);
+  }
+}
+
+/** Replaces fields in `all` by narrower ones, up to the first contradiction. */
+function narrowAll(
+  all: Map<string, Candidates>,
+  relations: readonly Relation[],
+  broken: ReadonlyMap<string, string>,
+): Contradiction | null {
+  /** Only a field with a proven place is surely in what was observed. */
+  const isProven = ({ offsets, proven }: Candidates) => offsets.some((at) => proven.has(at));
+  const live = (constant: string): Candidates | undefined => {
+    const one = all.get(constant);
+    return one === undefined || one.offsets.length === 0 || broken.has(constant) ? undefined : one;
+  };
+  const known = rules([...all.keys()], relations);
+  for (let changed = true; changed; ) {
+    changed = false;
+    for (const { subject, by, fits, because } of known) {
+      const [one, other] = [live(subject), live(by)];
+      if (one === undefined || other === undefined || !isProven(other)) continue;
+      const offsets = one.offsets.filter((at) => fits(at, one, other));
+      if (offsets.length === one.offsets.length) continue;
+      if (offsets.length === 0)
+        return { constants: isProven(one) ? [subject, by] : [subject], reason: because };
+      all.set(subject, { ...one, offsets });
+      changed = true;
+    }
+  }
+  return null;
+}
+
+/** What a field, `by`, says of the places of another. */
+interface Rule {
+  readonly subject: string;
+  readonly by: string;
+  readonly fits: (at: number, subject: Candidates, by: Candidates) => boolean;
+  /** Why no place is left of `subject` where none fits. */
+  readonly because: string;
+}
+
+/** The relations, each in both directions, and that no member lies over another. */
+function rules(constants: readonly string[], relations: readonly Relation[]): readonly Rule[] {
+  const related = relations.flatMap(({ kind, first, second, because }): Rule[] => {
+    const place = kind === "adjacent" ? "right before" : "before";
+    const why = `no place fits that ${first} is ${place} ${second} (${because})`;
+    const isLow: Rule["fits"] = (at, { unknown }, { offsets }) =>
+      kind === "adjacent" ? offsets.includes(at + unknown.shape.width) : at < (offsets.at(-1) ?? 0);
+    const isHigh: Rule["fits"] = (at, _, { unknown, offsets }) =>
+      kind === "adjacent" ? offsets.includes(at - unknown.shape.width) : at > (offsets[0] ?? 0);
+    return [
+      { subject: first, by: second, fits: isLow, because: why },
+      { subject: second, by: first, fits: isHigh, because: why },
+    ];
+  });
+  const apart = constants.flatMap((by) =>
+    constants
+      .filter((subject) => subject !== by)
+      .map((subject): Rule => {
+        const because = `the only places left of ${subject} and ${by} overlap`;
+        return { subject, by, fits: isApart, because };
+      }),
+  );
+  return [...related, ...apart];
+}
+
+/** False only where the other field's last place is. */
+const isApart: Rule["fits"] = (mine, one, { unknown, offsets: [at, ...others] }) =>
+  at === undefined ||
+  others.length > 0 ||
+  mine + one.unknown.shape.width <= at ||
+  mine >= at + unknown.shape.width;
+
 function conclude(
-  { unknown, offsets, proven, values }: Candidates,
+  { unknown, seen, offsets, proven }: Candidates,
   contradiction: string | undefined,
 ): Solution {
-  if (values === 0) return { is: "open", reason: "never observed" };
+  if (!seen) return { is: "open", reason: "never observed" };
   if (offsets.length === 0)
     return { is: "open", reason: "no place held the expected value in every observation" };
   if (contradiction !== undefined) return { is: "open", reason: contradiction };
   const [offset] = offsets;
-  if (offsets.length === 1 && offset !== undefined) {
-    if (proven.has(offset)) return { is: "solved", offset };
-    return { is: "open", reason: `only one value was ever seen at ${offset}, which proves nothing` };
+  if (offset !== undefined && !offsets.some((at) => proven.has(at))) {
+    const where = offsets.length === 1 ? `${offset}` : `${offsets.length} places`;
+    return { is: "open", reason: `only one value was ever seen at ${where}, which proves nothing` };
   }
+  if (offsets.length === 1 && offset !== undefined) return { is: "solved", offset };
   if (offsets.length > SURVIVORS_SHOWN) {
     return {
       is: "open",

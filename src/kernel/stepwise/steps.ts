@@ -1,5 +1,5 @@
 import type { Shape } from "../../offsets/field.ts";
-import { type Expectation, type Facts, holds } from "../../offsets/observation.ts";
+import { differ, type Expectation, type Facts, holds } from "../../offsets/observation.ts";
 import type { Relation, Solution, Unknown } from "../../offsets/solver.ts";
 
 /** One read of `width` bytes at one candidate place of one of the sockets. */
@@ -25,8 +25,6 @@ interface Sample {
   readonly expectation: Expectation;
 }
 
-/** A value that stands in one kind of socket only may stand in others by chance: zeroes, small integers, constants. */
-const DISTINCT_VALUES = 2;
 const POINTER: Shape = { width: 8, align: 8 };
 
 /**
@@ -89,9 +87,10 @@ function samplesOf(constant: string, subjects: readonly Facts[]): Sample[] {
 
 /** Why the samples prove nothing, wherever their values stand; undefined when they do. */
 function doubtOf(samples: readonly Sample[]): string | undefined {
-  const { size } = new Set(samples.map(({ expectation }) => expectation.value.join()));
-  if (size === 0) return "never observed";
-  if (size < DISTINCT_VALUES) return "all sockets have the same value, which proves nothing";
+  if (samples.length === 0) return "never observed";
+  // A value that stands in one kind of socket only may stand in others by chance: zeroes, small integers, constants.
+  if (!differ(samples.map(({ expectation }) => expectation)))
+    return "all sockets have the same value, which proves nothing";
   return undefined;
 }
 

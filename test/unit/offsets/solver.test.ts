@@ -2,7 +2,7 @@ import { describe, expect, test } from "bun:test";
 import fc from "fast-check";
 import type { Observation } from "../../../src/offsets/observation.ts";
 import { type Relation, type Solution, solve } from "../../../src/offsets/solver.ts";
-import { host, network, raw, shifted } from "../../../src/offsets/values.ts";
+import { host, masked, network, raw, shifted } from "../../../src/offsets/values.ts";
 import { address6, integer, Memory } from "./memory.ts";
 
 const WINDOW = 512;
@@ -241,6 +241,111 @@ describe("relations between members", () => {
     expect(offsetOf(observations)).toEqual({ is: "ambiguous", offsets: [84, 200] });
     const solved = solve([integer("field", 4), address6("address")], [], observations);
     expect(solved.get("field")).toEqual({ is: "solved", offset: 200 });
+  });
+});
+
+describe("what proves nothing", () => {
+  const noise = (index: number) => (at: number) => 0x80 | ((at * 31 + index * 97) & 0x7f);
+
+  test("a place that one value alone speaks for drives no other field out of its true place", () => {
+    // `lost` lies beyond the window. Once it was known, and what it held stood at 0 too.
+    const observations = [0x11223344, 0x55667788].map((value, index) => {
+      const memory = new Memory(64, noise(index)).member("field", 0, host(4, value)).plant(8, host(4, value));
+      const lost = raw(memory.bytes.slice(0, 8));
+      return index === 0 ? memory.member("lost", 0, lost).observe() : memory.observe();
+    });
+    const solved = solve([integer("field", 4), integer("lost", 8)], [], observations);
+    expect(solved.get("field")).toEqual({ is: "ambiguous", offsets: [0, 8] });
+    expect(solved.get("lost")).toEqual({
+      is: "open",
+      reason: "only one value was ever seen at 0, which proves nothing",
+    });
+  });
+
+  test("nor by a relation", () => {
+    const observations = [0x11223344, 0x55667788].map((value, index) =>
+      new Memory(64, noise(index))
+        .member("field", 40, host(4, value))
+        .plant(8, host(4, value))
+        .member("lost", 20, host(4, 7))
+        .observe(),
+    );
+    const order: Relation = { kind: "before", first: "field", second: "lost", because: "it lies beyond" };
+    const solved = solve([integer("field", 4), integer("lost", 4)], [order], observations);
+    expect(solved.get("field")).toEqual({ is: "ambiguous", offsets: [8, 40] });
+    expect(solved.get("lost")).toEqual({
+      is: "open",
+      reason: "only one value was ever seen at 20, which proves nothing",
+    });
+  });
+
+  test("values that differ only in bits that are not compared", () => {
+    const observations = [0x10, 0x17].map((value, index) =>
+      new Memory(64, noise(index))
+        .member("field", 40, { ...shifted(4, 0, 3), value: host(4, value).value })
+        .observe(),
+    );
+    expect(offsetOf(observations)).toEqual({
+      is: "open",
+      reason: "only one value was ever seen at 40, which proves nothing",
+    });
+  });
+
+  test("values of which different bits are compared: memory that never changes holds both", () => {
+    const observations = [0xffff0000, 0x0000ffff].map((mask, index) =>
+      new Memory(64, noise(index))
+        .plant(40, host(4, 0x11223344))
+        .member("field", 40, masked(4, 0x11223344 & mask, mask))
+        .observe(),
+    );
+    expect(offsetOf(observations)?.is).toBe("open");
+  });
+
+  test("a value that is longer than what was read of it", () => {
+    // 4 bytes are surely the field's, 8 are compared; at 60 of 64 bytes none ever was.
+    const observations = [1, 2].map((seed) => {
+      const memory = new Memory(64, noise(seed));
+      const { expected, ...rest } = memory.observe();
+      return { ...rest, expected: new Map([...expected, ["field", raw(new Uint8Array(8).fill(seed))]]) };
+    });
+    expect(offsetOf(observations)).toEqual({
+      is: "open",
+      reason: "only one value was ever seen at 60, which proves nothing",
+    });
+  });
+
+  test("a value that reaches into what was not read is no match and no contradiction", () => {
+    const observations = [1, 2, 3].map((seed) => {
+      const memory = new Memory(64, noise(seed)).member("field", 40, raw(new Uint8Array(8).fill(seed)));
+      return (seed === 3 ? memory.hole(44, 64) : memory).observe();
+    });
+    expect(offsetOf(observations)).toEqual({ is: "ambiguous", offsets: expect.arrayContaining([40]) });
+  });
+
+  test("several places, where one value alone was seen", () => {
+    const observations = [1, 2].map((seed) =>
+      new Memory(64, noise(seed)).member("field", 40, host(4, 0)).plant(8, host(4, 0)).observe(),
+    );
+    expect(offsetOf(observations)).toEqual({
+      is: "open",
+      reason: "only one value was ever seen at 2 places, which proves nothing",
+    });
+  });
+
+  test("a field that contradicts another: neither drives a third one out", () => {
+    const pair: Relation = { kind: "adjacent", first: "one", second: "other", because: "they say so" };
+    const observations = [1, 2].map((seed) =>
+      new Memory(64, noise(seed))
+        .member("one", 8, raw(Uint8Array.of(seed, 5, 6, 7)))
+        .member("other", 40, raw(Uint8Array.of(8, seed + 8, 9, 9)))
+        .member("field", 8, host(1, seed))
+        .plant(24, host(1, seed))
+        .observe(),
+    );
+    const fields = [integer("one", 4), integer("other", 4), integer("field", 1)];
+    const solved = solve(fields, [pair], observations);
+    expect(["one", "other"].map((name) => solved.get(name)?.is)).toEqual(["open", "open"]);
+    expect(solved.get("field")).toEqual({ is: "ambiguous", offsets: [8, 24] });
   });
 });
 
