@@ -27,6 +27,12 @@ export type Solution =
   | { readonly is: "ambiguous"; readonly offsets: readonly number[] }
   | { readonly is: "open"; readonly reason: string };
 
+/** Offsets one of which is the true one, if any is: none where the observations leave no proven place. */
+export const placesOf = (solution: Solution | undefined): readonly number[] => {
+  if (solution?.is === "solved") return [solution.offset];
+  return solution?.is === "ambiguous" ? solution.offsets : [];
+};
+
 /** Ambiguous solutions name at most this many survivors; beyond it nothing useful is known. */
 const SURVIVORS_SHOWN = 64;
 

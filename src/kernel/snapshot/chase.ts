@@ -5,14 +5,24 @@ import { TcpSocket } from "../../net/tcp.ts";
 import { UdpSocket } from "../../net/udp.ts";
 import { crop, occurs } from "../../offsets/observation.ts";
 import { pointerAt, pointersInAll, pointersToGroup } from "../../offsets/pointers.ts";
-import { type Solution, solve, type Unknown } from "../../offsets/solver.ts";
+import { placesOf, type Solution, solve, type Unknown } from "../../offsets/solver.ts";
 import { host, pointer } from "../../offsets/values.ts";
 import { fieldOf, type KernelConstant } from "../fields.ts";
 import { facts } from "../stimulus/facts.ts";
 import { whyNoNamespaces } from "../stimulus/namespace.ts";
 import { findHeaders } from "./packet.ts";
 import type { Hit } from "./recorder.ts";
-import { byInstance, chase, MOST_POINTERS, onlyOne, type Scene, type Site, sightings } from "./scene.ts";
+import {
+  byInstance,
+  type Chased,
+  chase,
+  Missed,
+  MOST_POINTERS,
+  onlyOne,
+  type Scene,
+  type Site,
+  sightings,
+} from "./scene.ts";
 import type { Sighting } from "./witness.ts";
 
 type Solutions = [KernelConstant, Solution][];
@@ -46,7 +56,7 @@ export function chaseNamespace(scene: Scene, sportOffset: number | null): Soluti
       expected: facts([["offset_ino", host(4, site.network.inode)]]),
     }));
     const ino = solve([fieldOf("offset_ino")], [], namespaces).get("offset_ino");
-    return ino?.is === "solved" || ino?.is === "ambiguous" ? [[at, ino] as const] : [];
+    return ino !== undefined && placesOf(ino).length > 0 ? [[at, ino] as const] : [];
   });
   const { solution, found } = onlyOne(leading);
   const ino = found ?? { is: "open", reason: "the pointer to struct net is not known" };
@@ -69,26 +79,36 @@ export function chaseSocket(scene: Scene, sportOffset: number | null): Solutions
       ["offset_sk_socket", { is: "open", reason: `${pointers.length} pointers are each socket's own` }],
     ];
   }
-  const back: Unknown = fieldOf("offset_socket_sk");
   const leading = pointers.flatMap((at) => {
     const chased = chase(scene, [at]);
-    const sockets = chased.map(({ hit, target }) => ({
-      ...crop(target, SMALL_STRUCT),
-      instance: pointerAt(hit, at) ?? 0n,
-      expected: facts([["offset_socket_sk", pointer(hit.instance)]]),
-    }));
-    const pointsBack = solve([back], [], sockets).get(back.constant)?.is === "solved";
-    const isSocket = chased.every(({ target, inode }) =>
-      occurs(crop(target, SOCKET_ALLOC), host(8, inode).value),
-    );
-    return pointsBack && isSocket ? [[at, { chased, sockets }] as const] : [];
+    return areSockets(chased) ? [[at, chased] as const] : [];
   });
   const { solution, found } = onlyOne(leading);
-  found?.chased.forEach(({ site }, index) => {
-    const socket = found.sockets[index];
-    if (socket !== undefined) site.witness.note("socket", socket, socket.expected);
-  });
+  for (const one of found ?? []) {
+    const [at = 0] = placesOf(solution);
+    const { expected, ...target } = socketOf(one);
+    one.site.witness.note("socket", { ...target, instance: pointerAt(one.hit, at) ?? 0n }, expected);
+  }
   return [["offset_sk_socket", solution]];
+}
+
+/** What a pointer of one of our sockets leads to. */
+type Target = Pick<Chased, "target" | "inode"> & { readonly hit: Pick<Hit, "instance"> };
+
+/** As a struct socket, which points back to the struct sock. */
+const socketOf = ({ target, hit }: Target) => ({
+  ...crop(target, SMALL_STRUCT),
+  expected: facts([["offset_socket_sk", pointer(hit.instance)]]),
+});
+
+/** Whether these are the structs socket_alloc of our sockets: each points back and holds the inode number of its own. */
+export function areSockets(targets: readonly Target[]): boolean {
+  const sk = fieldOf("offset_socket_sk");
+  const pointsBack = placesOf(solve([sk], [], targets.map(socketOf)).get(sk.constant)).length > 0;
+  return (
+    pointsBack &&
+    targets.every(({ target, inode }) => occurs(crop(target, SOCKET_ALLOC), host(8, inode).value))
+  );
 }
 
 /** Pointers that each instance has for itself and that do not lead back into it, as list heads do. */
@@ -103,21 +123,22 @@ const isForeign = (all: readonly Sighting[], at: number): boolean =>
   });
 
 /**
- * Finds socket.file: the pointer from struct socket, other than sk, to a struct that points back to it, as
+ * Finds socket.file: the pointer from struct socket, before sk, to a struct that points back to it, as
  * file.private_data does.
  *
  * @param skOffset socket.sk
  * @param skSocket sock.sk_socket, the way from struct sock to struct socket
  */
 export function chaseFile(scene: Scene, skOffset: number, skSocket: number): Solutions {
-  const pointers = foreignPointers(byInstance(sightings(scene, "socket"))).filter((at) => at !== skOffset);
-  const leading = pointers.slice(0, MOST_POINTERS).flatMap((at) => {
+  // file lies right before sk (see `relations`), so few pointers are left.
+  const pointers = foreignPointers(byInstance(sightings(scene, "socket")), skOffset);
+  const leading = pointers.flatMap((at) => {
     const files = chase(scene, [skSocket, at]).map(({ hit, target }) => ({
       ...crop(target, FILE),
       expected: new Map([[back.constant, pointer(pointerAt(hit, skSocket) ?? 0n)]]),
     }));
-    const pointsBack = solve([back], [], files).get(back.constant)?.is;
-    return pointsBack === "solved" || pointsBack === "ambiguous" ? [[at, files] as const] : [];
+    const places = placesOf(solve([back], [], files).get(back.constant));
+    return places.length > 0 ? [[at, files] as const] : [];
   });
   return [["offset_socket_file", onlyOne(leading).solution]];
 }
@@ -152,21 +173,23 @@ export function chaseHead(scene: Scene, skOffset: number | null): Solutions {
   using receivers = new DisposableStack();
   const seen = sightings(scene, "sk_buff");
   const pointers = pointersInAll(seen).filter((at) => at !== skOffset && isForeign(seen, at));
-  const headersOf = (packet: Packet | null) =>
-    packet?.hit.target === undefined ? null : findHeaders(packet.hit.target.bytes, packet.own, packet.peer);
+  const headersOf = ({ hit, own, peer }: Packet) =>
+    hit.target === undefined ? null : findHeaders(hit.target.bytes, own, peer);
   const [kind] = packetKinds;
   const [family] = packetFamilies(scene, site);
   if (family === undefined)
     return [
       ["offset_sk_buff_head", { is: "open", reason: "UDP is left out (collect_udpv4, collect_udpv6)" }],
     ];
-  // head is among the last members. No other pointer of struct sk_buff leads to the packet: data is not aligned.
-  const head = pointers
-    .toReversed()
-    .find((at) => headersOf(sendPacket(scene, site, family, kind, [at], receivers)) !== null);
-  if (head === undefined) {
-    return [["offset_sk_buff_head", { is: "open", reason: "no pointer led to the headers of a packet" }]];
-  }
+  // No other pointer of struct sk_buff should lead to the packet: data is not aligned.
+  const leading = pointers.flatMap((at) => {
+    const packet = sendPacket(scene, site, family, kind, [at], receivers);
+    if (packet === null)
+      throw new Missed("a packet of ours was not seen, so that its pointers are not known");
+    return headersOf(packet) === null ? [] : [[at, at] as const];
+  });
+  const { solution, found: head } = onlyOne(leading);
+  if (head === undefined) return [["offset_sk_buff_head", solution]];
 
   for (const family of packetFamilies(scene, site)) {
     for (const sent of family === AF_INET ? packetKinds : packetKinds.filter(({ pad }) => pad === 0)) {

@@ -17,7 +17,7 @@ import {
 import { chaseFile, chaseHead, chaseNamespace, chaseSocket } from "./chase.ts";
 import { showPacketSocket } from "./family.ts";
 import { Recorder } from "./recorder.ts";
-import { type Scene, sightings, solveStruct } from "./scene.ts";
+import { Missed, type Scene, sightings, solveStruct } from "./scene.ts";
 import { solveTracking, whyNoCtnetlink } from "./tracking.ts";
 import { Witness } from "./witness.ts";
 
@@ -128,16 +128,17 @@ function solveScene(scene: Scene, hopeless: (field: KernelField) => string | nul
   const take = (found: Iterable<readonly [string, Solution]>) => {
     for (const [constant, solution] of found) solutions.set(constant, solution);
   };
-  /** What the system refuses to one struct's stimulus is that struct's reason, not the end of the guess. */
-  const takeOf = (struct: Struct, find: () => Iterable<readonly [string, Solution]>) => {
+  /** What the system refuses to one stimulus, or does not show, is the reason of its constants, not the end of the guess. */
+  const takeOf = (constants: readonly string[], find: () => Iterable<readonly [string, Solution]>) => {
     try {
       take(find());
     } catch (error) {
-      if (!(error instanceof SystemError)) throw error;
+      if (!(error instanceof SystemError || error instanceof Missed)) throw error;
       const { message } = error;
-      take(fieldsOf(struct).map(({ constant }) => [constant, { is: "open", reason: message }]));
+      take(constants.map((constant) => [constant, { is: "open", reason: message }]));
     }
   };
+  const constantsOf = (struct: Struct) => fieldsOf(struct).map(({ constant }) => constant);
   const offset = (constant: KernelConstant): number | null => {
     const solution = solutions.get(constant);
     return solution?.is === "solved" ? solution.offset : null;
@@ -151,21 +152,21 @@ function solveScene(scene: Scene, hopeless: (field: KernelField) => string | nul
   }
   take(solveStruct(scene, "flowi4"));
   take(solveStruct(scene, "flowi6"));
-  take(chaseNamespace(scene, offset("offset_sport")));
+  takeOf(["offset_netns", "offset_ino"], () => chaseNamespace(scene, offset("offset_sport")));
   const ino = solutions.get("offset_ino");
   if (ino !== undefined) take([["offset_ct_ino", ino]]); // both are net.ns.inum
 
-  take(chaseSocket(scene, offset("offset_sport")));
+  takeOf(["offset_sk_socket"], () => chaseSocket(scene, offset("offset_sport")));
   if (offset("offset_sk_socket") === null && scene.recorder.attachLate("socket")) {
     stimulate(scene);
     take(solveStruct(scene, "sock"));
   }
   take(solveStruct(scene, "socket"));
   const [sk, skSocket] = [offset("offset_socket_sk"), offset("offset_sk_socket")];
-  if (sk !== null && skSocket !== null) take(chaseFile(scene, sk, skSocket));
+  if (sk !== null && skSocket !== null) takeOf(["offset_socket_file"], () => chaseFile(scene, sk, skSocket));
 
   take(solveStruct(scene, "sk_buff"));
-  takeOf("sk_buff", () => {
+  takeOf(constantsOf("sk_buff"), () => {
     const head = chaseHead(scene, offset("offset_sk_buff_sock"));
     return [...solveStruct(scene, "sk_buff"), ...head];
   });
@@ -174,7 +175,7 @@ function solveScene(scene: Scene, hopeless: (field: KernelField) => string | nul
     showPacketSocket(scene, skOfPacket);
     take([...solveStruct(scene, "sock")].filter(([constant]) => constant === "offset_family"));
   }
-  takeOf("nf_conn", () => solveTracking(scene, offset("offset_netns")));
+  takeOf(constantsOf("nf_conn"), () => solveTracking(scene, offset("offset_netns")));
   return solutions;
 }
 

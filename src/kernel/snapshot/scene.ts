@@ -49,7 +49,10 @@ export interface Chased {
   readonly inode: number;
 }
 
-/** Follows a path from an idle socket in every site. Sites where it leads nowhere are left out. */
+/**
+ * Follows a path from an idle socket in every site. Sites where it leads nowhere are left out.
+ * @throws Missed where a socket was not seen: that tells nothing of the path
+ */
 export function chase({ sites }: Scene, path: readonly number[]): Chased[] {
   // All sockets are open at the same time: a closed one's memory would serve the next one, at the same address.
   using owned = new DisposableStack();
@@ -59,8 +62,15 @@ export function chase({ sites }: Scene, path: readonly number[]): Chased[] {
   }));
   return idle.flatMap(({ site, socket }) => {
     const hit = site.witness.nudge(socket, path);
-    return hit?.target === undefined ? [] : [{ site, hit, target: hit.target, inode: socket.inode }];
+    if (hit === undefined)
+      throw new Missed("a socket of ours was not seen, so that its pointers are not known");
+    return hit.target === undefined ? [] : [{ site, hit, target: hit.target, inode: socket.inode }];
   });
+}
+
+/** What was to be seen was not, which happens rarely: of what was looked for nothing is known. */
+export class Missed extends Error {
+  override readonly name = "Missed";
 }
 
 /** The candidate of several that alone has a value; else why there is none. */

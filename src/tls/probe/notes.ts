@@ -1,7 +1,7 @@
 import type { OwnMemory } from "../../../ffi/memory.ts";
 import type { Shape } from "../../offsets/field.ts";
 import type { Expectation, Observation } from "../../offsets/observation.ts";
-import { type Relation, type Solution, solve } from "../../offsets/solver.ts";
+import { placesOf, type Relation, type Solution, solve } from "../../offsets/solver.ts";
 import { pointer } from "../../offsets/values.ts";
 
 /** Members of one struct, by name, with how they lie in memory. */
@@ -48,12 +48,10 @@ export interface Finding {
 }
 
 /** What a solution says of a constant. */
-export const findingOf = (constant: string, solution: Solution | undefined): Finding => {
-  if (solution?.is === "solved") return { constant, candidates: [solution.offset] };
-  if (solution?.is === "ambiguous")
-    return { constant, candidates: solution.offsets, reason: "several places hold what is expected" };
-  return { constant, candidates: [], reason: solution?.reason ?? "never observed" };
-};
+export const findingOf = (constant: string, solution: Solution | undefined): Finding =>
+  solution === undefined || solution.is === "open"
+    ? { constant, candidates: [], reason: solution?.reason ?? "never observed" }
+    : oneOf(constant, placesOf(solution));
 
 /** What the notes of a struct say, where their members are named as the constants are. */
 export const findingsOf = (notes: Notes): readonly Finding[] =>
@@ -102,7 +100,7 @@ const LARGEST_TARGET = 16 << 10;
 
 /**
  * Finds a struct that no function tells: the pointer members that lead, in every instance, to a block with the value
- * expected of that instance, at one and the same place.
+ * expected of that instance, at one and the same place. Where a block holds it at several, each is a chain.
  *
  * @param sizeAt bytes of the allocator's block that begins at an address; 0 where none does
  */
@@ -126,8 +124,7 @@ export function chase(
       const { value } = instances[index] ?? {};
       if (value !== undefined) notes.add(target, { [member]: { value } });
     }
-    const found = notes.solve().get(member);
-    if (found?.is === "solved") chains.push({ first, second: found.offset });
+    for (const second of placesOf(notes.solve().get(member))) chains.push({ first, second });
   }
   return chains;
 }
