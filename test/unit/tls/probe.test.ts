@@ -105,6 +105,17 @@ describe("a struct behind a pointer", () => {
     expect(chase(same.slice(0, 1), new OwnMemory(), size)).toEqual([]);
   });
 
+  test("a block that holds it twice leads there too: no other pointer is the only one then", () => {
+    const twice = [pair(1, 72), pair(2, 72)].map(({ bytes, value }, index) => {
+      blocks[blocks.length - 3 + 2 * index]?.set(value, 120);
+      return { bytes, value };
+    });
+    expect(chase(twice, new OwnMemory(), () => 256)).toEqual([
+      { first: 24, second: 72 },
+      { first: 24, second: 120 },
+    ]);
+  });
+
   test("no address is read that is not mapped", () => {
     const memory = new OwnMemory();
     for (const address of [0, 8, 0x7fff_ffff_f000, 2 ** 52, Number.MAX_SAFE_INTEGER])

@@ -1,0 +1,45 @@
+import { describe, expect, test } from "bun:test";
+import { areSockets } from "../../../src/kernel/snapshot/chase.ts";
+import { host, pointer } from "../../../src/offsets/values.ts";
+import { Memory } from "../offsets/memory.ts";
+
+const INSTANCES = [0xffff_8880_1234_5000n, 0xffff_8880_1234_6000n] as const;
+const INODES = [0x1122_3344, 0x1122_3355] as const;
+
+/** Two structs socket_alloc: `sk` at 24, and behind the socket the inode with its number. */
+const targets = (plant: (memory: Memory, index: number) => Memory) =>
+  INSTANCES.map((instance, index) => {
+    const memory = new Memory(1024, (at) => (at * 31 + index * 97) & 0x7f);
+    const { bytes, readable } = plant(memory, index).observe();
+    return { target: { bytes, readable }, hit: { instance }, inode: INODES[index] ?? 0 };
+  });
+
+describe("what a pointer of a socket leads to", () => {
+  const sk = (memory: Memory, index: number, at = 24) => memory.plant(at, pointer(INSTANCES[index] ?? 0n));
+  const inode = (memory: Memory, index: number) => memory.plant(200, host(8, INODES[index] ?? 0));
+
+  test("is its struct socket where it points back and holds its inode number", () => {
+    expect(areSockets(targets((memory, index) => inode(sk(memory, index), index)))).toBe(true);
+  });
+
+  test("points back twice: it may be the socket all the same", () => {
+    const twice = targets((memory, index) => inode(sk(sk(memory, index), index, 96), index));
+    expect(areSockets(twice)).toBe(true);
+  });
+
+  test("points back, and is of no inode: another struct of the socket's own", () => {
+    expect(areSockets(targets((memory, index) => sk(memory, index)))).toBe(false);
+    // One of them, or another's number.
+    expect(areSockets(targets((memory, index) => inode(sk(memory, index), 0)))).toBe(false);
+  });
+
+  test("has the inode number, and points elsewhere", () => {
+    expect(areSockets(targets((memory, index) => inode(sk(memory, 0), index)))).toBe(false);
+    expect(areSockets([])).toBe(false);
+  });
+
+  test("one socket alone proves nothing", () => {
+    const [first] = targets((memory, index) => inode(sk(memory, index), index));
+    expect(first === undefined || areSockets([first])).toBe(false);
+  });
+});
