@@ -86,6 +86,8 @@ export const refusedDeeds = ({ folder, port, victim }: Surroundings): readonly D
     { name: "traces", code: orErrno(`ptrace(PTRACE_SEIZE, ${victim}, 0, 0)`) },
     { name: "outlives its parent", code: orErrno("prctl(PR_SET_PDEATHSIG, 0, 0, 0, 0)") },
     { name: "dumps core", code: orErrno("prctl(PR_SET_DUMPABLE, 1, 0, 0, 0)") },
+    { name: "changes the flags of what it inherited", code: orErrno("fcntl(1, F_SETFL, O_NONBLOCK)") },
+    { name: "has itself signalled by what it inherited", code: orErrno("fcntl(1, F_SETOWN, getpid())") },
     { name: "makes a user namespace", code: orErrno("unshare(CLONE_NEWUSER)") },
     {
       name: "makes an io_uring",

@@ -74,12 +74,16 @@ function scan(unknown: Unknown, observations: readonly Observation[]): Candidate
     return expectation === undefined ? [] : [{ observation, expectation }];
   });
   const longest = Math.max(0, ...samples.map(({ observation }) => observation.bytes.length));
+  // An array may be longer than what is surely the field's, and is as long as what it is to hold.
+  const width = Math.max(shape.width, ...samples.map(({ expectation }) => expectation.value.length));
   // The sample with the fewest zero bytes comes first: it leaves the fewest offsets for the others to look at.
   const [first, ...others] = samples.toSorted((a, b) => nonZero(b) - nonZero(a));
   const offsets =
     first === undefined
       ? []
-      : unrefuted(first, shape, longest).filter((at) => others.every((one) => !refutes(one, at)));
+      : unrefuted(first, { ...shape, width }, longest).filter((at) =>
+          others.every((one) => !refutes(one, at)),
+        );
   const proven = offsets.filter((at) =>
     differ(samples.filter((one) => isRead(one, at)).map(({ expectation }) => expectation)),
   );
@@ -94,7 +98,7 @@ interface Sample {
 
 const nonZero = ({ expectation }: Sample): number => expectation.value.filter((byte) => byte !== 0).length;
 
-/** Whether all that is compared was read there; a value may be longer than what is surely the field's. */
+/** Whether all that is compared was read there. */
 const isRead = ({ observation, expectation }: Sample, at: number): boolean =>
   isReadable(observation, at, expectation.value.length);
 
@@ -117,7 +121,7 @@ function unrefuted(sample: Sample, { width, align }: Shape, longest: number): nu
       offsets.push(at);
       continue;
     }
-    const last = Math.min(range.end, bytes.length) - length;
+    const last = Math.min(range.end - length, bytes.length - length, longest - width);
     const memory = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length);
     const search = (from: number) => memory.indexOf(known.bytes, from + known.at) - known.at;
     for (let found = search(at); found >= at && found <= last; found = search(found + 1)) {

@@ -56,11 +56,16 @@ const files = {
   boringssl: () => import("../../assets/layouts/boringssl.json", { with: { type: "json" } }),
 };
 
-/** Every constant that a library can have. @throws ValiError when an embedded file is bad */
+/** Every constant that any library can have. @throws ValiError when an embedded file is bad */
 export async function tlsConstants(): Promise<readonly string[]> {
-  const published = await Promise.all([loadLayouts("openssl"), loadLayouts("boringssl")]);
-  const names = published.flatMap((layouts) => Object.keys(layouts?.members ?? {}));
-  return [...new Set([...names, ...Object.keys(unpublished)])];
+  const all = await Promise.all([constantsOf("openssl"), constantsOf("boringssl")]);
+  return [...new Set(all.flat())];
+}
+
+/** Every constant that a library of this kind can have. @throws ValiError when the embedded file is bad */
+export async function constantsOf(library: string): Promise<readonly string[]> {
+  const layouts = await loadLayouts(library);
+  return layouts === null ? [] : [...Object.keys(layouts.members), ...Object.keys(unpublished)];
 }
 
 /** The published layouts of a library, null where there are none. @throws ValiError when the embedded file is bad */

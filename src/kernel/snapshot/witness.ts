@@ -76,8 +76,7 @@ export class Witness implements Spectator {
     const sock = hits.find(({ struct }) => struct === "sock");
     if (before === null || asked === null || asked.state !== before.state) return;
     if (sock === undefined || !isOurs(sock, end)) return;
-    const still = asked.rtt === before.rtt && asked.rttvar === before.rttvar;
-    this.#noteSock(sock, end, asked.state, end.peer !== undefined && still ? asked : undefined);
+    this.#noteSock(sock, end, asked.state, steadyTiming(end, before, asked));
     const owner = hits.find(({ struct }) => struct === "socket");
     if (owner === undefined) return;
     // sock_common_getsockopt(sock) calls tcp_getsockopt(sock->sk), and sock_graft made the pointer back.
@@ -140,8 +139,14 @@ export class Witness implements Spectator {
   }
 }
 
+/** The timing of a connected end that two readings agree on; undefined where it moved meanwhile. */
+export const steadyTiming = ({ peer }: End, before: Timing, after: Timing): Timing | undefined => {
+  const stoodStill = after.rtt === before.rtt && after.rttvar === before.rttvar;
+  return peer !== undefined && stoodStill ? after : undefined;
+};
+
 /** A struct is ours only if the random addresses that we chose are in it, wherever; others are none of our business. */
-const isOurs = (hit: Hit, { own, peer }: End): boolean =>
+export const isOurs = (hit: Pick<Hit, "bytes" | "readable">, { own, peer }: End): boolean =>
   occurs(hit, own.address) && (peer === undefined || occurs(hit, peer.address));
 
 /**

@@ -29,8 +29,11 @@ const thread = 0x10000;
 const namespaces = 0x80 | 0x20000 | 0x2000000 | 0x4000000 | 0x8000000 | 0x10000000 | 0x20000000 | 0x40000000;
 const threadOnly: Condition = { argument: 0, mask: thread | namespaces, values: [thread] };
 
-/** F_DUPFD, F_GETFD, F_SETFD, F_GETFL, F_SETFL, F_DUPFD_CLOEXEC: none that sends signals or takes locks. */
-const plainFcntl = equals(1, 0, 1, 2, 3, 4, 1030);
+/**
+ * F_DUPFD, F_GETFD, F_SETFD, F_GETFL, F_DUPFD_CLOEXEC: none that sends signals or takes locks, nor F_SETFL, as what was
+ * inherited is a description of the parent's too.
+ */
+const plainFcntl = equals(1, 0, 1, 2, 3, 1030);
 /** PR_SET_NAME, PR_GET_NAME, PR_GET_DUMPABLE and PR_SET_VMA. Never PR_SET_PDEATHSIG. */
 const plainPrctl = equals(0, 15, 16, 3, 0x53564d41);
 

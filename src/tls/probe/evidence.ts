@@ -5,6 +5,7 @@ import { type Elf, segment } from "../../elf/elf.ts";
 import { checkExecutable, UntrustedError } from "../../host/trusted.ts";
 import type { Evidence } from "../../offsets/evidence.ts";
 import { runChild } from "../child/run.ts";
+import { constantsOf } from "../layouts.ts";
 import { answerSchema, type ProbeLibrary } from "./request.ts";
 
 /** Milliseconds for the child; a real library takes 100. */
@@ -47,7 +48,7 @@ export async function probeEvidence(
   if ("reason" in loadable) return loadable;
   const outcome = await runChild("probe", { library }, { files: loadable.fds, milliseconds: longestProbe });
   if (outcome.state !== "answered") return { reason: outcome.reason };
-  const answer = v.safeParse(answerSchema, outcome.answer);
+  const answer = v.safeParse(answerSchema(await constantsOf(library)), outcome.answer);
   if (!answer.success) return { reason: "what it answered is no answer" };
   return { evidence: answer.output.map((one) => ({ source: "probe", ...one })) };
 }

@@ -204,20 +204,10 @@ class OpensslProbe {
   /** In 3.0 and later ssl3_state_st is a member, before it is behind a pointer. */
   #s3(prefix: string, embedded: Solution | undefined, isConnection: boolean): readonly Finding[] {
     if (embedded?.is === "solved") {
-      const { offset } = embedded;
-      const isBehindServer = this.#instances.every(({ bytes, serverRandom }) =>
-        holds(bytes, offset - RANDOM_SIZE, { value: serverRandom }),
-      );
-      const base = offset - clientRandomInS3[isConnection ? "ssl_connection_st" : "ssl_st"];
+      const struct = isConnection ? "ssl_connection_st" : "ssl_st";
       return [
         findingOf(`${prefix}_S3_CLIENT_RANDOM`, embedded),
-        isBehindServer
-          ? { constant: `${prefix}_S3`, candidates: [base] }
-          : {
-              constant: `${prefix}_S3`,
-              candidates: [],
-              reason: "server_random is not where it is known to be",
-            },
+        s3Around(`${prefix}_S3`, struct, embedded.offset, this.#instances),
       ];
     }
     const instances = this.#instances.map(({ bytes, clientRandom }) => ({ bytes, value: clientRandom }));
@@ -274,6 +264,21 @@ class OpensslProbe {
     const places = Array.from({ length: Math.max(0, end) / 4 }, (_, index) => index * 4);
     return oneOf("SSL_ST_TYPE", places.filter(isType));
   }
+}
+
+/** Where an embedded ssl3_state_st begins; told only where the member before client_random is the one that it has there. */
+export function s3Around(
+  constant: string,
+  struct: keyof typeof clientRandomInS3,
+  clientRandom: number,
+  instances: readonly Pick<Instance, "bytes" | "serverRandom">[],
+): Finding {
+  const isBehindServer = instances.every(({ bytes, serverRandom }) =>
+    holds(bytes, clientRandom - RANDOM_SIZE, { value: serverRandom }),
+  );
+  return isBehindServer
+    ? { constant, candidates: [clientRandom - clientRandomInS3[struct]] }
+    : { constant, candidates: [], reason: "server_random is not where it is known to be" };
 }
 
 const indexOf = (bytes: Uint8Array, value: Uint8Array): number => Buffer.from(bytes).indexOf(value);

@@ -142,10 +142,12 @@ const isDifferent = (one: Expectation, other: Expectation): boolean =>
     return index < other.value.length && ((value ^ (other.value[index] ?? 0)) & compared) !== 0;
   });
 
-const isBeyond = (member: Member, observations: readonly Observation[]): boolean =>
-  samplesOf(member, observations).every(
-    ({ observation }) => member.truth + member.shape.width > observation.bytes.length,
-  );
+/** Whether no window shows the whole of a member, which is as long as the longest that it held. */
+function isBeyond(member: Member, observations: readonly Observation[]): boolean {
+  const samples = samplesOf(member, observations);
+  const width = Math.max(member.shape.width, ...samples.map(({ expectation: { value } }) => value.length));
+  return samples.every(({ observation: { bytes } }) => member.truth + width > bytes.length);
+}
 
 /** Places in the window that hold all that is expected of a member, wherever it is, with values that differ. */
 function followers(member: Member, observations: readonly Observation[]): number[] {
