@@ -45,6 +45,16 @@ const reasonOf = (result: Run): string | undefined =>
   documentOf(result).diagnostics.find(({ code }) => code === "W_TLS_PROBE")?.message;
 const leavesWith = (status: number): Deed => ({ name: `leaves with ${status}`, code: `return ${status};` });
 
+test("an answer that a library forges names no constant that the library cannot have", () => {
+  const answer = JSON.stringify({ answer: [{ constant: "PATH", candidates: [7] }] });
+  const text = JSON.stringify(`${answer}\n`);
+  const length = answer.length + 1;
+  const code = `for (int fd = 3; fd < 64 && write(fd, ${text}, ${length}) != ${length}; fd++); return 0;`;
+  const library = buildHostile({ name: "forges an answer", code }, scratch.at("libraries"));
+  expect(reasonOf(ask(library))).toBe(`${library}: not probed: what it answered is no answer`);
+  expect(ask(library, "--format", "env").stdout).not.toMatch(/^PATH=/m);
+});
+
 describe("code and table answer, the reason is told, and nothing is done", () => {
   const names = ["makes a file", "becomes a daemon", "connects", "runs a shell"];
   const refused = refusedDeeds(surroundings)
@@ -158,6 +168,17 @@ describe("less privilege", () => {
     }
     expect({ files: readdirSync(scratch.at("open")), connections }).toEqual({ files: [], connections: 0 });
   }, 60_000);
+
+  test("no other process of that user may look into what it executes", () => {
+    copyFileSync(executable, scratch.at("offsetof"));
+    chmodSync(scratch.at("offsetof"), 0o755);
+    const deed = { name: "tells whether it is dumpable", code: "return 40 + prctl(PR_GET_DUMPABLE);" };
+    const library = buildHostile(deed, scratch.at("libraries"));
+    const user = ["setpriv", "--reuid=1234", "--regid=1234", "--clear-groups"];
+    expect(reasonOf(run([...user, scratch.at("offsetof"), "tls", library]))).toBe(
+      `${library}: not probed: it ended with 40 and without an answer`,
+    );
+  });
 
   test("root that may become nobody but make no namespace, as in a container, probes", () => {
     const container = [

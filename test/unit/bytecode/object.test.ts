@@ -148,6 +148,30 @@ test("big-endian objects keep their byte order", async () => {
   expect(code.toString("hex")).toMatch(load);
 });
 
+test("constants that lie over each other are an error of the object: one value would spoil the other", async () => {
+  const { stdout } = await run(["readelf", "--wide", "--symbols", at("little.o")]);
+  const valueOf = (name: string) =>
+    BigInt(`0x${new RegExp(`: (\\w{16}) .* ${name}$`, "m").exec(stdout)?.[1]}`);
+  const bytes = Buffer.from(await bytesOf("little.o"));
+  // Elf64_Sym of `four`, of which the value and the size are known: both 64 bits, one after the other.
+  const entry = (value: bigint) => {
+    const wanted = Buffer.alloc(16);
+    wanted.writeBigUInt64LE(value);
+    wanted.writeBigUInt64LE(4n, 8);
+    return wanted;
+  };
+  const place = bytes.indexOf(entry(valueOf("other")));
+  expect(place).toBeGreaterThan(0);
+  bytes.set(entry(valueOf("eight") + 4n), place);
+  const object = new EbpfObject(bytes, "over.o");
+  expect(Buffer.from(object.bake(new Map([["other", 1n]]))).equals(bytes)).toBe(false);
+  const both = new Map([
+    ["eight", 1n],
+    ["other", 1n],
+  ]);
+  expect(() => object.bake(both)).toThrow(/^over\.o: (?:other lies over eight|eight lies over other) /);
+});
+
 test("what does not fit is an error that names it", async () => {
   const object = new EbpfObject(await bytesOf("little.o"), "little.o");
   const bake = (name: string, value: bigint) => () => object.bake(new Map([[name, value]]));

@@ -151,6 +151,20 @@ describe("while foreign code runs", () => {
       }
     }));
 
+  test("it has none of the groups that this process has", async () => {
+    const before = process.getgroups?.() ?? [];
+    process.setgroups?.([1, 4, 27]);
+    try {
+      expect(readFileSync("/proc/self/status", "utf8")).toMatch(/^Groups:\t1 4 27 $/m);
+      await whileLoaded((pid) => {
+        for (const thread of readdirSync(`/proc/${pid}/task`))
+          expect(readFileSync(`/proc/${pid}/task/${thread}/status`, "utf8")).toMatch(/^Groups:\t $/m);
+      });
+    } finally {
+      process.setgroups?.(before);
+    }
+  });
+
   test("it has no environment and no descriptor but its own", () =>
     whileLoaded((pid) => {
       const parent = /^PPid:\t(\d+)$/m.exec(readFileSync(`/proc/${pid}/status`, "utf8"))?.[1];
@@ -230,6 +244,22 @@ describe("files", () => {
     expect(await runChild("probe", { library: "openssl" }, { files, milliseconds: 5000 })).toEqual({
       state: "answered",
       answer: expect.arrayContaining([{ constant: "SSL_ST_RBIO", candidates: [16] }]),
+    });
+    for (const fd of files) closeSync(fd);
+  });
+
+  test("a library that finds its functions in another libcrypto than the one that was given is not measured", async () => {
+    // Under another name it does not serve libssl, for which the linker looks elsewhere then.
+    const other = join(root, "libcrypto.so");
+    const bytes = readFileSync("/usr/lib/x86_64-linux-gnu/libcrypto.so.3");
+    bytes.write("libcryptx.so.3\0", bytes.indexOf("\0libcrypto.so.3\0") + 1);
+    writeFileSync(other, bytes);
+    const files = [other, "/usr/lib/x86_64-linux-gnu/libssl.so.3"].map((path) => openSync(path, "r"));
+    expect(await runChild("probe", { library: "openssl" }, { files, milliseconds: 10_000 })).toEqual({
+      state: "failed",
+      reason: expect.stringMatching(
+        new RegExp(`^BIO_new is of /usr/lib/x86_64-linux-gnu/libcrypto.so.3, not of ${other}$`),
+      ),
     });
     for (const fd of files) closeSync(fd);
   });

@@ -1,7 +1,11 @@
 import { ptr } from "bun:ffi";
 import { describe, expect, test } from "bun:test";
+import * as v from "valibot";
 import { OwnMemory } from "../../../ffi/memory.ts";
+import { constantsOf } from "../../../src/tls/layouts.ts";
 import { chase, Notes, oneOf } from "../../../src/tls/probe/notes.ts";
+import { s3Around } from "../../../src/tls/probe/openssl.ts";
+import { answerSchema, type ProbeLibrary } from "../../../src/tls/probe/request.ts";
 import { earlySecret, expandLabel, findHandshakeSecret } from "../../../src/tls/probe/schedule.ts";
 import { encodeSession } from "../../../src/tls/probe/session.ts";
 import { firstMessage, legacyVersionOf, randomOf } from "../../../src/tls/probe/wire.ts";
@@ -122,6 +126,43 @@ describe("a struct behind a pointer", () => {
       expect([memory.readable(address), memory.copy(address, 8).length, memory.chunkSize(address)]).toEqual([
         0, 0, 0,
       ]);
+  });
+});
+
+describe("where ssl3_state_st begins", () => {
+  const ends = [1, 2].map((seed) => {
+    const bytes = new Uint8Array(512).fill(0xee);
+    const serverRandom = new Uint8Array(32).fill(seed);
+    bytes.set(serverRandom, 200);
+    return { bytes, serverRandom };
+  });
+  const around = (at: number) => s3Around("SSL_ST_S3", "ssl_st", at, ends);
+
+  test("is known where client_random follows server_random", () => {
+    expect(around(232)).toEqual({ constant: "SSL_ST_S3", candidates: [232 - 0xb8] });
+  });
+
+  test("is not where another member is in front of it", () => {
+    const reason = "server_random is not where it is known to be";
+    for (const at of [0, 231, 233, 264])
+      expect(around(at)).toEqual({ constant: "SSL_ST_S3", candidates: [], reason });
+  });
+});
+
+describe("the child's answer", () => {
+  const isTaken = async (library: ProbeLibrary, ...constants: readonly string[]) => {
+    const answer = constants.map((constant) => ({ constant, candidates: [8] }));
+    return v.safeParse(answerSchema(await constantsOf(library)), answer).success;
+  };
+
+  test("may name what its library can have, once each, and nothing else", async () => {
+    expect(await isTaken("openssl", "SSL_ST_RBIO", "SSL_CTX_ST_KEYLOG_CALLBACK")).toBe(true);
+    expect(await isTaken("boringssl", "SSL_ST_RBIO", "BSSL__SSL3_STATE_HS")).toBe(true);
+    for (const name of ["PATH", "IFS", "offset_daddr", "SSL_ST_RBIO_", "__proto__", "toString", ""])
+      expect([name, await isTaken("openssl", name)]).toEqual([name, false]);
+    expect(await isTaken("openssl", "BSSL__SSL3_STATE_HS")).toBe(false);
+    expect(await isTaken("boringssl", "SSL_CONNECTION_ST_RBIO")).toBe(false);
+    expect(await isTaken("openssl", "SSL_ST_RBIO", "SSL_ST_RBIO")).toBe(false);
   });
 });
 

@@ -1,4 +1,4 @@
-import { afterAll, expect, test } from "bun:test";
+import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -32,6 +32,80 @@ test.each([
   // Each once, so that no row hides another; and a filter is at most BPF_MAXINSNS long.
   expect(new Set(listed.values()).size).toBe(listed.size);
   expect(systemCallFilter(arch, 1).byteLength / 8).toBeLessThan(4096);
+});
+
+/** Puts the filter of a file on itself, and tells the errno of each call: "number,argument,argument". */
+const FILTERED = `
+#include <errno.h>
+#include <linux/filter.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+int main(int argc, char **argv)
+{
+	static struct sock_filter rules[4096];
+	FILE *file = fopen(argv[1], "r");
+	struct sock_fprog program = { fread(rules, sizeof rules[0], 4096, file), rules };
+	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) || prctl(PR_SET_SECCOMP, 2 /* SECCOMP_MODE_FILTER */, &program))
+		return 125;
+	for (int at = 2; at < argc; at++) {
+		long call = 0, first = 0, second = 0;
+		sscanf(argv[at], "%ld,%ld,%ld", &call, &first, &second);
+		printf("%d\\n", syscall(call, first, second, 0L, 0L, 0L) < 0 ? errno : 0);
+	}
+	return fflush(stdout);
+}
+`;
+
+describe("the kernel, under the filter", () => {
+  const EPERM = 1;
+  const EINVAL = 22;
+  const arch = process.arch === "arm64" ? "arm64" : "x64";
+  const numberOf = (call: string): number => callNumbers(arch).get(call) ?? -1;
+  const program = join(folder, "filtered");
+  const filter = join(folder, "filter");
+  beforeAll(() => {
+    writeFileSync(`${program}.c`, FILTERED);
+    writeFileSync(filter, systemCallFilter(arch, 1));
+    const { stderr, success } = Bun.spawnSync(["cc", "-w", "-o", program, `${program}.c`]);
+    if (!success) throw new Error(stderr.toString());
+  });
+  const errnos = (call: string, calls: readonly (readonly [first: number, second: number])[]): number[] => {
+    const asked = calls.map((pair) => [numberOf(call), ...pair].join());
+    const { stdout, exitCode } = Bun.spawnSync([program, filter, ...asked]);
+    expect(exitCode).toBe(0);
+    return stdout.toString().trim().split("\n").map(Number);
+  };
+
+  test("makes threads, and no namespace with them", () => {
+    const CLONE_THREAD = 0x10000;
+    // NEWNS, NEWCGROUP, NEWUTS, NEWIPC, NEWUSER, NEWPID, NEWNET of linux/sched.h, and NEWTIME, which is CSIGNAL's here.
+    const news = [0x20000, 0x2000000, 0x4000000, 0x8000000, 0x10000000, 0x20000000, 0x40000000, 0x80];
+    // A thread without CLONE_SIGHAND is none: the kernel refuses what the filter lets through, and nothing is made.
+    expect(errnos("clone", [[CLONE_THREAD, 0]])).toEqual([EINVAL]);
+    const asked = news.map((flag) => [CLONE_THREAD | flag, 0] as const);
+    expect(errnos("clone", asked)).toEqual(news.map(() => EPERM));
+  });
+
+  test("asks descriptors, and changes nothing of what they share with the parent", () => {
+    // F_DUPFD, F_GETFD, F_SETFD, F_GETFL, F_DUPFD_CLOEXEC of linux/fcntl.h.
+    expect(
+      errnos(
+        "fcntl",
+        [0, 1, 2, 3, 1030].map((command) => [2, command]),
+      ),
+    ).toEqual([0, 0, 0, 0, 0]);
+    // F_SETFL, F_SETLK, F_SETOWN, F_SETSIG, F_SETOWN_EX, F_OFD_SETLK, F_SETLEASE, F_NOTIFY, F_SETPIPE_SZ, F_ADD_SEALS.
+    const changing = [4, 6, 8, 10, 15, 37, 1024, 1026, 1031, 1033];
+    expect(
+      errnos(
+        "fcntl",
+        changing.map((command) => [2, command]),
+      ),
+    ).toEqual(changing.map(() => EPERM));
+  });
 });
 
 const status = (changes: Readonly<Record<string, string>> = {}): string =>
