@@ -150,7 +150,7 @@ test("big-endian objects keep their byte order", async () => {
 
 test("constants that lie over each other are an error of the object: one value would spoil the other", async () => {
   const { stdout } = await run(["readelf", "--wide", "--symbols", at("little.o")]);
-  const valueOf = (name: string) =>
+  const placeOf = (name: string) =>
     BigInt(`0x${new RegExp(`: (\\w{16}) .* ${name}$`, "m").exec(stdout)?.[1]}`);
   const bytes = Buffer.from(await bytesOf("little.o"));
   // Elf64_Sym of `four`, of which the value and the size are known: both 64 bits, one after the other.
@@ -160,9 +160,9 @@ test("constants that lie over each other are an error of the object: one value w
     wanted.writeBigUInt64LE(4n, 8);
     return wanted;
   };
-  const place = bytes.indexOf(entry(valueOf("other")));
+  const place = bytes.indexOf(entry(placeOf("other")));
   expect(place).toBeGreaterThan(0);
-  bytes.set(entry(valueOf("eight") + 4n), place);
+  bytes.set(entry(placeOf("eight") + 4n), place);
   const object = new EbpfObject(bytes, "over.o");
   expect(Buffer.from(object.bake(new Map([["other", 1n]]))).equals(bytes)).toBe(false);
   const both = new Map([

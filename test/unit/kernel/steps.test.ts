@@ -139,6 +139,17 @@ describe("a field", () => {
     expect([...sockets.questions, ...strangers.questions]).toEqual([]);
   });
 
+  test("a value that differs in bits that are not compared proves nothing", () => {
+    const memories = [0, 1, 2].map((low, seed) =>
+      socketMemory(seed).member("rtt", 84, { ...shifted(4, 9, 3), value: host(4, (9 << 3) | low).value }),
+    );
+    const sockets = new Sockets(memories);
+    expect(sockets.run(searchField(integer("rtt", 4), sockets.facts, THRESHOLD))).toEqual({
+      is: "open",
+      reason: "all sockets have the same value, which proves nothing",
+    });
+  });
+
   test("memory that is not there is no candidate", () => {
     const memories = addresses.map((address, seed) =>
       socketMemory(seed).member("daddr", 84, address).hole(0, 64),

@@ -1,0 +1,244 @@
+/**
+ * Changes of one line that no test may let pass: bun run mutants makes each in a copy of this checkout and has its
+ * tests find it. A row is written where a fault was once possible that no test saw.
+ */
+export interface Mutant {
+  /** What is wrong with the program then. */
+  readonly name: string;
+  readonly file: string;
+  /** Stands in the file exactly once. */
+  readonly text: string;
+  readonly replacement: string;
+  /** A file of tests, and what the names of those that must fail hold: each of them alone finds it. */
+  readonly tests: readonly (readonly [file: string, name: string])[];
+  readonly why: string;
+}
+
+const solver = "test/unit/offsets/solver.test.ts";
+const many = "test/unit/offsets/many.test.ts";
+const steps = "test/unit/kernel/steps.test.ts";
+const chase = "test/unit/kernel/chase.test.ts";
+const witness = "test/unit/kernel/witness.test.ts";
+const probe = "test/unit/tls/probe.test.ts";
+const child = "test/unit/tls/child.test.ts";
+const seccomp = "test/unit/tls/seccomp.test.ts";
+
+export const mutants: readonly Mutant[] = [
+  {
+    name: "solver: what was not read proves a place",
+    file: "src/offsets/solver.ts",
+    text: "differ(samples.filter((one) => isRead(one, at)).map(({ expectation }) => expectation))",
+    replacement: "differ(samples.map(({ expectation }) => expectation))",
+    tests: [
+      [solver, "longer than what was read"],
+      [many, "what is solved is true"],
+    ],
+    why: "a place where nothing could be read holds every value, so to speak",
+  },
+  {
+    name: "solver: one value solves a field",
+    file: "src/offsets/solver.ts",
+    text: "!offsets.some((at) => proven.has(at))",
+    replacement: "offsets.length === 0",
+    tests: [
+      [solver, "one value alone never solves"],
+      [many, "what is solved is true"],
+    ],
+    why: "zeroed or constant memory holds one value as well",
+  },
+  {
+    name: "solver: a field of one value drives others out",
+    file: "src/offsets/solver.ts",
+    text: "other === undefined || !isProven(other)",
+    replacement: "other === undefined",
+    tests: [
+      [solver, "one value alone speaks for"],
+      [solver, "nor by a relation"],
+      [many, "what is solved is true"],
+    ],
+    why: "it may lie beyond the window, and what it said of the others was false",
+  },
+  {
+    name: "solver: a value that reaches into what was not read is compared",
+    file: "src/offsets/solver.ts",
+    text: "isReadable(observation, at, expectation.value.length)",
+    replacement: "isReadable(observation, at, 1)",
+    tests: [
+      [solver, "reaches into what was not read"],
+      [many, "what is solved is true"],
+    ],
+    why: "the zeros in the place of what was not read refuted the true offset",
+  },
+  {
+    name: "solver: an array has place beyond the window",
+    file: "src/offsets/solver.ts",
+    text: "unrefuted(first, { ...shape, width }, longest)",
+    replacement: "unrefuted(first, shape, longest)",
+    tests: [[solver, "an array reaches as far"]],
+    why: "at the end of the window no value was ever compared",
+  },
+  {
+    name: "values under a mask: what is not compared tells them apart",
+    file: "src/offsets/observation.ts",
+    text: "if (((byte ^ before.value) & compared & before.mask) !== 0) return true;",
+    replacement: "if (byte !== before.value && before.mask !== 0) return true;",
+    tests: [
+      [solver, "only in bits that are not compared"],
+      [many, "expectations differ"],
+    ],
+    why: "the same bits of the same memory are one value",
+  },
+  {
+    name: "stepwise: values that differ under a mask alone are two",
+    file: "src/kernel/stepwise/steps.ts",
+    text: "!differ(samples.map(({ expectation }) => expectation))",
+    replacement: "new Set(samples.map(({ expectation }) => expectation.value.join())).size < 2",
+    tests: [[steps, "differs in bits that are not compared"]],
+    why: "memory that never changes holds them all",
+  },
+  {
+    name: "chase: a block that holds the value twice leads nowhere",
+    file: "src/tls/probe/notes.ts",
+    text: "for (const second of placesOf(notes.solve().get(member))) chains.push({ first, second });",
+    replacement:
+      "const [second, ...more] = placesOf(notes.solve().get(member));\n    if (second !== undefined && more.length === 0) chains.push({ first, second });",
+    tests: [[probe, "a block that holds it twice"]],
+    why: "another pointer would be the only one then, and be believed",
+  },
+  {
+    name: "seccomp: a thread may be made with a namespace",
+    file: "src/tls/child/seccomp.ts",
+    text: "mask: thread | namespaces, values: [thread]",
+    replacement: "mask: thread, values: [thread]",
+    tests: [[seccomp, "makes threads, and no namespace"]],
+    why: "CLONE_THREAD alone says nothing of the other flags",
+  },
+  {
+    name: "seccomp: any fcntl",
+    file: "src/tls/child/seccomp.ts",
+    text: '["fcntl", 72, 25, plainFcntl]',
+    replacement: '["fcntl", 72, 25]',
+    tests: [[seccomp, "asks descriptors"]],
+    why: "it sends signals, takes locks, and changes what the parent has open too",
+  },
+  {
+    name: "seccomp: F_SETFL",
+    file: "src/tls/child/seccomp.ts",
+    text: "equals(1, 0, 1, 2, 3, 1030)",
+    replacement: "equals(1, 0, 1, 2, 3, 4, 1030)",
+    tests: [[seccomp, "asks descriptors"]],
+    why: "flags belong to the description, which the parent shares",
+  },
+  {
+    name: "confine: the groups of root stay",
+    file: "ffi/libc.ts",
+    text: 'check(c.setgroups(0, null), "setgroups", "needs CAP_SETGID");',
+    replacement: "",
+    tests: [[child, "none of the groups"]],
+    why: "disk, docker or shadow among them open what nobody may not",
+  },
+  {
+    name: "confine: others of the same user look into the child",
+    file: "src/tls/child/confine.ts",
+    text: "libc.setUndumpable();",
+    replacement: "",
+    tests: [["test/e2e/hostile.test.ts", "look into what it executes"]],
+    why: "an ordinary user's child keeps its user, and so stays dumpable",
+  },
+  {
+    name: "probe: a libcrypto of elsewhere serves the library",
+    file: "src/tls/probe/job.ts",
+    text: 'checkOrigin(ssl, "BIO_new", files[0]);',
+    replacement: "",
+    tests: [[child, "in another libcrypto"]],
+    why: "another file would be measured than the one that was asked for",
+  },
+  {
+    name: "probe: S3 is told whatever stands before client_random",
+    file: "src/tls/probe/openssl.ts",
+    text: "return isBehindServer\n",
+    replacement: "return isBehindServer || true\n",
+    tests: [[probe, "another member is in front"]],
+    why: "the distance is known of structs that have server_random there, of no others",
+  },
+  {
+    name: "probe: the child names any constant",
+    file: "src/tls/probe/request.ts",
+    text: "constant: v.picklist(constants)",
+    replacement: "constant: v.string()",
+    tests: [[probe, "may name what its library can have"]],
+    why: "a forged PATH=7 reaches a shell by --format env",
+  },
+  {
+    name: "probe: the child says a thing twice",
+    file: "src/tls/probe/request.ts",
+    text: "new Set(all.map(({ constant }) => constant)).size === all.length",
+    replacement: "all.length >= 0",
+    tests: [[probe, "may name what its library can have"]],
+    why: "what one source says twice would be confirmed",
+  },
+  {
+    name: "netns: the thread stays away after an exception",
+    file: "src/net/namespace.ts",
+    text: "  try {\n    return act();\n  } finally {\n    comeHome(home);\n  }",
+    replacement: "  const result = act();\n  comeHome(home);\n  return result;",
+    tests: [["test/unit/net/namespace.test.ts", "brought home"]],
+    why: "all that follows would be asked of another namespace",
+  },
+  {
+    name: "chaseSocket: the inode number is not asked",
+    file: "src/kernel/snapshot/chase.ts",
+    text: "occurs(crop(target, SOCKET_ALLOC), host(8, inode).value)",
+    replacement: "target !== undefined && inode >= 0",
+    tests: [[chase, "is of no inode"]],
+    why: "other structs of a socket's own point back to it as well",
+  },
+  {
+    name: "chaseSocket: a socket that points back twice is none",
+    file: "src/kernel/snapshot/chase.ts",
+    text: "placesOf(solve([sk], [], targets.map(socketOf)).get(sk.constant)).length > 0",
+    replacement: "placesOf(solve([sk], [], targets.map(socketOf)).get(sk.constant)).length === 1",
+    tests: [[chase, "points back twice"]],
+    why: "another pointer would be the only one then, and be believed",
+  },
+  {
+    name: "witness: timing that moved is believed",
+    file: "src/kernel/snapshot/witness.ts",
+    text: "after.rtt === before.rtt && after.rttvar === before.rttvar",
+    replacement: "true",
+    tests: [[witness, "timing is believed"]],
+    why: "the copy was made at a moment between the two readings",
+  },
+  {
+    name: "witness: every struct is ours",
+    file: "src/kernel/snapshot/witness.ts",
+    text: "occurs(hit, own.address) && (peer === undefined || occurs(hit, peer.address))",
+    replacement: "hit !== undefined || own === peer",
+    tests: [[witness, "a struct is ours"]],
+    why: "packets of others arrive on this thread too",
+  },
+  {
+    name: "deadline: a late result is taken",
+    file: "src/deadline.ts",
+    text: "if (performance.now() - started > milliseconds) throw late;",
+    replacement: "",
+    tests: [["test/unit/deadline.test.ts", "too late"]],
+    why: "the thread that watches may not be there yet",
+  },
+  {
+    name: "bytecode: constants lie over each other",
+    file: "src/bytecode/object.ts",
+    text: "if (other !== undefined) throw",
+    replacement: "if (other === name) throw",
+    tests: [["test/unit/bytecode/object.test.ts", "lie over each other"]],
+    why: "the second value spoils the first, and a program reads with both",
+  },
+  {
+    name: "BTF: a bit-field inside a byte has an offset",
+    file: "src/kernel/btf.ts",
+    text: "type === null || bits % 8 !== 0 ? null : bits / 8",
+    replacement: "type === null ? null : Math.floor(bits / 8)",
+    tests: [["test/unit/ffi/libbpf.test.ts", "a bit-field that starts inside a byte"]],
+    why: "whoever reads there gets its neighbours as well",
+  },
+];
