@@ -36,7 +36,8 @@ export const placesOf = (solution: Solution | undefined): readonly number[] => {
 /** Ambiguous solutions name at most this many survivors; beyond it nothing useful is known. */
 const SURVIVORS_SHOWN = 64;
 
-interface Candidates {
+/** What was seen of one field. Offsets are bytes from the start of the struct, ascending. */
+export interface Candidates {
   readonly unknown: Unknown;
   /** Whether anything was ever expected of this field. */
   readonly seen: boolean;
@@ -62,8 +63,15 @@ export function solve(
   relations: readonly Relation[],
   observations: readonly Observation[],
 ): Map<string, Solution> {
-  const scanned = new Map(unknowns.map((unknown) => [unknown.constant, scan(unknown, observations)]));
-  const { left, broken } = relate(scanned, relations);
+  return settle(
+    unknowns.map((unknown) => scan(unknown, observations)),
+    relations,
+  );
+}
+
+/** Tells the candidates of the fields of one struct apart by what C says of them, and what is left of each. */
+export function settle(fields: readonly Candidates[], relations: readonly Relation[]): Map<string, Solution> {
+  const { left, broken } = relate(new Map(fields.map((one) => [one.unknown.constant, one])), relations);
   return new Map([...left].map(([constant, one]) => [constant, conclude(one, broken.get(constant))]));
 }
 

@@ -97,6 +97,22 @@ export const mutants: readonly Mutant[] = [
     why: "memory that never changes holds them all",
   },
   {
+    name: "stepwise: the first place that holds is the answer",
+    file: "src/kernel/stepwise/steps.ts",
+    text: 'if (verdict === "holds") offsets.push(offset);',
+    replacement: 'if (verdict === "holds") return { offsets: [offset] };',
+    tests: [[steps, "a copy before it is found as well"]],
+    why: "copies may lie before the field",
+  },
+  {
+    name: "stepwise: the first pointer that leads there is the answer",
+    file: "src/kernel/stepwise/steps.ts",
+    text: "      members.add(behind);\n    }\n",
+    replacement: "      members.add(behind);\n    }\n    if (members.size > 0) break;\n",
+    tests: [[steps, "of two that lead there neither is believed"]],
+    why: "another pointer leads there as well",
+  },
+  {
     name: "chase: a block that holds the value twice leads nowhere",
     file: "src/tls/probe/notes.ts",
     text: "for (const second of placesOf(notes.solve().get(member))) chains.push({ first, second });",

@@ -1,6 +1,6 @@
 import type { Shape } from "../../offsets/field.ts";
 import { differ, type Expectation, type Facts, holds } from "../../offsets/observation.ts";
-import type { Relation, Solution, Unknown } from "../../offsets/solver.ts";
+import { type Candidates, type Relation, type Solution, settle, type Unknown } from "../../offsets/solver.ts";
 
 /** One read of `width` bytes at one candidate place of one of the sockets. */
 export interface Question {
@@ -27,53 +27,77 @@ interface Sample {
 
 const POINTER: Shape = { width: 8, align: 8 };
 
+/** Every place of a field that was found, in bytes, ascending; where there is none, the reason. */
+export interface Found {
+  readonly offsets: readonly number[];
+  readonly reason?: string;
+}
+
 /**
- * Steps through the aligned offsets below `threshold` (in bytes) until one holds the expected value, first in one
- * socket, then in all others: one event a candidate, and a few more for those that match. A candidate that fails in
- * a later socket is passed over and the search goes on.
- *
- * The first offset that holds is the answer. So it must be a field of which the struct has no copy before it.
+ * Steps through the aligned offsets below `threshold` (in bytes) and asks each for the expected value, first in one
+ * socket, then in all others: one event a candidate, and a few more for those that match. The first offset that holds
+ * is no answer: copies may lie before the field as well as behind it.
  */
 export function* searchField(
   { constant, shape }: Unknown,
   subjects: readonly Facts[],
   threshold: number,
-): Search<Solution> {
+): Search<Found> {
   const samples = samplesOf(constant, subjects);
   const doubt = doubtOf(samples);
-  if (doubt !== undefined) return { is: "open", reason: doubt };
+  if (doubt !== undefined) return { offsets: [], reason: doubt };
+  const offsets: number[] = [];
   for (let offset = 0; offset < threshold; offset += shape.align) {
     const verdict = yield* judge(samples, { width: shape.width, offset });
-    if (verdict === "holds") return { is: "solved", offset };
+    if (verdict === "holds") offsets.push(offset);
   }
-  return { is: "open", reason: notBelow(threshold) };
+  return offsets.length > 0 ? { offsets } : { offsets, reason: notBelow(threshold) };
 }
 
 /**
- * Finds a pointer and, in the struct it leads to, the field `member`: for each aligned offset of the socket, each
- * offset behind it. Both stay below `threshold`.
+ * Finds the pointers that lead to a struct with the field `member`, and where it is in there. Such a pointer is the same
+ * in sockets of which the same is expected, and another in others. Both places stay below `threshold`.
  */
 export function* searchBehind(
   { constant, shape }: Unknown,
   subjects: readonly Facts[],
   threshold: number,
-): Search<{ readonly pointer: Solution; readonly member: Solution }> {
-  const open = (reason: string) => ({
-    pointer: { is: "open", reason } as const,
-    member: { is: "open", reason } as const,
-  });
+): Search<{ readonly pointer: Found; readonly member: Found }> {
   const samples = samplesOf(constant, subjects);
   const doubt = doubtOf(samples);
-  if (doubt !== undefined) return open(doubt);
+  if (doubt !== undefined)
+    return { pointer: { offsets: [], reason: doubt }, member: { offsets: [], reason: doubt } };
+  const [pointers, members] = [new Set<number>(), new Set<number>()];
   for (let offset = 0; offset < threshold; offset += POINTER.align) {
+    if (!(yield* isShared(samples, offset))) continue;
     for (let behind = 0; behind < threshold; behind += shape.align) {
       const verdict = yield* judge(samples, { width: shape.width, offset, behind });
-      if (verdict === "holds")
-        return { pointer: { is: "solved", offset }, member: { is: "solved", offset: behind } };
-      if (verdict === "unreadable") break; // no pointer, or one to something smaller
+      if (verdict === "unreadable") break; // something smaller
+      if (verdict === "differs") continue;
+      pointers.add(offset);
+      members.add(behind);
     }
   }
-  return open(notBelow(threshold));
+  const foundOf = (offsets: ReadonlySet<number>): Found =>
+    offsets.size > 0
+      ? { offsets: [...offsets].sort((a, b) => a - b) }
+      : { offsets: [], reason: notBelow(threshold) };
+  return { pointer: foundOf(pointers), member: foundOf(members) };
+}
+
+/** Whether a pointer stands there that is the same in two sockets just where the same is expected of both. */
+function* isShared(samples: readonly Sample[], offset: number): Search<boolean> {
+  const pointers = new Map<string, string>();
+  for (const { subject, expectation } of samples) {
+    // Nothing but a pointer leads anywhere; its own bytes are read in two halves.
+    if (pointers.size === 0 && (yield { subject, width: 4, offset, behind: 0 }) === null) return false;
+    const halves = [yield { subject, width: 4, offset }, yield { subject, width: 4, offset: offset + 4 }];
+    if (halves.includes(null)) return false;
+    const [key, pointer] = [expectation.value.join(), halves.join()];
+    if ((pointers.get(key) ?? pointer) !== pointer) return false;
+    pointers.set(key, pointer);
+  }
+  return new Set(pointers.values()).size === pointers.size;
 }
 
 const notBelow = (threshold: number): string => `no offset below the threshold of ${threshold} bytes`;
@@ -107,39 +131,18 @@ function* judge(
   return "holds";
 }
 
-/**
- * Opens what C forbids: solved fields that contradict a relation between members, or that overlap. At least one of
- * the two must be wrong then, and nothing tells which.
- */
-export function withoutContradictions(
+/** What is left of the fields of one struct that were looked for, once what C says of them has told copies apart. */
+export function settleFound(
   unknowns: readonly Unknown[],
-  solutions: ReadonlyMap<string, Solution>,
+  found: ReadonlyMap<string, Found>,
   relations: readonly Relation[],
 ): Map<string, Solution> {
-  const left = new Map(solutions);
-  const widths = new Map(unknowns.map(({ constant, shape }) => [constant, shape.width]));
-  const solved = [...solutions].flatMap(([constant, solution]) => {
-    const width = widths.get(constant);
-    if (solution.is !== "solved" || width === undefined) return [];
-    return [{ constant, start: solution.offset, end: solution.offset + width }];
+  const open = new Map<string, Solution>();
+  const seen = unknowns.flatMap((unknown): Candidates[] => {
+    const { offsets, reason } = found.get(unknown.constant) ?? {};
+    if (reason !== undefined) open.set(unknown.constant, { is: "open", reason });
+    // Each holds in all sockets, of which not all have the same value.
+    return offsets?.length ? [{ unknown, seen: true, offsets, proven: new Set(offsets) }] : [];
   });
-  const open = (constants: readonly string[], reason: string): void => {
-    for (const constant of constants) left.set(constant, { is: "open", reason });
-  };
-  for (const { kind, first, second, because } of relations) {
-    const low = solved.find(({ constant }) => constant === first);
-    const high = solved.find(({ constant }) => constant === second);
-    if (low === undefined || high === undefined) continue;
-    if (kind === "adjacent" ? high.start === low.end : low.start < high.start) continue;
-    const place = kind === "adjacent" ? "right before" : "before";
-    open([first, second], `${first} at ${low.start} is not ${place} ${second} at ${high.start} (${because})`);
-  }
-  for (const [index, one] of solved.entries()) {
-    for (const other of solved.slice(index + 1)) {
-      if (one.end <= other.start || other.end <= one.start) continue;
-      const names = [one.constant, other.constant];
-      open(names, `${names.join(" and ")} overlap at ${Math.max(one.start, other.start)}`);
-    }
-  }
-  return left;
+  return new Map([...open, ...settle(seen, relations)]);
 }

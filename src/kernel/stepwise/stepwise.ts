@@ -13,7 +13,7 @@ import { Connection, type Spectator, stableInfo } from "../stimulus/connection.t
 import { type End, sockFacts } from "../stimulus/facts.ts";
 import { type Network, tcpFamilies, whyNoNamespaces, whyNoTcpV6 } from "../stimulus/namespace.ts";
 import { Prober } from "./prober.ts";
-import { type Search, searchBehind, searchField, withoutContradictions } from "./steps.ts";
+import { type Found, type Search, searchBehind, searchField, settleFound } from "./steps.ts";
 
 const inoField = fieldOf("offset_ino");
 
@@ -137,7 +137,7 @@ function attempt(
     }
   };
 
-  const found = new Map<string, Solution>();
+  const found = new Map<string, Found>();
   const hopeless = hopelessIn(networks, families);
   for (const { constant, within } of steps) {
     const field = kernelFields.find((each) => each.constant === constant);
@@ -149,7 +149,10 @@ function attempt(
     found.set("offset_netns", pointer);
     found.set("offset_ino", member);
   }
-  const solutions = withoutContradictions(fieldsOf("sock"), found, relations.sock);
+  const solutions = new Map([
+    ...settleFound(fieldsOf("sock"), found, relations.sock),
+    ...settleFound([inoField], found, []), // of another struct
+  ]);
   const failed = [...solutions.values()].some(({ is }) => is !== "solved");
   for (const [constant, reason] of hopeless) solutions.set(constant, { is: "open", reason });
   return { solutions, limits, failed };

@@ -1,16 +1,17 @@
 import { describe, expect, test } from "bun:test";
 import fc from "fast-check";
 import {
+  type Found,
   type Question,
   type Reply,
   type Search,
   searchBehind,
   searchField,
-  withoutContradictions,
+  settleFound,
 } from "../../../src/kernel/stepwise/steps.ts";
 import { type Facts, isReadable } from "../../../src/offsets/observation.ts";
 import type { Solution } from "../../../src/offsets/solver.ts";
-import { host, network, raw, shifted } from "../../../src/offsets/values.ts";
+import { host, network, pointer, raw, shifted } from "../../../src/offsets/values.ts";
 import { address6, integer, Memory } from "../offsets/memory.ts";
 
 const SIZE = 512;
@@ -58,15 +59,25 @@ const addresses = [
   [127, 5, 5, 6],
 ].map((bytes) => raw(Uint8Array.from(bytes)));
 
-const at = (offset: number): Solution => ({ is: "solved", offset });
+const at = (...offsets: number[]): Found => ({ offsets });
+const nowhere = (reason: string): Found => ({ offsets: [], reason });
 
 describe("a field", () => {
-  test("is found at its offset, with an event a candidate and one for each other socket", () => {
+  test("is found at its offset, with an event a candidate and one for each other socket that is asked", () => {
     const sockets = new Sockets(
       addresses.map((address, seed) => socketMemory(seed).member("daddr", 84, address)),
     );
     expect(sockets.run(searchField(integer("daddr", 4), sockets.facts, THRESHOLD))).toEqual(at(84));
-    expect(sockets.questions.length).toBe(84 / 4 + 1 + 2);
+    expect(sockets.questions.length).toBe(THRESHOLD / 4 + 2);
+  });
+
+  test("a copy before it is found as well: the first place that holds is no answer", () => {
+    const sockets = new Sockets(
+      addresses.map((address, seed) =>
+        socketMemory(seed).member("daddr", 84, address).plant(40, address).plant(396, address),
+      ),
+    );
+    expect(sockets.run(searchField(integer("daddr", 4), sockets.facts, THRESHOLD))).toEqual(at(40, 84, 396));
   });
 
   test("a place that holds the first socket's value alone is passed over", () => {
@@ -119,23 +130,18 @@ describe("a field", () => {
     const found = placed(396);
     expect(found.run(searchField(integer("daddr", 4), found.facts, 400))).toEqual(at(396));
     const beyond = placed(400);
-    expect(beyond.run(searchField(integer("daddr", 4), beyond.facts, 400))).toEqual({
-      is: "open",
-      reason: "no offset below the threshold of 400 bytes",
-    });
+    const reason = "no offset below the threshold of 400 bytes";
+    expect(beyond.run(searchField(integer("daddr", 4), beyond.facts, 400))).toEqual(nowhere(reason));
     expect(beyond.questions.length).toBe(100);
   });
 
   test("the same value in all sockets proves nothing, and costs no event", () => {
     const sockets = new Sockets([1, 2, 3].map((seed) => socketMemory(seed).member("family", 16, host(2, 2))));
-    expect(sockets.run(searchField(integer("family", 2), sockets.facts, THRESHOLD))).toMatchObject({
-      is: "open",
-    });
+    expect(sockets.run(searchField(integer("family", 2), sockets.facts, THRESHOLD)).offsets).toEqual([]);
     const strangers = new Sockets([1, 2, 3].map((seed) => socketMemory(seed)));
-    expect(strangers.run(searchField(integer("family", 2), strangers.facts, THRESHOLD))).toEqual({
-      is: "open",
-      reason: "never observed",
-    });
+    expect(strangers.run(searchField(integer("family", 2), strangers.facts, THRESHOLD))).toEqual(
+      nowhere("never observed"),
+    );
     expect([...sockets.questions, ...strangers.questions]).toEqual([]);
   });
 
@@ -144,10 +150,8 @@ describe("a field", () => {
       socketMemory(seed).member("rtt", 84, { ...shifted(4, 9, 3), value: host(4, (9 << 3) | low).value }),
     );
     const sockets = new Sockets(memories);
-    expect(sockets.run(searchField(integer("rtt", 4), sockets.facts, THRESHOLD))).toEqual({
-      is: "open",
-      reason: "all sockets have the same value, which proves nothing",
-    });
+    const reason = "all sockets have the same value, which proves nothing";
+    expect(sockets.run(searchField(integer("rtt", 4), sockets.facts, THRESHOLD))).toEqual(nowhere(reason));
   });
 
   test("memory that is not there is no candidate", () => {
@@ -157,10 +161,10 @@ describe("a field", () => {
     const sockets = new Sockets(memories);
     expect(sockets.run(searchField(integer("daddr", 4), sockets.facts, THRESHOLD))).toEqual(at(84));
     const gone = new Sockets(memories.map((memory) => memory.hole(80, 96)));
-    expect(gone.run(searchField(integer("daddr", 4), gone.facts, THRESHOLD))).toMatchObject({ is: "open" });
+    expect(gone.run(searchField(integer("daddr", 4), gone.facts, THRESHOLD)).offsets).toEqual([]);
   });
 
-  test("in random memory with random copies it is the true offset, an earlier full copy, or open", () => {
+  test("in random memory with random copies the true offset is among them, and each holds in every socket", () => {
     fc.assert(
       fc.property(
         fc.integer({ min: 0, max: 99 }).map((slot) => slot * 4),
@@ -179,11 +183,10 @@ describe("a field", () => {
           }
           const sockets = new Sockets(memories);
           const found = sockets.run(searchField(address6("daddr6"), sockets.facts, THRESHOLD));
-          if (found.is !== "solved") throw new Error("the true offset was dropped");
-          const { offset } = found;
-          for (const [index, value] of values.entries())
-            expect(memories[index]?.bytes.slice(offset, offset + 16)).toEqual(Uint8Array.from(value));
-          expect(offset).toBeLessThanOrEqual(truth);
+          expect(found.offsets).toContain(truth);
+          for (const offset of found.offsets)
+            for (const [index, value] of values.entries())
+              expect(memories[index]?.bytes.slice(offset, offset + 16)).toEqual(Uint8Array.from(value));
         },
       ),
     );
@@ -198,20 +201,23 @@ describe("a pointer and the field behind it", () => {
 
   /** Two sockets in the first namespace and one in the second, with other pointers before the right one. */
   function world(others: (index: number, own: Memory) => [number, Memory][] = () => []) {
+    const known: Memory[] = [];
+    const addressOf = (target: Memory) => {
+      if (!known.includes(target)) known.push(target);
+      return 0xffff_8880_0000_0000n + BigInt(known.indexOf(target)) * 0x1000n;
+    };
     const sockets = [0, 0, 1].map((index) => {
       const namespace = namespaces[index];
       const inode = INODES[index];
       if (namespace === undefined || inode === undefined) throw new Error("unreachable");
-      return { memory: socketMemory(index).member("ino", SIZE - 4, host(4, inode)), namespace, index };
+      const memory = socketMemory(index).member("ino", SIZE - 4, host(4, inode));
+      const targets = new Map([[NETNS, namespace], ...others(index, namespace)]);
+      for (const [offset, target] of targets) memory.plant(offset, pointer(addressOf(target)));
+      return [memory, targets] as const;
     });
     return new Sockets(
-      sockets.map(({ memory }) => memory),
-      new Map(
-        sockets.map(({ memory, namespace, index }) => [
-          memory,
-          new Map([[NETNS, namespace], ...others(index, namespace)]),
-        ]),
-      ),
+      sockets.map(([memory]) => memory),
+      new Map(sockets),
     );
   }
 
@@ -221,13 +227,33 @@ describe("a pointer and the field behind it", () => {
       pointer: at(NETNS),
       member: at(INO),
     });
-    // What is no pointer costs one event.
-    expect(sockets.questions.length).toBe(NETNS / 8 + INO / 4 + 1 + 2);
+    // What is no pointer costs one event; one that is shared is read in every socket and looked behind.
+    expect(sockets.questions.length).toBe(THRESHOLD / 8 + 3 * 2 + THRESHOLD / 4 + 2);
   });
 
   test("a pointer to something that holds one namespace's number in both is passed over", () => {
     const impostor = socketMemory(9).plant(16, host(4, INODES[0]));
     const sockets = world(() => [[24, impostor]]);
+    expect(sockets.run(searchBehind(integer("ino", 4), sockets.facts, THRESHOLD))).toEqual({
+      pointer: at(NETNS),
+      member: at(INO),
+    });
+  });
+
+  test("of two that lead there neither is believed, and what is behind both is told", () => {
+    const sockets = world((_, own) => [[96, own]]);
+    expect(sockets.run(searchBehind(integer("ino", 4), sockets.facts, THRESHOLD))).toEqual({
+      pointer: at(NETNS, 96),
+      member: at(INO),
+    });
+  });
+
+  test("a pointer of the socket's own is none to its namespace, whatever is behind it", () => {
+    const own = [0, 0, 1].map((index, seed) =>
+      socketMemory(70 + seed).plant(16, host(4, INODES[index] ?? 0)),
+    );
+    let made = 0;
+    const sockets = world(() => [[24, own[made++] ?? socketMemory(0)]]);
     expect(sockets.run(searchBehind(integer("ino", 4), sockets.facts, THRESHOLD))).toEqual({
       pointer: at(NETNS),
       member: at(INO),
@@ -240,17 +266,15 @@ describe("a pointer and the field behind it", () => {
     );
     const reason = "no offset below the threshold of 400 bytes";
     expect(lost.run(searchBehind(integer("ino", 4), lost.facts, THRESHOLD))).toEqual({
-      pointer: { is: "open", reason },
-      member: { is: "open", reason },
+      pointer: nowhere(reason),
+      member: nowhere(reason),
     });
     const one = new Sockets([1, 2].map((seed) => socketMemory(seed).member("ino", 0, host(4, INODES[0]))));
-    expect(one.run(searchBehind(integer("ino", 4), one.facts, THRESHOLD)).member).toMatchObject({
-      is: "open",
-    });
+    expect(one.run(searchBehind(integer("ino", 4), one.facts, THRESHOLD)).member.offsets).toEqual([]);
   });
 });
 
-describe("contradictions", () => {
+describe("what was found", () => {
   const unknowns = [integer("daddr", 4), integer("saddr", 4), integer("sport", 2)];
   const adjacent = { kind: "adjacent", first: "daddr", second: "saddr", because: "skc_addrpair" } as const;
   const before = {
@@ -259,35 +283,45 @@ describe("contradictions", () => {
     second: "sport",
     because: "sock_common is first",
   } as const;
-  const check = (daddr: number, saddr: number, sport: number) =>
-    withoutContradictions(
+  const settled = (daddr: number[], saddr: number[], sport: number[]) =>
+    settleFound(
       unknowns,
       new Map([
-        ["daddr", at(daddr)],
-        ["saddr", at(saddr)],
-        ["sport", at(sport)],
+        ["daddr", at(...daddr)],
+        ["saddr", at(...saddr)],
+        ["sport", at(...sport)],
       ]),
       [adjacent, before],
     );
+  const solved = (offset: number): Solution => ({ is: "solved", offset });
 
-  test("leave alone what fits", () => {
-    expect([...check(0, 4, 780).values()]).toEqual([at(0), at(4), at(780)]);
+  test("is told apart by what C says", () => {
+    expect([...settled([0, 68], [4, 84], [780]).values()]).toEqual([solved(0), solved(4), solved(780)]);
   });
 
-  test("open both fields, and name the declaration", () => {
-    const apart = check(0, 84, 780);
-    expect(apart.get("daddr")).toEqual({
-      is: "open",
-      reason: "daddr at 0 is not right before saddr at 84 (skc_addrpair)",
-    });
-    expect(apart.get("saddr")).toEqual(apart.get("daddr") ?? at(-1));
-    expect(apart.get("sport")).toEqual(at(780));
+  test("stays ambiguous where C says nothing", () => {
+    expect(settled([0], [4], [780, 800]).get("sport")).toEqual({ is: "ambiguous", offsets: [780, 800] });
+  });
+
+  test("is open where it contradicts, and names the declaration", () => {
+    const apart = settled([0], [84], [780]);
+    const reason = "no place fits that daddr is right before saddr (skc_addrpair)";
+    expect(apart.get("daddr")).toEqual({ is: "open", reason });
+    expect(apart.get("saddr")).toEqual({ is: "open", reason });
+    expect(apart.get("sport")).toEqual(solved(780));
   });
 
   test("members that overlap are both open", () => {
-    const overlapping = check(0, 4, 6);
-    expect(overlapping.get("daddr")).toEqual(at(0));
-    expect(overlapping.get("saddr")).toEqual({ is: "open", reason: "saddr and sport overlap at 6" });
-    expect(overlapping.get("sport")).toMatchObject({ is: "open" });
+    const overlapping = settled([0], [4], [6]);
+    expect(overlapping.get("daddr")).toEqual(solved(0));
+    for (const name of ["saddr", "sport"])
+      expect(overlapping.get(name)).toMatchObject({ is: "open", reason: expect.stringContaining("overlap") });
+  });
+
+  test("what was not found has its reason, what was not looked for nothing", () => {
+    const found = new Map([["daddr", nowhere("never observed")]]);
+    expect([...settleFound(unknowns, found, [adjacent])]).toEqual([
+      ["daddr", { is: "open", reason: "never observed" }],
+    ]);
   });
 });
