@@ -21,15 +21,13 @@ const inoField = fieldOf("offset_ino");
 export const MOST_THRESHOLD = 3000;
 
 /**
- * The members that are found by stepping up from the start of struct sock, in this order.
+ * The members that are looked for from the start of struct sock, in this order.
  *
- * `common`: members of struct sock_common, which struct sock begins with, in the order daddr, rcv_saddr, (hash),
- * dport, num, family, state, …, net, v6_daddr, v6_rcv_saddr (include/net/sock.h). Its copies of these values, as
- * inet_sock.inet_saddr and inet_cork.fl, lie behind it.
- * `tcp`: members of inet_sock or tcp_sock, far behind. sock_common has the own port only in host order (skc_num),
- * and no other member holds it before inet_sport (include/net/inet_sock.h). The round-trip times have no copy before
- * them: mdev_max_us and rttvar_us, which follow mdev_us, hold at least the minimal timeout of 200 ms
- * (include/linux/tcp.h; net/ipv4/tcp_input.c: tcp_rtt_estimator).
+ * `common`: members of struct sock_common, which struct sock begins with (include/net/sock.h). What it holds in two
+ * places, IPv4 addresses as v4-mapped ones too, `relations` tell apart.
+ * `tcp`: members of inet_sock or tcp_sock, far behind. sock_common has the own port only in host order (skc_num). The
+ * round-trip times have no copy: mdev_max_us and rttvar_us, which follow mdev_us, hold at least the minimal timeout of
+ * 200 ms (include/linux/tcp.h; net/ipv4/tcp_input.c: tcp_rtt_estimator).
  */
 const steps: readonly { readonly constant: KernelConstant; readonly within: "common" | "tcp" }[] = [
   { constant: "offset_saddr", within: "common" },
@@ -40,7 +38,7 @@ const steps: readonly { readonly constant: KernelConstant; readonly within: "com
   { constant: "offset_state", within: "common" },
   { constant: "offset_sport", within: "tcp" },
   { constant: "offset_rtt", within: "tcp" },
-  { constant: "offset_rtt_var", within: "tcp" }, // before offset_rtt on 6.12 and newer, so this starts anew
+  { constant: "offset_rtt_var", within: "tcp" },
   { constant: "offset_daddr_ipv6", within: "common" },
   { constant: "offset_saddr_ipv6", within: "common" },
 ];
