@@ -11,12 +11,13 @@ export function pointerAt({ bytes }: Pick<Observation, "bytes">, at: number): bi
   return new DataView(bytes.buffer, bytes.byteOffset).getBigUint64(at, true);
 }
 
-/** Offsets under `below` that hold a pointer to a kernel object in every observation. */
+/** Offsets under `below` that hold a pointer to a kernel object in every observation that was read there, and in some. */
 export function pointersInAll(observations: readonly Observation[], below = Infinity): number[] {
   const size = Math.min(below, ...observations.map(({ bytes }) => bytes.length));
   const offsets: number[] = [];
   for (let at = 0; observations.length > 0 && at + POINTER <= size; at += POINTER) {
-    if (observations.every((each) => pointerAt(each, at) !== null && isReadable(each, at, POINTER)))
+    const isPointer = (each: Observation) => pointerAt(each, at) !== null || !isReadable(each, at, POINTER);
+    if (observations.every(isPointer) && observations.some((each) => isReadable(each, at, POINTER)))
       offsets.push(at);
   }
   return offsets;
@@ -24,23 +25,16 @@ export function pointersInAll(observations: readonly Observation[], below = Infi
 
 /**
  * Offsets of pointers that lead all instances of one group to the same place, and those of another group elsewhere:
- * for sockets grouped by network namespace, a pointer to the namespace is one of them.
+ * for sockets grouped by network namespace, a pointer to the namespace is one of them. What was not read says nothing.
  *
  * @param below only offsets under this one
  */
 export function pointersToGroup(groups: readonly (readonly Observation[])[], below = Infinity): number[] {
-  const firsts = groups.flatMap(([first]) => first ?? []);
-  if (firsts.length < groups.length) return [];
-  return pointersInAll(firsts, below).filter((at) => {
-    const isShared = groups.every((group, index) =>
-      group.every((each) => isReadable(each, at, POINTER) && isSame(each, firsts[index] ?? each, at)),
-    );
-    return isShared && new Set(firsts.map((first) => pointerAt(first, at))).size === groups.length;
+  if (groups.some((group) => group.length === 0)) return [];
+  return pointersInAll(groups.flat(), below).filter((at) => {
+    const read = groups.map((group) => group.filter((each) => isReadable(each, at, POINTER)));
+    const places = read.map((group) => new Set(group.map((each) => pointerAt(each, at))));
+    const all = places.flatMap((each) => [...each]);
+    return places.every(({ size }) => size <= 1) && new Set(all).size === all.length;
   });
-}
-
-/** Whether two observations hold the same word at `at`. */
-function isSame({ bytes: a }: Observation, { bytes: b }: Observation, at: number): boolean {
-  for (let index = at; index < at + POINTER; index++) if (a[index] !== b[index]) return false;
-  return true;
 }

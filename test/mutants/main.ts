@@ -82,9 +82,9 @@ const words = process.argv.slice(2);
 const chosen = mutants.filter(({ name }) => words.length === 0 || words.some((word) => name.includes(word)));
 if (chosen.length === 0) throw new Error(`no mutant has ${words.join(" or ")} in its name`);
 const folder = await copyCheckout();
-let bad = 0;
+const bad = new Set<string>();
 const tell = (name: string, test: Test, found: string | null): void => {
-  if (found !== null) bad += 1;
+  if (found !== null) bad.add(name);
   console.log(`${found === null ? "ok  " : "BAD "} ${name}: ${test.join(": ")}${found ? `: ${found}` : ""}`);
 };
 
@@ -93,8 +93,8 @@ for (const test of tests.values()) {
   const failed = await failures(folder, test);
   if (failed !== 0) tell("without any change", test, typeof failed === "string" ? failed : "fails");
 }
-if (bad > 0) process.exit(1);
+if (bad.size > 0) process.exit(1);
 for (const mutant of chosen)
   for (const test of mutant.tests) tell(mutant.name, test, await verdict(folder, mutant, test));
-console.log(`${chosen.length} mutants, ${bad} survivors`);
-process.exit(bad > 0 ? 1 : 0);
+console.log(`${chosen.length} mutants, ${bad.size} survivors`);
+process.exit(bad.size > 0 ? 1 : 0);

@@ -89,6 +89,14 @@ export const mutants: readonly Mutant[] = [
     why: "the same bits of the same memory are one value",
   },
   {
+    name: "pointers: what was not read in one observation is none",
+    file: "src/offsets/pointers.ts",
+    text: "pointerAt(each, at) !== null || !isReadable(each, at, POINTER)",
+    replacement: "pointerAt(each, at) !== null",
+    tests: [["test/unit/offsets/pointers.test.ts", "what was not read in some"]],
+    why: "the true one was dropped, and another would be the only one then",
+  },
+  {
     name: "stepwise: values that differ under a mask alone are two",
     file: "src/kernel/stepwise/steps.ts",
     text: "!differ(samples.map(({ expectation }) => expectation))",

@@ -36,10 +36,13 @@ describe("what may be a pointer", () => {
     }
   });
 
-  test("it has to be one in every observation, in bytes that were read", () => {
+  test("it has to be one in every observation that was read there, and in some", () => {
     const [a, b] = [0xffff888000001000n, 0xffff888000002000n];
     expect(pointersInAll([observe({ 8: a, 64: a }), observe({ 8: b })])).toEqual([8]);
-    expect(pointersInAll([observe({ 8: a, 64: a }, [60, 70]), observe({ 8: b, 64: b })])).toEqual([8]);
+    const unread = observe({ 8: a, 64: a }, [60, 70]);
+    expect(pointersInAll([unread, observe({ 8: b, 64: b })])).toEqual([8, 64]);
+    expect(pointersInAll([unread, observe({ 8: b })])).toEqual([8]);
+    expect(pointersInAll([unread, unread])).toEqual([8]);
     expect(pointersInAll([observe({ 8: a, 64: a })], 64)).toEqual([8]);
     expect(pointersInAll([])).toEqual([]);
   });
@@ -64,6 +67,27 @@ describe("pointers that tell groups apart", () => {
             }),
           );
           expect(pointersToGroup(observations)).toEqual([telling]);
+        },
+      ),
+    );
+  });
+
+  test("what was not read in some of them is not dropped, and tells nothing", () => {
+    const hole = fc.option(fc.integer({ min: 0, max: SIZE / 8 - 1 }), { freq: 2 });
+    fc.assert(
+      fc.property(
+        fc.uniqueArray(address, { minLength: 2, maxLength: 3 }),
+        fc.array(hole, { minLength: 9, maxLength: 9 }),
+        fc.integer({ min: 0, max: SIZE / 8 - 1 }),
+        (targets, holes, slot) => {
+          const groups = targets.map((target, group) =>
+            [0, 1, 2].map((member) => {
+              const at = holes[group * 3 + member] ?? null;
+              return observe({ [slot * 8]: target }, at === null ? undefined : [at * 8, at * 8 + 8]);
+            }),
+          );
+          const isRead = holes.slice(0, targets.length * 3).some((at) => at !== slot);
+          expect(pointersToGroup(groups)).toEqual(isRead ? [slot * 8] : []);
         },
       ),
     );
