@@ -62,6 +62,7 @@ export const SOL_IPV6 = 41;
 export const IPV6_FREEBIND = 78;
 export const SO_PRIORITY = 12;
 export const SO_LINGER = 13;
+export const SO_SNDTIMEO = 21;
 export const TCP_NODELAY = 1;
 export const TCP_INFO = 11;
 export const TCP_QUICKACK = 12;

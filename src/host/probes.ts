@@ -84,8 +84,10 @@ export interface KprobeSigns {
   readonly config: KernelConfig | undefined;
   /** /sys/bus/event_source/devices/kprobe/type, there from Linux 4.17 on. */
   readonly pmuType: FileRead;
-  /** /sys/kernel/debug/kprobes/enabled. */
-  readonly enabled: FileRead;
+  /** /sys/kernel/debug/kprobes/enabled; null where it is not to be opened. */
+  readonly enabled: FileRead | null;
+  /** /proc/sys/kernel/ftrace_enabled. */
+  readonly ftrace: FileRead;
   /** Some tracefs has a kprobe_events file. */
   readonly tracefsEvents: boolean;
   /** /sys/bus/event_source/devices can be seen. */
@@ -96,8 +98,12 @@ export function kprobes(signs: KprobeSigns): Answer {
   const { config, pmuType } = signs;
   if (signs.lockdown === "confidentiality")
     return no("lockdown is confidentiality, which forbids kprobes (integrity does not)", UNLOCK);
-  if (textOf(signs.enabled) === "0")
+  if (signs.enabled !== null && textOf(signs.enabled) === "0")
     return no(`${signs.enabled.path} is 0`, `echo 1 > ${signs.enabled.path}`);
+  // A kprobe at a function's entry is one of ftrace (KPROBES_ON_FTRACE): armed while that is off it never fires, and
+  // kernels up to 6.12 warn and lose all kprobes when it is turned on again (ftrace_shutdown).
+  if (textOf(signs.ftrace) === "0")
+    return no(`${signs.ftrace.path} is 0, and kprobes rest on ftrace`, "sysctl kernel.ftrace_enabled=1");
   if (pmuType.state !== "absent") return yes(`${pmuType.path} is there`);
   if (signs.tracefsEvents) return yes("tracefs has kprobe_events");
   if (config !== undefined) {

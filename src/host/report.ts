@@ -76,7 +76,9 @@ export function probeHost(files: HostFiles = hostFiles()): Host {
       lockdown: locked.level,
       config,
       pmuType: files.read("/sys/bus/event_source/devices/kprobe/type"),
-      enabled: files.read("/sys/kernel/debug/kprobes/enabled"),
+      // debugfs is restricted from lockdown=integrity on, and to open it all the same is a line in the kernel's log.
+      enabled: locked.level === "none" ? files.read("/sys/kernel/debug/kprobes/enabled") : null,
+      ftrace: files.read("/proc/sys/kernel/ftrace_enabled"),
       tracefsEvents: visibleTracefs(mounts).some((folder) => files.exists(`${folder}/kprobe_events`)),
       eventSources: files.exists("/sys/bus/event_source/devices"),
     }),

@@ -1,14 +1,13 @@
 import type { Libbpf, SharedArray } from "../../ffi/libbpf.ts";
 import { AF_INET } from "../../ffi/libc.ts";
-import type { Family } from "../net/address.ts";
 import { differ, type Expectation, type Facts, holds } from "../offsets/observation.ts";
 import { host } from "../offsets/values.ts";
 import { type KernelConstant, kernelFields } from "./fields.ts";
 import type { GuessOptions, Stability } from "./options.ts";
 import { evidenceOf, type Guess, openNetworks } from "./snapshot/guess.ts";
-import { Connection, type Spectator, type Transition } from "./stimulus/connection.ts";
+import { openConnections, type Spectator, type Transition } from "./stimulus/connection.ts";
 import { type End, sockFacts } from "./stimulus/facts.ts";
-import { type Network, tcpFamilies } from "./stimulus/namespace.ts";
+import type { Network } from "./stimulus/namespace.ts";
 import { NamedThread } from "./thread.ts";
 
 const PROGRAM = "tp_btf_inet_sock_set_state";
@@ -77,21 +76,11 @@ export function typedReads(
   const reader = new Reader(controls, slots, name);
 
   const { networks, limits } = openNetworks(owned);
-  const connect = (network: Network, family: Family) => {
-    const [from, to] = [network.address(family), network.address(family)];
-    const witness = new TypedWitness(reader, network, stability);
-    return {
-      witness,
-      connection: owned.use(network.inside(() => new Connection(family, from, to, witness))),
-    };
-  };
-  const made = networks.flatMap((network) =>
-    tcpFamilies(network, families).map((family) => connect(network, family)),
-  );
-  Connection.prime(made.map(({ connection }) => connection));
-  for (const { connection } of made) connection.closeClient();
+  const witnesses = networks.map((network) => new TypedWitness(reader, network, stability));
+  const places = witnesses.map((spectator) => ({ network: spectator.network, spectator }));
+  for (const connection of openConnections(owned, places, families, new Map())) connection.closeClient();
 
-  const seen = made.flatMap(({ witness }) => witness.seen);
+  const seen = witnesses.flatMap((witness) => witness.seen);
   const solutions = new Map(members.map((constant) => [constant as string, measure(constant, seen)]));
   const ino = solutions.get("offset_ino");
   const netns = seen[0]?.reading.netnsOffset;
@@ -137,7 +126,7 @@ class TypedWitness implements Spectator {
 
   constructor(
     private readonly reader: Reader,
-    private readonly network: Network,
+    readonly network: Network,
     readonly stability: Stability,
   ) {}
 
@@ -149,7 +138,8 @@ class TypedWitness implements Spectator {
       if (known === undefined) continue;
       // trace_inet_sock_set_state runs before the new state is stored, so `from` still stands in the struct.
       const expected = new Map(sockFacts(known.end, known.from, known.timing));
-      expected.set("offset_ino", host(4, this.network.inode));
+      const { inode } = this.network;
+      if (inode !== null) expected.set("offset_ino", host(4, inode));
       this.seen.push({ reading, expected });
     }
   }

@@ -1,4 +1,6 @@
 import { fstatSync } from "node:fs";
+import { constants } from "node:os";
+import { SystemError } from "../../ffi/error.ts";
 import {
   AF_INET6,
   accept,
@@ -15,12 +17,14 @@ import {
   SHUT_RD,
   SHUT_WR,
   SO_LINGER,
+  SO_SNDTIMEO,
   SOCK_STREAM,
   SOL_IPV6,
   SOL_SOCKET,
   SOL_TCP,
   send,
   setsockopt,
+  setsockoptBytes,
   shutdown,
   socket,
   TCP_INFO,
@@ -61,7 +65,10 @@ export interface TcpInfo {
   readonly rttvar: number;
 }
 
-/** A TCP socket that is closed with its scope. Calls block. */
+/** What a wait that was too long is put down to. */
+const SILENCE = "packets over loopback are dropped, as an nft rule or an eBPF program of a cgroup can";
+
+/** A TCP socket that is closed with its scope. Calls block, but no longer than {@link PATIENCE}. */
 export class TcpSocket implements Disposable {
   readonly #descriptor: FileDescriptor;
 
@@ -70,7 +77,16 @@ export class TcpSocket implements Disposable {
   }
 
   static open(family: Family): TcpSocket {
-    return new TcpSocket(socket(family, SOCK_STREAM));
+    using undo = new DisposableStack();
+    const descriptor = undo.use(socket(family, SOCK_STREAM));
+    // struct timeval: seconds and microseconds. connect(2) keeps to it too.
+    const patience = new BigInt64Array([
+      BigInt(Math.floor(PATIENCE / 1000)),
+      BigInt((PATIENCE % 1000) * 1000),
+    ]);
+    setsockoptBytes(descriptor.fd, SOL_SOCKET, SO_SNDTIMEO, new Uint8Array(patience.buffer));
+    undo.move();
+    return new TcpSocket(descriptor);
   }
 
   /**
@@ -92,8 +108,16 @@ export class TcpSocket implements Disposable {
     shutdown(this.#descriptor.fd, SHUT_RD);
   }
 
+  /** @throws SystemError ETIMEDOUT where nobody answers in time */
   connect(address: SocketAddress): void {
-    connect(this.#descriptor.fd, encodeSockaddr(address), formatAddress(address));
+    const name = formatAddress(address);
+    try {
+      connect(this.#descriptor.fd, encodeSockaddr(address), name);
+    } catch (error) {
+      // connect(2): the time that SO_SNDTIMEO gives is over.
+      const isSilent = error instanceof SystemError && error.code === "EINPROGRESS";
+      throw isSilent ? new SystemError(`connect ${name}`, constants.errno.ETIMEDOUT, SILENCE) : error;
+    }
   }
 
   accept(): TcpSocket {
@@ -158,6 +182,10 @@ export class TcpSocket implements Disposable {
 
   #awaitReadable(what: string): void {
     if (!waitReadable(this.#descriptor.fd, PATIENCE))
-      throw new Error(`no ${what} came over loopback in ${PATIENCE} ms`);
+      throw new SystemError(
+        `wait ${PATIENCE} ms for ${what} over loopback`,
+        constants.errno.ETIMEDOUT,
+        SILENCE,
+      );
   }
 }

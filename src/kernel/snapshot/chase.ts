@@ -53,7 +53,7 @@ export function chaseNamespace(scene: Scene, sportOffset: number | null): Soluti
   const leading = pointers.flatMap((at) => {
     const namespaces = chase(scene, [at]).map(({ site, target }) => ({
       ...target,
-      expected: facts([["offset_ino", host(4, site.network.inode)]]),
+      expected: facts([["offset_ino", host(4, site.network.inode ?? 0)]]),
     }));
     const ino = solve([fieldOf("offset_ino")], [], namespaces).get("offset_ino");
     return ino !== undefined && placesOf(ino).length > 0 ? [[at, ino] as const] : [];

@@ -1,18 +1,18 @@
 import { SystemError } from "../../../ffi/error.ts";
 import type { Libbpf } from "../../../ffi/libbpf.ts";
+import { AF_INET, AF_INET6 } from "../../../ffi/libc.ts";
 import type { Evidence } from "../../offsets/evidence.ts";
 import type { Solution } from "../../offsets/solver.ts";
 import { fieldsOf, type KernelConstant, type KernelField, kernelFields } from "../fields.ts";
 import { type Offers, type Struct, structs } from "../ladder.ts";
 import type { Families, GuessOptions } from "../options.ts";
-import { Connection } from "../stimulus/connection.ts";
+import { openConnections, type Refusals } from "../stimulus/connection.ts";
 import {
   CurrentNetwork,
   type Network,
   PrivateNetwork,
-  tcpFamilies,
   whyNoNamespaces,
-  whyNoTcpV6,
+  whyNoTcp,
 } from "../stimulus/namespace.ts";
 import { chaseFile, chaseHead, chaseNamespace, chaseSocket } from "./chase.ts";
 import { showPacketSocket } from "./family.ts";
@@ -63,8 +63,9 @@ function attempt(
   using owned = new DisposableStack();
   const { networks, limits } = openNetworks(owned);
   const sites = networks.map((network) => ({ network, witness: new Witness(recorder, stability) }));
-  const hopeless = hopelessIn(recorder, networks, families);
-  const solutions = solveScene({ recorder, families, sites }, hopeless);
+  const refusals: Refusals = new Map();
+  const hopeless = hopelessIn(recorder, networks, families, refusals);
+  const solutions = solveScene({ recorder, families, sites, refusals }, hopeless);
   let failed = false;
   const evidence = kernelFields.map((field) => {
     const solution = solutions.get(field.constant) ?? { is: "open", reason: "not observed" };
@@ -80,13 +81,19 @@ function hopelessIn(
   recorder: Recorder,
   networks: readonly Network[],
   families: Families,
+  refusals: Refusals,
 ): (field: KernelField) => string | null {
-  const withoutIpv6 = whyNoTcpV6(networks, families);
   const oneNamespace = whyNoNamespaces(networks);
   return ({ constant, struct }) => {
-    if (withoutIpv6 !== null && (constant.endsWith("_ipv6") || struct === "flowi6")) return withoutIpv6;
-    if (withoutIpv6 !== null && constant === "offset_family")
-      return `one family proves nothing: ${withoutIpv6}`;
+    const [without4, without6] = ([AF_INET, AF_INET6] as const).map((family) =>
+      whyNoTcp(family, networks, families, refusals),
+    );
+    const isOf6 = constant.endsWith("_ipv6") || struct === "flowi6";
+    const isOf4 = constant === "offset_saddr" || constant === "offset_daddr" || struct === "flowi4";
+    const without = isOf6 ? without6 : isOf4 ? without4 : null;
+    if (without != null) return without;
+    const oneFamily = without6 ?? without4;
+    if (oneFamily != null && constant === "offset_family") return `one family proves nothing: ${oneFamily}`;
     // Structs socket and net are reached by pointers, without a rung of their own.
     const isWatched = structs.some((each) => each === struct && recorder.rung(each) !== undefined);
     const refusal = isWatched || struct === "net" || struct === "socket" ? null : recorder.refusal(struct);
@@ -135,7 +142,8 @@ function solveScene(scene: Scene, hopeless: (field: KernelField) => string | nul
     } catch (error) {
       if (!(error instanceof SystemError || error instanceof Missed)) throw error;
       const { message } = error;
-      take(constants.map((constant) => [constant, { is: "open", reason: message }]));
+      const unsolved = constants.filter((constant) => solutions.get(constant)?.is !== "solved");
+      take(unsolved.map((constant) => [constant, { is: "open", reason: message }]));
     }
   };
   const constantsOf = (struct: Struct) => fieldsOf(struct).map(({ constant }) => constant);
@@ -180,16 +188,10 @@ function solveScene(scene: Scene, hopeless: (field: KernelField) => string | nul
 }
 
 /** Takes fresh connections of both families through their lives, all of them primed at once. */
-function stimulate({ sites, families }: Scene): void {
+function stimulate({ sites, families, refusals }: Scene): void {
   using owned = new DisposableStack();
-  const connections = sites.flatMap((site) =>
-    tcpFamilies(site.network, families).map((family) => {
-      const { network, witness } = site;
-      const [from, to] = [network.address(family), network.address(family)];
-      return owned.use(network.inside(() => new Connection(family, from, to, witness)));
-    }),
-  );
-  Connection.prime(connections);
+  const places = sites.map(({ network, witness }) => ({ network, spectator: witness }));
+  const connections = openConnections(owned, places, families, refusals);
   for (const connection of connections) connection.show("client");
   for (const connection of connections) connection.closeClient();
   const isOurs = sites.every(({ network }) => network.shared === null);

@@ -1,10 +1,11 @@
-import { AF_INET } from "../../../ffi/libc.ts";
+import { AF_INET, AF_INET6 } from "../../../ffi/libc.ts";
 import { TcpSocket } from "../../net/tcp.ts";
 import type { Observation } from "../../offsets/observation.ts";
 import { type Solution, solve } from "../../offsets/solver.ts";
 import { fieldsOf, relations } from "../fields.ts";
 import type { Struct } from "../ladder.ts";
 import type { Families } from "../options.ts";
+import type { Refusals } from "../stimulus/connection.ts";
 import type { Network } from "../stimulus/namespace.ts";
 import type { Hit, Recorder } from "./recorder.ts";
 import type { Sighting, Witness } from "./witness.ts";
@@ -20,6 +21,8 @@ export interface Scene {
   readonly recorder: Recorder;
   readonly families: Families;
   readonly sites: readonly Site[];
+  /** Families of which no connections can be made here. */
+  readonly refusals: Refusals;
 }
 
 /** What was seen of a struct in all sites. */
@@ -53,12 +56,13 @@ export interface Chased {
  * Follows a path from an idle socket in every site. Sites where it leads nowhere are left out.
  * @throws Missed where a socket was not seen: that tells nothing of the path
  */
-export function chase({ sites }: Scene, path: readonly number[]): Chased[] {
+export function chase({ sites, refusals }: Scene, path: readonly number[]): Chased[] {
+  const family = refusals.has(AF_INET) ? AF_INET6 : AF_INET;
   // All sockets are open at the same time: a closed one's memory would serve the next one, at the same address.
   using owned = new DisposableStack();
   const idle = sites.map((site) => ({
     site,
-    socket: owned.use(site.network.inside(() => TcpSocket.open(AF_INET))),
+    socket: owned.use(site.network.inside(() => TcpSocket.open(family))),
   }));
   return idle.flatMap(({ site, socket }) => {
     const hit = site.witness.nudge(socket, path);

@@ -46,13 +46,28 @@ export function solveTracking(scene: Scene, netnsOffset: number | null): [Kernel
 /** Why no entries can be made. A request to nfnetlink would load the modules; a run must not load any. */
 export function whyNoCtnetlink(): string | null {
   if (!TRACKING_SIGNS.some((path) => existsSync(path))) return missing("nf_conntrack");
+  const room = roomForEntries();
+  if (room !== null && room < statuses.length)
+    return `${MOST_ENTRIES} is ${room}, too few for ${statuses.length} entries (sysctl net.netfilter.nf_conntrack_max)`;
   if (existsSync("/sys/module/nf_conntrack_netlink")) return null;
   if (readFileSync("/proc/kallsyms", "latin1").includes(" ctnetlink_new_conntrack\n")) return null; // built in
   return missing("nf_conntrack_netlink");
 }
 
+/** How many entries a namespace may have; 0: any number. One more than that is a "table full" in the kernel's log. */
+const MOST_ENTRIES = "/proc/sys/net/netfilter/nf_conntrack_max";
+
+/** Entries that each network namespace has room for; null where any number. */
+function roomForEntries(): number | null {
+  try {
+    return Number(readFileSync(MOST_ENTRIES, "latin1")) || null;
+  } catch {
+    return null; // Without the sysctl there is no way to know, nor any to have lowered it.
+  }
+}
+
 /** One of them is there once the kernel tracks connections, be it by a module or built in. */
-const TRACKING_SIGNS = ["/sys/module/nf_conntrack", "/proc/sys/net/netfilter/nf_conntrack_max"];
+const TRACKING_SIGNS = ["/sys/module/nf_conntrack", MOST_ENTRIES];
 
 const missing = (module: string): string =>
   `the module ${module} is not loaded (modprobe nf_conntrack_netlink loads all that is needed)`;

@@ -1,6 +1,6 @@
 import { SystemError } from "../../../ffi/error.ts";
 import type { Libbpf } from "../../../ffi/libbpf.ts";
-import { sleep } from "../../../ffi/libc.ts";
+import { AF_INET, AF_INET6, sleep } from "../../../ffi/libc.ts";
 import type { TcpInfo, TcpSocket } from "../../net/tcp.ts";
 import type { Facts } from "../../offsets/observation.ts";
 import type { Solution } from "../../offsets/solver.ts";
@@ -9,9 +9,9 @@ import { fieldOf, fieldsOf, type KernelConstant, kernelFields, relations } from 
 import { type Offers, type Rung, stepwiseLadder } from "../ladder.ts";
 import type { Families, GuessOptions, Stability } from "../options.ts";
 import { evidenceOf, type Guess, openNetworks, Unwatchable } from "../snapshot/guess.ts";
-import { Connection, type Spectator, stableInfo } from "../stimulus/connection.ts";
+import { openConnections, type Refusals, type Spectator, stableInfo } from "../stimulus/connection.ts";
 import { type End, sockFacts } from "../stimulus/facts.ts";
-import { type Network, tcpFamilies, whyNoNamespaces, whyNoTcpV6 } from "../stimulus/namespace.ts";
+import { type Network, whyNoNamespaces, whyNoTcp } from "../stimulus/namespace.ts";
 import { Prober } from "./prober.ts";
 import { type Found, type Search, searchBehind, searchField, settleFound } from "./steps.ts";
 
@@ -122,7 +122,8 @@ function attempt(
   using owned = new DisposableStack();
   owned.defer(() => prober.reset());
   const { networks, limits } = openNetworks(owned);
-  const subjects = openSubjects(owned, networks, rung, { families, stability });
+  const refusals: Refusals = new Map();
+  const subjects = openSubjects(owned, networks, rung, { families, stability }, refusals);
   const facts = subjects.map((subject) => subject.facts);
   const pass = passOf(rung);
   const run = <Result>(search: Search<Result>): Result => {
@@ -136,7 +137,7 @@ function attempt(
   };
 
   const found = new Map<string, Found>();
-  const hopeless = hopelessIn(networks, families);
+  const hopeless = hopelessIn(networks, families, refusals);
   for (const { constant, within } of steps) {
     const field = kernelFields.find((each) => each.constant === constant);
     if (field === undefined || hopeless.has(constant)) continue;
@@ -157,13 +158,21 @@ function attempt(
 }
 
 /** Fields that no attempt can find with these networks, and why. */
-function hopelessIn(networks: readonly Network[], families: Families): Map<KernelConstant, string> {
+function hopelessIn(
+  networks: readonly Network[],
+  families: Families,
+  refusals: Refusals,
+): Map<KernelConstant, string> {
   const hopeless = new Map<KernelConstant, string>();
-  const withoutIpv6 = whyNoTcpV6(networks, families);
-  if (withoutIpv6 !== null) {
-    for (const constant of ["offset_daddr_ipv6", "offset_saddr_ipv6"] as const)
-      hopeless.set(constant, withoutIpv6);
-    hopeless.set("offset_family", `AF_INET alone proves nothing: ${withoutIpv6}`);
+  const ofFamily = [
+    [AF_INET, ["offset_saddr", "offset_daddr"]],
+    [AF_INET6, ["offset_daddr_ipv6", "offset_saddr_ipv6"]],
+  ] as const;
+  for (const [family, constants] of ofFamily) {
+    const without = whyNoTcp(family, networks, families, refusals);
+    if (without === null) continue;
+    for (const constant of constants) hopeless.set(constant, without);
+    hopeless.set("offset_family", `one family proves nothing: ${without}`);
   }
   const oneNamespace = whyNoNamespaces(networks);
   if (oneNamespace !== null) {
@@ -188,19 +197,15 @@ function openSubjects(
   networks: readonly Network[],
   rung: Rung,
   { families, stability }: Pick<GuessOptions, "families" | "stability">,
+  refusals: Refusals,
 ): Subject[] {
-  const connections: Connection[] = [];
-  const collectors = networks.map((network, index) => {
-    const collector = new Collector(network, stability);
-    for (const family of tcpFamilies(network, families)) {
-      for (let made = 0; made < (CONNECTIONS[index] ?? 1); made++) {
-        const [from, to] = [network.address(family), network.address(family)];
-        connections.push(owned.use(network.inside(() => new Connection(family, from, to, collector))));
-      }
-    }
-    return collector;
-  });
-  Connection.prime(connections);
+  const collectors = networks.map((network) => new Collector(network, stability));
+  const places = collectors.map((spectator, index) => ({
+    network: spectator.network,
+    spectator,
+    count: CONNECTIONS[index] ?? 1,
+  }));
+  const connections = openConnections(owned, places, families, refusals);
   for (const connection of connections) connection.show("client", "server");
   settle(collectors.flatMap((collector) => collector.connected));
   const subjects = collectors.flatMap((collector) => collector.subjects());
@@ -241,7 +246,7 @@ class Collector implements Spectator {
   readonly #ends = new Map<TcpSocket, End>();
 
   constructor(
-    private readonly network: Network,
+    readonly network: Network,
     readonly stability: Stability,
   ) {}
 
@@ -265,7 +270,8 @@ class Collector implements Spectator {
       if (info === null) return [];
       const isConnected = end.peer !== undefined;
       const facts = new Map(sockFacts(end, info.state, isConnected ? info : undefined));
-      facts.set(inoField.constant, host(4, this.network.inode));
+      const { inode } = this.network;
+      if (inode !== null) facts.set(inoField.constant, host(4, inode));
       return [{ socket, facts, isConnected }];
     });
   }

@@ -1,9 +1,11 @@
+import { SystemError } from "../../../ffi/error.ts";
 import { sleep } from "../../../ffi/libc.ts";
 import type { Family } from "../../net/address.ts";
 import * as tcp from "../../net/tcp.ts";
 import { type TcpInfo, TcpSocket } from "../../net/tcp.ts";
-import type { Stability } from "../options.ts";
+import type { Families, Stability } from "../options.ts";
 import type { End, Timing } from "./facts.ts";
+import { type Network, tcpFamilies } from "./namespace.ts";
 
 /** A state change that a system call of ours brings about, and the end whose socket it happens to. */
 export interface Transition {
@@ -103,18 +105,32 @@ export class Connection implements Disposable {
     this.#spectator.moving(() => this.#server.shutdown(), [{ ...last, ...serverTiming }]);
   }
 
-  /** Exchanges delayed echoes over all connections at once, so that each end has measured round trips. */
-  static prime(connections: readonly Connection[]): void {
+  /**
+   * Exchanges delayed echoes over all connections at once, so that each end has measured round trips.
+   * @param fail what is done about a connection over which nothing comes through: it is left out from then on
+   */
+  static prime(
+    connections: readonly Connection[],
+    fail: (connection: Connection, error: SystemError) => void,
+  ): void {
     const byte = new Uint8Array(1);
+    let left = connections;
+    const each = (step: (connection: Connection) => void): void => {
+      left = left.filter((connection) => {
+        const error = failureOf(() => step(connection));
+        if (error !== null) fail(connection, error);
+        return error === null;
+      });
+    };
     for (let round = 0; round < PRIMING_ROUNDS; round++) {
-      for (const connection of connections) connection.#client.send(byte);
+      each((connection) => connection.#client.send(byte));
       pause();
-      for (const connection of connections) {
+      each((connection) => {
         connection.#server.receive(byte);
         connection.#server.send(byte);
-      }
+      });
       pause();
-      for (const connection of connections) connection.#client.receive(byte);
+      each((connection) => void connection.#client.receive(byte));
     }
   }
 
@@ -124,3 +140,69 @@ export class Connection implements Disposable {
 }
 
 const pause = (): void => sleep(PRIMING_PAUSE.least + Math.floor(Math.random() * PRIMING_PAUSE.spread));
+
+/** What the system refused, or null. @throws anything else */
+function failureOf(act: () => void): SystemError | null {
+  try {
+    act();
+    return null;
+  } catch (error) {
+    if (error instanceof SystemError) return error;
+    throw error;
+  }
+}
+
+/** Why no connections of a family can be made here, by the first that failed. */
+export type Refusals = Map<Family, string>;
+
+/** A network in which connections are made, and who observes them. */
+export interface Place {
+  readonly network: Network;
+  readonly spectator: Spectator;
+  /** How many connections of each family. Default 1. */
+  readonly count?: number;
+}
+
+/**
+ * Primed connections of all families in all places. A family of which one fails, as an eBPF program of a cgroup may have
+ * it, is left out of all that follows: what it would have shown is lost, and nothing else.
+ *
+ * @param refusals families that failed before, and those that do now
+ * @throws SystemError where no family is left
+ */
+export function openConnections(
+  owned: DisposableStack,
+  places: readonly Place[],
+  families: Families,
+  refusals: Refusals,
+): Connection[] {
+  const made: { connection: Connection; family: Family }[] = [];
+  let last: SystemError | null = null;
+  const refuse = (family: Family, error: SystemError): void => {
+    if (!refusals.has(family)) refusals.set(family, error.message);
+    last = error;
+  };
+  for (const { network, spectator, count = 1 } of places) {
+    for (const family of tcpFamilies(network, families)) {
+      for (let index = 0; index < count && !refusals.has(family); index++) {
+        const error = failureOf(() => {
+          const [from, to] = [network.address(family), network.address(family)];
+          const connection = network.inside(() => new Connection(family, from, to, spectator));
+          made.push({ connection: owned.use(connection), family });
+        });
+        if (error !== null) refuse(family, error);
+      }
+    }
+  }
+  const isLeft = ({ family }: { family: Family }): boolean => !refusals.has(family);
+  Connection.prime(
+    made.filter(isLeft).map(({ connection }) => connection),
+    (connection, error) => {
+      const failed = made.find((one) => one.connection === connection);
+      if (failed !== undefined) refuse(failed.family, error);
+    },
+  );
+  const left = made.filter(isLeft).map(({ connection }) => connection);
+  if (left.length === 0 && last !== null) throw last;
+  return left;
+}

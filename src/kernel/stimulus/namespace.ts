@@ -1,4 +1,4 @@
-import { fstatSync } from "node:fs";
+import { fstatSync, statSync } from "node:fs";
 import { SystemError } from "../../../ffi/error.ts";
 import {
   AF_INET,
@@ -21,8 +21,8 @@ const IPV6_PREFIX = { network: Uint8Array.of(0xfd, ...new Uint8Array(15)), lengt
 
 /** A network namespace in which the stimulus makes its sockets. */
 export interface Network extends Disposable {
-  /** The namespace's inode number, which is net.ns.inum. */
-  readonly inode: number;
+  /** The namespace's inode number, which is net.ns.inum; null where the kernel has no network namespaces. */
+  readonly inode: number | null;
   /** Why this is not a namespace of our own; null when it is. */
   readonly shared: string | null;
   /** Why there are no IPv6 sockets here; null when there are. */
@@ -92,14 +92,13 @@ function routeIpv6(netlink: RouteNetlink): string | null {
 
 /** The network namespace this process is in, for hosts that let us make no other: 127.0.0.0/8 alone. */
 export class CurrentNetwork implements Network {
-  readonly inode: number;
+  readonly inode: number | null;
   readonly withoutIpv6: string;
 
   /** @param shared why there is no private namespace, in words for a person */
   constructor(readonly shared: string) {
     this.withoutIpv6 = `IPv6 addresses can be chosen in a private network namespace alone: ${shared}`;
-    using namespace = open(THREAD_NAMESPACE);
-    this.inode = fstatSync(namespace.fd).ino;
+    this.inode = statSync(THREAD_NAMESPACE, { throwIfNoEntry: false })?.ino ?? null;
   }
 
   inside<Result>(act: () => Result): Result {
@@ -125,11 +124,24 @@ export const tcpFamilies = ({ withoutIpv6 }: Network, { tcpv4, tcpv6 }: Families
   ...(tcpv6 && withoutIpv6 === null ? ([AF_INET6] as const) : []),
 ];
 
-/** Why no TCP sockets of IPv6 are made; null when they are. */
-export const whyNoTcpV6 = (networks: readonly Network[], { tcpv6 }: Families): string | null =>
-  tcpv6
-    ? (networks.map(({ withoutIpv6 }) => withoutIpv6).find((reason) => reason !== null) ?? null)
-    : "TCP over IPv6 is left out (collect_tcpv6)";
+/**
+ * Why there are no TCP connections of a family; null when there are.
+ * @param refusals families of which a connection failed
+ */
+export function whyNoTcp(
+  family: Family,
+  networks: readonly Network[],
+  { tcpv4, tcpv6 }: Families,
+  refusals: ReadonlyMap<Family, string>,
+): string | null {
+  const [name, setting, isAsked] =
+    family === AF_INET
+      ? (["IPv4", "collect_tcpv4", tcpv4] as const)
+      : (["IPv6", "collect_tcpv6", tcpv6] as const);
+  if (!isAsked) return `TCP over ${name} is left out (${setting})`;
+  const without = family === AF_INET ? [] : networks.map(({ withoutIpv6 }) => withoutIpv6);
+  return without.find((reason) => reason !== null) ?? refusals.get(family) ?? null;
+}
 
 /** An address of 127.0.0.0/8 or of fd00::/8; no byte of it is 0, as unused memory is. */
 function randomAddress(family: Family): Uint8Array {

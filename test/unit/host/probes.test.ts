@@ -94,6 +94,7 @@ describe("kprobes", () => {
     config: undefined,
     pmuType: absent("/sys/bus/event_source/devices/kprobe/type"),
     enabled: absent("/sys/kernel/debug/kprobes/enabled"),
+    ftrace: read("/proc/sys/kernel/ftrace_enabled", "1\n"),
     tracefsEvents: false,
     eventSources: false,
   };
@@ -107,6 +108,12 @@ describe("kprobes", () => {
     ["a config without them", { config: config("# CONFIG_KPROBES is not set\n") }, "no"],
     ["a config without the events", { config: config("CONFIG_KPROBES=y\n") }, "no"],
     ["switched off", { pmuType: read("type", "8"), enabled: read("enabled", "0\n") }, "no"],
+    ["not looked at", { pmuType: read("type", "8"), enabled: null }, "yes"],
+    [
+      "ftrace is off",
+      { pmuType: read("type", "8"), ftrace: read("/proc/sys/kernel/ftrace_enabled", "0\n") },
+      "no",
+    ],
     ["lockdown", { pmuType: read("type", "8"), lockdown: "confidentiality" }, "no"],
     ["integrity allows them", { pmuType: read("type", "8"), lockdown: "integrity" }, "yes"],
   ];
