@@ -79,10 +79,20 @@ const libbpf = (): Libbpf => {
   return loaded;
 };
 
-const whereOf = ({ proc_root: proc, bytecode: choice }: Config): Where => ({
-  version: probeHost(hostFiles("/", proc)).kernel.version,
-  choice,
-});
+/** A failure where lockdown forbids what a verification does: each try would be a line in the kernel's log. */
+function attemptWhere({ proc_root: proc, bytecode: choice }: Config): Where | Failure {
+  const { kernel, lockdown } = probeHost(hostFiles("/", proc));
+  return lockdown.level === "confidentiality"
+    ? new Failure("E_VERIFY", `nothing can be verified here: ${lockdown.why}`, exitCodes.impossible)
+    : { version: kernel.version, choice };
+}
+
+/** @throws Failure where nothing can be verified */
+function whereOf(config: Config): Where {
+  const where = attemptWhere(config);
+  if (where instanceof Failure) throw where;
+  return where;
+}
 
 /** Does it within the time and prints what came of it; 3 where something did not hold. */
 async function print(args: Flags, milliseconds: number, verify: () => Promise<Verified>): Promise<void> {
@@ -108,7 +118,12 @@ async function permitted<Result>(act: () => Promise<Result>): Promise<Result> {
 
 /** A document of this machine with these parts, and what came of verifying them; what cannot be is a diagnostic. */
 export async function lookAndVerify(parts: readonly Part[], config: Config): Promise<Document> {
-  const where = whereOf(config);
+  const where = attemptWhere(config);
+  if (where instanceof Failure) {
+    const document = await look(parts, config, { kind: "machine", deep: false });
+    const diagnostics = [...document.diagnostics, { code: where.code, message: where.message }];
+    return { ...document, diagnostics };
+  }
   if (parts.includes("tls")) sealProcess();
   const tls: VerifiedTls[] = [];
   const failures: unknown[] = [];
