@@ -1,0 +1,62 @@
+import { beforeAll, describe, expect, test } from "bun:test";
+import { join } from "node:path";
+import { CachedFolder } from "../../assets/build/cache.ts";
+import { zig } from "../../assets/build/zig.ts";
+import { documentOf, executable, type Run, run } from "./executable.ts";
+
+/** What a cgroup's programs refuse: an eBPF object of test/deny.bpf.c. */
+let object = "";
+beforeAll(async () => {
+  const source = join(import.meta.dir, "../deny.bpf.c");
+  const name = `deny-${Bun.hash(await Bun.file(source).bytes()).toString(16)}`;
+  const cached = await CachedFolder.open(name, async (folder) => {
+    const args = ["clang", "-target", "bpf", "-g", "-O2", "-mcpu=v1", "-c", source];
+    await zig([...args, "-o", join(folder, "deny.o")], { cwd: folder, cache: join(folder, "zig") });
+  });
+  object = await cached.path("deny.o");
+}, 300_000);
+
+/** Runs a command in a cgroup of its own that refuses this, in mounts of its own. */
+function refused(hook: string, ...command: string[]): Run {
+  const script = `set -e
+    mount -t cgroup2 none /mnt; mount -t bpf none /sys/fs/bpf; cgroup=$(mktemp -d /mnt/offsetof-XXXXXX)
+    trap 'echo $$ > /mnt/cgroup.procs; rmdir $cgroup' EXIT
+    bpftool prog loadall ${object} /sys/fs/bpf/deny
+    bpftool cgroup attach $cgroup ${hook} pinned /sys/fs/bpf/deny/${hook}
+    echo $$ > $cgroup/cgroup.procs; "$@"`;
+  return run(["unshare", "--mount", "--propagation", "private", "bash", "-c", script, "bash", ...command]);
+}
+
+const guessed = (result: Run): readonly string[] =>
+  Object.entries(documentOf(result).kernel?.fields ?? {}).flatMap(([name, { evidence }]) =>
+    evidence.guess === undefined ? [] : [name],
+  );
+const ask = [executable, "kernel", "--format", "json"];
+const isOf6 = (name: string): boolean => /_ipv6$|_fl6$/.test(name);
+const isOf4 = (name: string): boolean => /^offset_[sd]addr$|_fl4$/.test(name);
+
+describe("a cgroup that refuses", () => {
+  test.each([
+    ["connect4", isOf4],
+    ["connect6", isOf6],
+    ["bind6", isOf6],
+  ] as const)("%s: that family's constants alone are not guessed", (hook, isLost) => {
+    const all = guessed(run(ask));
+    const left = guessed(refused(hook, ...ask));
+    expect(all.filter(isLost).length).toBeGreaterThan(3);
+    // What one family alone shows is no address family, and none of its members.
+    expect(left).toEqual(
+      all.filter((name) => !isLost(name) && (name !== "offset_family" || left.includes(name))),
+    );
+  });
+
+  test("all packets: no wait without an end, and BTF speaks all the same", () => {
+    const { kernel, diagnostics } = documentOf(refused("egress", ...ask));
+    expect(kernel?.fields.offset_rtt).toMatchObject({
+      status: "single",
+      evidence: { btf: [expect.any(Number)] },
+    });
+    const told = diagnostics.find(({ code }) => code === "E_NO_GUESS");
+    expect(told?.message).toContain("ETIMEDOUT; packets over loopback are dropped");
+  });
+});
