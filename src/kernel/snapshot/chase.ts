@@ -8,6 +8,7 @@ import { pointerAt, pointersInAll, pointersToGroup } from "../../offsets/pointer
 import { placesOf, type Solution, solve, type Unknown } from "../../offsets/solver.ts";
 import { host, pointer } from "../../offsets/values.ts";
 import { fieldOf, type KernelConstant } from "../fields.ts";
+import { failureOf } from "../stimulus/connection.ts";
 import { facts } from "../stimulus/facts.ts";
 import { whyNoNamespaces } from "../stimulus/namespace.ts";
 import { findHeaders } from "./packet.ts";
@@ -116,10 +117,14 @@ function foreignPointers(groups: readonly (readonly Sighting[])[], below?: numbe
   return pointersToGroup(groups, below).filter((at) => isForeign(groups.flat(), at));
 }
 
-const isForeign = (all: readonly Sighting[], at: number): boolean =>
+/**
+ * Whether a pointer leads elsewhere than into its own struct, of which no more is known than that it reaches up to the
+ * pointer: what lies behind may be another object of the slab already, as sk_buff.head does on SLOB kernels.
+ */
+export const isForeign = (all: readonly Pick<Sighting, "bytes" | "instance">[], at: number): boolean =>
   all.every((sighting) => {
     const distance = (pointerAt(sighting, at) ?? 0n) - sighting.instance;
-    return distance < 0n || distance >= BigInt(sighting.bytes.length);
+    return distance < 0n || distance >= BigInt(at + 8);
   });
 
 /**
@@ -176,27 +181,42 @@ export function chaseHead(scene: Scene, skOffset: number | null): Solutions {
   const headersOf = ({ hit, own, peer }: Packet) =>
     hit.target === undefined ? null : findHeaders(hit.target.bytes, own, peer);
   const [kind] = packetKinds;
-  const [family] = packetFamilies(scene, site);
-  if (family === undefined)
+  const families = packetFamilies(scene, site);
+  if (families.length === 0)
     return [
       ["offset_sk_buff_head", { is: "open", reason: "UDP is left out (collect_udpv4, collect_udpv6)" }],
     ];
   // No other pointer of struct sk_buff should lead to the packet: data is not aligned.
-  const leading = pointers.flatMap((at) => {
-    const packet = sendPacket(scene, site, family, kind, [at], receivers);
-    if (packet === null)
-      throw new Missed("a packet of ours was not seen, so that its pointers are not known");
-    return headersOf(packet) === null ? [] : [[at, at] as const];
-  });
-  const { solution, found: head } = onlyOne(leading);
+  const leadingFor = (family: Family) =>
+    pointers.flatMap((at) => {
+      const packet = sendPacket(scene, site, family, kind, [at], receivers);
+      if (packet === null)
+        throw new Missed("a packet of ours was not seen, so that its pointers are not known");
+      return headersOf(packet) === null ? [] : [[at, at] as const];
+    });
+  const { solution, found: head } = onlyOne(ofAnyFamily(families, leadingFor));
   if (head === undefined) return [["offset_sk_buff_head", solution]];
 
-  for (const family of packetFamilies(scene, site)) {
-    for (const sent of family === AF_INET ? packetKinds : packetKinds.filter(({ pad }) => pad === 0)) {
-      notePacket(sendPacket(scene, site, family, sent, [head], receivers), headersOf, head);
-    }
+  for (const family of families) {
+    const kinds = family === AF_INET ? packetKinds : packetKinds.filter(({ pad }) => pad === 0);
+    failureOf(() => {
+      for (const sent of kinds)
+        notePacket(sendPacket(scene, site, family, sent, [head], receivers), headersOf, head);
+    });
   }
   return [];
+}
+
+/** What the first family has to tell that is not refused. @throws SystemError where all are */
+function ofAnyFamily<Result>(families: readonly Family[], tell: (family: Family) => Result): Result {
+  for (const [index, family] of families.entries()) {
+    try {
+      return tell(family);
+    } catch (error) {
+      if (!(error instanceof SystemError) || index === families.length - 1) throw error;
+    }
+  }
+  throw new TypeError("there is no address family");
 }
 
 /** The address families of which packets are sent. */

@@ -141,8 +141,8 @@ export class Connection implements Disposable {
 
 const pause = (): void => sleep(PRIMING_PAUSE.least + Math.floor(Math.random() * PRIMING_PAUSE.spread));
 
-/** What the system refused, or null. @throws anything else */
-function failureOf(act: () => void): SystemError | null {
+/** What the system refused of a step, or null. @throws anything else */
+export function failureOf(act: () => void): SystemError | null {
   try {
     act();
     return null;

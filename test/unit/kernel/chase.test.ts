@@ -1,5 +1,5 @@
 import { describe, expect, test } from "bun:test";
-import { areSockets } from "../../../src/kernel/snapshot/chase.ts";
+import { areSockets, isForeign } from "../../../src/kernel/snapshot/chase.ts";
 import { host, pointer } from "../../../src/offsets/values.ts";
 import { Memory } from "../offsets/memory.ts";
 
@@ -42,4 +42,15 @@ describe("what a pointer of a socket leads to", () => {
     const [first] = targets((memory, index) => inode(sk(memory, index), index));
     expect(first === undefined || areSockets([first])).toBe(false);
   });
+});
+
+test("a pointer leads into its own struct as far as that is known to reach, and elsewhere beyond", () => {
+  const at = 200; // of sk_buff.head in a struct of 216 bytes
+  const leads = (distance: number) => {
+    const bytes = new Memory(256).plant(at, pointer(INSTANCES[0] + BigInt(distance))).observe().bytes;
+    return isForeign([{ bytes, instance: INSTANCES[0] }], at);
+  };
+  expect([-64, 0, 8, at].map(leads)).toEqual([true, false, false, false]);
+  // The next object of a SLOB page begins right behind.
+  expect([at + 8, 232, 4096].map(leads)).toEqual([true, true, true]);
 });
