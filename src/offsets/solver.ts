@@ -186,7 +186,8 @@ function narrowAll(
     const one = all.get(constant);
     return one === undefined || one.offsets.length === 0 || broken.has(constant) ? undefined : one;
   };
-  const known = rules([...all.keys()], relations);
+  // In an order of their own: of several contradictions the first one met decides, whoever asks for the fields.
+  const known = rules([...all.keys()].sort(), relations);
   for (let changed = true; changed; ) {
     changed = false;
     for (const { subject, by, fits, because } of known) {
