@@ -3,40 +3,49 @@ import type { Shape } from "../../offsets/field.ts";
 import type { Expectation, Observation } from "../../offsets/observation.ts";
 import { placesOf, type Relation, type Solution, solve } from "../../offsets/solver.ts";
 import { pointer } from "../../offsets/values.ts";
+import { whyNot } from "./missing.ts";
 
 /** Members of one struct, by name, with how they lie in memory. */
 export type Members = Readonly<Record<string, Shape>>;
 
-/** What is known of an instance: member to what it holds. */
-export type Known = Readonly<Record<string, Expectation | undefined>>;
+type Told = Expectation | undefined;
+
+/** What is known of an instance: member to what it holds, or to what asks the library for that. */
+export type Known = Readonly<Record<string, Told | (() => Told)>>;
 
 /** Everything seen of the instances of one struct. */
 export class Notes {
   readonly #members: Members;
   readonly #relations: readonly Relation[];
   readonly #observations: Observation[] = [];
+  /** Member to the function that the library lacks to tell it. */
+  readonly #missing = new Map<string, string>();
 
   constructor(members: Members, relations: readonly Relation[] = []) {
     this.#members = members;
     this.#relations = relations;
   }
 
-  /** Adds an instance. What is not known of it stays out. */
+  /** Adds an instance. What is not known of it, or cannot be asked for, stays out. */
   add(bytes: Uint8Array, known: Known): void {
-    const expected = Object.entries(known).flatMap(([member, expectation]) =>
-      expectation === undefined ? [] : [[member, expectation] as const],
-    );
-    this.#observations.push({
-      bytes,
-      readable: [{ start: 0, end: bytes.length }],
-      expected: new Map(expected),
-    });
+    const expected = new Map<string, Expectation>();
+    for (const [member, told] of Object.entries(known)) {
+      const reason = whyNot(() => {
+        const expectation = typeof told === "function" ? told() : told;
+        if (expectation !== undefined) expected.set(member, expectation);
+      });
+      if (reason !== null) this.#missing.set(member, reason);
+    }
+    this.#observations.push({ bytes, readable: [{ start: 0, end: bytes.length }], expected });
   }
 
   /** What the instances leave of each member, in the members' order. */
   solve(): ReadonlyMap<string, Solution> {
     const unknowns = Object.entries(this.#members).map(([constant, shape]) => ({ constant, shape }));
-    return solve(unknowns, this.#relations, this.#observations);
+    const solutions = solve(unknowns, this.#relations, this.#observations);
+    for (const [member, reason] of this.#missing)
+      if (solutions.get(member)?.is === "open") solutions.set(member, { is: "open", reason });
+    return solutions;
   }
 }
 
@@ -89,6 +98,12 @@ export const wordAt = (bytes: Uint8Array, at: number): number => Number(viewOf(b
 /** The int at `at`. */
 export const intAt = (bytes: Uint8Array, at: number): number => viewOf(bytes).getInt32(at, true);
 
+/** The aligned places of `width` bytes that lie in every instance; none where there is no instance. */
+export function placesIn(instances: readonly Uint8Array[], width: number): readonly number[] {
+  const size = instances.length === 0 ? 0 : Math.min(...instances.map(({ length }) => length));
+  return Array.from({ length: Math.floor(size / width) }, (_, index) => index * width);
+}
+
 /** A pointer member of one struct, and a member of the struct behind it. */
 export interface Chain {
   readonly first: number;
@@ -110,9 +125,9 @@ export function chase(
   sizeAt: (address: number) => number,
 ): readonly Chain[] {
   const member = "value";
-  const size = Math.min(...instances.map(({ bytes }) => bytes.length));
   const chains: Chain[] = [];
-  for (let first = 0; first + 8 <= size; first += 8) {
+  const structs = instances.map(({ bytes }) => bytes);
+  for (const first of placesIn(structs, 8)) {
     const targets = instances.map(({ bytes }) => {
       const at = wordAt(bytes, first);
       const length = at % 8 === 0 && memory.readable(at - 8) > 8 ? Math.min(sizeAt(at), LARGEST_TARGET) : 0;
