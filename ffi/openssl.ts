@@ -48,7 +48,6 @@ const functions = {
   SSL_write: { args: ["ptr", "buffer", "i32"], returns: "i32" },
   TLS_method: { args: [], returns: "ptr" },
   d2i_SSL_SESSION: { args: ["ptr", "buffer", "i64"], returns: "ptr" },
-  malloc_usable_size: { args: ["ptr"], returns: "u64" }, // libc's: how many bytes a block has that malloc gave
 } as const satisfies Readonly<Record<string, FFIFunction>>;
 
 /** The functions that are looked up. */
@@ -66,21 +65,20 @@ const OPENSSL_INIT_NO_LOAD_CONFIG = 0x80n;
 const BIO_NOCLOSE = 0;
 const SSL_SESS_CACHE_BOTH = 3;
 
-/** A protocol with one cipher suite of it; the digest is that of its key schedule. */
+/** A protocol with one cipher suite of it. */
 export interface Suite {
   readonly version: number;
   /** The lowest version that is allowed. Default: the same. */
   readonly lowest?: number;
   readonly cipher: string;
-  readonly digest: "sha256" | "sha384";
 }
 
 /** TLS 1.2 and 1.3, each with both digests, so that what depends on them differs. */
 export const suites = {
-  tls12Sha256: { version: TLS1_2_VERSION, cipher: "ECDHE-ECDSA-AES128-GCM-SHA256", digest: "sha256" },
-  tls12Sha384: { version: TLS1_2_VERSION, cipher: "ECDHE-ECDSA-AES256-GCM-SHA384", digest: "sha384" },
-  tls13Sha256: { version: TLS1_3_VERSION, cipher: "TLS_AES_128_GCM_SHA256", digest: "sha256" },
-  tls13Sha384: { version: TLS1_3_VERSION, cipher: "TLS_AES_256_GCM_SHA384", digest: "sha384" },
+  tls12Sha256: { version: TLS1_2_VERSION, cipher: "ECDHE-ECDSA-AES128-GCM-SHA256" },
+  tls12Sha384: { version: TLS1_2_VERSION, cipher: "ECDHE-ECDSA-AES256-GCM-SHA384" },
+  tls13Sha256: { version: TLS1_3_VERSION, cipher: "TLS_AES_128_GCM_SHA256" },
+  tls13Sha384: { version: TLS1_3_VERSION, cipher: "TLS_AES_256_GCM_SHA384" },
 } as const satisfies Record<string, Suite>;
 
 /** A call into the library did not give what its manual page promises. */
@@ -170,10 +168,9 @@ export class TlsLibrary {
       check(calls.SSL_CTX_ctrl(address, SSL_CTRL_SET_MIN_PROTO_VERSION, lowest, null), "SSL_CTX_ctrl");
       check(calls.SSL_CTX_ctrl(address, SSL_CTRL_SET_MAX_PROTO_VERSION, version, null), "SSL_CTX_ctrl");
     }
-    if (version !== TLS1_3_VERSION)
-      check(calls.SSL_CTX_set_cipher_list(address, text(cipher)), "SSL_CTX_set_cipher_list");
-    else if (has("SSL_CTX_set_ciphersuites"))
-      check(calls.SSL_CTX_set_ciphersuites(address, text(cipher)), "SSL_CTX_set_ciphersuites");
+    // Without it the library chooses one of the protocol.
+    const choose = version === TLS1_3_VERSION ? "SSL_CTX_set_ciphersuites" : "SSL_CTX_set_cipher_list";
+    if (has(choose)) check(calls[choose](address, text(cipher)), choose);
     const { certificate, key } = credentials;
     check(
       calls.SSL_CTX_use_certificate_ASN1(address, certificate.byteLength, certificate),
@@ -232,11 +229,6 @@ export class TlsLibrary {
     const cursor = new BigUint64Array([BigInt(ptr(der))]);
     const address = this.#bound.calls.d2i_SSL_SESSION(null, cursor, der.byteLength);
     return address === null ? null : new Session(this.#bound, Number(address));
-  }
-
-  /** Bytes of the block that malloc gave at `address`. */
-  blockSize(address: number): number {
-    return Number(this.#bound.calls.malloc_usable_size(address as Pointer));
   }
 }
 

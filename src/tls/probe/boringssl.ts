@@ -2,6 +2,7 @@ import { randomBytes, randomInt } from "node:crypto";
 import type { OwnMemory } from "../../../ffi/memory.ts";
 import { type Connection, type Session, type Suite, suites, type TlsLibrary } from "../../../ffi/openssl.ts";
 import { host, raw } from "../../offsets/values.ts";
+import { withoutVectorLength } from "../vector.ts";
 import { credentials } from "./credentials.ts";
 import { makePair, makePairs, type Pair } from "./handshake.ts";
 import { Attempts, everything } from "./missing.ts";
@@ -42,6 +43,8 @@ const sessionMembers = {
   SSL_SESSION_ST_CIPHER: pointerShape,
 } as const;
 const stateMembers = {
+  // From 2024-11 on; before, the connection itself keeps it.
+  BSSL__SSL3_STATE_VERSION: versionShape,
   // By direction: write_traffic_secret is called the server's, read_traffic_secret the client's (see TLS_BY_DIRECTION).
   BSSL__SSL3_STATE_SERVER_TRAFFIC_SECRET_0: bytesShape(32),
   BSSL__SSL3_STATE_CLIENT_TRAFFIC_SECRET_0: bytesShape(32),
@@ -154,9 +157,10 @@ class BoringsslProbe {
 
   findings(): readonly Finding[] {
     return this.#attempts.explain([
-      ...[this.#connections, this.#sessions, this.#states, this.#handshakes].flatMap((notes) =>
-        findingsOf(notes),
-      ),
+      ...findingsOf(this.#connections),
+      ...withoutVectorLength(findingsOf(this.#sessions)),
+      ...findingsOf(this.#states),
+      ...findingsOf(this.#handshakes),
       oneOf(
         "SSL_ST_S3",
         this.#s3.map(({ first }) => first),
@@ -249,6 +253,7 @@ class BoringsslProbe {
         SSL_ST_WBIO: address(wbio),
       });
       this.#states.add(this.#state(connection), {
+        BSSL__SSL3_STATE_VERSION: () => host(2, connection.version),
         BSSL__SSL3_STATE_SERVER_TRAFFIC_SECRET_0: () => rawOf(keylog().get(`${written}_TRAFFIC_SECRET_0`)),
         BSSL__SSL3_STATE_CLIENT_TRAFFIC_SECRET_0: () => rawOf(keylog().get(`${read}_TRAFFIC_SECRET_0`)),
         BSSL__SSL3_STATE_EXPORTER_SECRET: () => rawOf(keylog().get("EXPORTER_SECRET")),
@@ -325,11 +330,11 @@ class BoringsslProbe {
 
   /** Whether a connection before its handshake takes a session to resume: then it is in the connection. */
   #resumes(connection: Connection, session: Session): boolean {
-    for (const known of [null, session]) {
-      if (known !== null && !connection.resume(known)) return false;
-      this.#shared.refresh();
-      this.#connections.add(this.#shared.block(connection), { SSL_ST_SESSION: address(known) });
-    }
+    this.#shared.refresh();
+    const before = this.#shared.block(connection);
+    if (!connection.resume(session)) return false;
+    this.#connections.add(before, { SSL_ST_SESSION: address(null) });
+    this.#connections.add(this.#shared.block(connection), { SSL_ST_SESSION: address(session) });
     return true;
   }
 

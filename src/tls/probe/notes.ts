@@ -86,8 +86,8 @@ export const address = (value: { readonly address: number } | number | null): Ex
   pointer(BigInt(typeof value === "number" ? value : (value?.address ?? 0)));
 
 /** Bytes as they stand, where they are known. */
-export const rawOf = (value: Uint8Array | undefined): Expectation | undefined =>
-  value === undefined ? undefined : { value };
+export const rawOf = (value: Uint8Array | null | undefined): Expectation | undefined =>
+  value ? { value } : undefined;
 
 const viewOf = ({ buffer, byteOffset, byteLength }: Uint8Array) =>
   new DataView(buffer, byteOffset, byteLength);

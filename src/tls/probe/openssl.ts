@@ -1,10 +1,10 @@
 import { randomBytes, randomInt } from "node:crypto";
+import { usableSize } from "../../../ffi/libc.ts";
 import {
   type Connection,
   type Context,
   type Session,
   suites,
-  TLS1_3_VERSION,
   type TlsLibrary,
 } from "../../../ffi/openssl.ts";
 import { holds } from "../../offsets/observation.ts";
@@ -28,10 +28,10 @@ import {
   pointerShape,
   rawOf,
 } from "./notes.ts";
-import { digestSize, earlySecret, findHandshakeSecret, transcriptHash } from "./schedule.ts";
+import { digestOf, digestSize, earlySecret, findHandshakeSecret, transcriptHash } from "./schedule.ts";
 import { encodeSession } from "./session.ts";
 import { SharedStructs } from "./shared.ts";
-import { randomOf } from "./wire.ts";
+import { cipherOf, randomOf } from "./wire.ts";
 
 const secret = bytesShape(digestSize.sha256);
 
@@ -53,7 +53,8 @@ const connectionMembers = {
 
 const sessionMembers = {
   SSL_SESSION_ST_MASTER_KEY: bytesShape(16),
-  SSL_SESSION_ST_MASTER_KEY_LENGTH: { width: 8, align: 8 },
+  // An int up to 1.0.2, then a size_t; no key has 2^32 bytes.
+  SSL_SESSION_ST_MASTER_KEY_LENGTH: intShape,
   SSL_SESSION_ST_CIPHER: pointerShape,
   SSL_SESSION_ST_CIPHER_ID: intShape,
 } as const;
@@ -67,6 +68,9 @@ const RANDOM_SIZE = 32;
 
 /** Suites of sessions that are made up, by their two bytes on the wire: those of TLS 1.2 above. */
 const craftedCiphers = [0xc02b, 0xc02c];
+
+/** How the constants begin of members of the connection: of ssl_st, and of ssl_connection_st. */
+const structs = ["SSL_ST", "SSL_CONNECTION_ST"] as const;
 
 const quicConstants = ["SSL_ST_TYPE", "QUIC_CONN_ST_TLS"];
 
@@ -108,7 +112,7 @@ class OpensslProbe {
 
   constructor(library: TlsLibrary) {
     this.#library = library;
-    this.#shared = new SharedStructs(library, (at) => library.blockSize(at));
+    this.#shared = new SharedStructs(library, usableSize);
   }
 
   /** One handshake of each suite, and everything around it. */
@@ -135,8 +139,13 @@ class OpensslProbe {
     const connection = this.#connections.solve();
     const others = [...findingsOf(this.#sessions), ...this.#shared.findings()];
     const isConnection = isBehindType(connection.get("VERSION"));
-    if (isConnection === null) return this.#attempts.explain(others);
-    const prefix = isConnection ? "SSL_CONNECTION_ST" : "SSL_ST";
+    if (isConnection === null) {
+      const reason = "which struct it is cannot be told: nothing is known of its version";
+      const constants = structs.flatMap((one) => [...connection.keys()].map((member) => `${one}_${member}`));
+      const open = constants.map((constant) => ({ constant, candidates: [], reason }));
+      return this.#attempts.explain([...open, ...others]);
+    }
+    const prefix = structs[isConnection ? 1 : 0];
     const own = [...connection]
       .filter(([member]) => member !== "S3_CLIENT_RANDOM")
       .map(([member, solution]) => findingOf(`${prefix}_${member}`, solution));
@@ -167,27 +176,11 @@ class OpensslProbe {
     this.#noteConnection(server, "server");
   }
 
-  #noteShaken({ suite, context, client, server }: Pair, { clientHello, serverHello, keylog }: Shaken): void {
+  #noteShaken({ suite, context, client, server }: Pair, shaken: Shaken): void {
     this.#shared.refresh();
+    const { clientHello, serverHello } = shaken;
     const random = { clientRandom: randomOf(clientHello), serverRandom: randomOf(serverHello) };
-    const hellos = transcriptHash(suite.digest, clientHello, serverHello);
-    const logged = (label: string) => () => rawOf(keylog().get(label));
-    const secrets: Known =
-      suite.version !== TLS1_3_VERSION
-        ? {}
-        : {
-            EARLY_SECRET: raw(earlySecret(suite.digest)),
-            HANDSHAKE_SECRET: () => {
-              const traffic = keylog().get("CLIENT_HANDSHAKE_TRAFFIC_SECRET");
-              const memory = this.#shared.block(client.connection);
-              const found = traffic && findHandshakeSecret(memory, suite.digest, traffic, hellos);
-              return rawOf(found ?? undefined);
-            },
-            HANDSHAKE_TRAFFIC_HASH: raw(hellos),
-            CLIENT_APP_TRAFFIC_SECRET: logged("CLIENT_TRAFFIC_SECRET_0"),
-            SERVER_APP_TRAFFIC_SECRET: logged("SERVER_TRAFFIC_SECRET_0"),
-            EXPORTER_MASTER_SECRET: logged("EXPORTER_SECRET"),
-          };
+    const secrets = this.#secrets(client, shaken);
     for (const [role, end] of Object.entries({ client, server } as const)) {
       const { connection } = end;
       const known = {
@@ -207,10 +200,30 @@ class OpensslProbe {
     }
   }
 
+  /** The secrets of TLS 1.3; before it there are none. */
+  #secrets({ connection }: End, { clientHello, serverHello, keylog }: Shaken): Known {
+    const digest = digestOf(cipherOf(serverHello));
+    if (digest === undefined) return {};
+    const hellos = transcriptHash(digest, clientHello, serverHello);
+    const logged = (label: string) => () => rawOf(keylog().get(label));
+    return {
+      EARLY_SECRET: raw(earlySecret(digest)),
+      HANDSHAKE_SECRET: () => {
+        const traffic = keylog().get("CLIENT_HANDSHAKE_TRAFFIC_SECRET");
+        const memory = this.#shared.block(connection);
+        return rawOf(traffic && findHandshakeSecret(memory, digest, traffic, hellos));
+      },
+      HANDSHAKE_TRAFFIC_HASH: raw(hellos),
+      CLIENT_APP_TRAFFIC_SECRET: logged("CLIENT_TRAFFIC_SECRET_0"),
+      SERVER_APP_TRAFFIC_SECRET: logged("SERVER_TRAFFIC_SECRET_0"),
+      EXPORTER_MASTER_SECRET: logged("EXPORTER_SECRET"),
+    };
+  }
+
   #noteSession(session: Session, known: Known): void {
     this.#sessions.add(this.#shared.block(session), {
       SSL_SESSION_ST_MASTER_KEY: () => raw(session.masterKey),
-      SSL_SESSION_ST_MASTER_KEY_LENGTH: () => host(8, session.masterKey.length),
+      SSL_SESSION_ST_MASTER_KEY_LENGTH: () => host(4, session.masterKey.length),
       ...known,
     });
   }
@@ -224,7 +237,7 @@ class OpensslProbe {
       this.#shared.refresh();
       this.#noteSession(session, {
         SSL_SESSION_ST_MASTER_KEY: raw(key),
-        SSL_SESSION_ST_MASTER_KEY_LENGTH: host(8, key.length),
+        SSL_SESSION_ST_MASTER_KEY_LENGTH: host(4, key.length),
         // ssl_asn1.c keeps the whole id of SSL_CIPHER_get_id.
         SSL_SESSION_ST_CIPHER_ID: host(4, 0x0300_0000 | cipher),
       });

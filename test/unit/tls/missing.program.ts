@@ -16,7 +16,9 @@ function findingsWithout(dropped: string) {
   const symbol = (name: string) => (name === dropped ? null : (loaded?.symbol(name) ?? null));
   try {
     const findings = probe(new TlsLibrary({ symbol }));
-    return Object.fromEntries(findings.map(({ constant, candidates, reason }) => [constant, { candidates, reason }]));
+    return Object.fromEntries(
+      findings.map(({ constant, candidates, reason }) => [constant, { candidates, reason }]),
+    );
   } catch (error) {
     if (error instanceof TlsCallError) return error.message;
     throw error;
