@@ -45,11 +45,11 @@ function tlsLines({ path, library, version, layout, build_id: buildId, fields }:
   return [
     comment(facts.filter((fact) => fact !== null).join(", ")),
     ...Object.entries(fields).flatMap(([constant, field]) =>
-      library === "boringssl" && constant === vectors && !hasVectors(fields)
+      library === "boringssl" && constant === flag && field.value !== null && !hasVectors(fields)
         ? [
             "",
             comment(
-              `${constant}, ${field.member}, is ${field.value}: as a macro it would tell of Android 16`,
+              `${field.member} is ${field.value}: no macro, which eCapture takes for Android 16's flag`,
             ),
           ]
         : macro(constant, field.member.replace(".", "->"), field, (value) => `0x${value.toString(16)}`),
@@ -59,8 +59,8 @@ function tlsLines({ path, library, version, layout, build_id: buildId, fields }:
 
 type Fields = TlsReport["fields"];
 
-/** The mark of eCapture's for BoringSSL that keeps secrets in vectors, as from Android 16 on (its boringssl_const.h). */
-const vectors = "SSL_SESSION_ST_SSL_VERSION";
+/** eCapture's flag of a BoringSSL that keeps secrets in vectors, as from Android 16 on (its boringssl_const.h). */
+const flag = "SSL_SESSION_ST_SSL_VERSION";
 
 /** There the version is no more the connection's own. */
 const hasVectors = (fields: Fields): boolean =>

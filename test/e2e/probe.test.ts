@@ -12,6 +12,8 @@ interface Sample {
   readonly path: string;
   /** The published group whose constants there are to be measured. */
   readonly group: string;
+  /** Those of them that it does not have. */
+  readonly absent?: readonly string[];
   /** What it needs, each of its suite. */
   readonly packages: Readonly<Record<string, readonly string[]>>;
 }
@@ -54,6 +56,14 @@ const samples: readonly Sample[] = [
     library: "openssl",
     path: `${triple}/libssl.so.4`,
     packages: { sid: ["libc6", ...zlib], experimental: ["libssl4"] },
+  },
+  {
+    truth: "boringssl-10",
+    group: "boringssl_a_10",
+    library: "boringssl",
+    path: `${triple}/android/libssl.so.0`,
+    absent: ["BSSL__SSL_HANDSHAKE_HINTS"],
+    packages: { bullseye: ["libc6", ...cplusplus] },
   },
   {
     truth: "boringssl-13",

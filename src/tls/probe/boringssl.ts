@@ -1,4 +1,4 @@
-import { randomBytes, randomInt } from "node:crypto";
+import { randomBytes } from "node:crypto";
 import type { OwnMemory } from "../../../ffi/memory.ts";
 import { type Connection, type Session, type Suite, suites, type TlsLibrary } from "../../../ffi/openssl.ts";
 import { host, raw } from "../../offsets/values.ts";
@@ -22,7 +22,7 @@ import {
   rawOf,
   wordAt,
 } from "./notes.ts";
-import { craftedVersion, encodeSession } from "./session.ts";
+import { craftedSecrets, craftedVersion, encodeSession } from "./session.ts";
 import { SharedStructs } from "./shared.ts";
 import { legacyVersionOf, randomOf } from "./wire.ts";
 
@@ -145,8 +145,9 @@ class BoringsslProbe {
     for (let count = 0; count < 2; count++) {
       this.#attempts.try([earlySession], () => this.#resume());
       this.#attempts.try([hints], () => this.#hint());
-      this.#attempts.try(["SSL_ST_SESSION"], () => this.#noteSessions());
     }
+    for (const secret of craftedSecrets())
+      this.#attempts.try(["SSL_ST_SESSION"], () => this.#noteCrafted(secret));
     this.#shared.noteBios(this.#attempts);
   }
 
@@ -313,9 +314,8 @@ class BoringsslProbe {
     this.#hinted.push({ before, after: this.#handshake(server.connection) });
   }
 
-  /** Sessions of our own making, of which all is known, and connections that are to resume them. */
-  #noteSessions(): void {
-    const secret = randomBytes(randomInt(17, 48));
+  /** A session of our own making, of which all is known, and a connection that is to resume it. */
+  #noteCrafted(secret: Uint8Array): void {
     const session = this.#library.parseSession(encodeSession(AES128_GCM_SHA256, randomBytes(32), secret));
     if (session === null) return;
     this.#shared.refresh();

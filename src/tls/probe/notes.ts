@@ -1,6 +1,6 @@
 import type { OwnMemory } from "../../../ffi/memory.ts";
 import type { Shape } from "../../offsets/field.ts";
-import type { Expectation, Observation } from "../../offsets/observation.ts";
+import { crop, type Expectation, type Observation } from "../../offsets/observation.ts";
 import { placesOf, type Relation, type Solution, solve } from "../../offsets/solver.ts";
 import { pointer } from "../../offsets/values.ts";
 import { whyNot } from "./missing.ts";
@@ -42,7 +42,14 @@ export class Notes {
   /** What the instances leave of each member, in the members' order. */
   solve(): ReadonlyMap<string, Solution> {
     const unknowns = Object.entries(this.#members).map(([constant, shape]) => ({ constant, shape }));
-    const solutions = solve(unknowns, this.#relations, this.#observations);
+    // The struct is no longer than its shortest instance; what an allocator gave beyond that tells nothing.
+    const seen = this.#observations.filter(({ bytes }) => bytes.length > 0);
+    const size = Math.min(...seen.map(({ bytes }) => bytes.length));
+    const solutions = solve(
+      unknowns,
+      this.#relations,
+      seen.map((one) => crop(one, size)),
+    );
     for (const [member, reason] of this.#missing)
       if (solutions.get(member)?.is === "open") solutions.set(member, { is: "open", reason });
     return solutions;

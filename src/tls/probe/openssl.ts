@@ -1,4 +1,4 @@
-import { randomBytes, randomInt } from "node:crypto";
+import { randomBytes } from "node:crypto";
 import { usableSize } from "../../../ffi/libc.ts";
 import {
   type Connection,
@@ -29,7 +29,7 @@ import {
   rawOf,
 } from "./notes.ts";
 import { digestOf, digestSize, earlySecret, findHandshakeSecret, transcriptHash } from "./schedule.ts";
-import { encodeSession } from "./session.ts";
+import { craftedSecrets, encodeSession } from "./session.ts";
 import { SharedStructs } from "./shared.ts";
 import { cipherOf, randomOf } from "./wire.ts";
 
@@ -67,7 +67,7 @@ const clientRandomInS3 = { ssl_st: 0xb8, ssl_connection_st: 0x28 } as const;
 const RANDOM_SIZE = 32;
 
 /** Suites of sessions that are made up, by their two bytes on the wire: those of TLS 1.2 above. */
-const craftedCiphers = [0xc02b, 0xc02c];
+const craftedCiphers = [0xc02b, 0xc02c] as const;
 
 /** How the constants begin of members of the connection: of ssl_st, and of ssl_connection_st. */
 const structs = ["SSL_ST", "SSL_CONNECTION_ST"] as const;
@@ -230,8 +230,11 @@ class OpensslProbe {
 
   /** Sessions of our own making: in those of handshakes the cipher's id is not set, and all keys have few lengths. */
   #noteSessions(): void {
-    for (const cipher of craftedCiphers) {
-      const key = randomBytes(randomInt(17, 48));
+    const [one, other] = craftedSecrets();
+    for (const [cipher, key] of [
+      [craftedCiphers[0], one],
+      [craftedCiphers[1], other],
+    ] as const) {
       const session = this.#library.parseSession(encodeSession(cipher, randomBytes(32), key));
       if (session === null) continue;
       this.#shared.refresh();

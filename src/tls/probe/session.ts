@@ -1,3 +1,5 @@
+import { randomBytes, randomInt } from "node:crypto";
+
 const INTEGER = 2;
 const OCTET_STRING = 4;
 /** Context-specific, constructed: [1] and [2]. */
@@ -9,6 +11,12 @@ const FORMAT = 1;
 
 /** The version of sessions of our own making: TLS 1.2. */
 export const craftedVersion = 0x0303;
+
+/** Secrets for two sessions of our own making. No two have one length, nor that of a handshake's (32, 48). */
+export const craftedSecrets = (): readonly [Uint8Array, Uint8Array] => [
+  randomBytes(randomInt(17, 32)),
+  randomBytes(randomInt(33, 48)),
+];
 
 /** A value in DER; it is shorter than 128 bytes, so that its length is one byte. */
 const der = (tag: number, ...value: readonly number[]): readonly number[] => [tag, value.length, ...value];

@@ -83,6 +83,7 @@ describe("the code of Debian's libraries tells what their headers say", () => {
 });
 
 const boringssl = (["amd64", "arm64"] as const).flatMap((arch) => [
+  { suite: "bullseye", arch, truth: "boringssl-10" },
   { suite: "bookworm", arch, truth: "boringssl-13" },
   { suite: "trixie", arch, truth: "boringssl-14" },
 ]);
