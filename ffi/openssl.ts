@@ -12,6 +12,7 @@ const functions = {
   BIO_s_mem: { args: [], returns: "ptr" },
   BIO_s_socket: { args: [], returns: "ptr" },
   BIO_write: { args: ["ptr", "buffer", "i32"], returns: "i32" },
+  EC_KEY_new_by_curve_name: { args: ["i32"], returns: "ptr" },
   OPENSSL_init_ssl: { args: ["u64", "ptr"], returns: "i32" },
   OSSL_QUIC_client_method: { args: [], returns: "ptr" }, // from 3.2 on, where QUIC is built in
   SSL_CIPHER_get_id: { args: ["ptr"], returns: "u32" },
@@ -36,6 +37,7 @@ const functions = {
   SSL_get_error: { args: ["ptr", "i32"], returns: "i32" },
   SSL_get_session: { args: ["ptr"], returns: "ptr" },
   SSL_in_early_data: { args: ["ptr"], returns: "i32" }, // BoringSSL
+  SSL_library_init: { args: [], returns: "i32" }, // up to 1.0.2; from 1.1.0 on the library sees to that itself
   SSL_new: { args: ["ptr"], returns: "ptr" },
   SSL_read: { args: ["ptr", "buffer", "i32"], returns: "i32" },
   SSL_set_accept_state: { args: ["ptr"], returns: "void" },
@@ -46,7 +48,8 @@ const functions = {
   SSL_state_string_long: { args: ["ptr"], returns: "cstring" },
   SSL_version: { args: ["ptr"], returns: "i32" },
   SSL_write: { args: ["ptr", "buffer", "i32"], returns: "i32" },
-  TLS_method: { args: [], returns: "ptr" },
+  TLS_method: { args: [], returns: "ptr" }, // from 1.1.0 on
+  TLSv1_2_method: { args: [], returns: "ptr" },
   d2i_SSL_SESSION: { args: ["ptr", "buffer", "i64"], returns: "ptr" },
 } as const satisfies Readonly<Record<string, FFIFunction>>;
 
@@ -58,6 +61,8 @@ type Calls = Library<typeof functions>["symbols"];
 const TLS1_2_VERSION = 0x303;
 export const TLS1_3_VERSION = 0x304;
 const EVP_PKEY_EC = 408;
+const NID_X9_62_prime256v1 = 415;
+const SSL_CTRL_SET_TMP_ECDH = 4;
 const SSL_CTRL_SET_MIN_PROTO_VERSION = 123;
 const SSL_CTRL_SET_MAX_PROTO_VERSION = 124;
 const SSL_ERROR_WANT_READ = 2;
@@ -153,15 +158,23 @@ export class TlsLibrary {
     const { calls, has } = this.#bound;
     // The machine's openssl.cnf may forbid what is asked for here.
     if (has("OPENSSL_init_ssl")) calls.OPENSSL_init_ssl(OPENSSL_INIT_NO_LOAD_CONFIG, null);
+    else if (has("SSL_library_init")) calls.SSL_library_init();
   }
 
   /** An SSL_CTX for both ends of connections of one suite. @throws TlsCallError where the library has no such suite */
   context(suite: Suite, credentials: Credentials): Context {
     const { calls, has } = this.#bound;
-    const address = present(calls.SSL_CTX_new(present(calls.TLS_method(), "TLS_method")), "SSL_CTX_new");
     const { version, lowest = version, cipher } = suite;
-    // A macro around SSL_CTX_ctrl in OpenSSL; BoringSSL has both, and its SSL_CTX_ctrl does nothing.
-    if (has("SSL_CTX_set_min_proto_version")) {
+    const isOld = !has("TLS_method") && has("TLSv1_2_method");
+    if (isOld && version !== TLS1_2_VERSION) throw new MissingFunctionError("TLS_method");
+    const method = isOld ? calls.TLSv1_2_method() : calls.TLS_method();
+    const address = present(calls.SSL_CTX_new(present(method, "TLS_method")), "SSL_CTX_new");
+    if (isOld) {
+      // Its method is of this version, and a server of it has no curve of its own.
+      const curve = present(calls.EC_KEY_new_by_curve_name(NID_X9_62_prime256v1), "EC_KEY_new_by_curve_name");
+      check(calls.SSL_CTX_ctrl(address, SSL_CTRL_SET_TMP_ECDH, 0, curve), "SSL_CTX_ctrl");
+    } else if (has("SSL_CTX_set_min_proto_version")) {
+      // A macro around SSL_CTX_ctrl in OpenSSL; BoringSSL has both, and its SSL_CTX_ctrl does nothing.
       check(calls.SSL_CTX_set_min_proto_version(address, lowest), "SSL_CTX_set_min_proto_version");
       check(calls.SSL_CTX_set_max_proto_version(address, version), "SSL_CTX_set_max_proto_version");
     } else {

@@ -80,9 +80,10 @@ const MOST_ROUNDS = 3;
 
 /**
  * Finds where BoringSSL keeps its members, by values that its own public functions, its key log and the bytes of its
- * handshakes tell. What lives only as long as a handshake is read while it goes on.
+ * handshakes tell. What lives only as long as a handshake is read while it goes on. A constant that cannot be learned, as
+ * for want of a function, has the reason why.
  *
- * @throws TlsCallError where the library does not do what its header promises
+ * @throws RangeError where a handshake comes to no end
  */
 export function probeBoringssl(library: TlsLibrary): readonly Finding[] {
   const probe = new BoringsslProbe(library);

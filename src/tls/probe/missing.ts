@@ -1,35 +1,35 @@
-import { MissingFunctionError } from "../../../ffi/openssl.ts";
+import { TlsCallError } from "../../../ffi/openssl.ts";
 import type { Finding } from "./notes.ts";
 
-/** Does what the library has functions for. Why it went no further; null where it did all. */
+/** Does what the library can. Why it went no further, as for want of a function; null where it did all. */
 export function whyNot(step: () => unknown): string | null {
   try {
     step();
     return null;
   } catch (error) {
-    if (error instanceof MissingFunctionError) return error.message;
+    if (error instanceof TlsCallError) return error.message;
     throw error;
   }
 }
 
-/** Asks the library now. The answer is told when it is wanted, and so is that a function is missing: it throws that then. */
+/** Asks the library now. The answer is told when it is wanted; so is that there is none, which throws then. */
 export function asked<Answer>(ask: () => Answer): () => Answer {
   try {
     const answer = ask();
     return () => answer;
   } catch (error) {
-    if (!(error instanceof MissingFunctionError)) throw error;
+    if (!(error instanceof TlsCallError)) throw error;
     return () => {
       throw error;
     };
   }
 }
 
-/** What was tried of a library: a function that is missing costs what hangs on it, and the reason names the function. */
+/** What was tried of a library: a function that is missing, or fails, costs what hangs on it, and the reason names it. */
 export class Attempts {
   readonly #reasons = new Map<string, string>();
 
-  /** Does a step as far as the library has functions for it. @param constants what the step is for */
+  /** Does a step as far as the library can. @param constants what the step is for */
   try(constants: readonly string[], step: () => unknown): void {
     const reason = whyNot(step);
     if (reason !== null) for (const constant of constants) this.#reasons.set(constant, reason);

@@ -88,10 +88,12 @@ interface Instance {
 }
 
 /**
- * Finds where OpenSSL 1.1.0 and later keep their members, by values that the library's own public functions, its key log
+ * Finds where OpenSSL 1.0.1 and later keep their members, by values that the library's own public functions, its key log
  * and the bytes of its handshakes tell. It is repeated with new handshakes until nothing is ambiguous.
  *
- * @throws TlsCallError where the library does not do what its manual pages promise
+ * A constant that cannot be learned, as for want of a function, has the reason why.
+ *
+ * @throws RangeError where a handshake comes to no end
  */
 export function probeOpenssl(library: TlsLibrary): readonly Finding[] {
   const probe = new OpensslProbe(library);
