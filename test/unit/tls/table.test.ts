@@ -152,7 +152,7 @@ describe("the layout for a version", () => {
   });
 
   test.each([
-    "1.0.1u",
+    "1.0.1e",
     "0.9.8zh",
     "2.0.0",
     "3.7.0",
