@@ -70,7 +70,7 @@ const hasVectors = (fields: Fields): boolean =>
  * What eCapture defines in the place of a member that a library does not have: of TLS 1.3 in 1.0.2 and 1.1.0 (its
  * openssl_1_0_2a_kern.c), and a length that is not asked for (boringssl_a_16_kern.c). It asks for no other by #ifdef.
  */
-const marks: Readonly<Record<string, string>> = {
+export const absentMarks: Readonly<Record<string, string>> = {
   SSL_ST_EARLY_SECRET: "0",
   SSL_ST_HANDSHAKE_SECRET: "0",
   SSL_ST_HANDSHAKE_TRAFFIC_HASH: "0",
@@ -96,7 +96,7 @@ function definition(
 ): string[] {
   const { value, status, reason = "" } = field;
   if (status === "absent") {
-    const mark = marks[name];
+    const mark = absentMarks[name];
     return [
       comment(`${name} is absent: ${reason}`),
       ...(mark === undefined ? [] : [`#define ${name} ${mark}`]),

@@ -4,6 +4,7 @@ import { join } from "node:path";
 import * as v from "valibot";
 import { functionNames } from "../../../ffi/openssl.ts";
 import { loadLayouts } from "../../../src/tls/layouts.ts";
+import { sessionsSchema } from "../../../src/tls/probe/sessions.ts";
 import { debianPackage, fetchTimeout, loadSamples } from "./debian.ts";
 import { loadNpm } from "./node.ts";
 
@@ -213,3 +214,25 @@ test(
   },
   fetchTimeout,
 );
+
+test("a session for a verification tells what it can", () => {
+  const { root } = debianPackage("bookworm", "amd64", "libssl3");
+  const files = ["libcrypto.so.3", "libssl.so.3"].map((name) => join(root, "usr/lib/x86_64-linux-gnu", name));
+  const program = join(import.meta.dir, "sessions.program.ts");
+  const missing = ["SSL_version", "SSL_CIPHER_get_id", "SSL_free", "SSL_get_error"];
+  const { stdout, stderr } = Bun.spawnSync([process.execPath, program, ...files, "--", ...missing]);
+  expect(stderr.toString()).toBe("");
+  const sessions = v.parse(v.record(v.string(), sessionsSchema), JSON.parse(stdout.toString()));
+  const told = (name: string) => sessions[name]?.map(({ version, cipher_id }) => ({ version, cipher_id }));
+  // TLS 1.2 and 1.3, each with both digests.
+  const all = [
+    { version: 0x303, cipher_id: 0x300c02b },
+    { version: 0x303, cipher_id: 0x300c02c },
+    { version: 0x304, cipher_id: 0x3001301 },
+    { version: 0x304, cipher_id: 0x3001302 },
+  ];
+  for (const name of ["", "SSL_free", "SSL_get_error"]) expect([name, told(name)]).toEqual([name, all]);
+  expect(told("SSL_version")).toEqual(all.map(({ cipher_id }) => ({ version: undefined, cipher_id })));
+  expect(told("SSL_CIPHER_get_id")).toEqual(all.map(({ version }) => ({ version, cipher_id: undefined })));
+  for (const each of Object.values(sessions).flat()) expect(Object.keys(each.secrets)).not.toEqual([]);
+});
