@@ -59,7 +59,7 @@ export const functionNames: readonly string[] = Object.keys(functions);
 type Calls = Library<typeof functions>["symbols"];
 
 const TLS1_2_VERSION = 0x303;
-export const TLS1_3_VERSION = 0x304;
+const TLS1_3_VERSION = 0x304;
 const EVP_PKEY_EC = 408;
 const NID_X9_62_prime256v1 = 415;
 const SSL_CTRL_SET_TMP_ECDH = 4;
