@@ -49,6 +49,7 @@ const functions = {
   SSL_version: { args: ["ptr"], returns: "i32" },
   SSL_write: { args: ["ptr", "buffer", "i32"], returns: "i32" },
   TLS_method: { args: [], returns: "ptr" }, // from 1.1.0 on
+  TLSv1_1_method: { args: [], returns: "ptr" },
   TLSv1_2_method: { args: [], returns: "ptr" },
   d2i_SSL_SESSION: { args: ["ptr", "buffer", "i64"], returns: "ptr" },
 } as const satisfies Readonly<Record<string, FFIFunction>>;
@@ -58,6 +59,7 @@ export const functionNames: readonly string[] = Object.keys(functions);
 
 type Calls = Library<typeof functions>["symbols"];
 
+const TLS1_1_VERSION = 0x302;
 const TLS1_2_VERSION = 0x303;
 const TLS1_3_VERSION = 0x304;
 const EVP_PKEY_EC = 408;
@@ -69,6 +71,12 @@ const SSL_ERROR_WANT_READ = 2;
 const OPENSSL_INIT_NO_LOAD_CONFIG = 0x80n;
 const BIO_NOCLOSE = 0;
 const SSL_SESS_CACHE_BOTH = 3;
+
+/** The method of one version, where there is none of all. */
+const methods: Readonly<Record<number, "TLSv1_1_method" | "TLSv1_2_method">> = {
+  [TLS1_1_VERSION]: "TLSv1_1_method",
+  [TLS1_2_VERSION]: "TLSv1_2_method",
+};
 
 /** A protocol with one cipher suite of it. */
 export interface Suite {
@@ -85,6 +93,9 @@ export const suites = {
   tls13Sha256: { version: TLS1_3_VERSION, cipher: "TLS_AES_128_GCM_SHA256" },
   tls13Sha384: { version: TLS1_3_VERSION, cipher: "TLS_AES_256_GCM_SHA384" },
 } as const satisfies Record<string, Suite>;
+
+/** For libraries that have no TLS 1.3: newer ones refuse it by default. */
+export const oldSuite: Suite = { version: TLS1_1_VERSION, cipher: "ECDHE-ECDSA-AES128-SHA" };
 
 /** A call into the library did not give what its manual page promises. */
 export class TlsCallError extends Error {
@@ -161,16 +172,21 @@ export class TlsLibrary {
     else if (has("SSL_library_init")) calls.SSL_library_init();
   }
 
+  /** Whether it has a method for each version alone, as OpenSSL before 1.1.0. */
+  get isOld(): boolean {
+    const { has } = this.#bound;
+    return !has("TLS_method") && has("TLSv1_2_method");
+  }
+
   /** An SSL_CTX for both ends of connections of one suite. @throws TlsCallError where the library has no such suite */
   context(suite: Suite, credentials: Credentials): Context {
     const { calls, has } = this.#bound;
     const { version, lowest = version, cipher } = suite;
-    const isOld = !has("TLS_method") && has("TLSv1_2_method");
-    if (isOld && version !== TLS1_2_VERSION) throw new MissingFunctionError("TLS_method");
-    const method = isOld ? calls.TLSv1_2_method() : calls.TLS_method();
-    const address = present(calls.SSL_CTX_new(present(method, "TLS_method")), "SSL_CTX_new");
-    if (isOld) {
-      // Its method is of this version, and a server of it has no curve of its own.
+    const method = this.isOld ? methods[version] : "TLS_method";
+    if (method === undefined) throw new MissingFunctionError("TLS_method");
+    const address = present(calls.SSL_CTX_new(present(calls[method](), method)), "SSL_CTX_new");
+    if (this.isOld) {
+      // A server of it has no curve of its own.
       const curve = present(calls.EC_KEY_new_by_curve_name(NID_X9_62_prime256v1), "EC_KEY_new_by_curve_name");
       check(calls.SSL_CTX_ctrl(address, SSL_CTRL_SET_TMP_ECDH, 0, curve), "SSL_CTX_ctrl");
     } else if (has("SSL_CTX_set_min_proto_version")) {

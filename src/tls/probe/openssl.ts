@@ -3,6 +3,7 @@ import { usableSize } from "../../../ffi/libc.ts";
 import {
   type Connection,
   type Context,
+  oldSuite,
   type Session,
   suites,
   type TlsLibrary,
@@ -120,7 +121,9 @@ class OpensslProbe {
   /** One handshake of each suite, and everything around it. */
   observe(): void {
     this.#attempts.try([everything], () => {
-      for (const pair of makePairs(this.#library, Object.values(suites))) {
+      // Two versions at the least, so that what depends on them differs.
+      const wanted = [...Object.values(suites), ...(this.#library.isOld ? [oldSuite] : [])];
+      for (const pair of makePairs(this.#library, wanted)) {
         this.#shared.refresh();
         this.#noteFresh(pair);
         this.#shared.noteContext(pair);
