@@ -17,6 +17,7 @@ const { symbols: c } = dlopen("libc.so.6", {
   getsockname: { args: ["i32", "buffer", "buffer"], returns: "i32" },
   getsockopt: { args: ["i32", "i32", "i32", "buffer", "buffer"], returns: "i32" },
   listen: { args: ["i32", "i32"], returns: "i32" },
+  malloc_usable_size: { args: ["ptr"], returns: "u64" },
   mmap: { args: ["ptr", "u64", "i32", "i32", "i32", "i64"], returns: "i64" },
   munmap: { args: ["u64", "u64"], returns: "i32" },
   open: { args: ["cstring", "i32", "u32"], returns: "i32" },
@@ -115,6 +116,9 @@ const SYS_SECCOMP = process.arch === "arm64" ? 277 : 317;
 
 /** TASK_COMM_LEN of the kernel: a thread's name with its closing zero byte. */
 export const TASK_COMM_LEN = 16;
+
+/** Usable bytes of the block that malloc gave at `address`, which must be one. */
+export const usableSize = (address: number): number => Number(c.malloc_usable_size(address as Pointer));
 
 /** The version of the GNU C library in this process, as `2.36`; null where it is another one, as musl. */
 export function glibcVersion(): string | null {

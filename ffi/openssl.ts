@@ -1,7 +1,7 @@
 import { CString, type FFIFunction, JSCallback, type Library, linkSymbols, type Pointer, ptr } from "bun:ffi";
 import type { NativeLibrary } from "./library.ts";
 
-/** Functions that OpenSSL has had since 1.1.0 and BoringSSL since Android 10, by their manual pages. */
+/** By their manual pages. No library has all of them: a call to one that it lacks throws a MissingFunctionError. */
 const functions = {
   BIO_method_type: { args: ["ptr"], returns: "i32" },
   BIO_new: { args: ["ptr"], returns: "ptr" },
@@ -12,57 +12,59 @@ const functions = {
   BIO_s_mem: { args: [], returns: "ptr" },
   BIO_s_socket: { args: [], returns: "ptr" },
   BIO_write: { args: ["ptr", "buffer", "i32"], returns: "i32" },
+  EC_KEY_new_by_curve_name: { args: ["i32"], returns: "ptr" },
+  OPENSSL_init_ssl: { args: ["u64", "ptr"], returns: "i32" },
+  OSSL_QUIC_client_method: { args: [], returns: "ptr" }, // from 3.2 on, where QUIC is built in
   SSL_CIPHER_get_id: { args: ["ptr"], returns: "u32" },
+  SSL_CTX_ctrl: { args: ["ptr", "i32", "i64", "ptr"], returns: "i64" },
   SSL_CTX_new: { args: ["ptr"], returns: "ptr" },
+  SSL_CTX_sess_set_new_cb: { args: ["ptr", "ptr"], returns: "void" },
   SSL_CTX_set_cipher_list: { args: ["ptr", "cstring"], returns: "i32" },
+  SSL_CTX_set_ciphersuites: { args: ["ptr", "cstring"], returns: "i32" }, // OpenSSL, from 1.1.1 on
+  SSL_CTX_set_early_data_enabled: { args: ["ptr", "i32"], returns: "void" }, // BoringSSL
+  SSL_CTX_set_info_callback: { args: ["ptr", "ptr"], returns: "void" },
+  SSL_CTX_set_keylog_callback: { args: ["ptr", "ptr"], returns: "void" }, // from 1.1.1 on
+  SSL_CTX_set_max_proto_version: { args: ["ptr", "u16"], returns: "i32" }, // BoringSSL; a macro of OpenSSL's
+  SSL_CTX_set_min_proto_version: { args: ["ptr", "u16"], returns: "i32" },
+  SSL_CTX_set_session_cache_mode: { args: ["ptr", "i32"], returns: "i32" }, // BoringSSL; a macro of OpenSSL's
   SSL_CTX_use_PrivateKey_ASN1: { args: ["i32", "ptr", "buffer", "i64"], returns: "i32" },
   SSL_CTX_use_certificate_ASN1: { args: ["ptr", "i64", "buffer"], returns: "i32" },
   SSL_SESSION_get_master_key: { args: ["ptr", "buffer", "u64"], returns: "u64" },
+  SSL_SESSION_get_protocol_version: { args: ["ptr"], returns: "i32" }, // BoringSSL and OpenSSL, from 1.1.0 on
   SSL_do_handshake: { args: ["ptr"], returns: "i32" },
   SSL_free: { args: ["ptr"], returns: "void" },
   SSL_get_current_cipher: { args: ["ptr"], returns: "ptr" },
   SSL_get_error: { args: ["ptr", "i32"], returns: "i32" },
   SSL_get_session: { args: ["ptr"], returns: "ptr" },
-  SSL_is_server: { args: ["ptr"], returns: "i32" },
+  SSL_in_early_data: { args: ["ptr"], returns: "i32" }, // BoringSSL
+  SSL_library_init: { args: [], returns: "i32" }, // up to 1.0.2; from 1.1.0 on the library sees to that itself
   SSL_new: { args: ["ptr"], returns: "ptr" },
+  SSL_read: { args: ["ptr", "buffer", "i32"], returns: "i32" },
   SSL_set_accept_state: { args: ["ptr"], returns: "void" },
   SSL_set_bio: { args: ["ptr", "ptr", "ptr"], returns: "void" },
   SSL_set_connect_state: { args: ["ptr"], returns: "void" },
-  SSL_version: { args: ["ptr"], returns: "i32" },
-  TLS_method: { args: [], returns: "ptr" },
-} as const;
-
-/** Functions that only some have: each is called only where it is there. */
-const more = {
-  OPENSSL_init_ssl: { args: ["u64", "ptr"], returns: "i32" },
-  OSSL_QUIC_client_method: { args: [], returns: "ptr" }, // from 3.2 on, where QUIC is built in
-  SSL_CTX_ctrl: { args: ["ptr", "i32", "i64", "ptr"], returns: "i64" },
-  SSL_CTX_set_ciphersuites: { args: ["ptr", "cstring"], returns: "i32" }, // OpenSSL, from 1.1.1 on
-  SSL_CTX_set_keylog_callback: { args: ["ptr", "ptr"], returns: "void" }, // from 1.1.1 on
-  SSL_CTX_set_max_proto_version: { args: ["ptr", "u16"], returns: "i32" }, // BoringSSL; a macro of OpenSSL's
-  SSL_CTX_set_min_proto_version: { args: ["ptr", "u16"], returns: "i32" },
-  SSL_CTX_sess_set_new_cb: { args: ["ptr", "ptr"], returns: "void" },
-  SSL_CTX_set_early_data_enabled: { args: ["ptr", "i32"], returns: "void" }, // BoringSSL
-  SSL_CTX_set_info_callback: { args: ["ptr", "ptr"], returns: "void" },
-  SSL_CTX_set_session_cache_mode: { args: ["ptr", "i32"], returns: "i32" }, // BoringSSL; a macro of OpenSSL's
-  SSL_in_early_data: { args: ["ptr"], returns: "i32" }, // BoringSSL
-  SSL_read: { args: ["ptr", "buffer", "i32"], returns: "i32" },
-  SSL_set_handshake_hints: { args: ["ptr", "buffer", "u64"], returns: "i32" }, // BoringSSL, from Android 13 on
+  SSL_set_handshake_hints: { args: ["ptr", "buffer", "u64"], returns: "i32" }, // BoringSSL, from 2021 to 2026
   SSL_set_session: { args: ["ptr", "ptr"], returns: "i32" },
   SSL_state_string_long: { args: ["ptr"], returns: "cstring" },
+  SSL_version: { args: ["ptr"], returns: "i32" },
   SSL_write: { args: ["ptr", "buffer", "i32"], returns: "i32" },
+  TLS_method: { args: [], returns: "ptr" }, // from 1.1.0 on
+  TLSv1_1_method: { args: [], returns: "ptr" },
+  TLSv1_2_method: { args: [], returns: "ptr" },
   d2i_SSL_SESSION: { args: ["ptr", "buffer", "i64"], returns: "ptr" },
-} as const;
+} as const satisfies Readonly<Record<string, FFIFunction>>;
 
-/** libc's: how many bytes a block has that malloc gave. */
-const allocator = { malloc_usable_size: { args: ["ptr"], returns: "u64" } } as const;
+/** The functions that are looked up. */
+export const functionNames: readonly string[] = Object.keys(functions);
 
-type Calls = Library<typeof functions & typeof allocator>["symbols"];
-type MoreCalls = Partial<Library<typeof more>["symbols"]>;
+type Calls = Library<typeof functions>["symbols"];
 
+const TLS1_1_VERSION = 0x302;
 const TLS1_2_VERSION = 0x303;
 const TLS1_3_VERSION = 0x304;
 const EVP_PKEY_EC = 408;
+const NID_X9_62_prime256v1 = 415;
+const SSL_CTRL_SET_TMP_ECDH = 4;
 const SSL_CTRL_SET_MIN_PROTO_VERSION = 123;
 const SSL_CTRL_SET_MAX_PROTO_VERSION = 124;
 const SSL_ERROR_WANT_READ = 2;
@@ -70,26 +72,41 @@ const OPENSSL_INIT_NO_LOAD_CONFIG = 0x80n;
 const BIO_NOCLOSE = 0;
 const SSL_SESS_CACHE_BOTH = 3;
 
-/** A protocol with one cipher suite of it; the digest is that of its key schedule. */
+/** The method of one version, where there is none of all. */
+const methods: Readonly<Record<number, "TLSv1_1_method" | "TLSv1_2_method">> = {
+  [TLS1_1_VERSION]: "TLSv1_1_method",
+  [TLS1_2_VERSION]: "TLSv1_2_method",
+};
+
+/** A protocol with one cipher suite of it. */
 export interface Suite {
   readonly version: number;
   /** The lowest version that is allowed. Default: the same. */
   readonly lowest?: number;
   readonly cipher: string;
-  readonly digest: "sha256" | "sha384";
 }
 
 /** TLS 1.2 and 1.3, each with both digests, so that what depends on them differs. */
 export const suites = {
-  tls12Sha256: { version: TLS1_2_VERSION, cipher: "ECDHE-ECDSA-AES128-GCM-SHA256", digest: "sha256" },
-  tls12Sha384: { version: TLS1_2_VERSION, cipher: "ECDHE-ECDSA-AES256-GCM-SHA384", digest: "sha384" },
-  tls13Sha256: { version: TLS1_3_VERSION, cipher: "TLS_AES_128_GCM_SHA256", digest: "sha256" },
-  tls13Sha384: { version: TLS1_3_VERSION, cipher: "TLS_AES_256_GCM_SHA384", digest: "sha384" },
+  tls12Sha256: { version: TLS1_2_VERSION, cipher: "ECDHE-ECDSA-AES128-GCM-SHA256" },
+  tls12Sha384: { version: TLS1_2_VERSION, cipher: "ECDHE-ECDSA-AES256-GCM-SHA384" },
+  tls13Sha256: { version: TLS1_3_VERSION, cipher: "TLS_AES_128_GCM_SHA256" },
+  tls13Sha384: { version: TLS1_3_VERSION, cipher: "TLS_AES_256_GCM_SHA384" },
 } as const satisfies Record<string, Suite>;
+
+/** For libraries that have no TLS 1.3: newer ones refuse it by default. */
+export const oldSuite: Suite = { version: TLS1_1_VERSION, cipher: "ECDHE-ECDSA-AES128-SHA" };
 
 /** A call into the library did not give what its manual page promises. */
 export class TlsCallError extends Error {
   override readonly name = "TlsCallError";
+}
+
+/** The library lacks a function: what it would have told stays unknown, and nothing else. */
+export class MissingFunctionError extends TlsCallError {
+  constructor(name: string) {
+    super(`it has no ${name}`);
+  }
 }
 
 /** The result of a call that gives a pointer, as a number. @throws TlsCallError for NULL */
@@ -111,61 +128,78 @@ export interface Credentials {
   readonly key: Uint8Array;
 }
 
+/** A kind of BIO: what makes one, and what tells the address of the BIO_METHOD that it then has. */
+export interface BioKind {
+  /** Whether a file descriptor is in it. */
+  readonly wraps: boolean;
+  readonly make: () => Bio;
+  readonly method: () => number;
+}
+
 /** The functions of one library, bound. */
 interface Bound {
   readonly calls: Calls;
-  readonly more: MoreCalls;
+  has(name: keyof typeof functions): boolean;
+}
+
+function bind(library: Pick<NativeLibrary, "symbol">): Bound {
+  const found: Record<string, FFIFunction> = {};
+  const absent: Record<string, () => never> = {};
+  for (const [name, row] of Object.entries(functions)) {
+    const address = library.symbol(name);
+    if (address !== null) found[name] = { ...row, ptr: address };
+    else
+      absent[name] = () => {
+        throw new MissingFunctionError(name);
+      };
+  }
+  const calls: unknown = { ...linkSymbols(found).symbols, ...absent };
+  return { calls: calls as Calls, has: (name) => Object.hasOwn(found, name) };
 }
 
 /**
  * A TLS library, by its public functions alone. What it makes is not given back: the process that loads one answers one
- * question and ends.
+ * question and ends. Whatever is asked throws a MissingFunctionError where the library lacks a function for it.
  */
 export class TlsLibrary {
   readonly #bound: Bound;
 
-  /** @throws TlsCallError naming the functions that are missing */
-  constructor(library: NativeLibrary) {
-    const bind = (table: Readonly<Record<string, FFIFunction>>) =>
-      Object.fromEntries(
-        Object.entries(table).flatMap(([name, row]) => {
-          const address = library.symbol(name);
-          return address === null ? [] : [[name, { ...row, ptr: address }] as const];
-        }),
-      );
-    const needed = bind({ ...functions, ...allocator });
-    const missing = Object.keys({ ...functions, ...allocator }).filter(
-      (name) => !Object.hasOwn(needed, name),
-    );
-    if (missing.length > 0) throw new TlsCallError(`it has no ${missing.join(", ")}`);
-    const calls: unknown = linkSymbols(needed).symbols;
-    const others: unknown = linkSymbols(bind(more)).symbols;
-    this.#bound = { calls: calls as Calls, more: others as MoreCalls };
+  constructor(library: Pick<NativeLibrary, "symbol">) {
+    this.#bound = bind(library);
+    const { calls, has } = this.#bound;
     // The machine's openssl.cnf may forbid what is asked for here.
-    this.#bound.more.OPENSSL_init_ssl?.(OPENSSL_INIT_NO_LOAD_CONFIG, null);
+    if (has("OPENSSL_init_ssl")) calls.OPENSSL_init_ssl(OPENSSL_INIT_NO_LOAD_CONFIG, null);
+    else if (has("SSL_library_init")) calls.SSL_library_init();
   }
 
-  /** Whether an optional function is there. */
-  has(name: keyof typeof more): boolean {
-    return this.#bound.more[name] !== undefined;
+  /** Whether it has a method for each version alone, as OpenSSL before 1.1.0. */
+  get isOld(): boolean {
+    const { has } = this.#bound;
+    return !has("TLS_method") && has("TLSv1_2_method");
   }
 
   /** An SSL_CTX for both ends of connections of one suite. @throws TlsCallError where the library has no such suite */
   context(suite: Suite, credentials: Credentials): Context {
-    const { calls, more } = this.#bound;
-    const address = present(calls.SSL_CTX_new(present(calls.TLS_method(), "TLS_method")), "SSL_CTX_new");
+    const { calls, has } = this.#bound;
     const { version, lowest = version, cipher } = suite;
-    if (more.SSL_CTX_set_min_proto_version && more.SSL_CTX_set_max_proto_version) {
-      check(more.SSL_CTX_set_min_proto_version(address, lowest), "SSL_CTX_set_min_proto_version");
-      check(more.SSL_CTX_set_max_proto_version(address, version), "SSL_CTX_set_max_proto_version");
-    } else if (more.SSL_CTX_ctrl) {
-      check(more.SSL_CTX_ctrl(address, SSL_CTRL_SET_MIN_PROTO_VERSION, lowest, null), "SSL_CTX_ctrl");
-      check(more.SSL_CTX_ctrl(address, SSL_CTRL_SET_MAX_PROTO_VERSION, version, null), "SSL_CTX_ctrl");
-    } else throw new TlsCallError("it has no function that sets the protocol's version");
-    if (version !== TLS1_3_VERSION)
-      check(calls.SSL_CTX_set_cipher_list(address, text(cipher)), "SSL_CTX_set_cipher_list");
-    else if (more.SSL_CTX_set_ciphersuites)
-      check(more.SSL_CTX_set_ciphersuites(address, text(cipher)), "SSL_CTX_set_ciphersuites");
+    const method = this.isOld ? methods[version] : "TLS_method";
+    if (method === undefined) throw new MissingFunctionError("TLS_method");
+    const address = present(calls.SSL_CTX_new(present(calls[method](), method)), "SSL_CTX_new");
+    if (this.isOld) {
+      // A server of it has no curve of its own.
+      const curve = present(calls.EC_KEY_new_by_curve_name(NID_X9_62_prime256v1), "EC_KEY_new_by_curve_name");
+      check(calls.SSL_CTX_ctrl(address, SSL_CTRL_SET_TMP_ECDH, 0, curve), "SSL_CTX_ctrl");
+    } else if (has("SSL_CTX_set_min_proto_version")) {
+      // A macro around SSL_CTX_ctrl in OpenSSL; BoringSSL has both, and its SSL_CTX_ctrl does nothing.
+      check(calls.SSL_CTX_set_min_proto_version(address, lowest), "SSL_CTX_set_min_proto_version");
+      check(calls.SSL_CTX_set_max_proto_version(address, version), "SSL_CTX_set_max_proto_version");
+    } else {
+      check(calls.SSL_CTX_ctrl(address, SSL_CTRL_SET_MIN_PROTO_VERSION, lowest, null), "SSL_CTX_ctrl");
+      check(calls.SSL_CTX_ctrl(address, SSL_CTRL_SET_MAX_PROTO_VERSION, version, null), "SSL_CTX_ctrl");
+    }
+    // Without it the library chooses one of the protocol.
+    const choose = version === TLS1_3_VERSION ? "SSL_CTX_set_ciphersuites" : "SSL_CTX_set_cipher_list";
+    if (has(choose)) check(calls[choose](address, text(cipher)), choose);
     const { certificate, key } = credentials;
     check(
       calls.SSL_CTX_use_certificate_ASN1(address, certificate.byteLength, certificate),
@@ -178,29 +212,27 @@ export class TlsLibrary {
     return new Context(this.#bound, address);
   }
 
-  /** An SSL object of a QUIC client; null where the library has no QUIC. */
-  quicClient(): Connection | null {
-    const { calls, more } = this.#bound;
-    if (!more.OSSL_QUIC_client_method) return null;
+  /** An SSL object of a QUIC client. */
+  quicClient(): Connection {
+    const { calls } = this.#bound;
     const context = present(
-      calls.SSL_CTX_new(present(more.OSSL_QUIC_client_method(), "OSSL_QUIC_client_method")),
+      calls.SSL_CTX_new(present(calls.OSSL_QUIC_client_method(), "OSSL_QUIC_client_method")),
       "SSL_CTX_new",
     );
     return new Connection(this.#bound, present(calls.SSL_new(context), "SSL_new"));
   }
 
-  /** A BIO of each kind that wraps a file descriptor, with the method it has. The descriptor is not used. */
-  descriptorBios(fd: number): readonly { bio: Bio; method: number }[] {
+  /** The kinds of BIO. @param fd of those that wrap a file descriptor; it is not used */
+  bioKinds(fd: number): readonly BioKind[] {
     const { calls } = this.#bound;
     return [
+      { wraps: true, make: () => this.fileBio(fd), method: () => present(calls.BIO_s_fd(), "BIO_s_fd") },
       {
-        bio: new Bio(this.#bound, present(calls.BIO_new_fd(fd, BIO_NOCLOSE), "BIO_new_fd")),
-        method: present(calls.BIO_s_fd(), "BIO_s_fd"),
+        wraps: true,
+        make: () => new Bio(this.#bound, present(calls.BIO_new_socket(fd, BIO_NOCLOSE), "BIO_new_socket")),
+        method: () => present(calls.BIO_s_socket(), "BIO_s_socket"),
       },
-      {
-        bio: new Bio(this.#bound, present(calls.BIO_new_socket(fd, BIO_NOCLOSE), "BIO_new_socket")),
-        method: present(calls.BIO_s_socket(), "BIO_s_socket"),
-      },
+      { wraps: false, make: () => this.memoryBio(), method: () => present(calls.BIO_s_mem(), "BIO_s_mem") },
     ];
   }
 
@@ -222,16 +254,10 @@ export class TlsLibrary {
 
   /** A session from its serialised form (d2i_SSL_SESSION); null where the library refuses it. */
   parseSession(der: Uint8Array): Session | null {
-    const { d2i_SSL_SESSION } = this.#bound.more;
     // The function moves the pointer that it is given the address of.
     const cursor = new BigUint64Array([BigInt(ptr(der))]);
-    const address = d2i_SSL_SESSION?.(null, cursor, der.byteLength) ?? null;
+    const address = this.#bound.calls.d2i_SSL_SESSION(null, cursor, der.byteLength);
     return address === null ? null : new Session(this.#bound, Number(address));
-  }
-
-  /** Bytes of the block that malloc gave at `address`. */
-  blockSize(address: number): number {
-    return Number(this.#bound.calls.malloc_usable_size(address as Pointer));
   }
 }
 
@@ -261,43 +287,34 @@ export class Context extends Made {
 
   /**
    * Has each line of the key log (`LABEL client-random secret`, in hex) told. Returns the address of the function that
-   * the library calls for it; null where the library has no key log.
+   * the library calls for it.
    */
-  onKeylog(listener: (line: string) => void): number | null {
-    const { SSL_CTX_set_keylog_callback } = this.bound.more;
-    if (!SSL_CTX_set_keylog_callback) return null;
+  onKeylog(listener: (line: string) => void): number {
     const address = this.#keep(
       (_: Pointer, line: Pointer) => listener(String(new CString(line))),
       ["ptr", "ptr"],
       "void",
     );
-    SSL_CTX_set_keylog_callback(this.pointer, address);
+    this.bound.calls.SSL_CTX_set_keylog_callback(this.pointer, address);
     return address;
   }
 
-  /** Has every change of a handshake's state told, while it goes on. Whether the library can. */
-  onState(listener: () => void): boolean {
-    const { SSL_CTX_set_info_callback } = this.bound.more;
-    SSL_CTX_set_info_callback?.(this.pointer, this.#keep(listener, ["ptr", "i32", "i32"], "void"));
-    return SSL_CTX_set_info_callback !== undefined;
+  /** Has every change of a handshake's state told, while it goes on. */
+  onState(listener: () => void): void {
+    const { calls } = this.bound;
+    calls.SSL_CTX_set_info_callback(this.pointer, this.#keep(listener, ["ptr", "i32", "i32"], "void"));
   }
 
-  /**
-   * Allows early data in both directions, and has sessions told that a client may resume with it. Whether the library can.
-   */
-  onResumable(listener: (session: Session) => void): boolean {
-    const { SSL_CTX_set_early_data_enabled, SSL_CTX_set_session_cache_mode, SSL_CTX_sess_set_new_cb } =
-      this.bound.more;
-    if (!SSL_CTX_set_early_data_enabled || !SSL_CTX_set_session_cache_mode || !SSL_CTX_sess_set_new_cb)
-      return false;
-    SSL_CTX_set_early_data_enabled(this.pointer, 1);
-    SSL_CTX_set_session_cache_mode(this.pointer, SSL_SESS_CACHE_BOTH);
+  /** Allows early data in both directions, and has sessions told that a client may resume with it. */
+  onResumable(listener: (session: Session) => void): void {
+    const { calls } = this.bound;
+    calls.SSL_CTX_set_early_data_enabled(this.pointer, 1);
+    calls.SSL_CTX_set_session_cache_mode(this.pointer, SSL_SESS_CACHE_BOTH);
     const take = (_: Pointer, session: Pointer): number => {
       listener(new Session(this.bound, session));
       return 1; // the session is ours now
     };
-    SSL_CTX_sess_set_new_cb(this.pointer, this.#keep(take, ["ptr", "ptr"], "i32"));
-    return true;
+    calls.SSL_CTX_sess_set_new_cb(this.pointer, this.#keep(take, ["ptr", "ptr"], "i32"));
   }
 
   #keep(
@@ -321,7 +338,8 @@ export class Connection extends Made {
 
   /** Frees it, and the BIOs that it owns. It must not be used again. */
   free(): void {
-    this.bound.calls.SSL_free(this.pointer);
+    const { calls, has } = this.bound;
+    if (has("SSL_free")) calls.SSL_free(this.pointer);
   }
 
   /** The connection owns both from now on. */
@@ -331,10 +349,10 @@ export class Connection extends Made {
 
   /** Goes on with the handshake; whether it is done. @throws TlsCallError where it failed */
   handshake(): boolean {
-    const { calls } = this.bound;
+    const { calls, has } = this.bound;
     const result = calls.SSL_do_handshake(this.pointer);
     if (result === 1) return true;
-    const error = calls.SSL_get_error(this.pointer, result);
+    const error = has("SSL_get_error") ? calls.SSL_get_error(this.pointer, result) : SSL_ERROR_WANT_READ;
     if (error !== SSL_ERROR_WANT_READ)
       throw new TlsCallError(`SSL_do_handshake failed (SSL_get_error ${error})`);
     return false;
@@ -345,11 +363,6 @@ export class Connection extends Made {
     return this.bound.calls.SSL_version(this.pointer);
   }
 
-  /** SSL_is_server. */
-  get isServer(): boolean {
-    return this.bound.calls.SSL_is_server(this.pointer) === 1;
-  }
-
   /** SSL_get_session. */
   get session(): Session | null {
     const address = this.bound.calls.SSL_get_session(this.pointer);
@@ -358,39 +371,39 @@ export class Connection extends Made {
 
   /** SSL_set_session; whether the library took it. */
   resume(session: Session): boolean {
-    return this.bound.more.SSL_set_session?.(this.pointer, session.address as Pointer) === 1;
+    return this.bound.calls.SSL_set_session(this.pointer, session.address as Pointer) === 1;
   }
 
   /** SSL_write of one byte. */
   write(): void {
-    this.bound.more.SSL_write?.(this.pointer, new Uint8Array(1), 1);
+    this.bound.calls.SSL_write(this.pointer, new Uint8Array(1), 1);
   }
 
   /** Sends what waits for the next write: BoringSSL's servers keep their tickets till then. */
   flush(): void {
-    this.bound.more.SSL_write?.(this.pointer, new Uint8Array(1), 0);
+    this.bound.calls.SSL_write(this.pointer, new Uint8Array(1), 0);
   }
 
   /** Takes what has come; records after the handshake are seen to on the way. */
   read(): void {
     const bytes = new Uint8Array(1);
-    this.bound.more.SSL_read?.(this.pointer, bytes, bytes.byteLength);
+    this.bound.calls.SSL_read(this.pointer, bytes, bytes.byteLength);
   }
 
   /** SSL_in_early_data: the handshake goes on, and early data may be sent. */
   get isEarly(): boolean {
-    return this.bound.more.SSL_in_early_data?.(this.pointer) === 1;
+    return this.bound.calls.SSL_in_early_data(this.pointer) === 1;
   }
 
   /** SSL_state_string_long: the state of the handshake in words. */
   get state(): string {
-    return String(this.bound.more.SSL_state_string_long?.(this.pointer) ?? "");
+    return String(this.bound.calls.SSL_state_string_long(this.pointer));
   }
 
   /** SSL_set_handshake_hints with none in them; whether the library took it. */
   setHints(): boolean {
     const empty = new Uint8Array([0x30, 0x00]); // an empty SEQUENCE
-    return this.bound.more.SSL_set_handshake_hints?.(this.pointer, empty, empty.byteLength) === 1;
+    return this.bound.calls.SSL_set_handshake_hints(this.pointer, empty, empty.byteLength) === 1;
   }
 
   /** The address of the SSL_CIPHER in use (SSL_get_current_cipher); 0 before there is one. */
@@ -407,6 +420,11 @@ export class Session extends Made {
     const key = new Uint8Array(256);
     const length = calls.SSL_SESSION_get_master_key(this.pointer, key, key.byteLength);
     return key.slice(0, Number(length));
+  }
+
+  /** SSL_SESSION_get_protocol_version. */
+  get version(): number {
+    return this.bound.calls.SSL_SESSION_get_protocol_version(this.pointer);
   }
 }
 

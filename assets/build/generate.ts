@@ -6,6 +6,7 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { parseArgs } from "node:util";
+import { absentMarks } from "../../src/output/header.ts";
 import type { Layouts } from "../../src/tls/layouts.ts";
 import { loadLayouts } from "../../src/tls/layouts.ts";
 import { chooseLayout } from "../../src/tls/table.ts";
@@ -55,16 +56,17 @@ function compareLayouts(layouts: Layouts, generated: Generated, first: string): 
     );
 }
 
-/** eCapture's macros in its order and notation; a member that is not there has no macro. */
+/** eCapture's macros in its order and notation; a member that is not there has its mark, or no macro. */
 function layoutHeader(
   { measured_on, constants }: Generated,
   members: Readonly<Record<string, string>>,
 ): string {
-  const macros = Object.entries(constants).flatMap(([constant, offset]) =>
-    offset === null
+  const macros = Object.entries(constants).flatMap(([constant, offset]) => {
+    const value = offset === null ? absentMarks[constant] : `0x${offset.toString(16)}`;
+    return value === undefined
       ? []
-      : `\n// ${members[constant]?.replace(".", "->")}\n#define ${constant} 0x${offset.toString(16)}\n`,
-  );
+      : `\n// ${members[constant]?.replace(".", "->")}\n#define ${constant} ${value}\n`;
+  });
   return `/* OPENSSL_VERSION_TEXT: ${measured_on} */\n${macros.join("")}`;
 }
 

@@ -84,6 +84,11 @@ const disputed: Layouts["disputed"] = [
   },
 ];
 
+/** Members that other groups have and this one has not: what is defined for them there is a mark (0xFF), or nothing. */
+const absent: Readonly<Record<string, readonly string[]>> = {
+  boringssl_a_16: ["SSL_ST_VERSION", "SSL_SESSION_ST_SECRET_LENGTH"],
+};
+
 /** Constant to member. Every group that names a constant's member names the same. */
 function membersOf(groups: readonly v.InferOutput<typeof groupSchema>[]): Record<string, string> {
   const named = Object.fromEntries(groups.flatMap((group) => Object.entries(group.members)));
@@ -118,12 +123,13 @@ function layoutsOf(published: Published, prefix: string): Layouts {
           measured_on,
           checked_up_to: { version: newest(published, name), by: "the published version map" },
           // A 0 without a member only lets eCapture's code compile: 1.0.2 and 1.1.0 have no TLS 1.3 secrets.
-          constants: Object.fromEntries(
-            Object.entries(constants).map(([constant, offset]) => [
+          constants: Object.fromEntries([
+            ...Object.entries(constants).map(([constant, offset]) => [
               constant,
               offset === 0 && !Object.hasOwn(members, constant) ? null : offset,
             ]),
-          ),
+            ...(absent[name] ?? []).map((constant) => [constant, null]),
+          ]),
         },
       ]),
     ),

@@ -150,6 +150,9 @@ export const boringsslAccessors: readonly Accessor[] = [
     constants: [["SSL_ST_S3", "BSSL__SSL3_STATE_CLIENT_RANDOM"]],
   },
   masterKey("SSL_SESSION_ST_SECRET"),
+  // It returns how many bytes there are, when asked for none: an int up to Android 13, then a uint8_t.
+  { ...returns("SSL_SESSION_get_master_key", [1, 4], "SSL_SESSION_ST_SECRET_LENGTH"), length: 0 },
+  returns("SSL_SESSION_get_protocol_version", [2], "SSL_SESSION_ST_SSL_VERSION"),
   sessionCipher,
   cipherId,
   returns("SSL_CTX_get_keylog_callback", pointer, "SSL_CTX_ST_KEYLOG_CALLBACK"),

@@ -2,6 +2,7 @@ import type { Elf } from "../../elf/elf.ts";
 import { InputError } from "../../elf/input.ts";
 import { type FunctionSymbol, findFunctions } from "../../elf/symbols.ts";
 import type { Evidence } from "../../offsets/evidence.ts";
+import { withoutVectorLength } from "../vector.ts";
 import {
   type Accessor,
   boringsslAccessors,
@@ -46,7 +47,7 @@ export type CodeLibrary = "openssl" | "boringssl";
 export async function codeEvidence(library: CodeLibrary, files: CodeFiles): Promise<readonly Evidence[]> {
   const reader = new AccessorReader(files, await decoder());
   if (library === "boringssl")
-    return evidenceOf(boringsslAccessors, (accessor) => reader.find(accessor, null));
+    return withoutVectorLength(evidenceOf(boringsslAccessors, (accessor) => reader.find(accessor, null)));
   const { shape, reason } = reader.shape();
   const evidence = evidenceOf(opensslAccessors(shape), (accessor) => reader.find(accessor, shape));
   if (shape === "ssl_connection_st")

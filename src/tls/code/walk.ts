@@ -284,8 +284,10 @@ function copied(value: Value): Place | null {
 }
 
 function signed(value: Value, from: Operand, to: Register): Value {
-  if (value.kind !== "number") return unknown;
   const width = from.kind === "immediate" ? 8 : from.width;
+  // A member that was read is that member, with its sign before it or zeros.
+  if (value.kind === "place" && value.add === 0 && value.loads.at(-1)?.width === width) return value;
+  if (value.kind !== "number") return unknown;
   return number(BigInt.asUintN(8 * to.width, BigInt.asIntN(8 * width, value.number)));
 }
 

@@ -1,9 +1,11 @@
-import { randomBytes, randomInt } from "node:crypto";
+import { randomBytes } from "node:crypto";
 import type { OwnMemory } from "../../../ffi/memory.ts";
 import { type Connection, type Session, type Suite, suites, type TlsLibrary } from "../../../ffi/openssl.ts";
 import { host, raw } from "../../offsets/values.ts";
+import { withoutVectorLength } from "../vector.ts";
 import { credentials } from "./credentials.ts";
 import { makePair, makePairs, type Pair } from "./handshake.ts";
+import { Attempts, everything } from "./missing.ts";
 import {
   address,
   bytesShape,
@@ -15,11 +17,12 @@ import {
   type Known,
   Notes,
   oneOf,
+  placesIn,
   pointerShape,
   rawOf,
   wordAt,
 } from "./notes.ts";
-import { encodeSession } from "./session.ts";
+import { craftedSecrets, craftedVersion, encodeSession } from "./session.ts";
 import { SharedStructs } from "./shared.ts";
 import { legacyVersionOf, randomOf } from "./wire.ts";
 
@@ -33,12 +36,15 @@ const connectionMembers = {
   SSL_ST_SESSION: pointerShape,
 };
 const sessionMembers = {
+  SSL_SESSION_ST_SSL_VERSION: versionShape,
   // An int up to Android 13, then a uint8_t; no secret has 256 bytes.
   SSL_SESSION_ST_SECRET_LENGTH: { width: 1, align: 1 },
   SSL_SESSION_ST_SECRET: bytesShape(16),
   SSL_SESSION_ST_CIPHER: pointerShape,
 } as const;
 const stateMembers = {
+  // From 2024-11 on; before, the connection itself keeps it.
+  BSSL__SSL3_STATE_VERSION: versionShape,
   // By direction: write_traffic_secret is called the server's, read_traffic_secret the client's (see TLS_BY_DIRECTION).
   BSSL__SSL3_STATE_SERVER_TRAFFIC_SECRET_0: bytesShape(32),
   BSSL__SSL3_STATE_CLIENT_TRAFFIC_SECRET_0: bytesShape(32),
@@ -52,6 +58,11 @@ const handshakeMembers = {
   BSSL__SSL_HANDSHAKE_MAX_VERSION: versionShape,
 };
 
+const state = "BSSL__SSL_HANDSHAKE_STATE";
+const tls13State = "BSSL__SSL_HANDSHAKE_TLS13_STATE";
+const earlySession = "BSSL__SSL_HANDSHAKE_EARLY_SESSION";
+const hints = "BSSL__SSL_HANDSHAKE_HINTS";
+
 const TLS1_1 = 0x302;
 const TLS1 = 0x301;
 
@@ -64,14 +75,18 @@ const allSuites: readonly Suite[] = [
   { ...suites.tls13Sha256, lowest: TLS1 },
 ];
 
+/** What is looked for before all else is the same in every version. */
+const twoSuites = [suites.tls12Sha256, suites.tls13Sha256];
+
 /** How often everything is done again with new values. One round was enough for every library seen. */
 const MOST_ROUNDS = 3;
 
 /**
  * Finds where BoringSSL keeps its members, by values that its own public functions, its key log and the bytes of its
- * handshakes tell. What lives only as long as a handshake is read while it goes on.
+ * handshakes tell. What lives only as long as a handshake is read while it goes on. A constant that cannot be learned, as
+ * for want of a function, has the reason why.
  *
- * @throws TlsCallError where the library does not do what its header promises
+ * @throws RangeError where a handshake comes to no end
  */
 export function probeBoringssl(library: TlsLibrary): readonly Finding[] {
   const probe = new BoringsslProbe(library);
@@ -114,24 +129,31 @@ class BoringsslProbe {
   readonly #moments: Moment[] = [];
   readonly #hinted: Change[] = [];
   /** What leads from the connection to its SSL3_STATE and the client random in it, and from there to SSL_HANDSHAKE. */
-  readonly #s3: readonly Chain[];
-  readonly #hs: readonly number[];
+  #s3: readonly Chain[] = [];
+  #hs: readonly number[] = [];
+  readonly #attempts = new Attempts();
 
   constructor(library: TlsLibrary) {
     this.#library = library;
     this.#shared = new SharedStructs(library, blockSize);
-    this.#s3 = this.#findState();
-    this.#hs = this.#findHandshake();
+    this.#attempts.try([everything], () => {
+      this.#s3 = this.#findState();
+      this.#hs = this.#findHandshake();
+    });
   }
 
   observe(): void {
-    for (const pair of makePairs(this.#library, allSuites)) this.#shake(pair);
+    this.#attempts.try([everything], () => {
+      for (const pair of makePairs(this.#library, allSuites))
+        this.#attempts.try([everything], () => this.#shake(pair));
+    });
     for (let count = 0; count < 2; count++) {
-      this.#resume();
-      this.#hint();
-      this.#noteSessions();
+      this.#attempts.try([earlySession], () => this.#resume());
+      this.#attempts.try([hints], () => this.#hint());
     }
-    this.#shared.noteBios();
+    for (const secret of craftedSecrets())
+      this.#attempts.try(["SSL_ST_SESSION"], () => this.#noteCrafted(secret));
+    this.#shared.noteBios(this.#attempts);
   }
 
   isSolved(): boolean {
@@ -140,10 +162,11 @@ class BoringsslProbe {
   }
 
   findings(): readonly Finding[] {
-    return [
-      ...[this.#connections, this.#sessions, this.#states, this.#handshakes].flatMap((notes) =>
-        findingsOf(notes),
-      ),
+    return this.#attempts.explain([
+      ...findingsOf(this.#connections),
+      ...withoutVectorLength(findingsOf(this.#sessions)),
+      ...findingsOf(this.#states),
+      ...findingsOf(this.#handshakes),
       oneOf(
         "SSL_ST_S3",
         this.#s3.map(({ first }) => first),
@@ -153,16 +176,15 @@ class BoringsslProbe {
         this.#s3.map(({ second }) => second),
       ),
       oneOf("BSSL__SSL3_STATE_HS", this.#hs),
-      oneOf("BSSL__SSL_HANDSHAKE_STATE", followers(this.#moments.filter((one) => !isTls13(one)))),
-      oneOf("BSSL__SSL_HANDSHAKE_TLS13_STATE", followers(this.#moments.filter(isTls13))),
-      oneOf("BSSL__SSL_HANDSHAKE_HINTS", pointersThatCame(this.#hinted)),
+      oneOf(state, followers(this.#moments.filter((one) => !isTls13(one)))),
+      oneOf(tls13State, followers(this.#moments.filter(isTls13))),
+      oneOf(hints, pointersThatCame(this.#hinted)),
       ...this.#shared.findings(),
-    ];
+    ]);
   }
 
   #findState(): readonly Chain[] {
-    const instances = [suites.tls12Sha256, suites.tls13Sha256].flatMap((suite) => {
-      const { client, server, shakeHands } = makePair(this.#library, suite);
+    const instances = makePairs(this.#library, twoSuites).flatMap(({ client, server, shakeHands }) => {
       const value = randomOf(shakeHands().clientHello);
       this.#shared.refresh();
       return [client, server].map(({ connection }) => ({ bytes: this.#shared.block(connection), value }));
@@ -172,7 +194,7 @@ class BoringsslProbe {
 
   /** SSL_HANDSHAKE begins with a pointer back to the connection (ssl/internal.h). */
   #findHandshake(): readonly number[] {
-    const pairs = [suites.tls12Sha256, suites.tls13Sha256].map((suite) => makePair(this.#library, suite));
+    const pairs = makePairs(this.#library, twoSuites);
     this.#shared.refresh();
     const instances = pairs.flatMap(({ client, server }) =>
       [client, server].map(({ connection }) => ({
@@ -211,39 +233,44 @@ class BoringsslProbe {
     const { suite, context, client, server } = pair;
     this.#shared.refresh();
     this.#noteMoments(pair);
-    context.onState(() => this.#noteMoments(pair));
-    const rests: { bytes: Uint8Array; session: Session | null }[] = [];
+    this.#attempts.try([state, tls13State], () => context.onState(() => this.#noteMoments(pair)));
+    const rests: Uint8Array[] = [];
     const { clientHello, keylog } = pair.shakeHands(() => {
       const bytes = this.#handshake(client.connection);
-      if (bytes.length > 0) rests.push({ bytes, session: client.connection.session });
-    });
-    this.#shared.refresh();
-    for (const { bytes, session } of rests) {
+      if (bytes.length === 0) return;
+      rests.push(bytes);
       this.#handshakes.add(bytes, {
         BSSL__SSL_HANDSHAKE_MAX_VERSION: host(2, suite.version),
-        BSSL__SSL_HANDSHAKE_CLIENT_VERSION: host(2, legacyVersionOf(clientHello)),
         // SSL_get_session (ssl/ssl_session.cc) answers with it where there is no early one.
-        BSSL__SSL_HANDSHAKE_NEW_SESSION: address(session),
-        BSSL__SSL_HANDSHAKE_EARLY_SESSION: address(null),
+        BSSL__SSL_HANDSHAKE_NEW_SESSION: () => address(client.connection.session),
+        [earlySession]: address(null),
       });
-    }
-    const traffic = [keylog.get("CLIENT_TRAFFIC_SECRET_0"), keylog.get("SERVER_TRAFFIC_SECRET_0")] as const;
+    });
+    this.#shared.refresh();
+    for (const bytes of rests)
+      this.#handshakes.add(bytes, {
+        BSSL__SSL_HANDSHAKE_CLIENT_VERSION: host(2, legacyVersionOf(clientHello)),
+      });
     for (const { connection, rbio, wbio } of [client, server]) {
-      const [written, read] = connection === client.connection ? traffic : traffic.toReversed();
-      const { session, version, cipher } = connection;
+      const [written, read] = connection === client.connection ? ["CLIENT", "SERVER"] : ["SERVER", "CLIENT"];
       this.#connections.add(this.#shared.block(connection), {
-        SSL_ST_VERSION: host(2, version),
+        SSL_ST_VERSION: () => host(2, connection.version),
         SSL_ST_RBIO: address(rbio),
         SSL_ST_WBIO: address(wbio),
       });
       this.#states.add(this.#state(connection), {
-        BSSL__SSL3_STATE_SERVER_TRAFFIC_SECRET_0: rawOf(written),
-        BSSL__SSL3_STATE_CLIENT_TRAFFIC_SECRET_0: rawOf(read),
-        BSSL__SSL3_STATE_EXPORTER_SECRET: rawOf(keylog.get("EXPORTER_SECRET")),
-        BSSL__SSL3_STATE_ESTABLISHED_SESSION: address(session),
+        BSSL__SSL3_STATE_VERSION: () => host(2, connection.version),
+        BSSL__SSL3_STATE_SERVER_TRAFFIC_SECRET_0: () => rawOf(keylog().get(`${written}_TRAFFIC_SECRET_0`)),
+        BSSL__SSL3_STATE_CLIENT_TRAFFIC_SECRET_0: () => rawOf(keylog().get(`${read}_TRAFFIC_SECRET_0`)),
+        BSSL__SSL3_STATE_EXPORTER_SECRET: () => rawOf(keylog().get("EXPORTER_SECRET")),
+        BSSL__SSL3_STATE_ESTABLISHED_SESSION: () => address(connection.session),
       });
-      if (session !== null) this.#noteSession(session, { SSL_SESSION_ST_CIPHER: address(cipher) });
-      this.#shared.noteCipher(cipher);
+      this.#attempts.try(Object.keys(sessionMembers), () => {
+        const { session } = connection;
+        if (session !== null)
+          this.#noteSession(session, { SSL_SESSION_ST_CIPHER: () => address(connection.cipher) });
+      });
+      this.#attempts.try(["SSL_CIPHER_ST_ID"], () => this.#shared.noteCipher(connection.cipher));
     }
     this.#shared.noteContext(pair);
   }
@@ -251,7 +278,11 @@ class BoringsslProbe {
   #noteMoments({ client, server }: Pair): void {
     for (const [role, { connection }] of Object.entries({ client, server })) {
       const bytes = this.#handshake(connection);
-      if (bytes.length > 0) this.#moments.push({ bytes, key: `${role} ${connection.state}` });
+      if (bytes.length === 0) continue;
+      // Nothing may be thrown into the library, which calls this.
+      this.#attempts.try([state, tls13State], () =>
+        this.#moments.push({ bytes, key: `${role} ${connection.state}` }),
+      );
     }
   }
 
@@ -259,7 +290,7 @@ class BoringsslProbe {
   #resume(): void {
     const context = this.#library.context(suites.tls13Sha256, credentials);
     const sessions: Session[] = [];
-    if (!context.onResumable((session) => sessions.push(session))) return;
+    context.onResumable((session) => sessions.push(session));
     const first = makePair(this.#library, suites.tls13Sha256, context);
     first.shakeHands();
     first.server.connection.flush();
@@ -267,16 +298,13 @@ class BoringsslProbe {
     first.client.connection.read();
     for (const session of sessions) {
       const { client } = makePair(this.#library, suites.tls13Sha256, context);
-      this.#shared.refresh();
-      this.#connections.add(this.#shared.block(client.connection), { SSL_ST_SESSION: address(null) });
-      if (!client.connection.resume(session)) continue;
-      this.#connections.add(this.#shared.block(client.connection), { SSL_ST_SESSION: address(session) });
+      if (!this.#resumes(client.connection, session)) continue;
       client.connection.handshake();
       this.#shared.refresh();
       // SSL_get_session answers with it first of all; without early data it is the one to resume.
       if (client.connection.session?.address !== session.address || !client.connection.isEarly) continue;
       this.#handshakes.add(this.#handshake(client.connection), {
-        BSSL__SSL_HANDSHAKE_EARLY_SESSION: address(session),
+        [earlySession]: address(session),
       });
     }
   }
@@ -291,19 +319,35 @@ class BoringsslProbe {
     this.#hinted.push({ before, after: this.#handshake(server.connection) });
   }
 
-  #noteSessions(): void {
-    const session = this.#library.parseSession(
-      encodeSession(AES128_GCM_SHA256, randomBytes(32), randomBytes(randomInt(17, 48))),
-    );
+  /** A session of our own making, of which all is known, and a connection that is to resume it. */
+  #noteCrafted(secret: Uint8Array): void {
+    const session = this.#library.parseSession(encodeSession(AES128_GCM_SHA256, randomBytes(32), secret));
+    if (session === null) return;
     this.#shared.refresh();
-    if (session !== null) this.#noteSession(session, {});
+    this.#noteSession(session, {
+      SSL_SESSION_ST_SECRET: raw(secret),
+      SSL_SESSION_ST_SECRET_LENGTH: host(1, secret.length),
+      SSL_SESSION_ST_SSL_VERSION: host(2, craftedVersion),
+    });
+    const { connection } = makePair(this.#library, suites.tls12Sha256).client;
+    this.#resumes(connection, session);
+  }
+
+  /** Whether a connection before its handshake takes a session to resume: then it is in the connection. */
+  #resumes(connection: Connection, session: Session): boolean {
+    this.#shared.refresh();
+    const before = this.#shared.block(connection);
+    if (!connection.resume(session)) return false;
+    this.#connections.add(before, { SSL_ST_SESSION: address(null) });
+    this.#connections.add(this.#shared.block(connection), { SSL_ST_SESSION: address(session) });
+    return true;
   }
 
   #noteSession(session: Session, known: Known): void {
-    const secret = session.masterKey;
     this.#sessions.add(this.#shared.block(session), {
-      SSL_SESSION_ST_SECRET: raw(secret),
-      SSL_SESSION_ST_SECRET_LENGTH: host(1, secret.length),
+      SSL_SESSION_ST_SECRET: () => raw(session.masterKey),
+      SSL_SESSION_ST_SECRET_LENGTH: () => host(1, session.masterKey.length),
+      SSL_SESSION_ST_SSL_VERSION: () => host(2, session.version),
       ...known,
     });
   }
@@ -320,10 +364,10 @@ const FEWEST_STATES = 5;
 
 /** Places of an int that says what the words say: for each text one number, for two texts of one role two. */
 function followers(moments: readonly Moment[]): readonly number[] {
-  const size = Math.min(...moments.map(({ bytes }) => bytes.length));
   if (new Set(moments.map(({ key }) => key)).size < FEWEST_STATES) return [];
   const places: number[] = [];
-  for (let at = 0; at + 4 <= size; at += 4) {
+  const instances = moments.map(({ bytes }) => bytes);
+  for (const at of placesIn(instances, 4)) {
     const numbers = new Map<string, number>();
     const isConstant = moments.every(({ bytes, key }) => {
       const number = intAt(bytes, at);
@@ -341,14 +385,10 @@ function followers(moments: readonly Moment[]): readonly number[] {
 
 /** Places where there was nothing before and a pointer after, every time. */
 function pointersThatCame(changes: readonly Change[]): readonly number[] {
-  const size = Math.min(...changes.map(({ after }) => after.length));
-  const places = Array.from({ length: Math.floor(size / 8) }, (_, index) => index * 8);
-  return changes.length === 0
-    ? []
-    : places.filter((at) =>
-        changes.every(
-          ({ before, after }) =>
-            wordAt(before, at) === 0 && wordAt(after, at) % 8 === 0 && wordAt(after, at) > 0,
-        ),
-      );
+  const instances = changes.flatMap(({ before, after }) => [before, after]);
+  return placesIn(instances, 8).filter((at) =>
+    changes.every(
+      ({ before, after }) => wordAt(before, at) === 0 && wordAt(after, at) % 8 === 0 && wordAt(after, at) > 0,
+    ),
+  );
 }

@@ -8,6 +8,7 @@ import {
 } from "../../../ffi/openssl.ts";
 import { credentials } from "./credentials.ts";
 import { type Keylog, keylogOf } from "./keylog.ts";
+import { asked } from "./missing.ts";
 import { firstMessage } from "./wire.ts";
 
 /** One end of a connection. */
@@ -22,8 +23,8 @@ export interface End {
 export interface Pair {
   readonly suite: Suite;
   readonly context: Context;
-  /** The address of the key log's callback; null where the library has no key log. */
-  readonly callback: number | null;
+  /** Tells the address of the key log's callback. @throws MissingFunctionError where the library has no key log */
+  readonly callback: () => number;
   readonly client: End;
   readonly server: End;
   /**
@@ -37,7 +38,8 @@ export interface Pair {
 export interface Shaken {
   readonly clientHello: Uint8Array;
   readonly serverHello: Uint8Array;
-  readonly keylog: Keylog;
+  /** @throws MissingFunctionError where the library has no key log */
+  readonly keylog: () => Keylog;
 }
 
 /** Flights from either side; a handshake has two or three. */
@@ -49,7 +51,7 @@ export function makePair(
   context = library.context(suite, credentials),
 ): Pair {
   const lines: string[] = [];
-  const callback = context.onKeylog((line) => lines.push(line));
+  const callback = asked(() => context.onKeylog((line) => lines.push(line)));
   const [client, server] = (["client", "server"] as const).map((role) => endOf(library, context, role));
   if (client === undefined || server === undefined) throw new Error("a pair has two ends");
   const shakeHands = (atRest?: () => void): Shaken => {
@@ -67,8 +69,13 @@ export function makePair(
       isDone = isClient && isServer;
     }
     if (!isDone) throw new RangeError("the handshake did not come to its end");
-    const { client: asked, server: answered } = flights;
-    return { clientHello: firstMessage(asked), serverHello: firstMessage(answered), keylog: keylogOf(lines) };
+    const { client: hello, server: answered } = flights;
+    const log = keylogOf(lines);
+    const keylog = () => {
+      callback();
+      return log;
+    };
+    return { clientHello: firstMessage(hello), serverHello: firstMessage(answered), keylog };
   };
   return { suite, context, callback, client, server, shakeHands };
 }

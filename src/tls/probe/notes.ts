@@ -1,42 +1,58 @@
 import type { OwnMemory } from "../../../ffi/memory.ts";
 import type { Shape } from "../../offsets/field.ts";
-import type { Expectation, Observation } from "../../offsets/observation.ts";
+import { crop, type Expectation, type Observation } from "../../offsets/observation.ts";
 import { placesOf, type Relation, type Solution, solve } from "../../offsets/solver.ts";
 import { pointer } from "../../offsets/values.ts";
+import { whyNot } from "./missing.ts";
 
 /** Members of one struct, by name, with how they lie in memory. */
 export type Members = Readonly<Record<string, Shape>>;
 
-/** What is known of an instance: member to what it holds. */
-export type Known = Readonly<Record<string, Expectation | undefined>>;
+type Told = Expectation | undefined;
+
+/** What is known of an instance: member to what it holds, or to what asks the library for that. */
+export type Known = Readonly<Record<string, Told | (() => Told)>>;
 
 /** Everything seen of the instances of one struct. */
 export class Notes {
   readonly #members: Members;
   readonly #relations: readonly Relation[];
   readonly #observations: Observation[] = [];
+  /** Member to the function that the library lacks to tell it. */
+  readonly #missing = new Map<string, string>();
 
   constructor(members: Members, relations: readonly Relation[] = []) {
     this.#members = members;
     this.#relations = relations;
   }
 
-  /** Adds an instance. What is not known of it stays out. */
+  /** Adds an instance. What is not known of it, or cannot be asked for, stays out. */
   add(bytes: Uint8Array, known: Known): void {
-    const expected = Object.entries(known).flatMap(([member, expectation]) =>
-      expectation === undefined ? [] : [[member, expectation] as const],
-    );
-    this.#observations.push({
-      bytes,
-      readable: [{ start: 0, end: bytes.length }],
-      expected: new Map(expected),
-    });
+    const expected = new Map<string, Expectation>();
+    for (const [member, told] of Object.entries(known)) {
+      const reason = whyNot(() => {
+        const expectation = typeof told === "function" ? told() : told;
+        if (expectation !== undefined) expected.set(member, expectation);
+      });
+      if (reason !== null) this.#missing.set(member, reason);
+    }
+    this.#observations.push({ bytes, readable: [{ start: 0, end: bytes.length }], expected });
   }
 
   /** What the instances leave of each member, in the members' order. */
   solve(): ReadonlyMap<string, Solution> {
     const unknowns = Object.entries(this.#members).map(([constant, shape]) => ({ constant, shape }));
-    return solve(unknowns, this.#relations, this.#observations);
+    // The struct is no longer than its shortest instance; what an allocator gave beyond that tells nothing.
+    const seen = this.#observations.filter(({ bytes }) => bytes.length > 0);
+    const size = Math.min(...seen.map(({ bytes }) => bytes.length));
+    const solutions = solve(
+      unknowns,
+      this.#relations,
+      seen.map((one) => crop(one, size)),
+    );
+    for (const [member, reason] of this.#missing)
+      if (solutions.get(member)?.is === "open") solutions.set(member, { is: "open", reason });
+    return solutions;
   }
 }
 
@@ -77,8 +93,8 @@ export const address = (value: { readonly address: number } | number | null): Ex
   pointer(BigInt(typeof value === "number" ? value : (value?.address ?? 0)));
 
 /** Bytes as they stand, where they are known. */
-export const rawOf = (value: Uint8Array | undefined): Expectation | undefined =>
-  value === undefined ? undefined : { value };
+export const rawOf = (value: Uint8Array | null | undefined): Expectation | undefined =>
+  value ? { value } : undefined;
 
 const viewOf = ({ buffer, byteOffset, byteLength }: Uint8Array) =>
   new DataView(buffer, byteOffset, byteLength);
@@ -88,6 +104,12 @@ export const wordAt = (bytes: Uint8Array, at: number): number => Number(viewOf(b
 
 /** The int at `at`. */
 export const intAt = (bytes: Uint8Array, at: number): number => viewOf(bytes).getInt32(at, true);
+
+/** The aligned places of `width` bytes that lie in every instance; none where there is no instance. */
+export function placesIn(instances: readonly Uint8Array[], width: number): readonly number[] {
+  const size = instances.length === 0 ? 0 : Math.min(...instances.map(({ length }) => length));
+  return Array.from({ length: Math.floor(size / width) }, (_, index) => index * width);
+}
 
 /** A pointer member of one struct, and a member of the struct behind it. */
 export interface Chain {
@@ -110,9 +132,9 @@ export function chase(
   sizeAt: (address: number) => number,
 ): readonly Chain[] {
   const member = "value";
-  const size = Math.min(...instances.map(({ bytes }) => bytes.length));
   const chains: Chain[] = [];
-  for (let first = 0; first + 8 <= size; first += 8) {
+  const structs = instances.map(({ bytes }) => bytes);
+  for (const first of placesIn(structs, 8)) {
     const targets = instances.map(({ bytes }) => {
       const at = wordAt(bytes, first);
       const length = at % 8 === 0 && memory.readable(at - 8) > 8 ? Math.min(sizeAt(at), LARGEST_TARGET) : 0;

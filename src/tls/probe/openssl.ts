@@ -1,9 +1,18 @@
-import { randomBytes, randomInt } from "node:crypto";
-import { type Context, type Session, suites, type TlsLibrary } from "../../../ffi/openssl.ts";
+import { randomBytes } from "node:crypto";
+import { usableSize } from "../../../ffi/libc.ts";
+import {
+  type Connection,
+  type Context,
+  oldSuite,
+  type Session,
+  suites,
+  type TlsLibrary,
+} from "../../../ffi/openssl.ts";
 import { holds } from "../../offsets/observation.ts";
 import type { Solution } from "../../offsets/solver.ts";
 import { host, raw } from "../../offsets/values.ts";
 import { type End, makePairs, type Pair, type Shaken } from "./handshake.ts";
+import { Attempts, everything } from "./missing.ts";
 import {
   address,
   bytesShape,
@@ -16,13 +25,14 @@ import {
   type Known,
   Notes,
   oneOf,
+  placesIn,
   pointerShape,
   rawOf,
 } from "./notes.ts";
-import { digestSize, earlySecret, findHandshakeSecret, transcriptHash } from "./schedule.ts";
-import { encodeSession } from "./session.ts";
+import { digestOf, digestSize, earlySecret, findHandshakeSecret, transcriptHash } from "./schedule.ts";
+import { craftedSecrets, encodeSession } from "./session.ts";
 import { SharedStructs } from "./shared.ts";
-import { randomOf } from "./wire.ts";
+import { cipherOf, randomOf } from "./wire.ts";
 
 const secret = bytesShape(digestSize.sha256);
 
@@ -44,7 +54,8 @@ const connectionMembers = {
 
 const sessionMembers = {
   SSL_SESSION_ST_MASTER_KEY: bytesShape(16),
-  SSL_SESSION_ST_MASTER_KEY_LENGTH: { width: 8, align: 8 },
+  // An int up to 1.0.2, then a size_t; no key has 2^32 bytes.
+  SSL_SESSION_ST_MASTER_KEY_LENGTH: intShape,
   SSL_SESSION_ST_CIPHER: pointerShape,
   SSL_SESSION_ST_CIPHER_ID: intShape,
 } as const;
@@ -57,7 +68,14 @@ const clientRandomInS3 = { ssl_st: 0xb8, ssl_connection_st: 0x28 } as const;
 const RANDOM_SIZE = 32;
 
 /** Suites of sessions that are made up, by their two bytes on the wire: those of TLS 1.2 above. */
-const craftedCiphers = [0xc02b, 0xc02c];
+const craftedCiphers = [0xc02b, 0xc02c] as const;
+
+/** How the constants begin of members of the connection: of ssl_st, and of ssl_connection_st. */
+const structs = ["SSL_ST", "SSL_CONNECTION_ST"] as const;
+
+const quicConstants = ["SSL_ST_TYPE", "QUIC_CONN_ST_TLS"];
+
+type Role = "client" | "server";
 
 /** How often everything is done again with new values. One round was enough for every library seen. */
 const MOST_ROUNDS = 4;
@@ -71,10 +89,12 @@ interface Instance {
 }
 
 /**
- * Finds where OpenSSL 1.1.0 and later keep their members, by values that the library's own public functions, its key log
+ * Finds where OpenSSL 1.0.1 and later keep their members, by values that the library's own public functions, its key log
  * and the bytes of its handshakes tell. It is repeated with new handshakes until nothing is ambiguous.
  *
- * @throws TlsCallError where the library does not do what its manual pages promise
+ * A constant that cannot be learned, as for want of a function, has the reason why.
+ *
+ * @throws RangeError where a handshake comes to no end
  */
 export function probeOpenssl(library: TlsLibrary): readonly Finding[] {
   const probe = new OpensslProbe(library);
@@ -91,24 +111,27 @@ class OpensslProbe {
   readonly #sessions = new Notes(sessionMembers);
   readonly #instances: Instance[] = [];
   readonly #shared: SharedStructs;
+  readonly #attempts = new Attempts();
 
   constructor(library: TlsLibrary) {
     this.#library = library;
-    this.#shared = new SharedStructs(library, (at) => library.blockSize(at));
+    this.#shared = new SharedStructs(library, usableSize);
   }
 
   /** One handshake of each suite, and everything around it. */
   observe(): void {
-    for (const pair of makePairs(this.#library, Object.values(suites))) {
-      this.#shared.refresh();
-      this.#noteFresh(pair);
-      const shaken = pair.shakeHands();
-      this.#shared.refresh();
-      this.#noteShaken(pair, shaken);
-      this.#shared.noteContext(pair);
-    }
-    this.#shared.noteBios();
-    this.#noteSessions();
+    this.#attempts.try([everything], () => {
+      // Two versions at the least, so that what depends on them differs.
+      const wanted = [...Object.values(suites), ...(this.#library.isOld ? [oldSuite] : [])];
+      for (const pair of makePairs(this.#library, wanted)) {
+        this.#shared.refresh();
+        this.#noteFresh(pair);
+        this.#shared.noteContext(pair);
+        this.#attempts.try([everything], () => this.#noteShaken(pair, pair.shakeHands()));
+      }
+    });
+    this.#shared.noteBios(this.#attempts);
+    this.#attempts.try(Object.keys(sessionMembers), () => this.#noteSessions());
   }
 
   isSolved(): boolean {
@@ -119,27 +142,31 @@ class OpensslProbe {
 
   findings(): readonly Finding[] {
     const connection = this.#connections.solve();
-    const version = connection.get("VERSION");
     const others = [...findingsOf(this.#sessions), ...this.#shared.findings()];
-    if (version?.is !== "solved") return others;
-    // Up to 3.1 the version is the very first member; from 3.2 on that one is the type (struct ssl_st).
-    const isConnection = version.offset > 0;
-    const prefix = isConnection ? "SSL_CONNECTION_ST" : "SSL_ST";
+    const isConnection = isBehindType(connection.get("VERSION"));
+    if (isConnection === null) {
+      const reason = "which struct it is cannot be told: nothing is known of its version";
+      const constants = structs.flatMap((one) => [...connection.keys()].map((member) => `${one}_${member}`));
+      const open = constants.map((constant) => ({ constant, candidates: [], reason }));
+      return this.#attempts.explain([...open, ...others]);
+    }
+    const prefix = structs[isConnection ? 1 : 0];
     const own = [...connection]
       .filter(([member]) => member !== "S3_CLIENT_RANDOM")
       .map(([member, solution]) => findingOf(`${prefix}_${member}`, solution));
     const s3 = this.#s3(prefix, connection.get("S3_CLIENT_RANDOM"), isConnection);
-    return [...own, ...s3, ...(isConnection ? this.#quic(connection.get("SESSION")) : []), ...others];
+    const quic = isConnection ? this.#quic(connection.get("SESSION")) : [];
+    return this.#attempts.explain([...own, ...s3, ...quic, ...others]);
   }
 
-  #noteConnection({ connection, rbio, wbio }: End, known: Known = {}): Uint8Array {
+  #noteConnection({ connection, rbio, wbio }: End, role: Role, known: Known = {}): Uint8Array {
     const bytes = this.#shared.block(connection);
     this.#connections.add(bytes, {
-      VERSION: host(4, connection.version),
+      VERSION: () => host(4, connection.version),
       RBIO: address(rbio),
       WBIO: address(wbio),
-      SERVER: host(4, connection.isServer ? 1 : 0),
-      SESSION: address(connection.session),
+      SERVER: host(4, role === "server" ? 1 : 0),
+      SESSION: () => address(connection.session),
       ...known,
     });
     return bytes;
@@ -149,55 +176,79 @@ class OpensslProbe {
   #noteFresh({ client, server }: Pair): void {
     for (const role of ["server", "client"] as const) {
       client.connection.become(role);
-      this.#noteConnection(client);
+      this.#noteConnection(client, role);
     }
-    this.#noteConnection(server);
+    this.#noteConnection(server, "server");
   }
 
-  #noteShaken({ suite, context, client, server }: Pair, { clientHello, serverHello, keylog }: Shaken): void {
+  #noteShaken({ suite, context, client, server }: Pair, shaken: Shaken): void {
+    this.#shared.refresh();
+    const { clientHello, serverHello } = shaken;
     const random = { clientRandom: randomOf(clientHello), serverRandom: randomOf(serverHello) };
-    const hellos = transcriptHash(suite.digest, clientHello, serverHello);
-    const traffic = keylog.get("CLIENT_HANDSHAKE_TRAFFIC_SECRET");
-    const handshake =
-      traffic && findHandshakeSecret(this.#shared.block(client.connection), suite.digest, traffic, hellos);
-    const known: Known =
-      traffic === undefined
-        ? {}
-        : {
-            EARLY_SECRET: raw(earlySecret(suite.digest)),
-            HANDSHAKE_SECRET: handshake ? raw(handshake) : undefined,
-            HANDSHAKE_TRAFFIC_HASH: raw(hellos),
-            CLIENT_APP_TRAFFIC_SECRET: rawOf(keylog.get("CLIENT_TRAFFIC_SECRET_0")),
-            SERVER_APP_TRAFFIC_SECRET: rawOf(keylog.get("SERVER_TRAFFIC_SECRET_0")),
-            EXPORTER_MASTER_SECRET: rawOf(keylog.get("EXPORTER_SECRET")),
-          };
-    for (const end of [client, server]) {
-      const bytes = this.#noteConnection(end, { ...known, S3_CLIENT_RANDOM: raw(random.clientRandom) });
+    const secrets = this.#secrets(client, shaken);
+    for (const [role, end] of Object.entries({ client, server } as const)) {
+      const { connection } = end;
+      const known = {
+        // No other was allowed.
+        VERSION: host(4, suite.version),
+        S3_CLIENT_RANDOM: raw(random.clientRandom),
+        ...secrets,
+      };
+      const bytes = this.#noteConnection(end, role === "server" ? "server" : "client", known);
       this.#instances.push({ bytes, context, ...random });
-      const { session, cipher } = end.connection;
-      if (session !== null) this.#noteSession(session, { SSL_SESSION_ST_CIPHER: address(cipher) });
-      this.#shared.noteCipher(cipher);
+      this.#attempts.try(Object.keys(sessionMembers), () => {
+        const { session } = connection;
+        if (session !== null)
+          this.#noteSession(session, { SSL_SESSION_ST_CIPHER: () => address(connection.cipher) });
+      });
+      this.#attempts.try(["SSL_CIPHER_ST_ID"], () => this.#shared.noteCipher(connection.cipher));
     }
+  }
+
+  /** The secrets of TLS 1.3; before it there are none. */
+  #secrets({ connection }: End, { clientHello, serverHello, keylog }: Shaken): Known {
+    const digest = digestOf(cipherOf(serverHello));
+    if (digest === undefined) return {};
+    const hellos = transcriptHash(digest, clientHello, serverHello);
+    const logged = (label: string) => () => rawOf(keylog().get(label));
+    return {
+      EARLY_SECRET: raw(earlySecret(digest)),
+      HANDSHAKE_SECRET: () => {
+        const traffic = keylog().get("CLIENT_HANDSHAKE_TRAFFIC_SECRET");
+        const memory = this.#shared.block(connection);
+        return rawOf(traffic && findHandshakeSecret(memory, digest, traffic, hellos));
+      },
+      HANDSHAKE_TRAFFIC_HASH: raw(hellos),
+      CLIENT_APP_TRAFFIC_SECRET: logged("CLIENT_TRAFFIC_SECRET_0"),
+      SERVER_APP_TRAFFIC_SECRET: logged("SERVER_TRAFFIC_SECRET_0"),
+      EXPORTER_MASTER_SECRET: logged("EXPORTER_SECRET"),
+    };
   }
 
   #noteSession(session: Session, known: Known): void {
-    const key = session.masterKey;
     this.#sessions.add(this.#shared.block(session), {
-      SSL_SESSION_ST_MASTER_KEY: raw(key),
-      SSL_SESSION_ST_MASTER_KEY_LENGTH: host(8, key.length),
+      SSL_SESSION_ST_MASTER_KEY: () => raw(session.masterKey),
+      SSL_SESSION_ST_MASTER_KEY_LENGTH: () => host(4, session.masterKey.length),
       ...known,
     });
   }
 
   /** Sessions of our own making: in those of handshakes the cipher's id is not set, and all keys have few lengths. */
   #noteSessions(): void {
-    for (const cipher of craftedCiphers) {
-      const key = randomBytes(randomInt(17, 48));
+    const [one, other] = craftedSecrets();
+    for (const [cipher, key] of [
+      [craftedCiphers[0], one],
+      [craftedCiphers[1], other],
+    ] as const) {
       const session = this.#library.parseSession(encodeSession(cipher, randomBytes(32), key));
       if (session === null) continue;
       this.#shared.refresh();
-      // ssl_asn1.c keeps the whole id of SSL_CIPHER_get_id.
-      this.#noteSession(session, { SSL_SESSION_ST_CIPHER_ID: host(4, 0x0300_0000 | cipher) });
+      this.#noteSession(session, {
+        SSL_SESSION_ST_MASTER_KEY: raw(key),
+        SSL_SESSION_ST_MASTER_KEY_LENGTH: host(4, key.length),
+        // ssl_asn1.c keeps the whole id of SSL_CIPHER_get_id.
+        SSL_SESSION_ST_CIPHER_ID: host(4, 0x0300_0000 | cipher),
+      });
     }
   }
 
@@ -226,10 +277,13 @@ class OpensslProbe {
 
   /** What QUIC objects tell, where the library has them: an ssl_connection_st of their own does the handshake. */
   #quic(session: Solution | undefined): readonly Finding[] {
-    const objects = craftedCiphers.flatMap((cipher) => {
-      const own = this.#library.parseSession(encodeSession(cipher, randomBytes(32), randomBytes(32)));
-      const connection = this.#library.quicClient();
-      return own !== null && connection?.resume(own) === true ? [{ connection, own }] : [];
+    const objects: { connection: Connection; own: Session }[] = [];
+    this.#attempts.try(quicConstants, () => {
+      for (const cipher of craftedCiphers) {
+        const own = this.#library.parseSession(encodeSession(cipher, randomBytes(32), randomBytes(32)));
+        const connection = this.#library.quicClient();
+        if (own !== null && connection.resume(own)) objects.push({ connection, own });
+      }
     });
     this.#shared.refresh();
     const instances = objects.map(({ connection, own }) => ({
@@ -238,7 +292,7 @@ class OpensslProbe {
     }));
     if (instances.length < craftedCiphers.length || session?.is !== "solved") {
       const reason = "the library makes no QUIC connection";
-      return ["SSL_ST_TYPE", "QUIC_CONN_ST_TLS"].map((constant) => ({ constant, candidates: [], reason }));
+      return quicConstants.map((constant) => ({ constant, candidates: [], reason }));
     }
     const isConnection = ({ second }: Chain) => second === session.offset;
     const chains = chase(instances, this.#shared.memory, (at) => this.#shared.memory.chunkSize(at)).filter(
@@ -255,14 +309,14 @@ class OpensslProbe {
 
   /** `int type` lies before `ctx` in ssl_st: 0 in a plain connection (SSL_TYPE_SSL_CONNECTION), another number in QUIC's. */
   #type(quic: readonly { readonly bytes: Uint8Array }[]): Finding {
-    const end = Math.min(
-      ...this.#instances.map(({ bytes, context }) => indexOf(bytes, address(context).value)),
+    // What lies before `ctx` in every instance; nothing where one has none.
+    const heads = this.#instances.map(({ bytes, context }) =>
+      bytes.subarray(0, Math.max(0, indexOf(bytes, address(context).value))),
     );
     const isType = (at: number) =>
       this.#instances.every(({ bytes }) => holds(bytes, at, host(4, 0))) &&
       quic.every(({ bytes }) => !holds(bytes, at, host(4, 0)));
-    const places = Array.from({ length: Math.max(0, end) / 4 }, (_, index) => index * 4);
-    return oneOf("SSL_ST_TYPE", places.filter(isType));
+    return oneOf("SSL_ST_TYPE", placesIn(heads, 4).filter(isType));
   }
 }
 
@@ -279,6 +333,15 @@ export function s3Around(
   return isBehindServer
     ? { constant, candidates: [clientRandom - clientRandomInS3[struct]] }
     : { constant, candidates: [], reason: "server_random is not where it is known to be" };
+}
+
+/**
+ * Whether it is ssl_connection_st. Up to 3.1 the version is the very first member; from 3.2 on that one is the type
+ * (struct ssl_st). Null where nothing is known of the version.
+ */
+function isBehindType(version: Solution | undefined): boolean | null {
+  if (version?.is === "solved") return version.offset > 0;
+  return version?.is === "ambiguous" ? !version.offsets.includes(0) : null;
 }
 
 const indexOf = (bytes: Uint8Array, value: Uint8Array): number => Buffer.from(bytes).indexOf(value);

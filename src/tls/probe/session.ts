@@ -1,3 +1,5 @@
+import { randomBytes, randomInt } from "node:crypto";
+
 const INTEGER = 2;
 const OCTET_STRING = 4;
 /** Context-specific, constructed: [1] and [2]. */
@@ -6,6 +8,15 @@ const TIMEOUT = 0xa2;
 const SEQUENCE = 0x30;
 /** SSL_SESSION_ASN1_VERSION of OpenSSL, kSession's version of BoringSSL. */
 const FORMAT = 1;
+
+/** The version of sessions of our own making: TLS 1.2. */
+export const craftedVersion = 0x0303;
+
+/** Secrets for two sessions of our own making. No two have one length, nor that of a handshake's (32, 48). */
+export const craftedSecrets = (): readonly [Uint8Array, Uint8Array] => [
+  randomBytes(randomInt(17, 32)),
+  randomBytes(randomInt(33, 48)),
+];
 
 /** A value in DER; it is shorter than 128 bytes, so that its length is one byte. */
 const der = (tag: number, ...value: readonly number[]): readonly number[] => [tag, value.length, ...value];
@@ -19,7 +30,7 @@ export function encodeSession(cipher: number, id: Uint8Array, masterKey: Uint8Ar
     der(
       SEQUENCE,
       ...der(INTEGER, FORMAT),
-      ...der(INTEGER, 0x03, 0x03),
+      ...der(INTEGER, craftedVersion >> 8, craftedVersion & 0xff),
       ...der(OCTET_STRING, cipher >> 8, cipher & 0xff),
       ...der(OCTET_STRING, ...id),
       ...der(OCTET_STRING, ...masterKey),

@@ -1,14 +1,9 @@
 import { createHash } from "node:crypto";
 import * as v from "valibot";
-import {
-  type Connection,
-  type Context,
-  suites,
-  TlsCallError,
-  type TlsLibrary,
-} from "../../../ffi/openssl.ts";
+import { type Connection, type Context, suites, type TlsLibrary } from "../../../ffi/openssl.ts";
 import { contextsFor } from "./handshake.ts";
 import { keylogOf } from "./keylog.ts";
+import { whyNot } from "./missing.ts";
 
 /** Handshakes over descriptors go on in steps; none needs as many. */
 const MOST_STEPS = 20;
@@ -21,8 +16,9 @@ export const sessionsSchema = v.pipe(
     v.strictObject({
       /** Hex. */
       random: sha256Schema,
-      version: v.number(),
-      cipher_id: v.number(),
+      /** Where the library tells them. */
+      version: v.exactOptional(v.number()),
+      cipher_id: v.exactOptional(v.number()),
       client_fd: v.number(),
       server_fd: v.number(),
       /** Label of the key log to the SHA-256 of the secret, in hex. */
@@ -44,8 +40,6 @@ export function makeSessions(
   library: TlsLibrary,
   [clientFd, serverFd]: readonly [number, number],
 ): Session[] {
-  if (!library.has("SSL_CTX_set_keylog_callback"))
-    throw new TlsCallError("it has no key log, with which what is read could be compared");
   return contextsFor(library, Object.values(suites)).map(({ context }) =>
     makeSession(library, context, clientFd, serverFd),
   );
@@ -71,14 +65,19 @@ function makeSession(library: TlsLibrary, context: Context, clientFd: number, se
     from.write();
     to.read();
   }
-  const { version, cipher } = client;
-  const cipher_id = library.cipherId(cipher);
+  const known: { version?: number; cipher_id?: number } = {};
+  whyNot(() => {
+    known.version = client.version;
+  });
+  whyNot(() => {
+    known.cipher_id = library.cipherId(client.cipher);
+  });
   const random = lines[0]?.split(" ")[1] ?? "";
   for (const connection of [client, server]) connection.free();
   const secrets = Object.fromEntries(
     [...keylogOf(lines)].map(([label, secret]) => [label, digestOf(secret)]),
   );
-  return { random, version, cipher_id, client_fd: clientFd, server_fd: serverFd, secrets };
+  return { random, ...known, client_fd: clientFd, server_fd: serverFd, secrets };
 }
 
 function shakeHands(client: Connection, server: Connection): void {

@@ -1,8 +1,9 @@
 import { randomInt } from "node:crypto";
 import { OwnMemory } from "../../../ffi/memory.ts";
-import type { TlsLibrary } from "../../../ffi/openssl.ts";
+import type { BioKind, TlsLibrary } from "../../../ffi/openssl.ts";
 import { host } from "../../offsets/values.ts";
 import type { Pair } from "./handshake.ts";
+import type { Attempts } from "./missing.ts";
 import { address, type Finding, findingsOf, intShape, Notes, pointerShape } from "./notes.ts";
 
 /** Bytes of structs that lie in the library's own data, where no allocator tells how long they are. */
@@ -42,25 +43,34 @@ export class SharedStructs {
   /** @param cipher its address */
   noteCipher(cipher: number): void {
     const bytes = this.#memory.copy(cipher, CIPHER_SIZE);
-    this.#ciphers.add(bytes, { SSL_CIPHER_ST_ID: host(4, this.#library.cipherId(cipher)) });
+    this.#ciphers.add(bytes, { SSL_CIPHER_ST_ID: () => host(4, this.#library.cipherId(cipher)) });
   }
 
   noteContext({ context, callback }: Pair): void {
-    if (callback !== null)
-      this.#contexts.add(this.block(context), { SSL_CTX_ST_KEYLOG_CALLBACK: address(callback) });
+    this.#contexts.add(this.block(context), { SSL_CTX_ST_KEYLOG_CALLBACK: () => address(callback()) });
   }
 
-  noteBios(): void {
+  noteBios(attempts: Attempts): void {
     for (let count = 0; count < 2; count++) {
       // No such descriptor is open, and none is touched.
       const number = randomInt(1 << 16, 1 << 30);
-      const bios = this.#library.descriptorBios(number);
-      this.refresh();
-      for (const { bio, method } of bios) {
-        this.#bios.add(this.block(bio), { BIO_ST_NUM: host(4, number), BIO_ST_METHOD: address(method) });
-        this.#methods.add(this.#memory.copy(method, METHOD_SIZE), { BIO_METHOD_ST_TYPE: host(4, bio.type) });
-      }
+      for (const kind of this.#library.bioKinds(number))
+        attempts.try(["BIO_ST_NUM", "BIO_ST_METHOD", "BIO_METHOD_ST_TYPE"], () =>
+          this.#noteBio(kind, number),
+        );
     }
+  }
+
+  #noteBio({ wraps, make, method }: BioKind, number: number): void {
+    const bio = make();
+    this.refresh();
+    this.#bios.add(this.block(bio), {
+      BIO_ST_NUM: wraps ? host(4, number) : undefined,
+      BIO_ST_METHOD: () => address(method()),
+    });
+    this.#methods.add(this.#memory.copy(method(), METHOD_SIZE), {
+      BIO_METHOD_ST_TYPE: () => host(4, bio.type),
+    });
   }
 
   get notes(): readonly Notes[] {

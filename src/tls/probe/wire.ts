@@ -24,3 +24,10 @@ export const legacyVersionOf = (hello: Uint8Array): number =>
 
 /** The random of a ClientHello or a ServerHello: 32 bytes. */
 export const randomOf = (hello: Uint8Array): Uint8Array => hello.slice(RANDOM_AT, RANDOM_AT + RANDOM_SIZE);
+
+/** The cipher suite that a ServerHello chooses, which follows its session id: the two bytes on the wire. */
+export function cipherOf(serverHello: Uint8Array): number {
+  const session = RANDOM_AT + RANDOM_SIZE;
+  const view = new DataView(serverHello.buffer, serverHello.byteOffset, serverHello.byteLength);
+  return view.getUint16(session + 1 + view.getUint8(session));
+}

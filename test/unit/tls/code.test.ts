@@ -83,6 +83,7 @@ describe("the code of Debian's libraries tells what their headers say", () => {
 });
 
 const boringssl = (["amd64", "arm64"] as const).flatMap((arch) => [
+  { suite: "bullseye", arch, truth: "boringssl-10" },
   { suite: "bookworm", arch, truth: "boringssl-13" },
   { suite: "trixie", arch, truth: "boringssl-14" },
 ]);
@@ -100,16 +101,18 @@ test.each(boringssl)(
       "SSL_ST_RBIO",
       "SSL_ST_WBIO",
       "SSL_ST_S3",
+      "SSL_SESSION_ST_SECRET_LENGTH",
       "SSL_SESSION_ST_SECRET",
       "SSL_SESSION_ST_CIPHER",
       "BIO_ST_METHOD",
       "BIO_METHOD_ST_TYPE",
       "SSL_CIPHER_ST_ID",
       "BSSL__SSL3_STATE_CLIENT_RANDOM",
+      "SSL_SESSION_ST_SSL_VERSION",
       "SSL_CTX_ST_KEYLOG_CALLBACK",
     ]);
-    // Of 13 a layout fits, which tells of the members before those; of 14 several do.
-    expect(told.some(([name]) => name === "SSL_ST_VERSION")).toBe(one.truth === "boringssl-13");
+    // Several layouts fit what code tells: those of 10 and 13, and those of 14 and later.
+    expect(reports[0]).toMatchObject({ layout: null, match: null });
   },
 );
 

@@ -6,13 +6,14 @@ export interface Sample {
   readonly name: string;
 }
 
-/** Every library the tests read: OpenSSL 1.1.1 to 4.0, BoringSSL of Android 13 and 14, two architectures. */
+/** Every library the tests read: OpenSSL 1.1.1 to 4.0, BoringSSL of Android 10, 13 and 14, two architectures. */
 export const samples: readonly Sample[] = [
   { suite: "bullseye", name: "libssl1.1" },
   { suite: "bookworm", name: "libssl3" },
   { suite: "trixie", name: "libssl3t64" },
   { suite: "sid", name: "libssl3t64" },
   { suite: "experimental", name: "libssl4" },
+  { suite: "bullseye", name: "android-libboringssl" },
   { suite: "bookworm", name: "android-libboringssl" },
   { suite: "trixie", name: "android-libboringssl" },
 ].flatMap(({ suite, name }) => (["amd64", "arm64"] as const).map((arch) => ({ suite, arch, name })));

@@ -82,20 +82,34 @@ export const nodeSamples: readonly NodeSample[] = [
   integrity: sha512(sum),
 }));
 
-/** The executable's path in the cache. Fetched on first use, some 30 MB; its integrity is checked, its code never run. */
-export async function loadNode({ arch, version, integrity }: NodeSample): Promise<string> {
-  const cached = await CachedFolder.open(`packages/npm/node-linux-${arch}-${version}`, async (folder) => {
+/** The executable's path in the cache. Fetched on first use, some 30 MB; its code is never run. */
+export const loadNode = async ({ arch, version, integrity }: NodeSample): Promise<string> =>
+  join(await loadNpm({ name: `node-linux-${arch}`, version, integrity, part: "bin/node" }), "bin/node");
+
+/** A part of a package as npm publishes it. */
+interface NpmSample {
+  readonly name: string;
+  readonly version: string;
+  readonly integrity: string;
+  /** A path in the package; what lies under it comes along. */
+  readonly part: string;
+}
+
+/** The folder of the package in the cache, with that part in it alone. Its integrity is checked, no script of it is run. */
+export async function loadNpm({ name, version, integrity, part }: NpmSample): Promise<string> {
+  const file = name.replace("@", "").replace("/", "-");
+  const cached = await CachedFolder.open(`packages/npm/${file}-${version}`, async (folder) => {
     const downloads = join(folder, "downloads");
     await mkdir(downloads);
-    const pinned = `node-linux-${arch}@${version}`;
+    const pinned = `${name}@${version}`;
     await run(["npm", "pack", pinned, "--ignore-scripts", "--pack-destination", downloads], { cwd: folder });
-    const archive = join(downloads, `node-linux-${arch}-${version}.tgz`);
+    const archive = join(downloads, `${file}-${version}.tgz`);
     const sum = new Bun.CryptoHasher("sha512").update(await Bun.file(archive).bytes()).digest("base64");
     if (sha512(sum) !== integrity) throw new Error(`${pinned} is not the package that was pinned`);
-    await run(["tar", "--extract", "--file", archive, "--strip-components=1", "package/bin/node"], {
+    await run(["tar", "--extract", "--file", archive, "--strip-components=1", `package/${part}`], {
       cwd: folder,
     });
     await rm(downloads, { recursive: true });
   });
-  return join(cached.folder, "bin/node");
+  return cached.folder;
 }

@@ -2,13 +2,17 @@ import { ptr } from "bun:ffi";
 import { describe, expect, test } from "bun:test";
 import * as v from "valibot";
 import { OwnMemory } from "../../../ffi/memory.ts";
+import { MissingFunctionError } from "../../../ffi/openssl.ts";
+import { host } from "../../../src/offsets/values.ts";
 import { constantsOf } from "../../../src/tls/layouts.ts";
-import { chase, Notes, oneOf } from "../../../src/tls/probe/notes.ts";
+import { Attempts, asked, everything } from "../../../src/tls/probe/missing.ts";
+import { chase, type Finding, Notes, oneOf, placesIn } from "../../../src/tls/probe/notes.ts";
 import { s3Around } from "../../../src/tls/probe/openssl.ts";
 import { answerSchema, type ProbeLibrary } from "../../../src/tls/probe/request.ts";
-import { earlySecret, expandLabel, findHandshakeSecret } from "../../../src/tls/probe/schedule.ts";
+import { digestOf, earlySecret, expandLabel, findHandshakeSecret } from "../../../src/tls/probe/schedule.ts";
 import { encodeSession } from "../../../src/tls/probe/session.ts";
-import { firstMessage, legacyVersionOf, randomOf } from "../../../src/tls/probe/wire.ts";
+import { cipherOf, firstMessage, legacyVersionOf, randomOf } from "../../../src/tls/probe/wire.ts";
+import { withoutVectorLength } from "../../../src/tls/vector.ts";
 
 const bytes = (hex: string): Uint8Array => new Uint8Array(Buffer.from(hex, "hex"));
 const hex = (value: Uint8Array): string => Buffer.from(value).toString("hex");
@@ -61,6 +65,14 @@ describe("flights on the wire", () => {
     expect(legacyVersionOf(message)).toBe(0x0303);
   });
 
+  test("the cipher suite that a server chose, behind its session id", () => {
+    for (const session of ["", "cd".repeat(32)]) {
+      const length = (session.length / 2).toString(16).padStart(2, "0");
+      expect(cipherOf(bytes(`020000000303${"ab".repeat(32)}${length}${session}130200`))).toBe(0x1302);
+    }
+    expect([0x1301, 0x1302, 0x1303, 0xc02b].map(digestOf)).toEqual(["sha256", "sha384", "sha256", undefined]);
+  });
+
   test("what begins otherwise, or is cut, is refused", () => {
     expect(() => firstMessage(record(hello, 21))).toThrow("no handshake record");
     expect(() => firstMessage(record(hello.slice(0, 60)))).toThrow("more than one record");
@@ -105,6 +117,8 @@ describe("a struct behind a pointer", () => {
     expect(chase(same, new OwnMemory(), size)).toEqual([{ first: 24, second: 72 }]);
     expect(chase([pair(3, 72), pair(4, 80)], new OwnMemory(), size)).toEqual([]);
     expect(chase(same, new OwnMemory(), () => 0)).toEqual([]);
+    // No instance is none that holds it.
+    expect(chase([], new OwnMemory(), size)).toEqual([]);
     // One value alone proves nothing.
     expect(chase(same.slice(0, 1), new OwnMemory(), size)).toEqual([]);
   });
@@ -164,6 +178,96 @@ describe("the child's answer", () => {
     expect(await isTaken("boringssl", "SSL_CONNECTION_ST_RBIO")).toBe(false);
     expect(await isTaken("openssl", "SSL_ST_RBIO", "SSL_ST_RBIO")).toBe(false);
   });
+});
+
+describe("a function that the library lacks", () => {
+  const lacking = (): never => {
+    throw new MissingFunctionError("SSL_version");
+  };
+
+  test("leaves open what it alone tells, with the reason, and nothing else", () => {
+    const notes = new Notes({ VERSION: { width: 2, align: 2 }, RBIO: { width: 8, align: 8 } });
+    for (const value of [0x1111, 0x2222]) {
+      const struct = new Uint8Array(16);
+      new DataView(struct.buffer).setBigUint64(8, BigInt(value), true);
+      notes.add(struct, { VERSION: lacking, RBIO: () => host(8, value) });
+    }
+    expect([...notes.solve()]).toEqual([
+      ["VERSION", { is: "open", reason: "it has no SSL_version" }],
+      ["RBIO", { is: "solved", offset: 8 }],
+    ]);
+  });
+
+  test("ends its own step", () => {
+    const attempts = new Attempts();
+    let isDone = false;
+    attempts.try(["A", "B"], lacking);
+    attempts.try(["C"], () => {
+      isDone = true;
+    });
+    expect(isDone).toBe(true);
+    const none = { candidates: [], reason: "never observed" };
+    const findings: readonly Finding[] = attempts.explain([
+      { constant: "A", ...none },
+      { constant: "B", candidates: [8] } satisfies Finding,
+      { constant: "C", ...none },
+    ]);
+    expect(findings.map(({ reason }) => reason)).toEqual([
+      "it has no SSL_version",
+      undefined,
+      "never observed",
+    ]);
+    attempts.try([everything], lacking);
+    expect(attempts.explain([{ constant: "C", ...none }])[0]?.reason).toBe("it has no SSL_version");
+  });
+
+  test("is told when its answer is wanted; any other error at once", () => {
+    expect(asked(() => 7)()).toBe(7);
+    expect(asked(lacking)).toThrow("it has no SSL_version");
+    const broken = () => {
+      throw new RangeError("the handshake did not come to its end");
+    };
+    expect(() => asked(broken)).toThrow("did not come to its end");
+    expect(() => new Attempts().try(["A"], broken)).toThrow("did not come to its end");
+  });
+});
+
+test("a struct is no longer than its shortest instance", () => {
+  const notes = new Notes({ KEY: { width: 4, align: 1 } });
+  for (const [length, value] of [
+    [16, 0x01020304],
+    [24, 0x05060708],
+    [0, 0x090a0b0c],
+  ] as const) {
+    const struct = new Uint8Array(length);
+    if (length > 0) new DataView(struct.buffer).setUint32(4, value, true);
+    notes.add(struct, { KEY: host(4, value) });
+  }
+  // What lies behind the end of the first is no place that it left open.
+  expect(notes.solve().get("KEY")).toEqual({ is: "solved", offset: 4 });
+});
+
+test("places are those of all instances; where there is none, there are none", () => {
+  expect(placesIn([new Uint8Array(17), new Uint8Array(30)], 8)).toEqual([0, 8]);
+  expect(placesIn([new Uint8Array(17), new Uint8Array()], 4)).toEqual([]);
+  expect(placesIn([], 4)).toEqual([]);
+});
+
+test("the length of a secret that is a vector is no member secret_length", () => {
+  const told = (length: number, secret: number): readonly Finding[] => [
+    { constant: "SSL_SESSION_ST_SECRET_LENGTH", candidates: [length] },
+    { constant: "SSL_SESSION_ST_SECRET", candidates: [secret] },
+  ];
+  // 2024-11 and later (InplaceVector<uint8_t, 48> at 10), Android 14, Android 13.
+  expect(withoutVectorLength(told(58, 10))).toEqual([
+    {
+      constant: "SSL_SESSION_ST_SECRET_LENGTH",
+      candidates: [],
+      reason: "the secret is a vector, which keeps its own length",
+    },
+    { constant: "SSL_SESSION_ST_SECRET", candidates: [10] },
+  ]);
+  for (const before of [told(10, 11), told(12, 16)]) expect(withoutVectorLength(before)).toEqual(before);
 });
 
 test("what is left of a constant: one, several or none, with the reason", () => {
