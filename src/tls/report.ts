@@ -123,7 +123,10 @@ async function answer(
   const layouts = await loadLayouts(library);
   const named = layouts === null ? null : nameLayout(layouts, identity, sources);
   const values = measuredIn(measured);
-  const choice = layouts === null || named === null ? null : describe(layouts, named, version, values);
+  const choice =
+    layouts === null || named === null || !sources.includes("table")
+      ? named
+      : describe(layouts, named, version, values);
   const described = layouts === null || choice === null ? [] : fieldsBy(layouts, choice, version, values);
   const fields = fieldsOf(described, measured, layouts?.members ?? {});
   const evidence = [...measured, ...described.map((one) => one.evidence)];

@@ -190,7 +190,8 @@ describe("Node.js while it makes HTTPS requests, against its own --tls-keylog", 
     try {
       await node.stdout.getReader().read(); // it listens
       const against = ["--pid", `${node.pid}`, "--against", keys, "--seconds", "1"];
-      const flags = document === undefined ? [] : ["--constants", constants];
+      // BIO_ST_NUM and the cipher's id are only in the table, which has these very versions.
+      const flags = document === undefined ? ["--allow", "assumed"] : ["--constants", constants];
       while (!(await Bun.file(keys).exists())) await Bun.sleep(20);
       const result = run([executable, "verify", "tls", ...against, ...flags, "--format", "json"]);
       const [one] = verifiedIn(result);
@@ -214,13 +215,13 @@ describe("Node.js while it makes HTTPS requests, against its own --tls-keylog", 
     },
   );
 
-  /** A document of that program with the figures that are published for its version. */
+  /** A document of that program with the figures that are published for its version without its suffix. */
   async function published(program: string): Promise<unknown> {
     const document = documentOf(run([executable, "tls", program, "--source", "table", "--format", "json"]));
     const layouts = await loadLayouts("openssl");
     const [library] = document.tls ?? [];
     if (layouts === null || library === undefined || library.version === null) throw new Error("no version");
-    const { layout } = chooseLayout(layouts, library.version);
+    const { layout } = chooseLayout(layouts, library.version.replace("+quic", ""));
     const { constants } = layouts.groups[layout ?? ""] ?? {};
     return { ...document, tls: [{ ...library, constants }] };
   }

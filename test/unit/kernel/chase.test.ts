@@ -47,7 +47,9 @@ describe("what a pointer of a socket leads to", () => {
 test("a pointer leads into its own struct as far as that is known to reach, and elsewhere beyond", () => {
   const at = 200; // of sk_buff.head in a struct of 216 bytes
   const leads = (distance: number) => {
-    const bytes = new Memory(256, () => 0).plant(at, pointer(INSTANCES[0] + BigInt(distance))).observe().bytes;
+    const bytes = new Memory(256, () => 0)
+      .plant(at, pointer(INSTANCES[0] + BigInt(distance)))
+      .observe().bytes;
     return isForeign([{ bytes, instance: INSTANCES[0] }], at);
   };
   expect([-64, 0, 8, at].map(leads)).toEqual([true, false, false, false]);
