@@ -2,6 +2,7 @@ import { SystemError } from "../../../ffi/error.ts";
 import type { Libbpf } from "../../../ffi/libbpf.ts";
 import { AF_INET, AF_INET6 } from "../../../ffi/libc.ts";
 import type { Evidence } from "../../offsets/evidence.ts";
+import { recheck } from "../../offsets/recheck.ts";
 import type { Solution } from "../../offsets/solver.ts";
 import { fieldsOf, type KernelConstant, type KernelField, kernelFields } from "../fields.ts";
 import { type Offers, type Struct, structs } from "../ladder.ts";
@@ -65,10 +66,14 @@ function attempt(
   const sites = networks.map((network) => ({ network, witness: new Witness(recorder, stability) }));
   const refusals: Refusals = new Map();
   const hopeless = hopelessIn(recorder, networks, families, refusals);
-  const solutions = solveScene({ recorder, families, sites, refusals }, hopeless);
+  const scene: Scene = { recorder, families, sites, refusals };
+  const solutions = solveScene(scene, hopeless);
   let failed = false;
   const evidence = kernelFields.map((field) => {
-    const solution = solutions.get(field.constant) ?? { is: "open", reason: "not observed" };
+    const found = solutions.get(field.constant) ?? { is: "open", reason: "not observed" };
+    // What is reached by pointers alone was observed where they led to.
+    const observations = field.struct === "net" ? [] : sightings(scene, field.struct);
+    const solution = recheck(field.constant, found, observations);
     const reason = solution.is === "solved" ? null : hopeless(field);
     failed ||= solution.is !== "solved" && reason === null;
     return evidenceOf(field.constant, reason === null ? solution : { is: "open", reason });
