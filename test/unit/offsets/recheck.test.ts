@@ -15,7 +15,10 @@ const solved = (offset: number) => ({ is: "solved", offset }) as const;
 test("an offset that one observation refutes is not told", () => {
   const observations = [seen([0, 0, 1, 2], 0x0201), seen([0, 0, 3, 4], 0x0403)];
   expect(recheck("field", solved(2), observations)).toEqual(solved(2));
-  expect(recheck("field", solved(0), observations)).toMatchObject({ is: "open", reason: expect.stringContaining("0 was found") });
+  expect(recheck("field", solved(0), observations)).toMatchObject({
+    is: "open",
+    reason: expect.stringContaining("0 was found"),
+  });
   const one = [...observations, seen([0, 0, 9, 9], 0x0201)];
   expect(recheck("field", solved(2), one).is).toBe("open");
 });
