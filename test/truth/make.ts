@@ -15,7 +15,7 @@ import { zig } from "../../assets/build/zig.ts";
 /** Members by their type, as C names it. `s3.` is a member of a member. */
 type Members = Readonly<Record<string, readonly string[]>>;
 
-interface Build {
+export interface Build {
   readonly source: SourcePackage;
   readonly headers: readonly string[];
   readonly members: Members;
@@ -62,7 +62,24 @@ const shapes = {
   },
 } satisfies Record<string, Members>;
 
-function openssl(suite: string, version: string, shape: keyof typeof shapes): Build {
+/** The arguments of Configure in a source tree of Debian's. */
+export type Configuration = (folder: string, architecture: "amd64" | "arm64") => Promise<readonly string[]>;
+
+/** As debian/rules configures the shared library. */
+export const asDebian: Configuration = async (folder, architecture) => {
+  const variables = [`DEB_HOST_ARCH=${architecture}`, "CROSS_COMPILE="];
+  const print = ["--eval", "print: ; @echo $(CONFARGS)", "print"];
+  const rules = ["make", "--no-print-directory", "-f", "debian/rules", ...variables, ...print];
+  const options = (await run(rules, { cwd: folder })).stdout.trim().split(/\s+/);
+  return ["shared", ...options, `debian-${architecture}`];
+};
+
+export function openssl(
+  suite: string,
+  version: string,
+  shape: keyof typeof shapes,
+  configuration: Configuration = asDebian,
+): Build {
   const quic = shape === "connection" ? ["ssl/quic/quic_local.h"] : [];
   return {
     source: { suite, name: "openssl", version },
@@ -72,11 +89,8 @@ function openssl(suite: string, version: string, shape: keyof typeof shapes): Bu
     connection: shape === "connection" ? "ssl_connection_st" : "ssl_st",
     compiler: "cc",
     async configure(folder, architecture) {
-      const variables = [`DEB_HOST_ARCH=${architecture}`, "CROSS_COMPILE="];
-      const print = ["--eval", "print: ; @echo $(CONFARGS)", "print"];
-      const rules = ["make", "--no-print-directory", "-f", "debian/rules", ...variables, ...print];
-      const options = (await run(rules, { cwd: folder })).stdout.trim().split(/\s+/);
-      await run(["perl", "Configure", "shared", ...options, `debian-${architecture}`], { cwd: folder });
+      const options = await configuration(folder, architecture);
+      await run(["perl", "Configure", ...options], { cwd: folder });
       await run(["make", "build_generated"], { cwd: folder });
       return ["-I.", "-Iinclude"];
     },
@@ -177,8 +191,8 @@ const includes = ({ headers }: Build): string =>
     "",
   );
 
-/** Bytes by `type.member`, as a program prints them. */
-async function measured(build: Build, folder: string): Promise<Record<string, number>> {
+/** Configures the unpacked source in `folder`. Bytes by `type.member`, as a program prints them. */
+export async function measured(build: Build, folder: string): Promise<Record<string, number>> {
   const flags = await build.configure(folder, "amd64");
   const rows = Object.entries(build.members).flatMap(([type, members]) =>
     members.map(
