@@ -32,6 +32,8 @@ export const releases = {
 
 /** Behind what accessors tell of a session, and amid the secrets that none tells. */
 const ofSession = { member: "void *vendor;", before: "unsigned long cipher_id;" };
+/** As small as the padding behind the secrets, which keeps all behind that in its place. */
+const small = { member: "unsigned int vendor;", before: "unsigned char handshake_secret[" };
 const ofSecrets = { member: "unsigned char vendor[64];", before: "unsigned char client_app_traffic_secret[" };
 /** Every option that leaves members out. */
 const least = ["no-psk", "no-srp", "no-ct", "no-nextprotoneg", "no-srtp"];
@@ -46,6 +48,7 @@ const variants: readonly Variant[] = [
   { release: "3.0", options: least, isUsual: true },
   { release: "3.0", options: [], added: ofSession, isUsual: true },
   { release: "3.0", options: [], added: ofSecrets },
+  { release: "3.0", options: [], added: small },
   { release: "3.0", options: ["no-deprecated"], ownCrypto: true },
   { release: "3.5", options: ["no-psk", "no-shared"], isUpstream: true },
   { release: "3.5", options: ["no-psk"], isUsual: true },
@@ -56,6 +59,7 @@ const variants: readonly Variant[] = [
   { release: "3.5", options: least, isUsual: true },
   { release: "3.5", options: [], added: ofSession },
   { release: "3.5", options: [], added: ofSecrets },
+  { release: "3.5", options: [], added: small },
   { release: "3.5", options: ["no-deprecated"], ownCrypto: true },
 ];
 
