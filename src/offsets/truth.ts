@@ -79,22 +79,29 @@ const isRefuting = ({ strong, table, described }: Reading): boolean =>
 const isAnchor = ({ measured, described, table }: Reading): boolean =>
   measured !== null && measured === described && table?.disputed === undefined;
 
+/** The alignment of a pointer, which no padding is as large as. */
+const COARSE = 8;
+
+/**
+ * Whether a member that is in its place vouches for one that the table has at `described`. What moves a member moves
+ * those behind it, unless padding takes it up: so what lies between pointers' boundaries, such as an array of bytes,
+ * may move by less than brings a member on such a boundary out of its place.
+ */
+const vouches = (anchor: number, described: number): boolean =>
+  described <= anchor && (anchor % COARSE !== 0 || described % COARSE === 0);
+
 /** What was measured of a struct, against what the table says of it. */
 interface Struct {
   readonly name: string;
   readonly refuting: readonly Reading[];
-  /** The farthest offset that was measured and is as the table says; null where none is. */
-  readonly anchored: number | null;
+  /** Offsets that were measured and are as the table says. */
+  readonly anchors: readonly number[];
 }
 
 /** @param readings of one struct */
 function structWith(name: string, readings: readonly Reading[]): Struct {
   const anchors = readings.filter(isAnchor).flatMap(({ measured }) => measured ?? []);
-  return {
-    name,
-    refuting: readings.filter(isRefuting),
-    anchored: anchors.length === 0 ? null : Math.max(...anchors),
-  };
+  return { name, refuting: readings.filter(isRefuting), anchors };
 }
 
 /**
@@ -102,8 +109,8 @@ function structWith(name: string, readings: readonly Reading[]): Struct {
  *
  * - Strong sources measure this very thing. Two that agree confirm; two that differ are a conflict.
  * - A table was measured elsewhere. One measured member that differs silences it for that whole struct. Where none does, it
- *   confirms what it agrees with, and speaks alone of what lies at or below a measured member that it agrees with: what
- *   moves a member moves those behind it. Anything else it says is `assumed`: no value, unless that is allowed.
+ *   confirms what it agrees with, and speaks alone of what lies at or below a measured member that it agrees with and that
+ *   vouches for it. Anything else it says is `assumed`: no value, unless that is allowed.
  *
  * @param fields each constant once; evidence on others is left aside
  */
@@ -174,13 +181,19 @@ function verdictOf(reading: Reading, struct: Struct, allow: Allowance): Verdict 
   const [refuting] = struct.refuting;
   if (refuting !== undefined) return unresolved(silencedBy(refuting, struct.name));
   if (described === null) return verdict(null, "absent", table.reason ?? "it has no such member");
-  if (struct.anchored !== null && described <= struct.anchored) return verdict(described, "single");
+  if (struct.anchors.some((anchor) => vouches(anchor, described))) return verdict(described, "single");
   if (strong.length > 0)
     return unresolved(`the table's ${described} is one of them, and nothing vouches for it`);
-  const anchor = struct.anchored === null ? "" : ` beyond ${struct.anchored}`;
-  const unmeasured = `nothing of ${struct.name} was measured${anchor}, so only the table says ${described}`;
+  const unmeasured = `nothing of ${struct.name} was measured${shortOf(struct, described)}, so only the table says ${described}`;
   const why = [unmeasured, ...(table.reason === undefined ? [] : [table.reason]), ...open].join("; ");
   return verdict(allow.assumed ? described : null, "assumed", why);
+}
+
+/** How what was measured of a struct falls short of a place in it. */
+function shortOf({ anchors }: Struct, described: number): string {
+  if (anchors.length === 0) return "";
+  const farthest = Math.max(...anchors);
+  return farthest < described ? ` beyond ${farthest}` : " that padding before it could not keep in its place";
 }
 
 /** Why sources told no number, or more than one. */

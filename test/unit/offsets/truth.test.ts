@@ -119,6 +119,21 @@ describe("a table", () => {
     });
   });
 
+  test("of what padding may have let move alone it speaks only before a member that no padding holds in its place", () => {
+    const fields = struct("pointer", "bytes", "near", "far");
+    const tables = [table("pointer", 8), table("bytes", 20), table("near", 84), table("far", 160)];
+    expect(statusesOf(judge(fields, [...tables, says("code", "far", 160)]))).toMatchObject({
+      pointer: "8 single",
+      bytes: "null assumed",
+      near: "null assumed",
+    });
+    expect(statusesOf(judge(fields, [...tables, says("code", "near", 84)]))).toMatchObject({
+      pointer: "8 single",
+      bytes: "20 single",
+      far: "null assumed",
+    });
+  });
+
   test("one measured member that differs silences it for that whole struct, and for no other", () => {
     const fields = [...struct("a", "b", "c", "gone"), { constant: "n", member: "bio_st.n" }];
     const evidence = [
