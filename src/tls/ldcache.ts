@@ -1,5 +1,5 @@
 import type { Machine } from "../elf/elf.ts";
-import { InputError, InputFile } from "../elf/input.ts";
+import { InputError, type InputFile } from "../elf/input.ts";
 import { nameOf } from "../elf/name.ts";
 
 /**
@@ -29,18 +29,7 @@ export interface CacheEntry {
   readonly flags: number;
 }
 
-/**
- * All entries, in the cache's order: the dynamic linker takes the first that fits.
- *
- * @param host path of the cache file, no symbolic link @param shown name used in errors, where it differs
- * @throws InputError, or the system's error when it cannot be opened
- */
-export function readCache(host: string, shown = host): readonly CacheEntry[] {
-  using file = InputFile.open(host, shown);
-  return cacheIn(file);
-}
-
-/** The entries of an open cache. @throws InputError */
+/** All entries, in the cache's order: the dynamic linker takes the first that fits. @throws InputError */
 export const cacheIn = (file: InputFile): readonly CacheEntry[] =>
   parseCache(file.read(0, file.size, "ld.so cache", largestCache), file.path);
 

@@ -52,6 +52,8 @@ interface Tree {
   readonly prefix: string;
 }
 
+const [EACCES, ELOOP] = [13, 40];
+
 /** Processes tried for one file, where the first are gone. */
 const mostTries = 8;
 
@@ -149,7 +151,7 @@ export class Locator implements Disposable {
     if (process === undefined || folder === undefined) return null;
     const handle = held.use(openPath(folder.handle.fd, bytesOf(name), true, shownName(name)));
     const tree = this.#treeBelow(process.handle, link.root.name(process.path));
-    if (tree === null) throw new SystemError(`open ${link.root.name(process.path)}/root`, 13);
+    if (tree === null) throw new SystemError(`open ${link.root.name(process.path)}/root`, EACCES);
     if (process === folder && name === "root") return { root: tree.root, steps: tree.root.start };
     const at = `${link.root.name(folder.path)}/${name}`;
     return this.#behind(link, held, { handle, tree, at });
@@ -163,7 +165,7 @@ export class Locator implements Disposable {
   ): ReturnType<Jump> {
     const stat = fstatSync(handle.fd, { bigint: true });
     // Only a handle to a link is reached so.
-    if (stat.isSymbolicLink()) throw new SystemError(`open ${shownName(name)}`, 40);
+    if (stat.isSymbolicLink()) throw new SystemError(`open ${shownName(name)}`, ELOOP);
     const paths = pathsOfLink(nameOf(readLink(link.fd)));
     const itself = (path: string) => ({ path, handle, stat });
     for (const each of [() => tree, () => this.#treeAbove({ handle, stat, at })]) {

@@ -224,12 +224,6 @@ export class Root implements Tree, Disposable {
     return reached?.path ?? null;
   }
 
-  /** Device and inode of the regular file at a path; null where there is none. */
-  identityAt(path: string): string | null {
-    using reached = this.reach(path);
-    return reached?.stat.isFile() === true ? reached.identity : null;
-  }
-
   /** Opens the file at a path. @throws InputError, SystemError */
   open(path: string): InputFile {
     using reached = this.find(path);
