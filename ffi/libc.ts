@@ -14,16 +14,18 @@ const { symbols: c } = dlopen("libc.so.6", {
   dup: { args: ["i32"], returns: "i32" },
   dup2: { args: ["i32", "i32"], returns: "i32" },
   fcntl: { args: ["i32", "i32", "i64"], returns: "i32" },
+  fstatfs: { args: ["i32", "buffer"], returns: "i32" },
   getsockname: { args: ["i32", "buffer", "buffer"], returns: "i32" },
   getsockopt: { args: ["i32", "i32", "i32", "buffer", "buffer"], returns: "i32" },
   listen: { args: ["i32", "i32"], returns: "i32" },
   malloc_usable_size: { args: ["ptr"], returns: "u64" },
   mmap: { args: ["ptr", "u64", "i32", "i32", "i32", "i64"], returns: "i64" },
   munmap: { args: ["u64", "u64"], returns: "i32" },
-  open: { args: ["cstring", "i32", "u32"], returns: "i32" },
+  openat: { args: ["i32", "buffer", "i32", "u32"], returns: "i32" },
   poll: { args: ["buffer", "u64", "i32"], returns: "i32" },
   posix_spawn: { args: ["buffer", "cstring", "ptr", "ptr", "buffer", "buffer"], returns: "i32" },
   prctl: { args: ["i32", "u64", "u64", "u64", "u64"], returns: "i32" },
+  readlinkat: { args: ["i32", "buffer", "buffer", "u64"], returns: "i64" },
   recv: { args: ["i32", "buffer", "u64", "i32"], returns: "i64" },
   send: { args: ["i32", "buffer", "u64", "i32"], returns: "i64" },
   setgroups: { args: ["u64", "ptr"], returns: "i32" },
@@ -94,13 +96,23 @@ const SECCOMP_SET_MODE_FILTER = 1;
 const SECCOMP_FILTER_FLAG_TSYNC = 1;
 const SIGKILL = 9;
 const F_SETFD = 2;
+const F_GET_SEALS = 1034;
+const F_SEAL_WRITE = 8;
 const FD_CLOEXEC = 1;
 const MFD_CLOEXEC = 1;
 const MFD_NOEXEC_SEAL = 8;
 const O_RDONLY = 0;
 const O_CLOEXEC = 0x80000;
+const O_PATH = 0x200000;
+const O_NOFOLLOW = process.arch === "arm64" ? 0x8000 : 0x20000;
+/** Bytes that the kernel gives of a path at most, with its closing zero byte. */
+const PATH_MAX = 4096;
+const PROT_READ = 1;
 const PROT_READ_WRITE = 3;
 const MAP_SHARED = 1;
+const MAP_PRIVATE = 2;
+/** Bytes that are mapped of a file whose contents are not asked for. */
+const SOME = 4096;
 const EACCES = 13;
 const EINTR = 4;
 const STDERR = 2;
@@ -169,9 +181,46 @@ export class FileDescriptor implements Disposable {
   }
 }
 
-/** Opens a file for reading (close-on-exec). */
-export function open(path: string): FileDescriptor {
-  return new FileDescriptor(check(c.open(path, O_RDONLY | O_CLOEXEC, 0), `open ${path}`), path);
+/** Opens a file for reading (close-on-exec). @param path text, or bytes without a closing zero byte @param shown the name in errors */
+export function open(path: string | Uint8Array, shown = String(path)): FileDescriptor {
+  const fd = c.openat(AT_FDCWD, terminated(path), O_RDONLY | O_CLOEXEC, 0);
+  return new FileDescriptor(check(fd, `open ${shown}`), shown);
+}
+
+/** What a path that is not absolute counts from: the working directory, in place of a folder's descriptor. */
+export const AT_FDCWD = -100;
+/** PROC_SUPER_MAGIC of linux/magic.h. */
+export const PROC_SUPER_MAGIC = 0x9fa0;
+
+/**
+ * A handle to what a path names, which does not open it (O_PATH, close-on-exec): no device starts, no FIFO blocks.
+ *
+ * @param folder descriptor that a relative path counts from @param path bytes, without a closing zero byte
+ * @param follow follow a link in the last part; without it the link itself is named
+ * @param shown the name in errors @throws SystemError
+ */
+export function openPath(folder: number, path: Uint8Array, follow: boolean, shown: string): FileDescriptor {
+  const fd = c.openat(folder, terminated(path), O_PATH | O_CLOEXEC | (follow ? 0 : O_NOFOLLOW), 0);
+  return new FileDescriptor(check(fd, `open ${shown}`), shown);
+}
+
+/** Where the link leads that {@link openPath} gave: bytes, as they stand in it. @throws SystemError */
+export function readLink(fd: number): Uint8Array {
+  const text = new Uint8Array(PATH_MAX);
+  return text.subarray(0, check(c.readlinkat(fd, new Uint8Array(1), text, text.byteLength), "readlink"));
+}
+
+/** The type of the file system that holds an open file, by linux/magic.h. @throws SystemError */
+export function fileSystemType(fd: number): number {
+  const statfs = new BigUint64Array(32); // 120 bytes; f_type is the first
+  check(c.fstatfs(fd, new Uint8Array(statfs.buffer)), "fstatfs");
+  return Number(statfs[0] ?? 0n);
+}
+
+/** Whether the kernel refuses all writing to an open file in memory for good, by whomever (F_SEAL_WRITE). */
+export function isSealed(fd: number): boolean {
+  const seals = c.fcntl(fd, F_GET_SEALS, 0);
+  return seals >= 0 && (seals & F_SEAL_WRITE) !== 0;
 }
 
 /** Creates a socket (close-on-exec). `protocol` 0 is the family's default. */
@@ -317,6 +366,14 @@ export function memoryFile(name: string, bytes: Uint8Array): FileDescriptor {
 
 const cString = (text: string): Uint8Array => new TextEncoder().encode(`${text}\0`);
 
+/** A path as the system calls take it. */
+function terminated(path: string | Uint8Array): Uint8Array {
+  if (typeof path === "string") return cString(path);
+  const text = new Uint8Array(path.byteLength + 1);
+  text.set(path);
+  return text;
+}
+
 /** Writes all of `bytes`; blocks meanwhile on a blocking descriptor. `what` is named in errors. */
 export function writeAll(fd: number, bytes: Uint8Array, what: string): void {
   for (let at = 0; at < bytes.byteLength; ) {
@@ -434,6 +491,16 @@ export function setSystemCallFilter(filter: Uint8Array): void {
   const result = c.syscall(SYS_SECCOMP, SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_TSYNC, ptr(program));
   const unsynced = check(result, "seccomp(SECCOMP_SET_MODE_FILTER)");
   if (unsynced !== 0) throw new Error(`seccomp: thread ${unsynced} has a filter of its own`);
+}
+
+/** Has the beginning of an open file mapped for reading while `look` runs. @param look is given its address */
+export function whileMapped<Result>(fd: number, what: string, look: (address: number) => Result): Result {
+  const address = check(c.mmap(null, SOME, PROT_READ, MAP_PRIVATE, fd, 0), `mmap ${what}`);
+  try {
+    return look(address);
+  } finally {
+    c.munmap(address, SOME);
+  }
 }
 
 /** Shared memory mapped from a file descriptor, unmapped with its scope. */

@@ -2,21 +2,23 @@ import { type Pointer, toArrayBuffer } from "bun:ffi";
 import { readFileSync } from "node:fs";
 
 /** start, end, permissions, offset, device, inode, and what is mapped (proc_pid_maps(5)). */
-const line = /^([0-9a-f]+)-([0-9a-f]+) (\S+) \S+ \S+ \S+ *(.*)$/;
+const line = /^([0-9a-f]+)-([0-9a-f]+) (\S+) \S+ ((\S+ \S+) *(.*))$/s;
 
 interface Mapping {
   readonly start: number;
   readonly end: number;
   readonly isReadable: boolean;
-  /** A file's path, a name in brackets, or nothing. */
+  /** A file's path, a name in brackets, or nothing; each character a byte. */
   readonly what: string;
+  /** Device, inode and path of a file, as maps tells them; the path alone says little: any file may be called so. */
+  readonly file: string;
 }
 
 const mappings = (): readonly Mapping[] =>
   readFileSync("/proc/self/maps", "latin1")
     .split("\n")
     .flatMap((text) => {
-      const [, start, end, permissions, what = ""] = line.exec(text) ?? [];
+      const [, start, end, permissions, file = "", , what = ""] = line.exec(text) ?? [];
       return start === undefined || end === undefined
         ? []
         : [
@@ -25,13 +27,14 @@ const mappings = (): readonly Mapping[] =>
               end: Number.parseInt(end, 16),
               isReadable: permissions?.startsWith("r") === true,
               what,
+              file,
             },
           ];
     });
 
 /** What is mapped at an address of this process; null where nothing is. */
-export const mappedAt = (address: number): string | null =>
-  mappings().find(({ start, end }) => start <= address && address < end)?.what ?? null;
+export const mappedAt = (address: number): Pick<Mapping, "what" | "file"> | null =>
+  mappings().find(({ start, end }) => start <= address && address < end) ?? null;
 
 interface Mapped {
   readonly start: number;

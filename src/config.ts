@@ -1,5 +1,6 @@
 import { resolve } from "node:path";
 import * as v from "valibot";
+import { below } from "./elf/name.ts";
 import { readTrusted, UntrustedError } from "./host/trusted.ts";
 import { JsonError, parseJson } from "./json.ts";
 import { sources } from "./offsets/evidence.ts";
@@ -108,7 +109,7 @@ export const settings = {
   trust: setting(
     paths,
     [],
-    "Libraries, by their real paths, that are executed though others than root could have written them",
+    "Libraries, by path, that are executed though others than root could have written them",
   ),
   threshold: setting(integer(1, 3000, "bytes"), 400, "How far stepwise searches"),
   retries: setting(integer(0, 100), 2, "How often a guess that failed is tried again"),
@@ -225,9 +226,13 @@ function checkVariables(env: Origins["env"]): void {
   }
 }
 
+/** Of a name that {@link resolve} would lose bytes of, the dots stay. */
+const absolute = (path: string): string =>
+  path.isWellFormed() ? resolve(path) : path.startsWith("/") ? path : below(process.cwd(), path);
+
 /** The file's members; none where the usual file is missing. */
 function readFile(named: string | undefined): { path: string; values: Readonly<Record<string, unknown>> } {
-  const path = named === undefined ? usualFile : resolve(named);
+  const path = named === undefined ? usualFile : absolute(named);
   const bytes = attempt(path, () => readTrusted(path, largestFile));
   if (bytes === null) {
     if (named !== undefined) throw refuse(`${path} is not there; --config needs a file`);

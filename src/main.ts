@@ -1,4 +1,5 @@
 import { version } from "../package.json";
+import { readArguments } from "./commands/arguments.ts";
 import { checkUsage, documentFormats } from "./commands/flags.ts";
 import { callOf, commandOf, isGroup } from "./commands/program.ts";
 import { asFailure, exitCodes, Failure, failureText } from "./output/failure.ts";
@@ -45,7 +46,7 @@ function report(thrown: unknown, args: readonly string[]): void {
   process.exitCode = failure.exit;
 }
 
-const args = process.argv.slice(2);
+const args = readArguments(process.argv.slice(2));
 const fail = (thrown: unknown): never => {
   report(thrown, args);
   process.exit();

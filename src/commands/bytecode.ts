@@ -7,6 +7,7 @@ import { bakeEmbedded, embeddedObject } from "../bytecode/objects.ts";
 import { bakedObjects, type Pick, pickSocketReader, pickTls, subjectOf } from "../bytecode/pick.ts";
 import { readSettings } from "../bytecode/settings.ts";
 import { configOf, loadConfig } from "../config.ts";
+import { shownName } from "../elf/name.ts";
 import { type Baked, bakedSchema, bytecodeListSchema, formatVersion } from "../output/document.ts";
 import { exitCodes, Failure } from "../output/failure.ts";
 import { writeFileWhole } from "../output/file.ts";
@@ -86,7 +87,7 @@ const edit = defineCommand({
     const choice = chosen(object, subject, settings, args, input);
     const left = leftUndefined(object, choice, subject, args, input);
     const bytes = attempt(() => object.bake(choice.values));
-    const what = { bytecode: null, bytecode_reason: `${input} was given`, for: subject.name };
+    const what = { bytecode: null, bytecode_reason: `${shownName(input)} was given`, for: subject.name };
     await deliver(output, bytes, { ...choice, missing: [...choice.missing, ...left] }, what, args);
     if (left.length > 0)
       log.warn(`left undefined: ${printable(left.join(", "))}; another edit has to define them`);
@@ -179,7 +180,7 @@ async function deliver(
     const given = [...values].filter(([name]) => set.includes(name));
     const baked: Baked = v.parse(bakedSchema, {
       format_version: formatVersion,
-      output,
+      output: shownName(output),
       ...what,
       constants: Object.fromEntries(
         [...values].flatMap(([name, value]) =>

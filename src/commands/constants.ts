@@ -1,4 +1,3 @@
-import { realpathSync } from "node:fs";
 import { withRemedy } from "../../ffi/remedies.ts";
 import {
   largestDocument,
@@ -10,6 +9,7 @@ import {
 } from "../bytecode/constants.ts";
 import { BakeError } from "../bytecode/object.ts";
 import { InputError, InputFile } from "../elf/input.ts";
+import { shownName } from "../elf/name.ts";
 import { Failure } from "../output/failure.ts";
 import { type Flags, usage } from "./flags.ts";
 import { tellDiagnostics } from "./print.ts";
@@ -22,7 +22,7 @@ export async function constantsFor(
 ): Promise<{ source: Source; subject: Subject }> {
   if (args.constants !== undefined) {
     const source = readDocument(args.constants);
-    return { source, subject: subjectIn(source, wanted) };
+    return { source, subject: subjectIn(source, shownName(wanted)) };
   }
   const isKernel = wanted === "kernel";
   const document = await (isKernel
@@ -34,7 +34,10 @@ export async function constantsFor(
   const paths = source.tls.flatMap(({ path }) => path ?? []);
   const [path] = paths;
   if (path === undefined)
-    throw new Failure("E_CONSTANTS", `${wanted} has no TLS library in it, and is linked with none`);
+    throw new Failure(
+      "E_CONSTANTS",
+      `${shownName(wanted)} has no TLS library in it, and is linked with none`,
+    );
   if (paths.length > 1) throw usage(`${wanted} uses ${paths.join(" and ")}: name one of them`);
   return { source, subject: subjectIn(source, path) };
 }
@@ -46,7 +49,7 @@ export const readDocument = (path: string): Source =>
 /** A file that the user named, links followed. @throws Failure that names it */
 export function readWhole(path: string, limit: number): Uint8Array {
   return attempt(() => {
-    using file = InputFile.open(realpathSync(path), path);
+    using file = InputFile.open(path, shownName(path), { follow: true });
     return file.read(0, file.size, "file", limit);
   }, path);
 }

@@ -159,7 +159,7 @@ function libraryOf(report: LibraryReport, open: OpenLibrary, source: Source | nu
   const subject: Subject =
     source === null
       ? { name: path, constants, fields, library: { library, version, match } }
-      : subjectIn(source, path);
+      : subjectIn(source, path, open.name);
   return { path, root, subject, open };
 }
 

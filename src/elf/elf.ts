@@ -1,4 +1,5 @@
 import { InputError, InputFile, type OpenOptions } from "./input.ts";
+import { nameOf } from "./name.ts";
 
 /**
  * A reader of ELF64 little-endian files for x86-64 and aarch64. Every file is hostile: each read is bounded, and each
@@ -179,7 +180,11 @@ export class Elf implements Disposable {
    * @throws InputError, or the system's error when it cannot be opened
    */
   static open(host: string, shown = host, options: OpenOptions = {}): Elf {
-    const file = InputFile.open(host, shown, options);
+    return Elf.of(InputFile.open(host, shown, options));
+  }
+
+  /** Takes the file over, and closes it where it is no such file. @throws InputError */
+  static of(file: InputFile): Elf {
     try {
       return new Elf(file);
     } catch (error) {
@@ -188,12 +193,12 @@ export class Elf implements Disposable {
     }
   }
 
-  /** The name used in errors. */
   /** The open descriptor of the file, closed with this. */
   get fd(): number {
     return this.#file.fd;
   }
 
+  /** The name used in errors. */
   get path(): string {
     return this.#file.path;
   }
@@ -542,7 +547,7 @@ export class Elf implements Disposable {
   #cString(bytes: Buffer, start: number, at: number): string {
     const end = bytes.indexOf(0, start);
     if (start >= bytes.length || end < 0) throw this.#error(at + start, "a string without an end");
-    return bytes.toString("utf8", start, end);
+    return nameOf(bytes.subarray(start, end));
   }
 
   #buildIdIn(bytes: Buffer, at: number, align: number): string | null {

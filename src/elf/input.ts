@@ -1,13 +1,12 @@
-import { type BigIntStats, closeSync, constants, fstatSync, openSync, readSync } from "node:fs";
+import { type BigIntStats, fstatSync, readSync } from "node:fs";
+import { AT_FDCWD, type FileDescriptor, open, openPath } from "../../ffi/libc.ts";
+import { bytesOf } from "./name.ts";
 
 /** A library of more than this many bytes is not one; it bounds every later read. */
 export const largestFile = 512 << 20;
 
-/** open(2)'s O_PATH: a handle to a name's file that does not open it. */
-const oPath = 0o10000000;
-
 export interface OpenOptions {
-  /** Follow a link in the last part. Only for the kernel's own links in /proc, which lead to the very file. */
+  /** Follow a link in the last part: one of the kernel's own in /proc, which lead to the very file, or what the user named. */
   readonly follow?: boolean;
 }
 
@@ -33,7 +32,7 @@ export const identityOf = ({ dev, ino }: BigIntStats): string => `${dev}:${ino}`
  * It is read, not mapped: a file that shrinks under a mapping kills the process, under a read it is an error.
  */
 export class InputFile implements Disposable {
-  readonly #fd: number;
+  readonly #file: FileDescriptor;
   /** The name used in errors. */
   readonly path: string;
   /** Bytes, as of opening. */
@@ -41,35 +40,40 @@ export class InputFile implements Disposable {
   /** Device and inode, which no two files of a machine share. */
   readonly identity: string;
 
-  private constructor(fd: number, path: string, stat: BigIntStats) {
-    this.#fd = fd;
+  private constructor(file: FileDescriptor, path: string, stat: BigIntStats) {
+    this.#file = file;
     this.path = path;
     this.size = Number(stat.size);
     this.identity = identityOf(stat);
   }
 
   /**
-   * @param host path to open; its last part must not be a symbolic link
+   * @param host path to open; without `follow` its last part must not be a symbolic link
    * @param shown name used in errors, where it differs (another root)
    * @throws InputError when it is not a regular file or too large; the system's error when it cannot be opened
    */
   static open(host: string, shown = host, { follow = false }: OpenOptions = {}): InputFile {
     // Opening a device can do something (a watchdog starts), so what it is comes first, by a handle no one can swap.
-    const handle = openSync(host, oPath | (follow ? 0 : constants.O_NOFOLLOW));
-    try {
-      const stat = fstatSync(handle, { bigint: true });
-      if (stat.isSymbolicLink()) throw new InputError(shown, 0, "a symbolic link (ELOOP)");
-      if (!stat.isFile()) throw new InputError(shown, 0, "not a regular file");
-      if (stat.size > largestFile) throw new InputError(shown, 0, `${stat.size} bytes are more than 512 MiB`);
-      return new InputFile(openSync(`/proc/self/fd/${handle}`, constants.O_RDONLY), shown, stat);
-    } finally {
-      closeSync(handle);
-    }
+    using handle = openPath(AT_FDCWD, bytesOf(host), follow, shown);
+    return InputFile.of(handle.fd, shown);
+  }
+
+  /**
+   * The file that a handle (O_PATH) leads to, whatever lies at its path by now. The handle stays the caller's.
+   *
+   * @param shown name used in errors @throws as {@link open}
+   */
+  static of(handle: number, shown: string): InputFile {
+    const stat = fstatSync(handle, { bigint: true });
+    if (stat.isSymbolicLink()) throw new InputError(shown, 0, "a symbolic link (ELOOP)");
+    if (!stat.isFile()) throw new InputError(shown, 0, "not a regular file");
+    if (stat.size > largestFile) throw new InputError(shown, 0, `${stat.size} bytes are more than 512 MiB`);
+    return new InputFile(open(`/proc/self/fd/${handle}`, shown), shown, stat);
   }
 
   /** The open descriptor, which leads to this very file whatever lies at its path now. It is closed with this. */
   get fd(): number {
-    return this.#fd;
+    return this.#file.fd;
   }
 
   /**
@@ -102,13 +106,13 @@ export class InputFile implements Disposable {
 
   #fill(bytes: Buffer, offset: number, what: string): void {
     for (let done = 0; done < bytes.length; ) {
-      const got = readSync(this.#fd, bytes, done, bytes.length - done, offset + done);
+      const got = readSync(this.fd, bytes, done, bytes.length - done, offset + done);
       if (got === 0) throw new InputError(this.path, offset + done, `${what} cut short: the file shrank`);
       done += got;
     }
   }
 
   [Symbol.dispose](): void {
-    closeSync(this.#fd);
+    this.#file[Symbol.dispose]();
   }
 }

@@ -2,6 +2,7 @@ import { fstatSync, readFileSync, type Stats, statSync } from "node:fs";
 import { SystemError } from "../../ffi/error.ts";
 import { type FileDescriptor, open as openFile } from "../../ffi/libc.ts";
 import { withRemedy } from "../../ffi/remedies.ts";
+import { bytesOf } from "../elf/name.ts";
 import { inside, THREAD_NAMESPACE } from "../net/namespace.ts";
 import type { NetlinkMonitor } from "../net/netlink.ts";
 import { RouteNetlink, routeMonitor } from "../net/route.ts";
@@ -87,7 +88,7 @@ export class Namespaces implements Disposable {
 
   #enter(path: string, key: string, inode: number): Network {
     using undo = new DisposableStack();
-    const file = undo.use(openFile(path));
+    const file = undo.use(openFile(bytesOf(path), path));
     if (keyOf(fstatSync(file.fd)) !== key) throw new Failure("E_NETNS", `${path} changed meanwhile`);
     const network = new Network(inode, { file, home: this.#home });
     undo.move();
@@ -111,7 +112,7 @@ export class Namespaces implements Disposable {
 
 /** Device and inode. @throws Failure E_NETNS where nothing is there, or what no namespace can be: a pipe's open would block */
 function identityOf(path: string): { key: string; inode: number } {
-  const stat = attempt(path, () => statSync(path));
+  const stat = attempt(path, () => statSync(bytesOf(path)));
   if (!stat.isFile()) throw new Failure("E_NETNS", `${path} is no network namespace`);
   return { key: keyOf(stat), inode: stat.ino };
 }

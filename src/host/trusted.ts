@@ -1,4 +1,5 @@
 import {
+  type BigIntStats,
   closeSync,
   constants,
   fstatSync,
@@ -10,7 +11,10 @@ import {
   statfsSync,
   statSync,
 } from "node:fs";
-import { dirname, join, resolve } from "node:path";
+import { isSealed } from "../../ffi/libc.ts";
+import { identityOf } from "../elf/input.ts";
+import { below, bytesOf, folderOf, nameOf, shownName } from "../elf/name.ts";
+import { otherHolder } from "./holders.ts";
 
 const STICKY = 0o1000;
 const WRITABLE_BY_OTHERS = 0o022;
@@ -32,11 +36,17 @@ export class UntrustedError extends Error {
  */
 export function readTrusted(path: string, limit: number): Uint8Array | null {
   // Where nothing is, nobody needs to be trusted.
-  if (statSync(path, { throwIfNoEntry: false }) === undefined) return null;
-  const real = resolveTrusted(resolve(path));
-  if (!lstatSync(real).isFile()) throw new UntrustedError(`${path} is not a regular file`);
-  const fd = openSync(real, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
+  const named = statSync(bytesOf(path), { bigint: true, throwIfNoEntry: false });
+  if (named === undefined) return null;
+  const real = resolveTrusted(path.startsWith("/") ? path : below(process.cwd(), path));
+  if (!lstatSync(bytesOf(real)).isFile()) throw new UntrustedError(`${path} is not a regular file`);
+  const fd = openSync(bytesOf(real), constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
   try {
+    // The kernel's own links in procfs lead to files, not to the texts that they show.
+    if (identityOf(fstatSync(fd, { bigint: true })) !== identityOf(named))
+      throw new UntrustedError(
+        `${path} does not lie at ${real}, where its links lead; name it by its own path`,
+      );
     const bytes = new Uint8Array(limit + 1);
     let length = 0;
     for (let got = -1; got !== 0 && length < bytes.length; length += got) {
@@ -49,11 +59,25 @@ export function readTrusted(path: string, limit: number): Uint8Array | null {
   }
 }
 
+/** A folder on the way to a file, or the file. */
+export interface Step {
+  /** Inside the tree. */
+  readonly path: string;
+  readonly stat: BigIntStats;
+}
+
+/** A file system tree: this machine's, or what a container sees from its root. */
+export interface Tree {
+  /** The folders that lead to a path, the tree's root first, and then what lies there; null where nothing does. */
+  way(path: string): readonly Step[] | null;
+  /** How this machine calls that path. */
+  name(path: string): string;
+}
+
 /** A file that was opened, and where it lies. */
 export interface OpenedFile {
   readonly fd: number;
-  /** Where its tree begins on this host: `/`, or a container's `/proc/PID/root`. */
-  readonly root: string;
+  readonly tree: Tree;
   /** Its real path inside the tree: no link on the way. */
   readonly path: string;
   /** It lies there no longer. */
@@ -67,51 +91,68 @@ const fuse = 0x65735546;
  * Checks that a library may be executed: that nobody but root and this process's user can have written it. The file and
  * each folder on the way to it, from its tree's root on, belongs to one of the two, and no group or other may write to
  * it (to a sticky folder they may). Owners are this machine's, so that a container's root that is another user here is
- * not root. What is checked is the open file itself, which nothing can be put in the place of.
+ * not root. What is checked is the open file itself, which nothing can be put in the place of, and the very folders
+ * through which it is reached. A file in memory has no folder: no other user's process may have it, or it is sealed.
  *
- * @param named host paths of files that are executed all the same; such a path counts where that very file lies
+ * @param isNamed whether a file of this device and inode (`identityOf`) is executed all the same
+ * @param proc where the procfs of the processes that may have it is mounted
  * @throws UntrustedError that says what is wrong and how it may be executed all the same
  */
-export function checkExecutable(file: OpenedFile, named: readonly string[]): void {
-  const name = join(file.root, file.path);
-  const stat = fstatSync(file.fd);
+export function checkExecutable(
+  file: OpenedFile,
+  isNamed: (identity: string) => boolean,
+  proc = "/proc",
+): void {
+  const { fd, tree, path, deleted = false } = file;
+  const name = shownName(tree.name(path));
+  const stat = fstatSync(fd, { bigint: true });
+  const identity = identityOf(stat);
   if (!stat.isFile()) throw new UntrustedError(`${name} is not a regular file`);
-  const isThere = file.deleted !== true && isSame(stat, lstatSync(name, { throwIfNoEntry: false }));
-  if (isThere && named.includes(name)) return;
+  if (isNamed(identity)) return;
+  if (isInMemory(fd)) {
+    checkMemory(name, fd, { stat, proc });
+    return;
+  }
+  const way = deleted ? null : tree.way(path);
+  const last = way?.at(-1);
+  const isThere = last !== undefined && identityOf(last.stat) === identity;
   try {
-    checkFile(name, file.fd, stat);
-    if (!isThere && file.deleted !== true) throw new UntrustedError(`${name} is another file by now`);
-    for (const folder of foldersOf(file.path)) checkFolder(join(file.root, folder));
+    checkFile(name, fd, stat);
+    if (!isThere && !deleted) throw new UntrustedError(`${name} is another file by now`);
+    for (const folder of way?.slice(0, -1) ?? wayToDeleted(tree, path)) {
+      checkOwned(shownName(tree.name(folder.path)), folder.stat);
+    }
   } catch (error) {
     const advice = isThere ? `; --trust ${name} has it executed all the same` : "";
     throw error instanceof UntrustedError ? new UntrustedError(`${error.message}${advice}`) : error;
   }
 }
 
-const isSame = (one: Stats, other: Stats | undefined): boolean =>
-  one.dev === other?.dev && one.ino === other.ino;
+/** The folders in which a file lay. */
+function wayToDeleted(tree: Tree, path: string): readonly Step[] {
+  const folder = folderOf(path);
+  const way = tree.way(folder);
+  if (way !== null && way.at(-1)?.path === folder) return way;
+  throw new UntrustedError(`${shownName(tree.name(folder))} is gone, so nobody knows who could write to it`);
+}
 
-function checkFile(name: string, fd: number, stat: Stats): void {
-  const link = `/proc/self/fd/${fd}`;
-  // Whoever made such a file writes to it as he likes, whatever its mode says by now.
-  if (readlinkSync(link).startsWith("/memfd:")) throw new UntrustedError(`${name} lies in memory alone`);
-  if (statfsSync(link).type === fuse) {
+const linkTo = (fd: number): string => `/proc/self/fd/${fd}`;
+
+function checkFile(name: string, fd: number, stat: BigIntStats): void {
+  if (statfsSync(linkTo(fd)).type === fuse) {
     throw new UntrustedError(`${name} lies in a file system that a program makes up (FUSE)`);
   }
   checkOwned(name, stat);
 }
 
-function checkFolder(path: string): void {
-  // The last part is a point: the root of another tree is one of the kernel's own links.
-  const stat = statSync(`${path}/.`, { throwIfNoEntry: false });
-  if (stat === undefined) throw new UntrustedError(`${path} is gone, so nobody knows who could write to it`);
-  checkOwned(path, stat);
-}
+/** No folder has it: whoever has it open may write to it by the mode that all such files are made with, unless it is sealed. */
+const isInMemory = (fd: number): boolean => readlinkSync(linkTo(fd)).startsWith("/memfd:");
 
-/** All folders above, the root first. */
-function foldersOf(path: string): readonly string[] {
-  const names = parts(path).slice(0, -1);
-  return ["/", ...names.map((_, index) => `/${names.slice(0, index + 1).join("/")}`)];
+function checkMemory(name: string, fd: number, { stat, proc }: { stat: BigIntStats; proc: string }): void {
+  checkOwner(name, stat);
+  const other = isSealed(fd) ? null : otherHolder(stat, proc);
+  if (other === null) return;
+  throw new UntrustedError(`${name} lies in memory, where process ${other} of another user may write to it`);
 }
 
 const parts = (path: string): string[] => path.split("/").filter((part) => part !== "" && part !== ".");
@@ -119,35 +160,41 @@ const parts = (path: string): string[] => path.split("/").filter((part) => part 
 /** The path without links, each step checked. The kernel has followed it before, so that it holds no loop. */
 function resolveTrusted(path: string): string {
   let real = "/";
-  checkOwned(real, lstatSync(real));
+  checkOwned(real, lstatSync(bytesOf(real)));
   const todo = parts(path).reverse();
   for (let part = todo.pop(); part !== undefined; part = todo.pop()) {
     if (part === "..") {
-      real = dirname(real);
+      real = folderOf(real);
       continue;
     }
-    const next = join(real, part);
-    const stat = lstatSync(next);
-    checkOwned(next, stat);
+    const next = below(real, part);
+    const stat = lstatSync(bytesOf(next));
+    checkOwned(shownName(next), stat);
     if (!stat.isSymbolicLink()) {
       real = next;
       continue;
     }
-    const target = readlinkSync(next);
+    const target = nameOf(readlinkSync(bytesOf(next), "buffer"));
     if (target.startsWith("/")) real = "/";
     todo.push(...parts(target).reverse());
   }
   return real;
 }
 
-function checkOwned(path: string, stat: Stats): void {
+function checkOwner(path: string, stat: Stats | BigIntStats): void {
   const user = process.geteuid?.() ?? 0;
-  if (stat.uid !== 0 && stat.uid !== user) {
+  const owner = Number(stat.uid);
+  if (owner !== 0 && owner !== user) {
     const owners = user === 0 ? "root" : `root or user ${user}`;
-    throw new UntrustedError(`${path} belongs to user ${stat.uid}; it must belong to ${owners} (chown)`);
+    throw new UntrustedError(`${path} belongs to user ${owner}; it must belong to ${owners} (chown)`);
   }
-  const matters = stat.isFile() || (stat.isDirectory() && (stat.mode & STICKY) === 0);
-  if (matters && (stat.mode & WRITABLE_BY_OTHERS) !== 0) {
+}
+
+function checkOwned(path: string, stat: Stats | BigIntStats): void {
+  checkOwner(path, stat);
+  const mode = Number(stat.mode);
+  const matters = stat.isFile() || (stat.isDirectory() && (mode & STICKY) === 0);
+  if (matters && (mode & WRITABLE_BY_OTHERS) !== 0) {
     throw new UntrustedError(`${path} can be written by group or others; take that from them (chmod go-w)`);
   }
 }

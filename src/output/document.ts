@@ -59,7 +59,7 @@ export const kernelSchema = v.strictObject({
 });
 
 const library = {
-  /** Inside `root`. Null where a version was asked for instead of a file. */
+  /** Inside `root`; as it was given where an absolute path was named. Bytes that are not of UTF-8 are `\xff`. Null where a version was asked for instead of a file. */
   path: v.nullable(v.string()),
   /** Where the tree it lies in begins, such as a container's `/proc/PID/root`; without it, the machine's own. */
   root: v.optional(v.string()),

@@ -1,5 +1,6 @@
 import * as v from "valibot";
 import { name as program } from "../../package.json";
+import { wellFormed } from "../elf/name.ts";
 import { printable } from "./printable.ts";
 
 /** Exit codes, the same for every command. */
@@ -25,7 +26,7 @@ export class Failure extends Error {
     message: string,
     readonly exit: Exclude<ExitCode, 0 | 3> = exitCodes.failed,
   ) {
-    super(message);
+    super(wellFormed(message));
   }
 }
 

@@ -11,7 +11,7 @@ import {
   unlinkSync,
   writeSync,
 } from "node:fs";
-import { basename, dirname, join } from "node:path";
+import { bytesOf, lastOf, nameOf } from "../elf/name.ts";
 import { Failure } from "./failure.ts";
 
 /**
@@ -22,10 +22,9 @@ import { Failure } from "./failure.ts";
 export function writeFileWhole(path: string, bytes: Uint8Array): void {
   try {
     const target = placeOf(path);
-    const beside = join(
-      dirname(target),
-      `.${basename(target).slice(0, 200)}.${randomBytes(8).toString("hex")}`,
-    );
+    const folder = target.slice(0, target.lastIndexOf("/") + 1);
+    const name = `.${lastOf(target).slice(0, 50)}.${randomBytes(8).toString("hex")}`;
+    const beside = bytesOf(folder + name);
     const fd = openSync(beside, constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL, 0o666);
     try {
       try {
@@ -34,7 +33,7 @@ export function writeFileWhole(path: string, bytes: Uint8Array): void {
       } finally {
         closeSync(fd);
       }
-      renameSync(beside, target);
+      renameSync(beside, bytesOf(target));
     } catch (error) {
       unlinkSync(beside);
       throw error;
@@ -48,7 +47,18 @@ export function writeFileWhole(path: string, bytes: Uint8Array): void {
 
 /** Where links lead to. @throws Failure where something else than a regular file is there */
 function placeOf(path: string): string {
-  if (lstatSync(path, { throwIfNoEntry: false }) === undefined) return path;
-  if (statSync(path).isFile()) return realpathSync(path);
-  throw new Failure("E_OUTPUT", `${path} is no regular file; for standard output use -o -`);
+  const itself = lstatSync(bytesOf(path), { throwIfNoEntry: false });
+  if (itself === undefined) return path;
+  const stat = statSync(bytesOf(path));
+  if (!stat.isFile())
+    throw new Failure("E_OUTPUT", `${path} is no regular file; for standard output use -o -`);
+  if (!itself.isSymbolicLink()) return path;
+  const real = nameOf(realpathSync(bytesOf(path), "buffer"));
+  const there = statSync(bytesOf(real), { throwIfNoEntry: false });
+  // The kernel's own links in procfs lead to files, not to the texts that they show.
+  if (there?.dev === stat.dev && there.ino === stat.ino) return real;
+  throw new Failure(
+    "E_OUTPUT",
+    `${path} leads to a file that does not lie at ${real}; name it by its own path`,
+  );
 }

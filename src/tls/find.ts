@@ -1,7 +1,8 @@
 import type { Machine } from "../elf/elf.ts";
 import { InputFile } from "../elf/input.ts";
+import { nameOf, shownName } from "../elf/name.ts";
 import type { Diagnostic } from "../output/document.ts";
-import { type CacheEntry, cacheFlags, readCache } from "./ldcache.ts";
+import { type CacheEntry, cacheFlags, cacheIn } from "./ldcache.ts";
 import type { Root } from "./root.ts";
 
 const triples = ["x86_64-linux-gnu", "aarch64-linux-gnu", "x86_64-linux-musl", "aarch64-linux-musl"];
@@ -39,22 +40,22 @@ const reasonOf = (error: unknown): string => (error instanceof Error ? error.mes
 /** Reads where libraries may lie. What cannot be read is left out and told. */
 export function readSearchPath(root: Root): { searchPath: SearchPath; diagnostics: readonly Diagnostic[] } {
   const diagnostics: Diagnostic[] = [];
-  const attempt = <T>(path: string, none: T, read: (real: string) => T): T => {
-    const real = root.resolve(path);
-    if (real === null) return none;
+  const attempt = <T>(path: string, none: T, read: (file: InputFile) => T): T => {
+    using reached = root.reach(path);
+    if (reached === null) return none;
     try {
-      return read(real);
+      using file = InputFile.of(reached.fd, shownName(reached.path));
+      return read(file);
     } catch (error) {
       diagnostics.push({ code: "W_TLS_SEARCH_PATH", message: `${path} is not used: ${reasonOf(error)}` });
       return none;
     }
   };
-  const cache = attempt("/etc/ld.so.cache", [], (real) => readCache(root.host(real), real));
+  const cache = attempt("/etc/ld.so.cache", [], cacheIn);
   const musl = muslPaths.flatMap((path) =>
-    attempt(path, [], (real) => {
-      using file = InputFile.open(root.host(real), real);
-      return file.read(0, file.size, "list of folders", largestMuslPath).toString("utf8").split(/[:\n]/);
-    }),
+    attempt(path, [], (file) =>
+      nameOf(file.read(0, file.size, "list of folders", largestMuslPath)).split(/[:\n]/),
+    ),
   );
   const named = [...musl, ...standardFolders].filter((folder) => folder.startsWith("/"));
   const folders = new Set(named.map((folder) => root.resolve(folder)).filter((real) => real !== null));
@@ -74,11 +75,9 @@ export function findLibssl(root: Root, { cache, folders }: SearchPath): readonly
   ].filter((path) => path.startsWith("/"));
   const files = new Map<string, string>();
   for (const name of new Set(names)) {
-    const real = root.resolve(name);
-    const stat = real === null ? null : root.stat(real);
-    if (real === null || stat === null || !stat.isFile()) continue;
-    const identity = `${stat.dev}:${stat.ino}`;
-    if (!files.has(identity)) files.set(identity, real);
+    using reached = root.reach(name);
+    if (reached === null || !reached.stat.isFile()) continue;
+    if (!files.has(reached.identity)) files.set(reached.identity, reached.path);
   }
   return [...files.values()].sort();
 }

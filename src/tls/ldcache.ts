@@ -1,5 +1,6 @@
 import type { Machine } from "../elf/elf.ts";
-import { InputError, InputFile } from "../elf/input.ts";
+import { InputError, type InputFile } from "../elf/input.ts";
+import { nameOf } from "../elf/name.ts";
 
 /**
  * The dynamic linker's cache, read directly: `ldconfig -p` need not exist and may be of another root.
@@ -28,16 +29,9 @@ export interface CacheEntry {
   readonly flags: number;
 }
 
-/**
- * All entries, in the cache's order: the dynamic linker takes the first that fits.
- *
- * @param host path of the cache file, no symbolic link @param shown name used in errors, where it differs
- * @throws InputError, or the system's error when it cannot be opened
- */
-export function readCache(host: string, shown = host): readonly CacheEntry[] {
-  using file = InputFile.open(host, shown);
-  return parseCache(file.read(0, file.size, "ld.so cache", largestCache), shown);
-}
+/** All entries, in the cache's order: the dynamic linker takes the first that fits. @throws InputError */
+export const cacheIn = (file: InputFile): readonly CacheEntry[] =>
+  parseCache(file.read(0, file.size, "ld.so cache", largestCache), file.path);
 
 /** The entries of a cache in memory. @param path name used in errors @throws InputError */
 export function parseCache(bytes: Buffer, path: string): readonly CacheEntry[] {
@@ -58,7 +52,7 @@ export function parseCache(bytes: Buffer, path: string): readonly CacheEntry[] {
     const stop = strings.indexOf("\0", start);
     if (start < end || stop < 0) throw new InputError(path, at, "a string outside the string table");
     const raw = strings.slice(start, stop);
-    return /[\x80-\xff]/.test(raw) ? Buffer.from(raw, "latin1").toString("utf8") : raw;
+    return /[\x80-\xff]/.test(raw) ? nameOf(Buffer.from(raw, "latin1")) : raw;
   };
   return Array.from({ length: count }, (_, index) => {
     const at = base + newHeaderSize + index * newEntrySize;

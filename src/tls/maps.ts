@@ -27,18 +27,44 @@ export function parseMaps(text: string): readonly Mapping[] {
 }
 
 const deletedSuffix = " (deleted)";
+const escapedNewline = "\\012";
+/** Newlines of one path of which each may be written out; more are taken to be all alike. */
+const mostNewlines = 6;
 
-/**
- * The paths that one of maps may stand for, likeliest first. A file may well be called `x (deleted)` or `x\012`: which it
- * is only the file itself can tell. `deleted`: the file is at none of them.
- */
-export function pathsOf(written: string): readonly { path: string; deleted: boolean }[] {
-  const whole = written.replaceAll("\\012", "\n");
-  const cut = whole.endsWith(deletedSuffix) ? whole.slice(0, -deletedSuffix.length) : null;
-  const present = [...new Set([written, whole])].map((path) => ({ path, deleted: false }));
-  return cut === null ? present : [...present, { path: cut, deleted: true }];
+/** Where a file may lie. `deleted`: it lies there no longer. */
+export interface WrittenPath {
+  readonly path: string;
+  readonly deleted: boolean;
 }
 
+/**
+ * The paths that one of the kernel's own links in procfs may stand for, likeliest first. A file may well be called
+ * `x (deleted)`: whether it is only the file itself can tell.
+ */
+export function pathsOfLink(text: string): readonly WrittenPath[] {
+  const whole = { path: text, deleted: false };
+  return text.endsWith(deletedSuffix)
+    ? [whole, { path: text.slice(0, -deletedSuffix.length), deleted: true }]
+    : [whole];
+}
+
+/** The paths that one of maps may stand for, likeliest first: there a newline is `\\012`, as a name's own `\\012` is. */
+export function pathsOf(written: string): readonly WrittenPath[] {
+  const pieces = written.split(escapedNewline);
+  const whole = pieces.join("\n");
+  const mixed = pieces.length - 1 > mostNewlines ? [] : everyJoint(pieces);
+  const texts = [...new Set([written, whole, ...mixed])];
+  const deleted = pathsOfLink(whole).filter((one) => one.deleted);
+  return [...texts.map((path) => ({ path, deleted: false })), ...deleted];
+}
+
+/** The pieces put together in every way, by newlines and by what stands for them. */
+const everyJoint = ([first = "", ...rest]: readonly string[]): readonly string[] =>
+  rest.reduce<readonly string[]>(
+    (texts, piece) => texts.flatMap((text) => [`${text}\n${piece}`, `${text}${escapedNewline}${piece}`]),
+    [first],
+  );
+
 /** The path to show for one that leads nowhere. */
-export const shownPath = (written: string): { path: string; deleted: boolean } =>
-  pathsOf(written).at(-1) ?? { path: written, deleted: false };
+export const shownPath = (paths: readonly WrittenPath[]): WrittenPath =>
+  paths.at(-1) ?? { path: "", deleted: false };

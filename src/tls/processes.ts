@@ -1,4 +1,5 @@
 import { closeSync, openSync, readdirSync, readlinkSync, readSync } from "node:fs";
+import { nameOf } from "../elf/name.ts";
 import { type Mapping, parseMaps } from "./maps.ts";
 
 /** A file that processes execute from. */
@@ -84,7 +85,7 @@ function readMaps(path: string, buffer: Buffer): { text: string; isWhole: boolea
       pieces.push(Buffer.from(buffer.subarray(0, got)));
       length += got;
     }
-    const text = Buffer.concat(pieces).toString("utf8");
+    const text = nameOf(Buffer.concat(pieces));
     return length < longestMaps
       ? { text, isWhole: true }
       : { text: text.slice(0, text.lastIndexOf("\n") + 1), isWhole: false };

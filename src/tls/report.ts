@@ -1,12 +1,13 @@
+import { SystemError } from "../../ffi/error.ts";
+import { shownName } from "../elf/name.ts";
 import { type Evidence, sources as everySource, type Source, unchosen } from "../offsets/evidence.ts";
 import { type Allowance, judge, type Refutation, refutations, type Verdict } from "../offsets/truth.ts";
 import type { Diagnostic, LibraryReport } from "../output/document.ts";
 import { Failure } from "../output/failure.ts";
 import { fieldsOf, measuredIn } from "./fields.ts";
 import { type Layouts, loadLayouts } from "./layouts.ts";
-import { openHandle } from "./locate.ts";
+import type { Place } from "./locate.ts";
 import type { LibraryFiles, Trust } from "./probe/evidence.ts";
-import { isGone } from "./processes.ts";
 import { Root } from "./root.ts";
 import { type Scope, scan } from "./scan.ts";
 import {
@@ -31,7 +32,7 @@ export interface TlsOptions {
   readonly sources?: readonly Source[];
   /** What is told though nothing vouches for it. Default nothing. */
   readonly allow?: Allowance;
-  /** Host paths of libraries that are executed though others than root could have written them. Default none. */
+  /** Paths of libraries that are executed though others than root could have written them. Default none. */
   readonly trust?: readonly string[];
   readonly trace?: (message: string) => void;
   /** Told how many of how many are done, and of what. */
@@ -44,6 +45,8 @@ export interface TlsOptions {
 export interface OpenLibrary {
   readonly files: LibraryFiles;
   readonly trust: Trust;
+  /** How this host calls the file, whatever the user called it. */
+  readonly name: string;
 }
 
 export interface TlsReports {
@@ -225,10 +228,10 @@ export async function survey<Report>(
   { root: at = "/", proc, scope = { kind: "machine", deep: false }, trust = [], progress }: SurveyOptions,
   look: (one: Looked, diagnostics: Diagnostic[]) => Promise<Report>,
 ): Promise<{ reports: Report[]; diagnostics: Diagnostic[] }> {
-  const unseen = whyUnseen(new Root(at));
+  const unseen = whyUnseen(at);
   if (unseen !== null)
     return { reports: [], diagnostics: [{ code: "E_TLS_ROOT", message: `${at} ${unseen}` }] };
-  const { found, diagnostics: told } = scan({
+  using scanned = scan({
     root: at,
     proc: proc ?? null,
     scope,
@@ -236,35 +239,47 @@ export async function survey<Report>(
       progress: (done: number, total: number) => progress("files looked into", done, total),
     }),
   });
-  const diagnostics = [...told];
+  const { found, here, isAt } = scanned;
+  const diagnostics = [...scanned.diagnostics];
   // A tree elsewhere on this host is seen by this host's paths; another mount namespace's only from its own root.
-  const root = proc !== undefined && at.startsWith(`${proc}/`) ? at : "/";
+  const isOwn = proc !== undefined && at.startsWith(`${proc}/`);
+  const treeOf = ({ root, path, container, deleted }: Place) =>
+    container === null && !isOwn
+      ? { tree: here, path: root.name(path), deleted }
+      : { tree: root, path, deleted };
   const signatures = new Signatures();
   const reports: Report[] = [];
   for (const [index, one] of found.entries()) {
-    const { path, container, deleted } = one;
+    const { path, container, deleted, named } = one;
     progress?.("libraries", index, found.length);
     try {
-      using elf = openHandle(one.handle, path);
-      using stack = new DisposableStack();
-      const identity = identify(elf, one, signatures);
-      const cryptos = identity.libcryptos?.map((open) => stack.use(open())) ?? [elf];
+      using held = new DisposableStack();
+      const ssl = held.use(one.open());
+      const identity = identify(ssl.elf, one, { signatures, held });
+      const cryptos = identity.libcryptos ?? [ssl];
+      const places = new Map([ssl, ...cryptos].map(({ elf, place }) => [elf.identity, treeOf(place)]));
       const looked: Looked = {
         identity,
-        library: { files: { ssl: elf, cryptos }, trust: { root: container ?? root, named: trust } },
+        library: {
+          files: { ssl: ssl.elf, cryptos: cryptos.map(({ elf }) => elf) },
+          trust: {
+            places,
+            isNamed: (identity) => trust.some((one) => isAt(one, identity)),
+            proc: proc ?? "/proc",
+          },
+          name: shownName(treeOf(one).tree.name(treeOf(one).path)),
+        },
         file: {
-          path,
-          ...(container === null ? {} : { root: container }),
-          ...(deleted ? { deleted } : {}),
-          build_id: elf.buildId(),
+          path: shownName(named ?? path),
+          ...(container === null || named !== null ? {} : { root: shownName(container) }),
+          ...(deleted && named === null ? { deleted } : {}),
+          build_id: ssl.elf.buildId(),
           used_by: [...one.usedBy],
         },
       };
       reports.push(await look(looked, diagnostics));
     } catch (error) {
       if (error instanceof Failure) throw error;
-      // What was reached through a process is gone with it.
-      if (proc !== undefined && one.handle.host.startsWith(`${proc}/`) && isGone(error)) continue;
       diagnostics.push({ code: "W_TLS_FILE", message: messageOf(error) });
     }
   }
@@ -285,10 +300,12 @@ export async function offlineReport(identity: Identity, sources: readonly Source
 }
 
 /** Why the tree cannot be looked at; null when it can. Without this it would look like one without libraries. */
-function whyUnseen(root: Root): string | null {
+function whyUnseen(at: string): string | null {
   try {
-    return root.stat("/") === null ? "is not there" : null;
+    using _ = new Root(at);
+    return null;
   } catch (error) {
-    return `cannot be looked at: ${error instanceof Error && "code" in error ? error.code : error}`;
+    if (!(error instanceof SystemError)) throw error;
+    return error.code === "ENOENT" ? "is not there" : `cannot be looked at: ${error.code}`;
   }
 }

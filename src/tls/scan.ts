@@ -1,19 +1,24 @@
-import { type Dirent, readdirSync, realpathSync, statSync } from "node:fs";
-import { basename, dirname, resolve } from "node:path";
+import { type BigIntStats, fstatSync, statSync } from "node:fs";
+import type { FileDescriptor } from "../../ffi/libc.ts";
 import { Elf } from "../elf/elf.ts";
-import { InputError, identityOf, largestFile } from "../elf/input.ts";
+import { InputError, InputFile, identityOf, largestFile } from "../elf/input.ts";
+import { below, folderOf, lastOf, shownName } from "../elf/name.ts";
 import type { Diagnostic } from "../output/document.ts";
 import { exitCodes, Failure } from "../output/failure.ts";
 import { findLibssl, findNeeded, isLibssl, readSearchPath, type SearchPath } from "./find.ts";
-import { type Handle, Locator, openHandle, type Place } from "./locate.ts";
+import { type Handle, handleAt, type Located, Locator, openAt, openIn, type Place } from "./locate.ts";
+import { pathsOf, shownPath } from "./maps.ts";
 import { namesakeOf, otherInside, otherLibrary } from "./others.ts";
-import { type MappedFile, type Processes, readProcesses } from "./processes.ts";
-import { Root } from "./root.ts";
+import { isGone, type MappedFile, type Processes, readProcesses } from "./processes.ts";
+import { type Reached, Root } from "./root.ts";
 import { type Companion, holdsTls } from "./version.ts";
 
 /** A file with a TLS library in it. */
 export interface Found extends Place {
-  readonly handle: Handle;
+  /** As the user named it, where that was absolute. */
+  readonly named: string | null;
+  /** Opens that very file: it is held from when it was found. @throws InputError, SystemError */
+  open(): Located;
   readonly searchPath: SearchPath;
   /** Processes that execute it, ascending, this one excluded. */
   readonly usedBy: readonly number[];
@@ -40,10 +45,15 @@ export interface ScanOptions {
   readonly progress?: (done: number, total: number) => void;
 }
 
-export interface ScanResult {
+/** Holds what was found until it is disposed. */
+export interface ScanResult extends Disposable {
   /** Each file once, in order of path. */
   readonly found: readonly Found[];
   readonly diagnostics: readonly Diagnostic[];
+  /** Whether a path of the user's leads to that very file. */
+  isAt(path: string, identity: string): boolean;
+  /** The tree that the user's paths are of. */
+  readonly here: Root;
 }
 
 /** Where programs are installed. Walked only when all is asked for. */
@@ -62,22 +72,25 @@ const files = (count: number): string => `${count} file${count === 1 ? "" : "s"}
 
 /** Finds TLS libraries. Files are read, never executed. @throws Failure where the one process asked for cannot be read */
 export function scan({ root: host, proc, scope, progress }: ScanOptions): ScanResult {
-  return new Scan(host, proc, progress).run(scope);
+  using held = new DisposableStack();
+  const result = new Scan(host, proc, { progress, held }).run(scope);
+  const kept = held.move();
+  return { ...result, [Symbol.dispose]: () => kept.dispose() };
 }
 
 /** What a file that the user named leads to. */
 interface Linked {
-  /** The library; null where there is none of a kind that is known here. */
+  /** The library's path inside the file's own root; null where there is none of a kind that is known here. */
   readonly found: string | null;
   /** TLS libraries of other kinds that were met before it, and the files they are. */
-  readonly others: readonly { readonly what: string; readonly at: string }[];
+  readonly others: readonly { readonly what: string; readonly path: string }[];
   /** Names of libraries that are needed and were not found. */
   readonly missing: ReadonlySet<string>;
 }
 
 /** Why there is nothing to look at in a named file. */
 function withoutTls(path: string, missing: ReadonlySet<string>): string {
-  const inside = isLibssl(basename(path))
+  const inside = isLibssl(lastOf(path))
     ? "a libssl by its name, but it defines no SSL_new"
     : "no TLS library is inside";
   if (missing.size === 0) return `${inside}, and none that it links was found`;
@@ -93,12 +106,33 @@ function withoutTls(path: string, missing: ReadonlySet<string>): string {
 /** A candidate and how it was come by. */
 interface Candidate {
   readonly handle: Handle;
-  readonly place: () => Place;
+  /** Where the file of this device and inode lies. */
+  readonly place: (identity: string) => Place;
+  readonly named?: string;
   /** Its name or its finder says that it is one, so that what is wrong with it is told. */
   readonly isSure: boolean;
 }
 
+/** The file at a real path. @param stat what it was when it was seen */
+function candidateAt(place: Place, stat: BigIntStats, isSure: boolean): Candidate {
+  const reach = () => handleAt(place.root, place.path);
+  return {
+    handle: { identity: identityOf(stat), size: Number(stat.size), reach },
+    isSure,
+    place: () => place,
+  };
+}
+
+/** A candidate that holds a TLS library: held. */
+interface Chosen {
+  readonly fd: FileDescriptor;
+  readonly identity: string;
+  readonly place: Place;
+  readonly named: string | null;
+}
+
 class Scan {
+  readonly #held: DisposableStack;
   readonly #main: Root;
   /** The tree that the user's paths are of. */
   readonly #here: Root;
@@ -111,15 +145,21 @@ class Scan {
   /** Mapped files by identity, filled as they are asked for. */
   readonly #handles = new Map<MappedFile, Handle | "denied" | null>();
 
-  constructor(host: string, proc: string | null, progress: ScanOptions["progress"]) {
-    this.#main = new Root(host);
-    this.#here = host === "/" ? this.#main : new Root("/");
+  /** @param held takes over what is to be closed at the end */
+  constructor(
+    host: string,
+    proc: string | null,
+    { progress, held }: { progress: ScanOptions["progress"]; held: DisposableStack },
+  ) {
+    this.#held = held;
+    this.#main = held.use(new Root(host));
+    this.#here = host === "/" ? this.#main : held.use(new Root("/"));
     this.#proc = proc;
-    this.#locator = new Locator(proc ?? "/proc", { root: this.#main, host });
+    this.#locator = held.use(new Locator(proc ?? "/proc", { root: this.#main, host }, this.#here));
     this.#progress = progress ?? (() => {});
   }
 
-  run(scope: Scope): ScanResult {
+  run(scope: Scope): Omit<ScanResult, typeof Symbol.dispose> {
     if (this.#proc !== null) this.#readProcesses(this.#proc, scope);
     const candidates = new Map<string, Candidate>();
     // The first finder of a file names it.
@@ -127,16 +167,25 @@ class Scan {
       if (!candidates.has(one.handle.identity)) candidates.set(one.handle.identity, one);
     }
     const chosen = this.#sift([...candidates.values()]);
-    const mapped = this.#mappedBy(new Set(chosen.map((one) => one.handle.identity)), scope);
-    const found = chosen.map(({ handle, place }) =>
-      this.#finding(handle, place(), mapped.get(handle.identity) ?? []),
-    );
+    const mapped = this.#mappedBy(new Set(chosen.map(({ identity }) => identity)), scope);
+    const found = chosen.map((one) => this.#finding(one, mapped.get(one.identity) ?? []));
     this.#tellUnread();
     const order = ({ container, path }: Found): string => `${container ?? ""}\0${path}`;
     return {
       found: found.sort((a, b) => (order(a) < order(b) ? -1 : 1)),
       diagnostics: this.#diagnostics,
+      isAt: (path, identity) => this.#isAt(path, identity),
+      here: this.#here,
     };
+  }
+
+  #isAt(path: string, identity: string): boolean {
+    try {
+      using reached = this.#locator.named(this.#here, path);
+      return reached.identity === identity;
+    } catch {
+      return false;
+    }
   }
 
   #candidates(scope: Scope): readonly Candidate[] {
@@ -148,8 +197,8 @@ class Scan {
     const mapped = this.#mapped(() => true);
     if (!scope.deep) return [...standard, ...mapped];
     const containers = new Map<Root, string>();
-    for (const { place } of mapped) {
-      const { root, container } = place();
+    for (const place of mapped.map(({ handle, place }) => place(handle.identity))) {
+      const { root, container } = place;
       if (container !== null) containers.set(root, container);
     }
     const others = [...containers].flatMap(([root, container]) => this.#standard(root, container));
@@ -164,27 +213,17 @@ class Scan {
   }
 
   #inTree(root: Root, path: string, container: string | null, isSure: boolean): readonly Candidate[] {
-    try {
-      const stat = root.stat(path);
-      if (stat === null || !stat.isFile()) return [];
-      const handle = {
-        host: root.host(path),
-        follow: false,
-        identity: identityOf(stat),
-        size: Number(stat.size),
-      };
-      return [{ handle, isSure, place: () => ({ root, path, container, deleted: false }) }];
-    } catch {
-      return [];
-    }
+    using reached = root.reach(path);
+    if (reached === null || !reached.stat.isFile()) return [];
+    return [candidateAt({ root, path: reached.path, container, deleted: false }, reached.stat, isSure)];
   }
 
   #mapped(isWanted: (file: MappedFile) => boolean): readonly Candidate[] {
     return this.#processes.files.filter(isWanted).flatMap((file) => {
       const handle = this.#handle(file);
       if (handle === null || handle === "denied") return [];
-      const isSure = isLibssl(basename(file.path));
-      return [{ handle, isSure, place: () => this.#locator.place(file, handle) }];
+      const isSure = isLibssl(lastOf(file.path));
+      return [{ handle, isSure, place: (identity) => this.#locator.place(file, identity) }];
     });
   }
 
@@ -197,18 +236,35 @@ class Scan {
   }
 
   /** The candidates that hold a TLS library. */
-  #sift(candidates: readonly Candidate[]): readonly Candidate[] {
+  #sift(candidates: readonly Candidate[]): readonly Chosen[] {
     const huge = candidates.filter(({ handle }) => handle.size > largestFile);
     const [first] = huge;
     if (first !== undefined) {
       const those = huge.length === 1 ? "" : ` and ${files(huge.length - 1)} more`;
-      const message = `${first.place().path}${those} not read: more than 512 MiB`;
-      this.#diagnostics.push({ code: "W_TLS_LARGE", message });
+      const path = shownName(first.place(first.handle.identity).path);
+      this.#diagnostics.push({ code: "W_TLS_LARGE", message: `${path}${those} not read: more than 512 MiB` });
     }
-    return candidates.filter((one, index) => {
+    return candidates.flatMap((one, index) => {
       this.#progress(index + 1, candidates.length);
-      return one.isSure || (one.handle.size <= largestFile && holds(one.handle));
+      return this.#chosen(one);
     });
+  }
+
+  /** Opens a candidate for good where it holds a TLS library, or is to. */
+  #chosen({ handle, place, named, isSure }: Candidate): readonly Chosen[] {
+    if (!isSure && handle.size > largestFile) return [];
+    using taken = new DisposableStack();
+    try {
+      const fd = taken.use(handle.reach());
+      if (!isSure && !holds(fd)) return [];
+      const identity = identityOf(fstatSync(fd.fd, { bigint: true }));
+      this.#held.use(taken.move());
+      return [{ fd, identity, place: place(identity), named: named ?? null }];
+    } catch (error) {
+      // What was reached through a process is gone with it.
+      if (isSure && !isGone(error)) this.#diagnostics.push({ code: "W_TLS_FILE", message: messageOf(error) });
+      return [];
+    }
   }
 
   /** Which mapped files are which, for those that matter: the inode alone rules nearly all out. */
@@ -225,22 +281,45 @@ class Scan {
     return mapped;
   }
 
-  #finding(handle: Handle, place: Place, mapped: readonly MappedFile[]): Found {
+  #finding({ fd, place, named }: Chosen, mapped: readonly MappedFile[]): Found {
     const pids = new Set(mapped.flatMap(({ uses }) => uses.map(({ pid }) => pid)));
-    const companions = this.#cryptos().flatMap((file): Companion[] => {
+    const companions = this.#cryptos().flatMap(([name, file]): Companion[] => {
       if (!file.uses.some(({ pid }) => pids.has(pid))) return [];
-      const crypto = this.#handle(file);
-      if (crypto === null || crypto === "denied") return [];
-      return [{ name: basename(file.path), open: () => openHandle(crypto, file.path) }];
+      return [{ name, open: () => this.#openMapped(file) }];
     });
     const searchPath = this.#searchPath(place.root, place.container);
-    return { ...place, handle, searchPath, companions, usedBy: [...pids].sort((a, b) => a - b) };
+    const open = () => openAt(fd.fd, place, shownName(named ?? place.path));
+    return { ...place, named, open, searchPath, companions, usedBy: [...pids].sort((a, b) => a - b) };
   }
 
-  #cryptoFiles: readonly MappedFile[] | undefined;
-  #cryptos(): readonly MappedFile[] {
-    this.#cryptoFiles ??= this.#processes.files.filter(({ path }) => /^libcrypto[-.]/.test(basename(path)));
+  /** @throws InputError, SystemError */
+  #openMapped(file: MappedFile): Located {
+    const handle = this.#handle(file);
+    const path = shownName(shownPath(pathsOf(file.path)).path);
+    if (handle === null || handle === "denied") throw new InputError(path, 0, "no process has it any more");
+    using fd = handle.reach();
+    return openAt(fd.fd, this.#locator.place(file, identityOf(fstatSync(fd.fd, { bigint: true }))));
+  }
+
+  #cryptoFiles: readonly (readonly [name: string, file: MappedFile])[] | undefined;
+  /** The mapped libcryptos, by name: of a file in memory, whose own name says nothing, by that which it gives itself. */
+  #cryptos(): readonly (readonly [name: string, file: MappedFile])[] {
+    this.#cryptoFiles ??= this.#processes.files
+      .map(
+        (file) => [file.path.startsWith("/memfd:") ? this.#soname(file) : lastOf(file.path), file] as const,
+      )
+      .filter(([name]) => /^libcrypto[-.]/.test(name));
     return this.#cryptoFiles;
+  }
+
+  /** Nothing where it is no library. */
+  #soname(file: MappedFile): string {
+    try {
+      using located = this.#openMapped(file);
+      return located.elf.dynamic().soname ?? "";
+    } catch {
+      return "";
+    }
   }
 
   #searchPath(root: Root, container: string | null): SearchPath {
@@ -255,27 +334,31 @@ class Scan {
 
   /** A file the user named, or where it only imports TLS, the library it would be linked with. */
   #named(name: string): readonly Candidate[] {
+    const shown = shownName(name);
     const refuse = (why: string): readonly Candidate[] => {
-      this.#diagnostics.push({ code: "E_TLS_PATH", message: `${name}: ${why}` });
+      this.#diagnostics.push({ code: "E_TLS_PATH", message: `${shown}: ${why}` });
       return [];
     };
     try {
-      const real = realpathSync(resolve(name));
-      const stat = statSync(real, { bigint: true });
+      const reached = this.#held.use(this.#locator.named(this.#here, name));
+      const { place, stat, identity } = reached;
       if (!stat.isFile()) return refuse("not a regular file");
-      const root = this.#here;
-      const { found, others, missing } = this.#linked(root, real);
-      for (const { what, at } of others) {
-        const where = at === real ? "" : `, which it uses: ${at}`;
-        const message = `${name}: ${what}: not supported${where}`;
+      const { found, others, missing } = this.#linked(reached, shown);
+      const at = (path: string): string => shownName(place.root.name(path));
+      for (const { what, path } of others) {
+        const where = path === place.path ? "" : `, which it uses: ${at(path)}`;
+        const message = `${shown}: ${what}: not supported${where}`;
         this.#diagnostics.push({ code: "E_TLS_UNSUPPORTED", message });
       }
-      if (found === null) return others.length > 0 ? [] : refuse(withoutTls(real, missing));
-      if (found !== real) {
-        const message = `${name}: only uses TLS; the library it is linked with is ${found}`;
+      if (found === null) return others.length > 0 ? [] : refuse(withoutTls(place.path, missing));
+      if (found !== place.path) {
+        const message = `${shown}: only uses TLS; the library it is linked with is ${at(found)}`;
         this.#diagnostics.push({ code: "W_TLS_IMPORTS", message });
+        return this.#inTree(place.root, found, place.container, true);
       }
-      return this.#inTree(root, found, null, true);
+      const handle = { identity, size: Number(stat.size), reach: () => reached.handle };
+      // A relative name says nothing to who is in another folder.
+      return [{ handle, isSure: true, place: () => place, ...(name.startsWith("/") && { named: name }) }];
     } catch (error) {
       if (error instanceof InputError) return refuse(error.message.replace(`${error.path}: `, ""));
       return refuse(
@@ -284,24 +367,26 @@ class Scan {
     }
   }
 
-  /** The first file with TLS inside among a file and all that it needs, in the linker's order. @throws InputError */
-  #linked(root: Root, path: string): Linked {
-    const searchPath = this.#searchPath(root, null);
-    const others: { what: string; at: string }[] = [];
+  /** The first file with TLS inside among a file and all that it needs, in the linker's order. @throws InputError, SystemError */
+  #linked(named: Reached & { readonly place: Place }, shown: string): Linked {
+    const { root, container, path } = named.place;
+    const searchPath = this.#searchPath(root, container);
+    const others: { what: string; path: string }[] = [];
     const missing = new Set<string>();
     const seen = new Set([path]);
     // A set is walked in order of insertion, with what is added meanwhile.
     for (const each of seen) {
       try {
-        using elf = Elf.open(root.host(each), each);
+        using located = each === path ? openAt(named.fd, named.place, shown) : openIn(root, container, each);
+        const { elf } = located;
         const { needed, soname: own, rpath, runpath } = elf.dynamic();
         if (namesakeOf(own) === null && holdsTls(elf)) return { found: each, others, missing };
         const what = otherLibrary(elf) ?? (each === path ? otherInside(elf) : null);
         if (what !== null) {
-          others.push({ what, at: each });
+          others.push({ what, path: each });
           continue;
         }
-        const from = { folder: dirname(each), machine: elf.machine, rpath, runpath };
+        const from = { folder: folderOf(each), machine: elf.machine, rpath, runpath };
         for (const soname of needed.filter((one) => !one.includes("/"))) {
           const there = findNeeded(root, searchPath, soname, from).find(
             (candidate) => machineOf(root, candidate) === elf.machine,
@@ -318,41 +403,47 @@ class Scan {
 
   /** Every file of the program folders that could be a program or a library. */
   *#walk(): Generator<Candidate> {
-    const seen = new Set<string>();
-    let entries = 0;
+    const walk = { seen: new Set<string>(), entries: 0, isOver: false };
     for (const start of programFolders) {
-      const real = this.#main.resolve(start);
-      const device = real === null ? undefined : this.#main.stat(real)?.dev;
-      const todo = real === null ? [] : [real];
-      for (let folder = todo.pop(); folder !== undefined; folder = todo.pop()) {
-        try {
-          const stat = this.#main.stat(folder);
-          // Other mounts may be remote, and a bind mount would show the same files again.
-          if (stat === null || !stat.isDirectory() || stat.dev !== device) continue;
-          if (seen.has(identityOf(stat))) continue;
-          seen.add(identityOf(stat));
-          for (const entry of list(this.#main.host(folder))) {
-            entries += 1;
-            if (entries > mostEntries) {
-              const message = `the walk ended at ${folder}: more than ${mostEntries} files; name the others`;
-              this.#diagnostics.push({ code: "W_TLS_WALK", message });
-              return;
-            }
-            const path = `${folder === "/" ? "" : folder}/${entry.name}`;
-            if (entry.isDirectory()) todo.push(path);
-            else if (entry.isFile()) yield* this.#program(path);
-          }
-        } catch {}
+      using folder = this.#main.reach(start);
+      if (folder !== null) yield* this.#within(folder, folder.stat.dev, walk);
+    }
+  }
+
+  /** As {@link #walk}, in and below one folder. */
+  *#within(
+    folder: Reached,
+    device: bigint,
+    walk: { readonly seen: Set<string>; entries: number; isOver: boolean },
+  ): Generator<Candidate> {
+    // Other mounts may be remote, and a bind mount would show the same files again.
+    if (!folder.stat.isDirectory() || folder.stat.dev !== device || walk.seen.has(folder.identity)) return;
+    walk.seen.add(folder.identity);
+    for (const entry of folder.entries()) {
+      if (walk.isOver) return;
+      walk.entries += 1;
+      if (walk.entries > mostEntries) {
+        const where = shownName(folder.path);
+        const message = `the walk ended at ${where}: more than ${mostEntries} files; name the others`;
+        this.#diagnostics.push({ code: "W_TLS_WALK", message });
+        walk.isOver = true;
+        return;
+      }
+      if (entry.isDirectory()) {
+        using next = folder.child(entry.name);
+        if (next !== null) yield* this.#within(next, device, walk);
+      } else if (entry.isFile()) {
+        yield* this.#program(below(folder.path, entry.name), folder.statOf(entry.name));
       }
     }
   }
 
-  #program(path: string): readonly Candidate[] {
-    const stat = this.#main.stat(path);
+  #program(path: string, stat: BigIntStats | null): readonly Candidate[] {
     if (stat === null || stat.size < smallestFile) return [];
-    const isLibrary = /\.so(\.|$)/.test(basename(path));
+    const isLibrary = /\.so(\.|$)/.test(lastOf(path));
     if (!isLibrary && (stat.mode & 0o111n) === 0n) return [];
-    return this.#inTree(this.#main, path, null, isLibssl(basename(path)));
+    const place = { root: this.#main, path, container: null, deleted: false };
+    return [candidateAt(place, stat, isLibssl(lastOf(path)))];
   }
 
   #readProcesses(proc: string, scope: Scope): void {
@@ -394,18 +485,10 @@ class Scan {
   }
 }
 
-function list(folder: string): Dirent[] {
-  try {
-    return readdirSync(folder, { withFileTypes: true });
-  } catch {
-    return [];
-  }
-}
-
 /** Whether a file holds TLS; no where it is not ELF, is damaged, or cannot be read. */
-function holds(handle: Handle): boolean {
+function holds({ fd }: FileDescriptor): boolean {
   try {
-    using elf = openHandle(handle, handle.host);
+    using elf = Elf.of(InputFile.of(fd, "a candidate"));
     return holdsTls(elf);
   } catch {
     return false;
@@ -415,7 +498,7 @@ function holds(handle: Handle): boolean {
 /** Null where it is no library. */
 function machineOf(root: Root, path: string): Elf["machine"] | null {
   try {
-    using elf = Elf.open(root.host(path), path);
+    using elf = Elf.of(root.open(path));
     return elf.machine;
   } catch {
     return null;

@@ -1,7 +1,8 @@
-import { basename, dirname } from "node:path";
-import { Elf, type VersionNodes } from "../elf/elf.ts";
+import type { Elf, VersionNodes } from "../elf/elf.ts";
+import { folderOf, lastOf, shownName } from "../elf/name.ts";
 import type { LibraryReport } from "../output/document.ts";
 import { findNeeded, type SearchPath } from "./find.ts";
+import { type Located, openIn } from "./locate.ts";
 import {
   admits,
   isLibcrypto,
@@ -29,8 +30,8 @@ export interface Identity {
   readonly nodes?: LibsslNodes;
   /** What was found beside a version that is told, speaks against it, and chose nothing. */
   readonly contradictions?: readonly string[];
-  /** Opens each libcrypto that the version was read from; absent where the file is to have none beside it. */
-  readonly libcryptos?: readonly (() => Elf)[];
+  /** Each libcrypto that the version was read from, open; absent where the file is to have none beside it. */
+  readonly libcryptos?: readonly Located[];
 }
 
 const date = String.raw`(?:\d{1,2} [A-Z][a-z]{2} \d{4}|[A-Z][a-z]{2} \d{1,2}, \d{4}|xx XXX xxxx)`;
@@ -315,13 +316,15 @@ const messageOf = (error: unknown): string => (error instanceof Error ? error.me
 export interface Companion {
   /** Last part of its path. */
   readonly name: string;
-  readonly open: () => Elf;
+  readonly open: () => Located;
 }
 
 /** A library to identify, and what is around it. */
 export interface Subject {
   /** The tree it lies in, where what it needs is looked up. */
   readonly root: Root;
+  /** As of {@link Place.container}. */
+  readonly container: string | null;
   readonly searchPath: SearchPath;
   /** Real path inside the root. */
   readonly path: string;
@@ -339,11 +342,16 @@ export interface Subject {
  * libssl's own version nodes allow it; where they differ beyond that no version is told. Of a deleted library only the
  * mapped ones count.
  *
+ * @param held takes over the libcryptos, which stay open until it is disposed
  * @throws InputError naming libssl; a libcrypto that cannot be read is a reason
  */
-export function identify(elf: Elf, subject: Subject, signatures: Signatures): Identity {
-  const { root, searchPath, path, companions = [], deleted = false } = subject;
-  const name = basename(path);
+export function identify(
+  elf: Elf,
+  subject: Subject,
+  { signatures, held }: { signatures: Signatures; held: DisposableStack },
+): Identity {
+  const { root, container, searchPath, path, companions = [], deleted = false } = subject;
+  const name = shownName(lastOf(path));
   const { needed, soname: own, rpath, runpath } = elf.dynamic();
   const namesake = namesakeOf(own);
   if (namesake !== null)
@@ -372,12 +380,14 @@ export function identify(elf: Elf, subject: Subject, signatures: Signatures): Id
   const needs = neededOfLibcrypto(versions);
   const problems: string[] = [];
   const misfits: string[] = [];
-  const libcryptos: (() => Elf)[] = [];
+  const libcryptos: Located[] = [];
   const seen = new Set<string>();
   /** Adds what a libcrypto says; false where the dynamic linker would pass over it. */
-  const hear = (open: () => Elf): boolean => {
+  const hear = (open: () => Located): boolean => {
+    using taken = new DisposableStack();
     try {
-      using crypto = open();
+      const located = taken.use(open());
+      const crypto = located.elf;
       if (crypto.machine !== elf.machine) return false;
       if (seen.has(crypto.identity)) return true;
       seen.add(crypto.identity);
@@ -391,18 +401,19 @@ export function identify(elf: Elf, subject: Subject, signatures: Signatures): Id
         return true;
       }
       note(soname, signatures.of(crypto));
-      libcryptos.push(open);
+      libcryptos.push(located);
+      held.use(taken.move());
       return true;
     } catch (error) {
       problems.push(messageOf(error));
       return false;
     }
   };
-  const inTree = (candidate: string) => () => Elf.open(root.host(candidate), candidate);
+  const inTree = (candidate: string) => () => openIn(root, container, candidate);
   const mapped = companions.filter((one) => one.name.startsWith(soname)).map(({ open }) => hear(open));
   let heard = mapped.includes(true);
   if (!deleted) {
-    const folder = dirname(path);
+    const folder = folderOf(path);
     const beside = root.resolve(`${folder}/${soname}`);
     const isBeside = beside !== null && hear(inTree(beside));
     // Where the linker does not look by itself, whoever loads the one from there loads the other from there too.

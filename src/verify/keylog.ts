@@ -1,5 +1,5 @@
-import { realpathSync } from "node:fs";
 import { InputFile } from "../elf/input.ts";
+import { shownName } from "../elf/name.ts";
 import { digestOf } from "../tls/probe/sessions.ts";
 
 /** What a key log may gain while it is watched; bytes. */
@@ -45,7 +45,7 @@ export class KeyLog {
 }
 
 /** Links are followed: the user named it. */
-const open = (path: string): InputFile => InputFile.open(realpathSync(path), path);
+const open = (path: string): InputFile => InputFile.open(path, shownName(path), { follow: true });
 
 const NEWLINE = 0x0a;
 const SPACE = 0x20;

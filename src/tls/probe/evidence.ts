@@ -1,8 +1,7 @@
-import { readlinkSync } from "node:fs";
 import * as v from "valibot";
 import { glibcVersion } from "../../../ffi/libc.ts";
 import { type Elf, segment } from "../../elf/elf.ts";
-import { checkExecutable, UntrustedError } from "../../host/trusted.ts";
+import { checkExecutable, type OpenedFile, UntrustedError } from "../../host/trusted.ts";
 import type { Evidence } from "../../offsets/evidence.ts";
 import { runChild } from "../child/run.ts";
 import { constantsOf } from "../layouts.ts";
@@ -26,10 +25,12 @@ export interface LibraryFiles {
 
 /** What may be executed. */
 export interface Trust {
-  /** Where the files' tree begins on this host: `/`, or a container's `/proc/PID/root`. */
-  readonly root: string;
-  /** Host paths of files that are executed though others could have written them. */
-  readonly named: readonly string[];
+  /** Where each of the files lies, by its identity. */
+  readonly places: ReadonlyMap<string, Omit<OpenedFile, "fd">>;
+  /** Whether a file of this identity is executed though others could have written it. */
+  readonly isNamed: (identity: string) => boolean;
+  /** Where procfs is mounted. */
+  readonly proc: string;
 }
 
 /** What was measured; or why nothing was. */
@@ -100,16 +101,13 @@ function newestGlibc(elf: Elf): string | null {
   return versions.sort((one, other) => Bun.semver.order(`${one}.0`, `${other}.0`)).at(-1) ?? null;
 }
 
-const deletedSuffix = " (deleted)";
-
 /** Why one of the files must not be executed; null where all may be. */
-function whyUntrusted(files: readonly Elf[], { root, named }: Trust): string | null {
+function whyUntrusted(files: readonly Elf[], { places, isNamed, proc }: Trust): string | null {
   try {
-    for (const { fd } of files) {
-      const link = readlinkSync(`/proc/self/fd/${fd}`);
-      const deleted = link.endsWith(deletedSuffix);
-      const path = deleted ? link.slice(0, -deletedSuffix.length) : link;
-      checkExecutable({ fd, root, path, deleted }, named);
+    for (const { fd, identity, path } of files) {
+      const place = places.get(identity);
+      if (place === undefined) throw new UntrustedError(`nobody knows where ${path} lies`);
+      checkExecutable({ fd, ...place }, isNamed, proc);
     }
     return null;
   } catch (error) {

@@ -1,9 +1,10 @@
-import { readlinkSync } from "node:fs";
 import { basename } from "node:path";
 import * as v from "valibot";
+import { AT_FDCWD, openPath, readLink, whileMapped } from "../../../ffi/libc.ts";
 import { LibraryError, NativeLibrary } from "../../../ffi/library.ts";
 import { mappedAt } from "../../../ffi/memory.ts";
 import { TlsLibrary } from "../../../ffi/openssl.ts";
+import { nameOf, shownName } from "../../elf/name.ts";
 import { probeBoringssl } from "./boringssl.ts";
 import type { Finding } from "./notes.ts";
 import { probeOpenssl } from "./openssl.ts";
@@ -49,14 +50,26 @@ function load(path: string): NativeLibrary {
     return NativeLibrary.open(path);
   } catch (error) {
     if (!(error instanceof LibraryError)) throw error;
-    throw new LibraryError(error.message.replaceAll(path, readlinkSync(path)));
+    throw new LibraryError(error.message.replaceAll(path, () => whatIs(path)));
   }
 }
 
-/** A second library of the same name in the process would win silently. */
-function checkOrigin(library: NativeLibrary, name: string, file: string | undefined): void {
+/** The name of the file behind a descriptor, for people. */
+function whatIs(path: string): string {
+  using link = openPath(AT_FDCWD, Buffer.from(path), false, path);
+  return shownName(nameOf(readLink(link.fd)));
+}
+
+/**
+ * A second library of the same name in the process would win silently. What maps says of a file is not always what stat(2)
+ * says (btrfs, overlayfs), and a name says nothing, so the file is mapped once more and the two are compared.
+ */
+function checkOrigin(library: NativeLibrary, name: string, file = ""): void {
   const address = library.symbol(name);
   const origin = address === null ? null : mappedAt(Number(address));
-  const expected = readlinkSync(file ?? "");
-  if (origin !== expected) throw new Error(`${name} is of ${origin ?? "no file"}, not of ${expected}`);
+  const expected = whileMapped(Number(basename(file)), file, mappedAt);
+  if (origin === null || origin.file !== expected?.file) {
+    const actual = origin === null ? "no file" : shownName(nameOf(Buffer.from(origin.what, "latin1")));
+    throw new Error(`${name} is of ${actual}, not of ${whatIs(file)}`);
+  }
 }

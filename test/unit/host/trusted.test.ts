@@ -6,6 +6,7 @@ import {
   mkdirSync,
   mkdtempSync,
   openSync,
+  readFileSync,
   realpathSync,
   renameSync,
   rmSync,
@@ -14,8 +15,9 @@ import {
   writeFileSync,
 } from "node:fs";
 import { join } from "node:path";
-import { memoryFile } from "../../../ffi/libc.ts";
+import { identityOf } from "../../../src/elf/input.ts";
 import { checkExecutable, UntrustedError } from "../../../src/host/trusted.ts";
+import { Root } from "../../../src/tls/root.ts";
 
 // Not below /tmp: there are to be no folders on the way but these.
 const top = mkdtempSync("/var/lib/offsetof-trusted-");
@@ -47,10 +49,14 @@ function refusal(
   swap = () => {},
 ): string | null {
   const { root = "/", ...rest } = where;
+  using tree = new Root(root);
   const fd = openSync(join(root, path), "r");
   try {
     swap();
-    checkExecutable({ fd, root, path, ...rest }, named);
+    const identities = () => named.map((one) => statSync(one, { bigint: true, throwIfNoEntry: false }));
+    checkExecutable({ fd, tree, path, ...rest }, (identity) =>
+      identities().some((stat) => stat !== undefined && identityOf(stat) === identity),
+    );
     return null;
   } catch (error) {
     if (error instanceof UntrustedError) return error.message;
@@ -130,12 +136,46 @@ test("a deleted library: its owner and the folder where it lay decide, a name do
   expect(refusal(gone, [], { deleted: true }, () => rmSync(folder, { recursive: true }))).toBe(told);
 });
 
-test("a file in memory is never executed, whatever its mode is", () => {
-  using file = memoryFile("libssl.so.3", new TextEncoder().encode("a library"));
-  chmodSync(`/proc/self/fd/${file.fd}`, 0o600);
-  const check = () =>
-    checkExecutable({ fd: file.fd, root: "/", path: "/memfd:libssl.so.3", deleted: true }, []);
-  expect(check).toThrow("/memfd:libssl.so.3 lies in memory alone");
+describe("a file in memory", () => {
+  /** Why it is not executed. @param how as memory.c is told */
+  async function refusalInMemory(how: "plain" | "sealed" | "held", owner = 0): Promise<string | null> {
+    const path = plant();
+    const program = join(top, "memory");
+    const compiled = Bun.spawnSync(["cc", "-o", program, join(import.meta.dir, "../tls/memory.c")]);
+    expect(compiled.stderr.toString()).toBe("");
+    await using process = Bun.spawn([program, how, path], { stdout: "pipe" });
+    for await (const said of process.stdout) {
+      expect(Buffer.from(said).toString()).toBe("ready\n");
+      break;
+    }
+    const [, range] = /^(\S+) r-xp .*\/memfd:/m.exec(readFileSync(`/proc/${process.pid}/maps`, "utf8")) ?? [];
+    const link = `/proc/${process.pid}/map_files/${range}`;
+    chownSync(link, owner, 0);
+    using tree = new Root("/");
+    const fd = openSync(link, "r");
+    try {
+      checkExecutable({ fd, tree, path: "/memfd:anything", deleted: true }, () => false);
+      return null;
+    } catch (error) {
+      return error instanceof UntrustedError ? error.message : String(error);
+    } finally {
+      closeSync(fd);
+    }
+  }
+
+  test("is executed where root's processes alone have it, or where none can write to it", async () => {
+    expect(await refusalInMemory("plain")).toBeNull();
+    expect(await refusalInMemory("sealed")).toBeNull();
+  });
+
+  test("is not where another user made it, or has it open", async () => {
+    const belongs = `belongs to user ${somebody}; it must belong to root (chown)`;
+    expect(await refusalInMemory("plain", somebody)).toBe(`/memfd:anything ${belongs}`);
+    expect(await refusalInMemory("sealed", somebody)).toBe(`/memfd:anything ${belongs}`);
+    expect(await refusalInMemory("held")).toMatch(
+      /^\/memfd:anything lies in memory, where process \d+ of another user may write to it$/,
+    );
+  });
 });
 
 test("what a program makes up to be root's is not executed", async () => {

@@ -2,9 +2,15 @@ import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { copyFileSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { InputError } from "../../../src/elf/input.ts";
-import { parseCache, readCache } from "../../../src/tls/ldcache.ts";
+import { InputError, InputFile } from "../../../src/elf/input.ts";
+import { cacheIn, parseCache } from "../../../src/tls/ldcache.ts";
 import { seeded } from "../elf/seeded.ts";
+
+/** The entries of a cache file. */
+function readCache(path: string) {
+  using file = InputFile.open(path);
+  return cacheIn(file);
+}
 
 let folder = "";
 beforeAll(() => {

@@ -4,6 +4,7 @@ import { basename, dirname, join } from "node:path";
 import { Elf } from "../../../src/elf/elf.ts";
 import { tlsPlans } from "../../../src/tls/plan.ts";
 import { filesToLoad } from "../../../src/tls/probe/evidence.ts";
+import { Root } from "../../../src/tls/root.ts";
 import { debianPackage, fetchTimeout, loadSamples, samples } from "./debian.ts";
 
 beforeAll(loadSamples, fetchTimeout);
@@ -19,7 +20,12 @@ const libcryptoOf = (path: string): string =>
 const reasonOf = (path: string): string | null => {
   using ssl = Elf.open(path, path);
   using crypto = Elf.open(libcryptoOf(path), path);
-  const loadable = filesToLoad({ ssl, cryptos: [crypto] }, { root: "/", named: [] });
+  using tree = new Root("/");
+  const places = new Map([
+    [ssl.identity, { tree, path }],
+    [crypto.identity, { tree, path: libcryptoOf(path) }],
+  ]);
+  const loadable = filesToLoad({ ssl, cryptos: [crypto] }, { places, isNamed: () => false, proc: "/proc" });
   return "reason" in loadable ? loadable.reason : null;
 };
 

@@ -1,5 +1,13 @@
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
-import { mkdirSync, mkdtempSync, realpathSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import {
+  mkdirSync,
+  mkdtempSync,
+  realpathSync,
+  renameSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Root } from "../../../src/tls/root.ts";
@@ -53,4 +61,44 @@ describe("links are followed inside the root", () => {
   test("a relative root is refused", () => {
     expect(() => new Root("tmp")).toThrow("root tmp is relative: give an absolute path");
   });
+
+  test("one of the kernel's own in procfs is not followed: it leads to a file, whatever text it shows", () => {
+    const root = new Root("/");
+    for (const path of ["/proc/self/root/etc", "/proc/self/cwd", "/proc/self/exe", "/dev/fd/0"]) {
+      expect(root.resolve(path)).toBeNull();
+    }
+    expect(root.resolve("/proc/mounts")).toBe(`/proc/${process.pid}/mounts`);
+  });
 });
+
+/** Device and inode of what lies at a path; undefined where nothing does. */
+function identityAt(root: Root, path: string): string | undefined {
+  using reached = root.reach(path);
+  return reached?.identity;
+}
+
+test("a root is the folder that it was, whatever lies at its path by now", () => {
+  const [place, elsewhere] = [join(folder, "place"), join(folder, "elsewhere")];
+  mkdirSync(place);
+  writeFileSync(join(place, "mine"), "");
+  const root = new Root(place);
+  renameSync(place, elsewhere);
+  mkdirSync(place);
+  writeFileSync(join(place, "other"), "");
+  expect([root.resolve("/mine"), root.resolve("/other")]).toEqual(["/mine", null]);
+  expect(identityAt(root, "/mine")).toBe(identityAt(new Root(elsewhere), "/mine"));
+  expect(root.way("/mine")?.map(({ path }) => path)).toEqual(["/", "/mine"]);
+});
+
+test("a library whose folder is changed for a link while it is looked for never comes from outside", async () => {
+  const tree = join(folder, "swapped");
+  mkdirSync(join(tree, "lib"), { recursive: true });
+  writeFileSync(join(tree, "lib/file"), "");
+  mkdirSync(join(folder, "outside"));
+  writeFileSync(join(folder, "outside/file"), "");
+  const script = `cd "$0"; while :; do mv -T lib real; ln -s ../outside lib; rm lib; ln -s ${folder}/outside lib; rm lib; mv -T real lib; done`;
+  await using _swapper = Bun.spawn(["sh", "-c", script, tree], { stderr: "ignore" });
+  const root = new Root(tree);
+  const outside = identityAt(new Root(folder), "/outside/file");
+  for (let round = 0; round < 20_000; round++) expect(identityAt(root, "/lib/file")).not.toBe(outside);
+}, 120_000);

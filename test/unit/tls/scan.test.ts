@@ -234,7 +234,19 @@ describe("what processes use", () => {
       const { diagnostics } = await look();
       expect(diagnostics.filter(({ code }) => code === "W_TLS_FILE" || code.startsWith("E_"))).toEqual([]);
     }
-  });
+  }, 120_000);
+});
+
+test("--all: folders and files of any name", async () => {
+  const root = join(folder, "walked");
+  const library = join(debianPackage("bullseye", "amd64", "libssl1.1").root, lib, "libssl.so.1.1");
+  const script = `d=$(printf '%s/opt/\\377/new\\nline' "$1"); mkdir -p "$d"; for n in 'a\\376.so' 'b.so'; do cp "$2" "$d/$(printf "$n")"; done`;
+  output(["sh", "-ec", script, "sh", root, library]);
+  const { reports } = await tlsReports({ root, scope: { kind: "machine", deep: true }, sources: ["table"] });
+  expect(reports.map(({ path }) => path)).toEqual([
+    "/opt/\\xff/new\nline/a\\xfe.so",
+    "/opt/\\xff/new\nline/b.so",
+  ]);
 });
 
 describe("files the user names", () => {
