@@ -131,6 +131,7 @@ export async function verifyProcess(
   using added = log.added();
   const end = performance.now() + aftermath;
   while (performance.now() < end) watch.poll(pause);
+  watch.poll(0); // this thread may not have run meanwhile
   watch.stop();
   const logged = [...added.digests()].map(([random, secrets]): Expected => ({ random, ends: 1, secrets }));
   return watch.compare((read) => surelyWatched(logged, read));

@@ -6,6 +6,7 @@ import {
   mkdirSync,
   mkdtempSync,
   openSync,
+  readFileSync,
   realpathSync,
   renameSync,
   rmSync,
@@ -16,6 +17,7 @@ import {
 import { join } from "node:path";
 import { memoryFile } from "../../../ffi/libc.ts";
 import { checkExecutable, UntrustedError } from "../../../src/host/trusted.ts";
+import { until } from "../../until.ts";
 
 // Not below /tmp: there are to be no folders on the way but these.
 const top = mkdtempSync("/var/lib/offsetof-trusted-");
@@ -178,7 +180,7 @@ describe("in another tree", () => {
     const root = join(path, "../../..");
     Bun.spawnSync(["chown", "-R", `${somebody}:${somebody}`, root]);
     // To itself it is root, and so are the files' owners.
-    const inside = ["unshare", "--user", "--map-root-user", "--mount", "sleep", "60"];
+    const inside = ["unshare", "--user", "--map-root-user", "--mount", "sleep", "600"];
     const container = Bun.spawn([
       "setpriv",
       `--reuid=${somebody}`,
@@ -188,12 +190,7 @@ describe("in another tree", () => {
     ]);
     try {
       const tree = `/proc/${container.pid}/root`;
-      for (
-        let wait = 0;
-        wait < 100 && !(await Bun.file(`/proc/${container.pid}/uid_map`).text()).includes(`${somebody}`);
-        wait++
-      )
-        await Bun.sleep(10);
+      await until(() => readFileSync(`/proc/${container.pid}/uid_map`, "utf8").includes(`${somebody}`));
       expect(refusal(path, [], { root: tree })).toStartWith(
         `${join(tree, path)} belongs to user ${somebody}`,
       );
