@@ -9,7 +9,9 @@ install({ dev: true });
 if (existsSync(join(root, "test/packages.sh"))) step("sh", ["test/packages.sh"]);
 build();
 
-const args = process.argv.slice(2);
+/** Milliseconds for a test and for each of its hooks: no measure of speed, but a limit against hanging. */
+const limit = 600_000;
+const args = [`--timeout=${limit}`, ...process.argv.slice(2)];
 const reporter = ["--reporter=junit", "--reporter-outfile=dist/test.xml"];
 const { status } = spawnSync(bun, ["test", ...reporter, ...args], { cwd: root, stdio: "inherit" });
 process.exit(status ?? 1);

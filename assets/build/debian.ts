@@ -39,15 +39,15 @@ export interface SourcePackage {
   readonly version: string;
 }
 
-/**
- * Unpacks a source package into a folder of its own below `folder`, with Debian's patches applied. Fetched on first
- * use and kept in the cache, where it stays after the suite has gone on to another version.
- */
-export async function downloadSource(source: SourcePackage, folder: string): Promise<void> {
-  const { suite, name, version } = source;
-  const cached = await CachedFolder.open(`sources/${name}_${version}`, async (downloads) => {
+/** The files of a source package, in the cache, where they stay after the suite has gone on to another version. */
+export const fetchSource = ({ suite, name, version }: SourcePackage): Promise<CachedFolder> =>
+  CachedFolder.open(`sources/${name}_${version}`, async (downloads) => {
     await (await openSuite(suite, "source")).download(name, version, downloads);
   });
+
+/** Unpacks a source package into a folder of its own below `folder`, with Debian's patches applied. */
+export async function downloadSource(source: SourcePackage, folder: string): Promise<void> {
+  const cached = await fetchSource(source);
   const files = (await cached.entries(".")).map(({ path }) => path).filter((path) => path !== "./SHA256SUMS");
   // Reading checks each file against the sum taken when apt had checked it.
   for (const path of files) await cached.read(path.slice("./".length));

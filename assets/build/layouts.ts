@@ -1,9 +1,9 @@
 /**
- * Writes assets/layouts: bun assets/build/layouts.ts [PUBLISHED.json]
+ * Writes assets/layouts: bun assets/build/layouts.ts
  *
- * From eCapture's published figures and measured.json; without the former, measured.json is put into what is there.
- * The input has, for each group, `constants` (macro to offset), `members` (macro to `type->member`) and the build it was
- * measured on, and a map from version text to group. What this project measured itself is in measured.json.
+ * From eCapture's published figures (published.json) and measured.json. The former has, for each group, `constants` (macro
+ * to offset), `members` (macro to `type->member`) and the build it was measured on, and a map from version text to group.
+ * What this project measured itself is in measured.json.
  */
 import { join } from "node:path";
 import * as v from "valibot";
@@ -203,12 +203,7 @@ export async function layoutFiles(input: unknown): Promise<Record<string, string
 }
 
 if (import.meta.main) {
-  const [input] = process.argv.slice(2);
-  if (input === undefined) {
-    for (const library of ["openssl", "boringssl"] as const)
-      await addMeasured(library, { groups: {}, versions: {} });
-  } else {
-    for (const [name, text] of Object.entries(await layoutFiles(await Bun.file(input).json())))
-      await Bun.write(join(assets, "layouts", name), text);
-  }
+  const published = await Bun.file(join(import.meta.dir, "published.json")).json();
+  for (const [name, text] of Object.entries(await layoutFiles(published)))
+    await Bun.write(join(assets, "layouts", name), text);
 }

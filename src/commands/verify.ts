@@ -249,6 +249,7 @@ function watchedOf({ pid, keylog: path, milliseconds }: Watch): Watched {
     keylog,
     goesOn: () => {
       const now = performance.now();
+      if (start === null) log.debug(`${path}: what is logged from here on is compared`);
       start ??= now;
       const isGoingOn = !isInterrupted && now - start < milliseconds && (pid === null || isAlive(pid));
       if (isGoingOn) meter.show("seconds watched", Math.floor((now - start) / 1000), milliseconds / 1000);

@@ -68,6 +68,21 @@ function constantsOf(item: string, values: ReadonlyMap<string, bigint | null>): 
   return isKnown ? [...all.flat(), ...any] : null;
 }
 
+/**
+ * Those of a key log that were surely watched: in the log's order, from the first to the last that was read; all where
+ * none was. Programs log late, Node.js by its pool of threads: what stands before the first may have been over when the
+ * watch began, and what stands behind the last may not have gone on before it ended.
+ */
+export function surelyWatched<Logged extends Pick<Expected, "random">>(
+  logged: readonly Logged[],
+  read: readonly Pick<End, "random">[],
+): readonly Logged[] {
+  const known = new Set(read.map(({ random }) => random));
+  const isRead = ({ random }: Logged): boolean => known.has(random);
+  const first = logged.findIndex(isRead);
+  return first < 0 ? logged : logged.slice(first, logged.findLastIndex(isRead) + 1);
+}
+
 /** What came of comparing. */
 export interface Compared {
   readonly comparisons: readonly Comparison[];

@@ -6,8 +6,8 @@ import { runChild } from "../tls/child/run.ts";
 import { filesToLoad, type LibraryFiles, type Trust } from "../tls/probe/evidence.ts";
 import { sessionsSchema } from "../tls/probe/sessions.ts";
 import { TlsCapture } from "./capture.ts";
-import { type Compared, compareConnections, type Expected } from "./compare.ts";
-import { Connections } from "./connections.ts";
+import { type Compared, compareConnections, type Expected, surelyWatched } from "./compare.ts";
+import { Connections, type End } from "./connections.ts";
 import type { KeyLog } from "./keylog.ts";
 
 /** Milliseconds for the child; a real library takes 100. */
@@ -75,14 +75,15 @@ export async function verifySessions(
   if (!sessions.success) return { reason: "what it answered is no answer" };
   watch.poll(0);
   watch.stop();
-  return watch.compare(
-    sessions.output.map(({ client_fd: client, server_fd: server, secrets, ...session }) => ({
+  const made = sessions.output.map(
+    ({ client_fd: client, server_fd: server, secrets, ...session }): Expected => ({
       ...session,
       fds: { client, server },
       ends: 2,
       secrets: new Map(Object.entries(secrets)),
-    })),
+    }),
   );
+  return watch.compare(() => made);
 }
 
 /** Takes events meanwhile: where others use the library too, they would fill the buffer. */
@@ -109,7 +110,7 @@ export interface Watched {
 
 /**
  * Watches a library's connections for as long as it is to go on, and compares what was read of those that the key log got
- * in that time. Of one that both ends of were read, both are compared.
+ * in that time, see {@link surelyWatched}. Of one that both ends of were read, both are compared.
  *
  * @throws SystemError where the kernel lets no program in, InputError where the key log is none
  */
@@ -121,7 +122,7 @@ export async function verifyProcess(
 ): Promise<TlsVerification | Unverified> {
   using watch = new Watch(libbpf, baked, ssl, pid);
   if (watch.isBlind) return blind;
-  // What is logged from here on is read as well: everything is attached.
+  // What goes on from here on is read: everything is attached. What is over by now may still be logged.
   const log = keylog();
   while (goesOn()) {
     watch.poll(pause);
@@ -130,10 +131,10 @@ export async function verifyProcess(
   using added = log.added();
   const end = performance.now() + aftermath;
   while (performance.now() < end) watch.poll(pause);
+  watch.poll(0); // this thread may not have run meanwhile
   watch.stop();
-  return watch.compare(
-    [...added.digests()].map(([random, secrets]): Expected => ({ random, ends: 1, secrets })),
-  );
+  const logged = [...added.digests()].map(([random, secrets]): Expected => ({ random, ends: 1, secrets }));
+  return watch.compare((read) => surelyWatched(logged, read));
 }
 
 /**
@@ -177,14 +178,17 @@ class Watch implements Disposable {
     this.#capture[Symbol.dispose]();
   }
 
-  compare(expected: readonly Expected[]): TlsVerification {
+  /** @param expect what is known of the connections, of which those were read */
+  compare(expect: (read: readonly End[]) => readonly Expected[]): TlsVerification {
     const { events, dropped } = this.#connections;
+    const read = this.#connections.ends();
+    const expected = expect(read);
     return {
       attached: this.#capture.attached,
       connections: expected.length,
       events,
       lost: this.#lost + dropped,
-      ...compareConnections(expected, this.#connections.ends(), this.#values),
+      ...compareConnections(expected, read, this.#values),
     };
   }
 

@@ -56,7 +56,7 @@ export class LoadMaker implements Disposable {
 
 /** Makes a load while every process that uses the library is watched. */
 export async function watchedLoad(load: LoadMaker, seconds: number, pairs: number) {
-  const args = ["verify", "tls", LIBSSL, "--against", load.keys, "--seconds", "60", "--format", "json"];
+  const args = ["verify", "tls", LIBSSL, "--against", load.keys, "--seconds", "3600", "--format", "json"];
   const running = new Running(args);
   await running.watches();
   const made = await load.make(seconds, pairs);

@@ -6,6 +6,7 @@ import { bakedSchema, bytecodeListSchema, verifySchema } from "../../src/output/
 import { failureSchema } from "../../src/output/failure.ts";
 import { jsonOf } from "../schema.ts";
 import { documentOf, executable, repository, run, Scratch } from "./executable.ts";
+import { heldDuring, stillThere } from "./held.ts";
 
 const LIBSSL = "/usr/lib/x86_64-linux-gnu/libssl.so.3";
 let scratch: Scratch;
@@ -242,11 +243,9 @@ describe("verify kernel", () => {
   });
 
   test("nothing stays loaded or attached", async () => {
-    // The kernel frees programs a little after the last descriptor is closed.
-    const isLoaded = () => run(["bpftool", "prog", "list"]).stdout.includes("raw_tp_sock_send_length");
-    verify();
-    for (let wait = 0; wait < 30 && isLoaded(); wait++) await Bun.sleep(100);
-    expect(isLoaded()).toBe(false);
+    const held = await heldDuring([executable, "verify", "kernel"]);
+    expect(held.map(({ kind }) => kind)).toContain("prog");
+    expect(await stillThere(held)).toEqual([]);
   });
 
   test("without the privilege it is not possible: exit 4 or a reason", () => {

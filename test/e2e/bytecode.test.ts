@@ -19,7 +19,7 @@ beforeAll(async () => {
     "/sys/kernel/btf/vmlinux",
     kernelFields.map(({ member }) => member),
   );
-}, 60_000);
+});
 
 /** The kernel's report, in which each guess is right and at least so many are made. */
 function trueReport(result: Run, least: number) {

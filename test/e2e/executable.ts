@@ -5,6 +5,7 @@ import * as v from "valibot";
 import { documentSchema } from "../../src/output/document.ts";
 import { failureSchema } from "../../src/output/failure.ts";
 import { jsonOf } from "../schema.ts";
+import { hang } from "../until.ts";
 
 export const repository = join(import.meta.dir, "../..");
 
@@ -18,7 +19,7 @@ export interface Run {
   readonly stderr: string;
 }
 
-/** Runs a command without a terminal, a caller's environment or an end: 20 s are a hang. */
+/** Runs a command without a terminal, a caller's environment or an end. */
 export function run(
   command: readonly string[],
   options: { cwd?: string; env?: Record<string, string> } = {},
@@ -27,7 +28,7 @@ export function run(
     cwd: options.cwd ?? "/",
     env: { PATH: "/usr/sbin:/usr/bin:/sbin:/bin", ...options.env },
     stdin: "ignore",
-    timeout: 20_000,
+    timeout: hang,
   });
   if (signalCode !== undefined) throw new Error(`${command.join(" ")}: ended by ${signalCode}\n${stderr}`);
   return { status: exitCode, stdout: stdout.toString(), stderr: stderr.toString() };

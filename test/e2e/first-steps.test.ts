@@ -1,6 +1,7 @@
 import { expect, test } from "bun:test";
 import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { hang } from "../until.ts";
 import { repository, Scratch } from "./executable.ts";
 
 /** What a newcomer types, and what is said before it. */
@@ -35,7 +36,7 @@ function typed(line: string, cwd: string): string {
     cwd,
     env: { ...process.env, NO_COLOR: "1" },
     stdin: "ignore",
-    timeout: 240_000,
+    timeout: hang,
   });
   if (exitCode !== 0) throw new Error(`${line}: exit ${exitCode}\n${stdout}`);
   return stdout.toString();
@@ -64,4 +65,4 @@ test("docs/first-steps.md is what a newcomer sees; RECORD=1 records it anew", ()
 Next: [the README](../README.md) has recipes, [what the answers mean](answers.md) explains every key.\n`;
   if (process.env.RECORD === "1") writeFileSync(page, text);
   expect(alike(text)).toBe(alike(readFileSync(page, "utf8")));
-}, 300_000);
+});

@@ -75,29 +75,25 @@ describe("--format header", () => {
   });
 
   test.each([
-    ["bookworm", "libssl3", "3.0.22", "openssl_3_0_0"],
-    ["trixie", "libssl3t64", "3.5.7", "openssl_3_5_0"],
-  ] as const)(
-    "%s's %s %s: the published group, macro by macro and in its order",
-    (suite, name, version, group) => {
-      const { root, version: packaged } = debianPackage(suite, "amd64", name);
-      expect(packaged).toStartWith(version);
-      const path = join(root, "usr/lib/x86_64-linux-gnu/libssl.so.3");
-      const { stdout, status } = run([executable, "tls", path, "--format", "header"]);
-      // Of a version that is newer than the published ones, what only the table tells is marked.
-      expect(status).toBe(stdout.includes("\n// assumed: ") ? 3 : 0);
-      const published: Record<string, number | null> = openssl.groups[group].constants;
-      const macros = Object.keys(published);
-      expect(valuesIn(stdout, macros)).toEqual(v.parse(v.record(v.string(), v.number()), published));
+    ["bookworm", "libssl3", "openssl_3_0_0"],
+    ["trixie", "libssl3t64", "openssl_3_5_0"],
+  ] as const)("%s's %s: the published group, macro by macro and in its order", (suite, name, group) => {
+    const { root } = debianPackage(suite, "amd64", name);
+    const path = join(root, "usr/lib/x86_64-linux-gnu/libssl.so.3");
+    const { stdout, status } = run([executable, "tls", path, "--format", "header"]);
+    // Of a version that is newer than the published ones, what only the table tells is marked.
+    expect(status).toBe(stdout.includes("\n// assumed: ") ? 3 : 0);
+    const published: Record<string, number | null> = openssl.groups[group].constants;
+    const macros = Object.keys(published);
+    expect(valuesIn(stdout, macros)).toEqual(v.parse(v.record(v.string(), v.number()), published));
 
-      const defined = [...stdout.matchAll(/^\/\/ (.*)\n(?:\/\/ assumed: .*\n)?#define (\w+) 0x[\da-f]+$/gm)];
-      expect(defined.map(([, , macro]) => macro).slice(0, macros.length)).toEqual(macros);
-      const members: Record<string, string> = openssl.members;
-      for (const [, member, macro = ""] of defined.slice(0, macros.length)) {
-        expect(member).toBe(members[macro]?.replace(/^(\w+)\./, "$1->") ?? "");
-      }
-    },
-  );
+    const defined = [...stdout.matchAll(/^\/\/ (.*)\n(?:\/\/ assumed: .*\n)?#define (\w+) 0x[\da-f]+$/gm)];
+    expect(defined.map(([, , macro]) => macro).slice(0, macros.length)).toEqual(macros);
+    const members: Record<string, string> = openssl.members;
+    for (const [, member, macro = ""] of defined.slice(0, macros.length)) {
+      expect(member).toBe(members[macro]?.replace(/^(\w+)\./, "$1->") ?? "");
+    }
+  });
 
   test("several libraries are wrong usage that names them", () => {
     using scratch = new Scratch();

@@ -57,7 +57,7 @@ test("our TLS object compiled with the header reads what the library's own sessi
   const comparisons = await verifyCompiled(header);
   expect(new Set(comparisons.map(({ item }) => item)).size).toBeGreaterThan(8);
   expect(comparisons.filter(({ held }) => !held)).toEqual([]);
-}, 60_000);
+});
 
 test("with a macro that is off by two it does not", async () => {
   const wrong = header.replace(
@@ -67,7 +67,7 @@ test("with a macro that is off by two it does not", async () => {
   expect(wrong).not.toBe(header);
   const failed = (await verifyCompiled(wrong)).filter(({ held }) => !held);
   expect(new Set(failed.map(({ item }) => item))).toEqual(new Set(["EXPORTER_SECRET"]));
-}, 60_000);
+});
 
 describe("our socket reader compiled with the kernel's header", () => {
   const kernelHeader = run([executable, "kernel", "--format", "header"]).stdout;
@@ -92,7 +92,7 @@ describe("our socket reader compiled with the kernel's header", () => {
     for (const one of [...compiled, ...baked]) expect(one).toEqual({ ...one, got: one.expected });
     expect(constantsOf(compiled)).toEqual(constantsOf(baked));
     expect(constantsOf(compiled).size).toBe(13);
-  }, 120_000);
+  });
 
   test("with a macro that is off by two it does not", async () => {
     const wrong = kernelHeader.replace(
@@ -104,19 +104,19 @@ describe("our socket reader compiled with the kernel's header", () => {
       ({ got, expected }) => got !== expected,
     );
     expect([...constantsOf(failed)]).toEqual(["offset_num"]);
-  }, 120_000);
+  });
 
   test("the object for old kernels needs no baking", async () => {
     const bytes = await compiledWith(kernelHeader, "socket_reader_old");
     expect(new EbpfObject(bytes, name).constants).toEqual([]);
     using object = libbpf.openObject(bytes, name);
     object.load();
-  }, 120_000);
+  });
 
   test("without a macro that it needs it does not compile, and the compiler names it", async () => {
     const lacking = kernelHeader.replace(/^#define offset_rtt .*\n/m, "");
     const told = await compiledWith(lacking, name).catch((error: Error) => error.message);
     const undeclared = String(told).match(/(?<=undeclared identifier ')\w+/g);
     expect(new Set(undeclared)).toEqual(new Set(["offset_rtt"]));
-  }, 120_000);
+  });
 });

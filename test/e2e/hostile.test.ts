@@ -1,6 +1,7 @@
 /** Libraries that do harm when they are loaded, asked of the executable: what the child does is in test/unit/tls/child.test.ts. */
 import { afterAll, describe, expect, test } from "bun:test";
 import { chmodSync, chownSync, copyFileSync, mkdirSync, readdirSync, realpathSync } from "node:fs";
+import { basename } from "node:path";
 import { buildHostile, type Deed, refusedDeeds } from "../hostile.ts";
 import { documentOf, executable, type Run, run, Scratch } from "./executable.ts";
 
@@ -78,30 +79,25 @@ describe("code and table answer, the reason is told, and nothing is done", () =>
       code: `static const char a[] = "{\\"answer\\":[{\\"constant\\":\\"SSL_ST_RBIO\\",\\"candidates\\":[\\"8\\"]}]}"; struct stat s; int fd = 3; while (fstat(fd, &s) || !S_ISSOCK(s.st_mode)) fd++; write(fd, a, sizeof a - 1); _exit(0);`,
       reason: "what it answered is no answer",
     },
-  ])(
-    "$name",
-    ({ reason, ...deed }) => {
-      const library = buildHostile(deed, scratch.at("libraries"));
-      const logged = run(["dmesg"]).stdout.match(/\b(?:exe|offsetof)\[\d+\]/g);
-      const started = performance.now();
-      const result = askAlone(library);
-      expect(performance.now() - started).toBeLessThan(7000);
-      expect([0, 3]).toContain(result.status); // as the table knows the version or not
-      expect(reasonOf(result)).toBe(`${library}: not probed: ${reason}`);
-      const [report] = documentOf(result).tls ?? [];
-      expect(report?.fields.SSL_ST_RBIO).toMatchObject({ value: 16, evidence: { code: [16], table: [16] } });
-      expect(report?.fields.SSL_ST_SESSION).toMatchObject({
-        value: 2328,
-        evidence: { code: [2328], table: [2328] },
-      });
-      expect(result.stderr).toBe("");
-      expect({ files: readdirSync(scratch.at("open")), connections }).toEqual({ files: [], connections: 0 });
-      expect(result.left).toBe(0);
-      // Nor does the kernel log a line of the child, whose name is that of /proc/self/exe.
-      expect(run(["dmesg"]).stdout.match(/\b(?:exe|offsetof)\[\d+\]/g)).toEqual(logged);
-    },
-    20_000,
-  );
+  ])("$name", ({ reason, ...deed }) => {
+    const unique = `${basename(scratch.path)}-${deed.name}`;
+    const library = buildHostile({ ...deed, name: unique }, scratch.at("libraries"));
+    const result = askAlone(library);
+    expect([0, 3]).toContain(result.status); // as the table knows the version or not
+    expect(reasonOf(result)).toBe(`${library}: not probed: ${reason}`);
+    const [report] = documentOf(result).tls ?? [];
+    expect(report?.fields.SSL_ST_RBIO).toMatchObject({ value: 16, evidence: { code: [16], table: [16] } });
+    expect(report?.fields.SSL_ST_SESSION).toMatchObject({
+      value: 2328,
+      evidence: { code: [2328], table: [2328] },
+    });
+    expect(result.stderr).toBe("");
+    expect({ files: readdirSync(scratch.at("open")), connections }).toEqual({ files: [], connections: 0 });
+    expect(result.left).toBe(0);
+    // Nor does the kernel log a line of the child: it would name the file that faulted, or audit's the executable.
+    const log = run(["dmesg"]).stdout;
+    for (const name of [basename(library), executable]) expect(log).not.toContain(name);
+  });
 });
 
 describe("who could have written it", () => {
@@ -167,7 +163,7 @@ describe("less privilege", () => {
       expect(reasonOf(run([...asUser, library]))).toBe(reason);
     }
     expect({ files: readdirSync(scratch.at("open")), connections }).toEqual({ files: [], connections: 0 });
-  }, 60_000);
+  });
 
   test("no other process of that user may look into what it executes", () => {
     copyFileSync(executable, scratch.at("offsetof"));

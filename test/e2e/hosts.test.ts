@@ -20,7 +20,7 @@ beforeAll(async () => {
   );
   truth = new Map(kernelFields.map(({ constant, member }) => [constant, members.get(member) ?? -1]));
   glibc = (await loadPackage("bullseye", "libc6")).root;
-}, 120_000);
+});
 
 test("runs where there is nothing but glibc 2.31 and /proc", () => {
   using root = new Scratch();

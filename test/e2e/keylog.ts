@@ -1,7 +1,9 @@
-import { readdirSync, readFileSync } from "node:fs";
+import { readFileSync } from "node:fs";
 import * as v from "valibot";
 import { type VerifiedTls, verifySchema } from "../../src/output/document.ts";
+import { until } from "../until.ts";
 import { executable, type Run, run, Scratch } from "./executable.ts";
+import { type Held, heldBy } from "./held.ts";
 
 /** A folder with a self-signed certificate, as `key.pem` and `cert.pem`. */
 export function certified(): Scratch {
@@ -27,26 +29,37 @@ export const wrongIn = ({ items }: VerifiedTls): readonly string[] =>
 /** A run of the executable that goes on while other things are done. */
 export class Running {
   readonly #process: Bun.Subprocess<"ignore", "pipe", "pipe">;
-  readonly #output: Promise<[string, string]>;
+  readonly #stdout: Promise<string>;
+  readonly #stderr: Promise<void>;
+  #said = "";
 
   /** @param prefix what starts it, such as prlimit(1) with its options */
   constructor(
     args: readonly string[],
     { cwd = "/", prefix = [] }: { cwd?: string; prefix?: readonly string[] } = {},
   ) {
-    this.#process = Bun.spawn([...prefix, executable, ...args], {
+    this.#process = Bun.spawn([...prefix, executable, ...args, "--verbose"], {
       cwd,
       env: { PATH: "/usr/sbin:/usr/bin:/sbin:/bin" },
       stdin: "ignore",
       stdout: "pipe",
       stderr: "pipe",
     });
-    const { stdout, stderr } = this.#process;
-    this.#output = Promise.all([new Response(stdout).text(), new Response(stderr).text()]);
+    this.#stdout = new Response(this.#process.stdout).text();
+    this.#stderr = this.#listen(this.#process.stderr);
+  }
+
+  async #listen(stream: ReadableStream<Uint8Array>): Promise<void> {
+    const decoder = new TextDecoder();
+    for await (const bytes of stream) this.#said += decoder.decode(bytes, { stream: true });
   }
 
   get pid(): number {
     return this.#process.pid;
+  }
+
+  get isOver(): boolean {
+    return this.#process.exitCode !== null;
   }
 
   kill(signal: NodeJS.Signals): void {
@@ -54,52 +67,16 @@ export class Running {
   }
 
   async end(): Promise<Run> {
-    const [stdout, stderr] = await this.#output;
-    return { status: await this.#process.exited, stdout, stderr };
+    const stdout = await this.#stdout;
+    await this.#stderr;
+    return { status: await this.#process.exited, stdout, stderr: this.#said };
   }
 
-  /** Waits until everything is attached. @returns what the kernel holds for it */
+  /** Waits until what is logged from then on is watched. @returns what the kernel holds for it */
   async watches(): Promise<readonly Held[]> {
-    let before: readonly Held[] = [];
-    for (const end = performance.now() + 15_000; performance.now() < end; await Bun.sleep(250)) {
-      const held = heldBy(this.pid);
-      if (held.length > 0 && held.length === before.length && held.some(({ kind }) => kind === "link"))
-        return held;
-      before = held;
-    }
-    throw new Error(`it attached nothing in 15 s: ${(await this.end()).stderr}`);
+    await until(() => this.isOver || this.#said.includes("from here on"));
+    const held = heldBy(this.pid);
+    if (held.length === 0) throw new Error(`it attached nothing: ${(await this.end()).stderr}`);
+    return held;
   }
-}
-
-/** A program, map or link of the kernel, by its id. */
-export interface Held {
-  readonly kind: "prog" | "map" | "link";
-  readonly id: string;
-}
-
-/** What a process holds of the kernel: see the descriptors' fdinfo. Empty when it is gone. */
-export function heldBy(pid: number): readonly Held[] {
-  try {
-    return readdirSync(`/proc/${pid}/fdinfo`).flatMap((fd) => {
-      const info = readFileSync(`/proc/${pid}/fdinfo/${fd}`, "utf8");
-      // A link's tells its program too.
-      for (const kind of ["link", "map", "prog"] as const) {
-        const id = new RegExp(`^${kind}_id:\\s*(\\d+)$`, "m").exec(info)?.[1];
-        if (id !== undefined) return [{ kind, id }];
-      }
-      return [];
-    });
-  } catch {
-    return [];
-  }
-}
-
-/** Those that the kernel still has, by bpftool. It frees them a moment after their last holder is gone. */
-export async function stillThere(held: readonly Held[]): Promise<readonly Held[]> {
-  let left = held;
-  for (let tries = 0; left.length > 0 && tries < 50; tries++) {
-    if (tries > 0) await Bun.sleep(100);
-    left = left.filter(({ kind, id }) => run(["bpftool", kind, "show", "id", id]).status === 0);
-  }
-  return left;
 }

@@ -49,10 +49,15 @@ http {
 
   /** One request a version. */
   request(...versions: readonly ("1.2" | "1.3")[]): void {
+    this.requestLogging(this.keys, ...versions);
+  }
+
+  /** Likewise, with a key log of their own. */
+  requestLogging(keys: string, ...versions: readonly ("1.2" | "1.3")[]): void {
     for (const version of versions) {
       const only = [`--tlsv${version}`, "--tls-max", version];
       const command = this.#network.command("curl", "-sk", ...only, `https://127.0.0.1:${PORT}/`);
-      const { status, stdout, stderr } = run(command, { env: { SSLKEYLOGFILE: this.keys } });
+      const { status, stdout, stderr } = run(command, { env: { SSLKEYLOGFILE: keys } });
       if (status !== 0 || stdout !== "hello") throw new Error(`curl ended with ${status}: ${stderr}`);
     }
   }
@@ -63,7 +68,7 @@ http {
   }
 
   #workerOf(master: number): number {
-    for (let tries = 0; tries < 100; tries++) {
+    for (let tries = 0; tries < 6000; tries++) {
       const { stdout } = run(["pgrep", "--parent", `${master}`]);
       const worker = Number(stdout.trim());
       if (worker > 0 && existsSync(this.#folder.at("nginx.pid"))) return worker;
@@ -74,7 +79,7 @@ http {
 
   [Symbol.dispose](): void {
     this.end();
-    for (let tries = 0; tries < 50 && existsSync(`/proc/${this.worker}`); tries++) Bun.sleepSync(20);
+    for (let tries = 0; tries < 6000 && existsSync(`/proc/${this.worker}`); tries++) Bun.sleepSync(20);
     this.#network[Symbol.dispose]();
     this.#folder[Symbol.dispose]();
   }

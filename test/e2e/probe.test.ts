@@ -1,13 +1,15 @@
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import { loadPackage } from "../../assets/build/debian.ts";
 import { loadLayouts } from "../../src/tls/layouts.ts";
-import { truthOf } from "../truth/read.ts";
+import { type Truth, truthOf, truthOfPackage } from "../truth/read.ts";
 import { documentOf, executable, run, type Scratch } from "./executable.ts";
 import { runIn, treeWith } from "./tree.ts";
 
 /** A real library, to be asked in a tree with the C library it was built for: this machine's may be too old for it. */
 interface Sample {
-  /** Made from the headers of that very version by test/truth/make.ts. */
-  readonly truth: string;
+  readonly name: string;
+  /** The file in test/truth; without it, it is that of the package's own version. */
+  readonly truth?: string;
   readonly library: "openssl" | "boringssl";
   readonly path: string;
   /** The published group whose constants there are to be measured. */
@@ -23,41 +25,42 @@ const zlib = ["zlib1g", "libzstd1"];
 const cplusplus = ["libstdc++6", "libgcc-s1", "android-libboringssl"];
 const samples: readonly Sample[] = [
   {
-    truth: "openssl-1.1.1w",
+    name: "OpenSSL of Debian 11",
     group: "openssl_1_1_1j",
     library: "openssl",
     path: `${triple}/libssl.so.1.1`,
     packages: { bullseye: ["libc6", "libssl1.1"] },
   },
   {
-    truth: "openssl-3.0.20",
+    name: "OpenSSL of Debian 12",
     group: "openssl_3_0_0",
     library: "openssl",
     path: `${triple}/libssl.so.3`,
     packages: { bookworm: ["libc6", "libssl3"] },
   },
   {
-    truth: "openssl-3.5.7",
+    name: "OpenSSL of Debian 13",
     group: "openssl_3_5_0",
     library: "openssl",
     path: `${triple}/libssl.so.3`,
     packages: { trixie: ["libc6", ...zlib, "libssl3t64"] },
   },
   {
-    truth: "openssl-3.6.3",
+    name: "OpenSSL of Debian sid",
     group: "openssl_3_5_0",
     library: "openssl",
     path: `${triple}/libssl.so.3`,
     packages: { sid: ["libc6", ...zlib, "libssl3t64"] },
   },
   {
-    truth: "openssl-4.0.2",
+    name: "OpenSSL of Debian experimental",
     group: "openssl_3_5_0",
     library: "openssl",
     path: `${triple}/libssl.so.4`,
     packages: { sid: ["libc6", ...zlib], experimental: ["libssl4"] },
   },
   {
+    name: "BoringSSL of Android 10",
     truth: "boringssl-10",
     group: "boringssl_a_10",
     library: "boringssl",
@@ -66,14 +69,14 @@ const samples: readonly Sample[] = [
     packages: { bullseye: ["libc6", ...cplusplus] },
   },
   {
-    truth: "boringssl-13",
+    name: "BoringSSL of Android 13",
     group: "boringssl_a_13",
     library: "boringssl",
     path: `${triple}/android/libssl.so.0`,
     packages: { bookworm: ["libc6", ...cplusplus] },
   },
   {
-    truth: "boringssl-14",
+    name: "BoringSSL of Android 14",
     group: "boringssl_a_14",
     library: "boringssl",
     path: `${triple}/android/libssl.so.0`,
@@ -84,7 +87,7 @@ const samples: readonly Sample[] = [
 const trees = new Map<Sample, Scratch>();
 beforeAll(async () => {
   for (const sample of samples) trees.set(sample, await treeWith(sample.packages));
-}, 600_000);
+});
 afterAll(() => {
   for (const tree of trees.values()) tree[Symbol.dispose]();
 });
@@ -92,11 +95,19 @@ afterAll(() => {
 const ask = (sample: Sample, ...flags: string[]) =>
   runIn(trees.get(sample)?.path ?? "", ["tls", ...flags, "--format", "json"]);
 
+/** What the headers of that very version say; the library's own package is the last one. */
+async function truthOfSample({ library, packages, truth }: Sample): Promise<Truth> {
+  if (truth !== undefined) return truthOf(truth);
+  const [suite = "", names = []] = Object.entries(packages).at(-1) ?? [];
+  const { version } = await loadPackage(suite, names.at(-1) ?? "");
+  return truthOfPackage(suite, library, version);
+}
+
 describe("the probe measures what the headers say", () => {
-  test.each(samples)("$truth", async (sample) => {
+  test.each(samples)("$name", async (sample) => {
     const result = ask(sample, sample.path, "--source", "probe");
     const [report] = documentOf(result).tls ?? [];
-    const truth = truthOf(sample.truth);
+    const truth = await truthOfSample(sample);
     const { absent = [] } = sample;
     // Only a table can tell that there is no such member: the probe has no way to ask.
     for (const constant of absent)
@@ -128,13 +139,13 @@ describe("the probe measures what the headers say", () => {
 });
 
 describe("without any option each is found, named and laid out", () => {
-  test.each(samples)("$truth", (sample) => {
+  test.each(samples)("$name", async (sample) => {
     const result = ask(sample);
     const { tls, diagnostics } = documentOf(result);
     const [report, ...others] = tls ?? [];
     expect(others).toEqual([]);
     expect(report).toMatchObject({ path: sample.path, library: sample.library });
-    const truth = truthOf(sample.truth);
+    const truth = await truthOfSample(sample);
     expect(diagnostics.filter(({ code }) => code === "W_TLS_PROBE")).toEqual([]);
     for (const [constant, { member, status, value, evidence }] of Object.entries(report?.fields ?? {})) {
       if (sample.absent?.includes(constant)) {

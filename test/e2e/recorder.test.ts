@@ -20,6 +20,7 @@ import { assetBytes } from "../../src/assets.ts";
 import { Recorder } from "../../src/kernel/snapshot/recorder.ts";
 import { encodeSockaddr } from "../../src/net/address.ts";
 import { truthOf } from "../lab/truth.ts";
+import { until } from "../until.ts";
 import { documentOf, executable, run } from "./executable.ts";
 
 const WINDOW = 4096;
@@ -34,7 +35,7 @@ beforeAll(async () => {
   const truth = await truthOf("/sys/kernel/btf/vmlinux", ["sock.sk_wq", "socket_wq.wait.head"]);
   offset.skWq = truth.get("sock.sk_wq") ?? -1;
   offset.waiters = truth.get("socket_wq.wait.head") ?? -1;
-}, 60_000);
+});
 
 /** A TCP connection over loopback; both ends block. */
 function openConnection(owned: DisposableStack) {
@@ -52,15 +53,10 @@ function openConnection(owned: DisposableStack) {
 
 /** Waits until a process sleeps in read(2) from its standard input. */
 async function untilItReads(pid: number): Promise<void> {
-  for (let wait = 0; wait < 200; wait++) {
+  await until(() => {
     const [, state] = /\) (\w) /.exec(readFileSync(`/proc/${pid}/stat`, "utf8")) ?? [];
-    const isReading = readFileSync(`/proc/${pid}/wchan`, "utf8").includes("wait_woken");
-    if (state === "S" && isReading) return;
-    await Bun.sleep(10);
-  }
-  throw new Error(
-    `process ${pid} does not wait for the socket: ${readFileSync(`/proc/${pid}/wchan`, "utf8")}`,
-  );
+    return state === "S" && readFileSync(`/proc/${pid}/wchan`, "utf8").includes("wait_woken");
+  });
 }
 
 test.each(["socket_guess", "socket_guess_old"])(

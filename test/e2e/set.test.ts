@@ -35,7 +35,7 @@ beforeAll(async () => {
     cwd: scratch.path,
     cache: scratch.at("cache"),
   });
-}, 120_000);
+});
 afterAll(() => scratch[Symbol.dispose]());
 
 const edit = (...args: string[]) =>

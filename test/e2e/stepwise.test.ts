@@ -9,6 +9,7 @@ import { stepwise } from "../../src/kernel/stepwise/stepwise.ts";
 import { CLASSIC } from "../lab/constants.ts";
 import { truthOf } from "../lab/truth.ts";
 import { documentOf, executable, run } from "./executable.ts";
+import { type Held, heldBy, stillThere } from "./held.ts";
 
 const ask = [executable, "kernel", "--strategy", "stepwise", "--format", "json"];
 const hidden = [
@@ -28,7 +29,7 @@ beforeAll(async () => {
     fields.map(({ member }) => member),
   );
   truth = Object.fromEntries(fields.map(({ constant, member }) => [constant, offsets.get(member) ?? null]));
-}, 60_000);
+});
 
 /** The classic constants of a document, all of which the guess must have told. */
 function classicOf(result: ReturnType<typeof run>) {
@@ -48,7 +49,7 @@ describe("stepwise on the kernel this runs on", () => {
       expect(kernel?.events).toBeGreaterThan(((truth.offset_rtt ?? 0) + (truth.offset_rtt_var ?? 0)) / 4);
       for (const constant of CLASSIC) expect(kernel?.fields[constant]?.status).toBe("single");
     }
-  }, 60_000);
+  });
 
   test("with BTF every classic constant is confirmed; run takes the flag too", () => {
     const { kernel } = classicOf(run([executable, "run", "--strategy=stepwise", "--format=json"]));
@@ -77,7 +78,7 @@ describe("stepwise on the kernel this runs on", () => {
     const answers = await Promise.all(children.map((child) => new Response(child.stdout).text()));
     for (const stdout of answers) classicOf({ status: 0, stdout, stderr: "" });
     expect(storm.exitCode).toBeNull();
-  }, 60_000);
+  });
 });
 
 describe("an attempt that fails", () => {
@@ -123,21 +124,23 @@ describe("an attempt that fails", () => {
   });
 
   test("leaves no program behind and gives the thread its name back", async () => {
-    // The kernel itself keeps 15 bytes of a program's name.
-    const isLoaded = () =>
-      run(["bpftool", "prog", "list"]).stdout.includes(`name ${rung.program.slice(0, 15)}`);
+    const before = heldBy(process.pid);
+    const ownHeld = () =>
+      heldBy(process.pid).filter(({ kind, id }) => !before.some((one) => one.kind === kind && one.id === id));
+    let held: readonly Held[];
     const name = readFileSync("/proc/thread-self/comm", "utf8");
     {
       using prober = new Prober(libbpf, bytecode, rung);
       expect(prober.events).toBe(0);
-      expect(isLoaded()).toBe(true);
+      held = ownHeld();
+      expect(held.map(({ kind }) => kind)).toContain("prog");
       expect(readFileSync("/proc/thread-self/comm", "utf8")).not.toBe(name);
     }
     guessBelow(16, 1);
     expect(readFileSync("/proc/thread-self/comm", "utf8")).toBe(name);
-    for (let wait = 0; wait < 100 && isLoaded(); wait++) await Bun.sleep(100);
-    expect(isLoaded()).toBe(false);
-  }, 20_000);
+    expect(ownHeld()).toEqual([]);
+    expect(await stillThere(held)).toEqual([]);
+  });
 
   test("a socket that the rung never passes over is an error, not a value", () => {
     using prober = new Prober(libbpf, bytecode, rung);

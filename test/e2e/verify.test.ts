@@ -2,7 +2,7 @@
  * Proves constants on live connections. The truth is of others: what the libraries' own key logs say, and for
  * `verify kernel` see test/unit/verify.
  */
-import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
+import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { chmodSync, copyFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { loadLayouts } from "../../src/tls/layouts.ts";
@@ -11,9 +11,6 @@ import { loadNode, nodeSamples } from "../unit/tls/node.ts";
 import { documentOf, executable, run, Scratch } from "./executable.ts";
 import { certified, verifiedIn, wrongIn } from "./keylog.ts";
 import { type Packages, runIn, treeWith } from "./tree.ts";
-
-// The machine may be busy: attaching alone takes a second then.
-setDefaultTimeout(60_000);
 
 const triple = "/usr/lib/x86_64-linux-gnu";
 const certificate = certified();
@@ -89,13 +86,13 @@ describe("sessions that a library makes with itself", () => {
   const cplusplus = ["libstdc++6", "libgcc-s1", "android-libboringssl"];
   const samples: readonly { name: string; path: string; packages: Packages; items: readonly string[] }[] = [
     {
-      name: "Debian's 1.1.1w",
+      name: "Debian 11's OpenSSL",
       path: `${triple}/libssl.so.1.1`,
       packages: { bullseye: ["libc6", "libssl1.1"] },
       items: openssl,
     },
     {
-      name: "Debian's 3.5.7",
+      name: "Debian 13's OpenSSL",
       path: `${triple}/libssl.so.3`,
       packages: { trixie: ["libc6", ...zlib, "libssl3t64"] },
       items: openssl,
@@ -116,7 +113,7 @@ describe("sessions that a library makes with itself", () => {
   const trees = new Map<string, Scratch>();
   beforeAll(async () => {
     for (const { name, packages } of samples) trees.set(name, await treeWith(packages));
-  }, 600_000);
+  });
   afterAll(() => {
     for (const tree of trees.values()) tree[Symbol.dispose]();
   });
@@ -189,7 +186,7 @@ describe("Node.js while it makes HTTPS requests, against its own --tls-keylog", 
     const node = Bun.spawn([program, `--tls-keylog=${keys}`, script, key, cert], { stderr: "ignore" });
     try {
       await node.stdout.getReader().read(); // it listens
-      const against = ["--pid", `${node.pid}`, "--against", keys, "--seconds", "1"];
+      const against = ["--pid", `${node.pid}`, "--against", keys, "--seconds", "3"];
       // BIO_ST_NUM and the cipher's id are only in the table, which has these very versions.
       const flags = document === undefined ? ["--allow", "assumed"] : ["--constants", constants];
       while (!(await Bun.file(keys).exists())) await Bun.sleep(20);
@@ -207,8 +204,10 @@ describe("Node.js while it makes HTTPS requests, against its own --tls-keylog", 
     "%s: every secret of both ends",
     async (version) => {
       const { status, one } = await watch(version);
-      expect(one).toMatchObject({ missed: 0, lost: 0, ends: 2 * one.connections });
-      expect(one.connections).toBeGreaterThan(10);
+      expect(one).toMatchObject({ missed: 0, lost: 0 });
+      // Of one connection the first end may have been over already, of one the second may not have been called any more.
+      expect(one.connections).toBeGreaterThan(3);
+      expect(one.ends).toBeGreaterThanOrEqual(2 * one.connections - 2);
       expect(Object.keys(one.items).sort()).toEqual(nodeItems);
       expect(wrongIn(one)).toEqual([]);
       expect(status).toBe(0);
@@ -232,7 +231,7 @@ describe("Node.js while it makes HTTPS requests, against its own --tls-keylog", 
     async (version) => {
       const { status, one } = await watch(version, published);
       expect(status).toBe(3);
-      expect(one.connections).toBeGreaterThan(10);
+      expect(one.connections).toBeGreaterThan(3);
       const wrong = wrongIn(one);
       expect(wrong).toContain("CLIENT_RANDOM");
       expect(wrong).toContain("EXPORTER_SECRET");

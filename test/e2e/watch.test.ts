@@ -1,14 +1,13 @@
 /** `verify tls --against`: connections of curl and nginx, what becomes of their secrets, and what is left behind. */
-import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
-import { readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import { appendFileSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { LoadMaker, watchedLoad } from "../bench/verify.ts";
 import { loadNode, nodeSamples } from "../unit/tls/node.ts";
+import { until } from "../until.ts";
 import { executable, run, Scratch } from "./executable.ts";
-import { type Held, heldBy, Running, secretsIn, stillThere, verifiedIn, wrongIn } from "./keylog.ts";
+import { childrenOf, type Held, heldBy, stillThere } from "./held.ts";
+import { Running, secretsIn, verifiedIn, wrongIn } from "./keylog.ts";
 import { Peers } from "./peers.ts";
-
-// The machine may be busy: attaching alone takes a second then.
-setDefaultTimeout(60_000);
 
 const LIBSSL = "/usr/lib/x86_64-linux-gnu/libssl.so.3";
 let peers: Peers;
@@ -42,7 +41,7 @@ describe("curl and nginx over TLS 1.2 and 1.3, against curl's SSLKEYLOGFILE", ()
     { name: "every process that uses the library: both ends", args: () => [LIBSSL], ends: 2 },
     { name: "every process that uses what curl is linked with", args: () => ["/usr/bin/curl"], ends: 2 },
   ])("$name", async ({ args, ends }) => {
-    const running = new Running([...watch(...args()), "--seconds", "30"]);
+    const running = new Running([...watch(...args()), "--seconds", "600"]);
     await running.watches();
     peers.request("1.2", "1.3", "1.3", "1.2");
     running.kill("SIGINT");
@@ -57,8 +56,22 @@ describe("curl and nginx over TLS 1.2 and 1.3, against curl's SSLKEYLOGFILE", ()
     expect(result.status).toBe(0);
   });
 
+  test("a connection of before that is logged late is not compared", async () => {
+    using scratch = new Scratch();
+    const late = scratch.at("late");
+    peers.requestLogging(late, "1.2", "1.3");
+    const running = new Running([...watch(LIBSSL), "--seconds", "600"]);
+    await running.watches();
+    appendFileSync(peers.keys, readFileSync(late));
+    peers.request("1.3");
+    running.kill("SIGINT");
+    const result = await running.end();
+    expect(verifiedIn(result)[0]).toMatchObject({ connections: 1, ends: 2, missed: 0 });
+    expect(result.status).toBe(0);
+  });
+
   test("a connection that is in the key log and was not read is missed", async () => {
-    const running = new Running([...watch("--pid", `${process.pid}`, LIBSSL), "--seconds", "30"]);
+    const running = new Running([...watch("--pid", `${process.pid}`, LIBSSL), "--seconds", "600"]);
     await running.watches();
     peers.request("1.3");
     running.kill("SIGTERM");
@@ -73,10 +86,9 @@ describe("curl and nginx over TLS 1.2 and 1.3, against curl's SSLKEYLOGFILE", ()
 test("a load of handshakes: every end is read, or it is told how many were not", async () => {
   using load = new LoadMaker();
   const { made, one, status } = await watchedLoad(load, 2, 2);
-  expect(one.connections).toBe(made.handshakes);
-  expect(made.handshakes).toBeGreaterThan(200);
+  expect(made.handshakes).toBeGreaterThan(20);
   expect(wrongIn(one).filter((item) => item !== "random")).toEqual([]);
-  if (one.lost === 0) expect(one.ends).toBe(2 * made.handshakes);
+  if (one.lost === 0) expect([one.connections, one.ends]).toEqual([made.handshakes, 2 * made.handshakes]);
   expect(status).toBe(one.missed === 0 && one.lost === 0 ? 0 : 3);
 });
 
@@ -86,7 +98,7 @@ const traced = (file: string): string =>
 
 describe("no secret leaves", () => {
   test("what it prints, the kernel's log and its trace hold none", async () => {
-    const running = new Running([...watch(LIBSSL), "--seconds", "30", "--verbose"]);
+    const running = new Running([...watch(LIBSSL), "--seconds", "600", "--verbose"]);
     await running.watches();
     peers.request("1.2", "1.3");
     running.kill("SIGINT");
@@ -108,14 +120,14 @@ describe("no secret leaves", () => {
       using folder = new Scratch();
       const unlimited = ["prlimit", "--core=unlimited"];
       // That a core would be written here is shown first.
-      const sleeper = Bun.spawn([...unlimited, "sleep", "60"], { cwd: folder.path });
-      await Bun.sleep(100);
+      const sleeper = Bun.spawn([...unlimited, "sleep", "600"], { cwd: folder.path });
+      await until(() => readFileSync(`/proc/${sleeper.pid}/comm`, "utf8") === "sleep\n");
       sleeper.kill(signal);
       await sleeper.exited;
       expect(readdirSync(folder.path).filter((name) => name.startsWith("core"))).toHaveLength(1);
 
       using empty = new Scratch();
-      const running = new Running([...watch(LIBSSL), "--seconds", "30"], {
+      const running = new Running([...watch(LIBSSL), "--seconds", "600"], {
         cwd: empty.path,
         prefix: unlimited,
       });
@@ -141,7 +153,7 @@ describe("nothing stays attached", () => {
   }
 
   test.each(["SIGINT", "SIGTERM", "SIGKILL"] as const)("after %s", async (signal) => {
-    const running = new Running([...watch(LIBSSL), "--seconds", "30"]);
+    const running = new Running([...watch(LIBSSL), "--seconds", "600"]);
     const held = await running.watches();
     running.kill(signal);
     await running.end();
@@ -150,30 +162,32 @@ describe("nothing stays attached", () => {
 
   test("after the end of the process that is watched, which ends it too", async () => {
     using other = await Peers.start();
-    const against = ["--against", other.keys, "--format", "json", "--seconds", "60"];
+    const against = ["--against", other.keys, "--format", "json", "--seconds", "3600"];
     const running = new Running(["verify", "tls", "--pid", `${other.worker}`, ...against]);
     const held = await running.watches();
     other.request("1.2", "1.3");
     other.end();
-    const started = performance.now();
     const result = await running.end();
-    expect(performance.now() - started).toBeLessThan(5000);
     expect(verifiedIn(result)[0]).toMatchObject({ connections: 2, ends: 2, missed: 0 });
     expect(result.status).toBe(0);
     await leavesNothing(held);
   });
 
-  test("after a crash of the child that makes sessions, which is told", async () => {
+  /** Kills the child that makes sessions while it is watched. @returns what was held then, nothing where it was over */
+  async function crashed(): Promise<readonly [Running, readonly Held[]]> {
     const running = new Running(["verify", "tls", LIBSSL, "--format", "json"]);
-    let held: readonly Held[] = [];
-    for (const end = performance.now() + 15_000; performance.now() < end; await Bun.sleep(1)) {
-      if (!heldBy(running.pid).some(({ kind }) => kind === "link")) continue;
-      const children = run(["pgrep", "--parent", `${running.pid}`]).stdout.trim();
-      if (children === "") continue;
-      held = heldBy(running.pid);
-      for (const child of children.split("\n")) process.kill(Number(child), "SIGKILL");
-      break;
-    }
+    const isWatching = () => heldBy(running.pid).some(({ kind }) => kind === "link");
+    const child = await until(() => running.isOver || (isWatching() && childrenOf(running.pid)[0]));
+    if (child === true) return [running, []];
+    const held = heldBy(running.pid);
+    process.kill(child, "SIGKILL");
+    return [running, held];
+  }
+
+  test("after a crash of the child that makes sessions, which is told", async () => {
+    // On a busy machine the child may be done before it is caught: then the next one is.
+    let [running, held] = await crashed();
+    while (held.length === 0) [running, held] = await crashed();
     const result = await running.end();
     const [one] = verifiedIn(result);
     expect(one).toMatchObject({ connections: 0, items: {}, reason: expect.stringContaining("SIGKILL") });
@@ -225,9 +239,7 @@ describe("bad input is an error that says what to do", () => {
       "--seconds",
       "60",
     ];
-    const started = performance.now();
     const { status, stdout } = await new Running([...args, "--format", "table"]).end();
-    expect(performance.now() - started).toBeLessThan(10_000);
     expect({ status, stdout }).toEqual({ status: 3, stdout: expect.stringContaining("got no connection") });
   });
 

@@ -10,10 +10,9 @@ import { bakedObjects } from "../../src/bytecode/pick.ts";
 import { formatVersion, verifySchema } from "../../src/output/document.ts";
 import { jsonOf } from "../schema.ts";
 import { trueConstants } from "./constants.ts";
-import { bootGuest, type CommandResult, HIDE_BTF, text } from "./guest.ts";
+import { bootGuest, type CommandResult, guestTimeout, HIDE_BTF, text } from "./guest.ts";
 import { chosenKernels, loadKernel } from "./kernels.ts";
 
-const TIMEOUT = 300_000;
 const EXECUTABLE = join(import.meta.dir, "../../dist/offsetof");
 /** The newest bpftool that Debian has, and the libraries that it is linked with. */
 const BPFTOOL_SUITE = "sid";
@@ -89,7 +88,6 @@ for (const row of chosenKernels()) {
           ),
         },
         memoryMiB: 2048,
-        deadlineSeconds: 250,
       });
       const [, baked, own, changed, old, ...loads] = results;
 
@@ -116,7 +114,7 @@ for (const row of chosenKernels()) {
         expect([name, said(loads[index]).trim().split(/\s+/).sort()]).toEqual([name, programs.sort()]);
       }
     },
-    TIMEOUT,
+    guestTimeout,
   );
 }
 

@@ -4,11 +4,10 @@ import { join } from "node:path";
 import { run } from "../../assets/build/run.ts";
 import { kernelFields } from "../../src/kernel/fields.ts";
 import { buildCoreReader, foreignObject, readsTruth } from "../core/reader.ts";
-import { bootGuest, HIDE_BTF, text } from "./guest.ts";
+import { bootGuest, guestTimeout, HIDE_BTF, text } from "./guest.ts";
 import { chosenKernels, loadKernel } from "./kernels.ts";
 import { truthOf } from "./truth.ts";
 
-const TIMEOUT = 400_000;
 const ROOT = join(import.meta.dir, "../..");
 const LOAD = "/opt/loader /opt/libbpf.so /opt/reader.bpf.o";
 
@@ -58,6 +57,6 @@ for (const row of chosenKernels()) {
       expect({ status: loaded.status, stderr: text(loaded.stderr) }).toMatchObject({ status: 0 });
       expect(readsTruth(text(loaded.stdout))).toHaveProperty("ct");
     },
-    TIMEOUT,
+    guestTimeout,
   );
 }

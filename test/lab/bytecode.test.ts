@@ -4,10 +4,9 @@ import * as v from "valibot";
 import { documentSchema } from "../../src/output/document.ts";
 import { jsonOf } from "../schema.ts";
 import { trueConstants } from "./constants.ts";
-import { bootGuest, HIDE_BTF, text } from "./guest.ts";
+import { bootGuest, guestTimeout, HIDE_BTF, text } from "./guest.ts";
 import { chosenKernels, loadKernel } from "./kernels.ts";
 
-const TIMEOUT = 300_000;
 const EXECUTABLE = join(import.meta.dir, "../../dist/offsetof");
 /** The bpf(2) of Linux 4.17: without BTF and links, so that kprobes are attached by perf_event_open and ioctl. */
 const LINUX_4_17 = "/opt/bun /opt/linux-4.17.ts ";
@@ -45,7 +44,6 @@ for (const row of chosenKernels()) {
         },
         memoryMiB: 2048,
         modules: ["nf_conntrack_netlink"],
-        deadlineSeconds: 250,
       });
       for (const [index, { strategy, bytecode }] of asked.entries()) {
         const { stdout = new Uint8Array(), stderr = stdout } = results[index + 1] ?? {};
@@ -66,6 +64,6 @@ for (const row of chosenKernels()) {
         else expect(guessed.length).toBeGreaterThanOrEqual(13);
       }
     },
-    TIMEOUT,
+    guestTimeout,
   );
 }

@@ -1,9 +1,6 @@
 import { expect, test } from "bun:test";
-import { asNobody, bootGuest, GuestError, HIDE_BTF, SHOW_BTF, text } from "./guest.ts";
+import { asNobody, bootGuest, GuestError, guestTimeout, HIDE_BTF, SHOW_BTF, text } from "./guest.ts";
 import { chosenKernels, loadKernel } from "./kernels.ts";
-
-/** Fetching a kernel the first time, and a slow machine, included. */
-const TIMEOUT = 300_000;
 
 /** Functions the guess attaches to, one of them in a module. */
 const PROBED = ["tcp_getsockopt", "sock_common_getsockopt", "tcp_v6_connect", "ip_make_skb", "ip6_make_skb"];
@@ -68,7 +65,7 @@ for (const row of chosenKernels()) {
       expect(result("ipv6").err).toContain("No such file");
       expect(run.bootSeconds).toBeGreaterThan(0);
     },
-    TIMEOUT,
+    guestTimeout,
   );
 }
 
@@ -85,7 +82,7 @@ test(
     expect(String(error)).toContain("boot 1, ended (QEMU's status 0) in command 1: echo c");
     expect(String(error)).toContain("sysrq triggered crash");
   },
-  TIMEOUT,
+  guestTimeout,
 );
 
 test(
@@ -98,7 +95,7 @@ test(
     });
     await expect(guest).rejects.toThrow("boot 3, ended (QEMU's status 0) before its first command");
   },
-  TIMEOUT,
+  guestTimeout,
 );
 
 test(
@@ -107,7 +104,7 @@ test(
     const options = { kernel: await loadKernel(first), commands: ["sleep 1000"], deadlineSeconds: 10 };
     await expect(bootGuest(options)).rejects.toThrow("met the deadline in command 0: sleep 1000");
   },
-  TIMEOUT,
+  guestTimeout,
 );
 
 async function sha256(path: string): Promise<string> {

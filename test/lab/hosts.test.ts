@@ -5,11 +5,10 @@ import { kernelFields } from "../../src/kernel/fields.ts";
 import { type Document, documentSchema } from "../../src/output/document.ts";
 import { buildConfine, CAP } from "../confine.ts";
 import { jsonOf } from "../schema.ts";
-import { asNobody, bootGuest, type CommandResult, HIDE_BTF, text } from "./guest.ts";
+import { asNobody, bootGuest, type CommandResult, guestTimeout, HIDE_BTF, text } from "./guest.ts";
 import { chosenKernels, type LabKernel, type LoadedKernel, loadKernel } from "./kernels.ts";
 import { truthOf } from "./truth.ts";
 
-const TIMEOUT = 400_000;
 const EXECUTABLE = join(import.meta.dir, "../../dist/offsetof");
 /** A guest that got no time from a busy machine is no finding. */
 const NO_STALLS = "rcupdate.rcu_cpu_stall_suppress=1";
@@ -223,7 +222,6 @@ for (const row of chosenKernels()) {
           commands: [HIDE_BTF, STATE, LOG, ...cases.map(({ command }) => command), STATE, LOG],
           files: { "/opt/offsetof": { from: EXECUTABLE }, "/opt/confine": { from: await buildConfine() } },
           append: [NO_STALLS],
-          deadlineSeconds: 240,
         });
         const [, state, log, ...rest] = results.map(({ stdout }) => text(stdout));
         expect(state).not.toContain("tracefs");
@@ -241,7 +239,7 @@ for (const row of chosenKernels()) {
         expect(failures.join("\n\n")).toBe("");
         expect(rest.slice(-2).join()).toBe([state, log].join());
       },
-      TIMEOUT,
+      guestTimeout,
     );
 
     test(
@@ -296,7 +294,7 @@ for (const row of chosenKernels()) {
         const news = linesOf(lastLog).slice(linesOf(log).length - 1, -1);
         expect(news.filter((line) => !/ Lockdown: offsetof: |callbacks suppressed/.test(line))).toEqual([]);
       },
-      TIMEOUT,
+      guestTimeout,
     );
 
     test(
@@ -338,7 +336,7 @@ for (const row of chosenKernels()) {
         expect(sameModules?.stdout).toEqual(modules?.stdout ?? new Uint8Array());
         expect(results.at(-1)?.stdout).toEqual(results[0]?.stdout ?? new Uint8Array());
       },
-      TIMEOUT,
+      guestTimeout,
     );
   });
 }

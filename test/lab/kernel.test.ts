@@ -5,10 +5,9 @@ import { kernelFields } from "../../src/kernel/fields.ts";
 import { type Document, documentSchema } from "../../src/output/document.ts";
 import { jsonOf } from "../schema.ts";
 import { trueConstants } from "./constants.ts";
-import { bootGuest, type CommandResult, HIDE_BTF, text } from "./guest.ts";
+import { bootGuest, type CommandResult, guestTimeout, HIDE_BTF, text } from "./guest.ts";
 import { chosenKernels, type LabKernel, loadKernel } from "./kernels.ts";
 
-const TIMEOUT = 600_000;
 const EXECUTABLE = join(import.meta.dir, "../../dist/offsetof");
 /** How often the same question is asked, with the kernel's BTF there and again with it hidden. */
 const runsOf = ({ usual }: LabKernel): number => (usual ? 20 : 3);
@@ -42,7 +41,6 @@ for (const row of chosenKernels()) {
         commands: [...ask, HIDE_BTF, ...ask],
         files: { "/opt/offsetof": { from: EXECUTABLE } },
         modules: ["nf_conntrack_netlink"],
-        deadlineSeconds: 500,
       });
       const shown = results.slice(0, runs).map(documentOf);
       const hidden = results.slice(runs + 1).map(documentOf);
@@ -64,6 +62,6 @@ for (const row of chosenKernels()) {
         }
       }
     },
-    TIMEOUT,
+    guestTimeout,
   );
 }

@@ -3,10 +3,9 @@ import { join } from "node:path";
 import * as v from "valibot";
 import { documentSchema } from "../../src/output/document.ts";
 import { jsonOf } from "../schema.ts";
-import { bootGuest, type CommandResult, text } from "./guest.ts";
+import { bootGuest, type CommandResult, guestTimeout, text } from "./guest.ts";
 import { chosenKernels, loadKernel } from "./kernels.ts";
 
-const TIMEOUT = 400_000;
 const EXECUTABLE = join(import.meta.dir, "../../dist/offsetof");
 const ASK = "/opt/offsetof kernel --format json";
 /** The kernel's log without what a boot still says of its clock. */
@@ -42,7 +41,6 @@ for (const row of chosenKernels()) {
           modules: ["nf_conntrack_netlink"],
           mounts: ["securityfs", "debugfs"],
           append: ["lockdown=integrity", NO_STALLS],
-          deadlineSeconds: 240,
         });
         const result = (name: keyof typeof commands) => results[Object.keys(commands).indexOf(name)];
         expect(out(result("after"))).toBe(out(result("before")));
@@ -60,7 +58,7 @@ for (const row of chosenKernels()) {
         expect(kernel?.fields.offset_ct_origin?.evidence).not.toHaveProperty("guess");
         expect(kernel?.fields.offset_rtt?.status).toBe("confirmed");
       },
-      TIMEOUT,
+      guestTimeout,
     );
 
     test(
@@ -79,7 +77,7 @@ for (const row of chosenKernels()) {
         expect(text(refused?.stderr ?? new Uint8Array())).toContain("lockdown");
         expect(out(after)).toBe(out(before));
       },
-      TIMEOUT,
+      guestTimeout,
     );
   });
 }

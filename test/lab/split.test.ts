@@ -1,10 +1,8 @@
 import { expect, test } from "bun:test";
 import { join } from "node:path";
 import { assets } from "../../assets/build/paths.ts";
-import { bootGuest, text } from "./guest.ts";
+import { bootGuest, guestTimeout, text } from "./guest.ts";
 import { chosenKernels, loadKernel } from "./kernels.ts";
-
-const TIMEOUT = 300_000;
 
 for (const row of chosenKernels()) {
   test(
@@ -38,6 +36,6 @@ for (const row of chosenKernels()) {
       expect(text(absent.stderr)).toContain("to kprobe:no_such_function: ENOENT");
       expect(absent.status).not.toBe(0);
     },
-    TIMEOUT,
+    guestTimeout,
   );
 }

@@ -5,11 +5,10 @@ import { kernelFields } from "../../src/kernel/fields.ts";
 import { documentSchema } from "../../src/output/document.ts";
 import { jsonOf } from "../schema.ts";
 import { CLASSIC } from "./constants.ts";
-import { bootGuest, HIDE_BTF, text } from "./guest.ts";
+import { bootGuest, guestTimeout, HIDE_BTF, text } from "./guest.ts";
 import { chosenKernels, loadKernel } from "./kernels.ts";
 import { truthOf } from "./truth.ts";
 
-const TIMEOUT = 300_000;
 const EXECUTABLE = join(import.meta.dir, "../../dist/offsetof");
 const ASK = "/opt/offsetof kernel --strategy stepwise --format json";
 /** From here on the kernel says that it has no kprobes. */
@@ -32,7 +31,6 @@ for (const row of chosenKernels()) {
         kernel,
         commands: [HIDE_BTF, ...asked, WITHOUT_KPROBES, ...asked],
         files: { "/opt/offsetof": { from: EXECUTABLE } },
-        deadlineSeconds: 250,
       });
       expect(results.length).toBe(2 * asked.length + 2);
       for (const [index, { status, stdout, stderr }] of results.entries()) {
@@ -56,6 +54,6 @@ for (const row of chosenKernels()) {
         expect(report?.events).toBeGreaterThan(1000);
       }
     },
-    TIMEOUT,
+    guestTimeout,
   );
 }

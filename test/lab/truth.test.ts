@@ -1,9 +1,8 @@
 import { expect, test } from "bun:test";
+import { guestTimeout } from "./guest.ts";
 import { chosenKernels, loadKernel } from "./kernels.ts";
 import { truthOf } from "./truth.ts";
 
-/** Fetching a kernel the first time, and a slow machine, included. */
-const TIMEOUT = 300_000;
 const HOST_BTF = "/sys/kernel/btf/vmlinux";
 
 const KERNELS: readonly { readonly name: string; btf(): Promise<string> }[] = [
@@ -36,7 +35,7 @@ test.each(KERNELS)(
     // union flowi_uli starts with struct { be16 dport, sport } ports (include/net/flow.h).
     expect(truth.get("flowi4.uli.ports.sport")).toBe(direct("flowi4", "uli") + 2);
   },
-  TIMEOUT,
+  guestTimeout,
 );
 
 test("members of unions and anonymous structs have offsets", async () => {

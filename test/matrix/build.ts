@@ -50,8 +50,8 @@ const recipe = ["link.sh", "client.c", "newer-libc.c"];
 /** Builds a variant on first use, which takes a minute, and keeps it in the cache. */
 export async function buildVariant(variant: Variant): Promise<Built> {
   const { release, options, isUpstream, ownCrypto, added } = variant;
-  const { suite, version, shape } = releases[release];
-  const build = openssl(suite, version, shape, async (...place) => [
+  const { suite, version } = releases[release];
+  const build = openssl(suite, version, async (...place) => [
     ...(isUpstream ? [] : await asDebian(...place)),
     ...options,
   ]);

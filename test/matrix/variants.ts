@@ -19,13 +19,11 @@ export const releases = {
   "3.0": {
     suite: "bookworm",
     version: "3.0.20-1~deb12u2",
-    shape: "embedded",
     published: "openssl-3.0.20",
   },
   "3.5": {
     suite: "trixie",
     version: "3.5.7-1~deb13u2",
-    shape: "connection",
     published: "openssl-3.5.7",
   },
 } as const;

@@ -34,11 +34,14 @@ async function failures(folder: string, [file, name]: Test): Promise<number | st
   // These have the executable do it.
   if (file.startsWith("test/e2e/")) await run([process.execPath, "build.ts"], { cwd: folder });
   const pattern = name.replaceAll(/[^\w ,']/g, ".");
-  const child = Bun.spawn([process.execPath, "test", file, "--test-name-pattern", pattern], {
-    cwd: folder,
-    stdio: ["ignore", "pipe", "pipe"],
-    timeout: LONGEST,
-  });
+  const child = Bun.spawn(
+    [process.execPath, "test", file, `--timeout=${LONGEST}`, "--test-name-pattern", pattern],
+    {
+      cwd: folder,
+      stdio: ["ignore", "pipe", "pipe"],
+      timeout: LONGEST,
+    },
+  );
   const [stderr] = await Promise.all([new Response(child.stderr).text(), child.exited]);
   const count = (what: string) => Number(new RegExp(`^ *(\\d+) ${what}$`, "m").exec(stderr)?.[1] ?? 0);
   if (child.signalCode !== null) return `did not end in ${LONGEST / 1000} seconds`;

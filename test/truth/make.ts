@@ -62,6 +62,12 @@ const shapes = {
   },
 } satisfies Record<string, Members>;
 
+function shapeOf(version: string): keyof typeof shapes {
+  const [major = 0, minor = 0] = version.split(".").map(Number);
+  if (major < 3) return "pointer";
+  return major === 3 && minor < 2 ? "embedded" : "connection";
+}
+
 /** The arguments of Configure in a source tree of Debian's. */
 export type Configuration = (folder: string, architecture: "amd64" | "arm64") => Promise<readonly string[]>;
 
@@ -74,12 +80,8 @@ export const asDebian: Configuration = async (folder, architecture) => {
   return ["shared", ...options, `debian-${architecture}`];
 };
 
-export function openssl(
-  suite: string,
-  version: string,
-  shape: keyof typeof shapes,
-  configuration: Configuration = asDebian,
-): Build {
+export function openssl(suite: string, version: string, configuration: Configuration = asDebian): Build {
+  const shape = shapeOf(version);
   const quic = shape === "connection" ? ["ssl/quic/quic_local.h"] : [];
   return {
     source: { suite, name: "openssl", version },
@@ -151,18 +153,25 @@ function boringssl(suite: string, version: string): Build {
   };
 }
 
+/** The build of a suite's OpenSSL or BoringSSL. */
+export const buildOf = (suite: string, library: Library, version: string): Build =>
+  ({ openssl, boringssl })[library](suite, version);
+export type Library = "openssl" | "boringssl";
+
 /** By the file's name. */
 export const builds: Readonly<Record<string, Build>> = {
-  "openssl-1.1.1w": openssl("bullseye", "1.1.1w-0+deb11u1", "pointer"),
-  "openssl-3.0.20": openssl("bookworm", "3.0.20-1~deb12u2", "embedded"),
-  "openssl-3.5.7": openssl("trixie", "3.5.7-1~deb13u2", "connection"),
-  "openssl-3.6.3": openssl("sid", "3.6.3-1", "connection"),
-  "openssl-4.0.2": openssl("experimental", "4.0.2-1", "connection"),
+  "openssl-1.1.1w": openssl("bullseye", "1.1.1w-0+deb11u1"),
+  "openssl-3.0.20": openssl("bookworm", "3.0.20-1~deb12u2"),
+  "openssl-3.0.22": openssl("bookworm", "3.0.22-1~deb12u2"),
+  "openssl-3.5.7": openssl("trixie", "3.5.7-1~deb13u2"),
+  "openssl-3.6.3": openssl("sid", "3.6.3-1"),
+  "openssl-4.0.2": openssl("experimental", "4.0.2-1"),
   "boringssl-13": boringssl("bookworm", "13.0.0+r24-2"),
   "boringssl-14": boringssl("sid", "14.0.0+r45-3"),
 };
 
-async function make(name: string, build: Build): Promise<void> {
+/** Bytes by `type.member`, the same for x86-64 and arm64. @throws where they are not */
+async function measure(build: Build): Promise<Record<string, number>> {
   const scratch = await mkdtemp(join(tmpdir(), "offsetof-truth-"));
   const unpack = async (into: string): Promise<string> => {
     await downloadSource(build.source, join(scratch, into));
@@ -174,17 +183,17 @@ async function make(name: string, build: Build): Promise<void> {
   try {
     const figures = await measured(build, await unpack("amd64"));
     await assertForArm64(build, await unpack("arm64"), figures, join(scratch, "cache"));
-    const text = JSON.stringify(
-      { package: `${build.source.name} ${build.source.version}`, figures },
-      null,
-      2,
-    );
-    await Bun.write(join(import.meta.dir, `${name}.json`), `${text}\n`);
-    console.error(`${name}: ${Object.keys(figures).length} figures, the same on x86-64 and arm64`);
+    return figures;
   } finally {
     await rm(scratch, { recursive: true });
   }
 }
+
+/** What the files beside this one hold. */
+export async function truthFile(build: Build): Promise<{ package: string; figures: Record<string, number> }> {
+  return { package: packageOf(build), figures: await measure(build) };
+}
+export const packageOf = ({ source }: Build): string => `${source.name} ${source.version}`;
 
 const includes = ({ headers }: Build): string =>
   [...headers.map((header) => `#include "${header}"\n`), "#include <stddef.h>\n#include <stdio.h>\n"].join(
@@ -241,6 +250,8 @@ if (import.meta.main) {
   for (const name of names.length > 0 ? names : Object.keys(builds)) {
     const build = builds[name];
     if (build === undefined) throw new Error(`${name} is none of ${Object.keys(builds).join(", ")}`);
-    await make(name, build);
+    const truth = await truthFile(build);
+    await Bun.write(join(import.meta.dir, `${name}.json`), `${JSON.stringify(truth, null, 2)}\n`);
+    console.error(`${name}: ${Object.keys(truth.figures).length} figures, the same on x86-64 and arm64`);
   }
 }

@@ -38,7 +38,7 @@ async function treeOf(truth: string): Promise<string> {
   const source = builds[truth]?.source;
   if (source === undefined) throw new Error(`${truth} is no build`);
   const into = join(folder, truth);
-  await fetchSource(source, into);
+  await unpackSource(source, into);
   const [name = ""] = readdirSync(into, { withFileTypes: true }).flatMap((one) =>
     one.isDirectory() ? one.name : [],
   );
@@ -46,7 +46,7 @@ async function treeOf(truth: string): Promise<string> {
   return join(into, name);
 }
 
-async function fetchSource(source: SourcePackage, into: string): Promise<void> {
+async function unpackSource(source: SourcePackage, into: string): Promise<void> {
   try {
     await downloadSource(source, into);
   } catch (error) {

@@ -26,6 +26,7 @@ export class OpenSsl implements Disposable {
   readonly #folder = mkdtempSync(join(tmpdir(), "offsetof-openssl-"));
   readonly #program: string;
   readonly #env: Record<string, string>;
+  #sessions = 0;
 
   constructor(program = "openssl", libraries?: string) {
     this.#program = program;
@@ -57,12 +58,11 @@ export class OpenSsl implements Disposable {
       stdout: "pipe",
       stderr: "ignore",
     } as const;
-    const port = 20_000 + Math.floor(Math.random() * 10_000);
-    const keys = join(this.#folder, `${port}.keys`);
+    const keys = join(this.#folder, `${++this.#sessions}.keys`);
     const serve = [
       "s_server",
       "-accept",
-      `127.0.0.1:${port}`,
+      "127.0.0.1:0",
       "-cert",
       "cert.pem",
       "-key",
@@ -73,11 +73,11 @@ export class OpenSsl implements Disposable {
     ];
     const server = Bun.spawn([this.#program, ...serve], options);
     try {
-      await seen(server.stdout, "ACCEPT");
+      const [, address = ""] = await seen(server.stdout, /^ACCEPT (\S+)\n/m);
       const connect = [
         "s_client",
         "-connect",
-        `127.0.0.1:${port}`,
+        address,
         `-${version}`,
         "-keylogfile",
         keys,
@@ -88,7 +88,7 @@ export class OpenSsl implements Disposable {
       try {
         client.stdin.write("abc\n");
         client.stdin.flush();
-        await seen(client.stdout, "cba");
+        await seen(client.stdout, /cba/);
         during();
         const { stdout } = await run([
           "find",
@@ -144,14 +144,17 @@ export class OpenSsl implements Disposable {
 }
 
 /** Reads until a text has come. */
-async function seen(stream: ReadableStream<Uint8Array>, text: string): Promise<void> {
+async function seen(stream: ReadableStream<Uint8Array>, text: RegExp): Promise<RegExpExecArray> {
   let said = "";
   const reader = stream.getReader();
   const decoder = new TextDecoder();
-  while (!said.includes(text)) {
+  for (;;) {
     const { done, value } = await reader.read();
     if (done) throw new Error(`${text} did not come: ${said}`);
-    said += decoder.decode(value);
+    said += decoder.decode(value, { stream: true });
+    const found = text.exec(said);
+    if (found === null) continue;
+    reader.releaseLock();
+    return found;
   }
-  reader.releaseLock();
 }

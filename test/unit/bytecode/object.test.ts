@@ -64,7 +64,7 @@ beforeAll(async () => {
   await build("bpfel", "little.o");
   await build("bpfel", "symbols.o", "-DSYMBOLS");
   await build("bpfeb", "big.o", "-DSYMBOLS");
-}, 120_000);
+});
 afterAll(() => rm(folder, { recursive: true }));
 
 const values = new Map<string, bigint>([
@@ -278,7 +278,7 @@ describe.each(bakedObjects)("%s", (name) => {
           .sort(),
       );
     }
-  }, 60_000);
+  });
 
   test("has constants that bpftool makes a skeleton of, and four bytes each", async () => {
     const path = at(`${name}.skeleton.o`);

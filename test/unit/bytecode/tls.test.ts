@@ -58,7 +58,6 @@ describe.each(libraries)("$name libssl", ({ program, folder, file, object }) => 
         }
         expect(session.keyLog.size).toBe(1);
       },
-      30_000,
     );
   });
 
@@ -72,7 +71,7 @@ describe.each(libraries)("$name libssl", ({ program, folder, file, object }) => 
     const [[random = "", expected] = []] = session.keyLog;
     const own = eventsOf(events, random).filter(({ tgid }) => tgid === session.client.pid);
     expect(keyLogIn(own).get("CLIENT_RANDOM")).toBe(expected?.get("CLIENT_RANDOM") ?? "none");
-  }, 30_000);
+  });
 
   test("TLS 1.3: an SSL object that serves another connection holds no secrets of the last one", async () => {
     const path = join(folder(), file);
@@ -92,7 +91,7 @@ describe.each(libraries)("$name libssl", ({ program, folder, file, object }) => 
         }
       }
     }
-  }, 30_000);
+  });
 
   test("a constant that is off by 8 shows, one that is absent is left out", async () => {
     const path = join(folder(), file);
@@ -114,7 +113,7 @@ describe.each(libraries)("$name libssl", ({ program, folder, file, object }) => 
     expect(captured.get("CLIENT_TRAFFIC_SECRET_0")).toBe(expected?.get("CLIENT_TRAFFIC_SECRET_0"));
     expect(captured.has("EXPORTER_SECRET")).toBe(false);
     expect(own.map(({ fd }) => fd)).toEqual(own.map(() => null));
-  }, 30_000);
+  });
 });
 
 // Node keeps descriptors to itself: it hands memory to OpenSSL. Its 16 and 18 are built with +quic, of another layout than published.
@@ -125,31 +124,23 @@ const nodes = [
   { version: "22.23.3", object: "tls_openssl_3_2" },
 ];
 describe.each(nodes)("Node $version", ({ version: node, object }) => {
-  test.each(["TLSv1.2", "TLSv1.3"])(
-    "%s: what Node's own key log says, on both sides",
-    async (version) => {
-      const sample = nodeSamples.find((one) => one.version === node && one.arch === "x64");
-      if (sample === undefined) throw new Error(`no sample of Node ${node}`);
-      const path = await loadNode(sample);
-      using openssl = new OpenSsl();
-      await openssl.certify();
-      const request = () => openssl.node(path, version);
-      const {
-        events,
-        session: keyLog,
-        name,
-      } = await capture(path, "current", request, { allowMissing: true });
-      expect(name).toBe(object);
-      expect(keyLog.size).toBe(1);
-      for (const [random, expected] of keyLog) {
-        const own = eventsOf(events, random);
-        const sides = Map.groupBy(own, ({ server }) => server);
-        expect(sides.size).toBe(2);
-        for (const [, side] of sides)
-          expect(Object.fromEntries(keyLogIn(side))).toEqual(Object.fromEntries(expected));
-        expect(own.map(({ fd }) => fd)).toEqual(own.map(() => null));
-      }
-    },
-    60_000,
-  );
+  test.each(["TLSv1.2", "TLSv1.3"])("%s: what Node's own key log says, on both sides", async (version) => {
+    const sample = nodeSamples.find((one) => one.version === node && one.arch === "x64");
+    if (sample === undefined) throw new Error(`no sample of Node ${node}`);
+    const path = await loadNode(sample);
+    using openssl = new OpenSsl();
+    await openssl.certify();
+    const request = () => openssl.node(path, version);
+    const { events, session: keyLog, name } = await capture(path, "current", request, { allowMissing: true });
+    expect(name).toBe(object);
+    expect(keyLog.size).toBe(1);
+    for (const [random, expected] of keyLog) {
+      const own = eventsOf(events, random);
+      const sides = Map.groupBy(own, ({ server }) => server);
+      expect(sides.size).toBe(2);
+      for (const [, side] of sides)
+        expect(Object.fromEntries(keyLogIn(side))).toEqual(Object.fromEntries(expected));
+      expect(own.map(({ fd }) => fd)).toEqual(own.map(() => null));
+    }
+  });
 });

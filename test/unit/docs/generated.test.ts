@@ -3,6 +3,7 @@ import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { generated } from "../../../docs/build/generated.ts";
 import { everyCommand } from "../../../src/commands/program.ts";
+import { until } from "../../until.ts";
 
 const docs = join(import.meta.dir, "../../../docs");
 const files = await generated();
@@ -52,12 +53,8 @@ async function completed(shell: keyof typeof shells, typed: string): Promise<str
   const { start, load } = shells[shell];
   let screen = "";
   const shown = async (text: RegExp): Promise<string> => {
-    for (let tries = 0; tries < 500; tries++) {
-      const found = text.exec(screen);
-      if (found !== null) return found[1] ?? "";
-      await Bun.sleep(20);
-    }
-    throw new Error(`${shell} never showed ${text}: ${JSON.stringify(screen)}`);
+    const found = await until(() => text.exec(screen) ?? undefined);
+    return found[1] ?? "";
   };
   const child = Bun.spawn([...start], {
     cwd: join(docs, "schema"),

@@ -18,6 +18,7 @@ import { join } from "node:path";
 import { identityOf } from "../../../src/elf/input.ts";
 import { checkExecutable, UntrustedError } from "../../../src/host/trusted.ts";
 import { Root } from "../../../src/tls/root.ts";
+import { until } from "../../until.ts";
 
 // Not below /tmp: there are to be no folders on the way but these.
 const top = mkdtempSync("/var/lib/offsetof-trusted-");
@@ -218,7 +219,7 @@ describe("in another tree", () => {
     const root = join(path, "../../..");
     Bun.spawnSync(["chown", "-R", `${somebody}:${somebody}`, root]);
     // To itself it is root, and so are the files' owners.
-    const inside = ["unshare", "--user", "--map-root-user", "--mount", "sleep", "60"];
+    const inside = ["unshare", "--user", "--map-root-user", "--mount", "sleep", "600"];
     const container = Bun.spawn([
       "setpriv",
       `--reuid=${somebody}`,
@@ -228,12 +229,7 @@ describe("in another tree", () => {
     ]);
     try {
       const tree = `/proc/${container.pid}/root`;
-      for (
-        let wait = 0;
-        wait < 100 && !(await Bun.file(`/proc/${container.pid}/uid_map`).text()).includes(`${somebody}`);
-        wait++
-      )
-        await Bun.sleep(10);
+      await until(() => readFileSync(`/proc/${container.pid}/uid_map`, "utf8").includes(`${somebody}`));
       expect(refusal(path, [], { root: tree })).toStartWith(
         `${join(tree, path)} belongs to user ${somebody}`,
       );

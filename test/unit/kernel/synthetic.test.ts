@@ -55,7 +55,7 @@ let libbpf: Libbpf;
 beforeAll(async () => {
   truth = await truthOf(KERNEL_BTF, paths);
   libbpf = new Libbpf(assetBytes("libbpf.so"));
-}, 60_000);
+});
 
 /** BTF of the true offsets of these constants. */
 function made(isKnown: (constant: KernelConstant) => boolean = () => true) {
@@ -122,7 +122,7 @@ test("arm64's registers lie where Linux's header has them", async () => {
   const flags = ["cc", "-target", "aarch64-linux-gnu", "-c", source, "-o", `${source}.o`];
   await zig(flags, { cwd: folder, cache: join(folder, "zig") });
   expect(asserts.length).toBe(8);
-}, 60_000);
+});
 
 test("the same constants give the same bytes", () => {
   expect(made().bytes).toEqual(made().bytes);
@@ -146,7 +146,7 @@ test("whatever is not known is not there, and the rest stays where it is", async
     }),
     { numRuns: 30 },
   );
-}, 60_000);
+});
 
 test("one tuple alone has no place: the distance of both is an element's size", () => {
   const { unplaced } = made((constant) => constant !== "offset_ct_reply");

@@ -10,32 +10,12 @@ import { unpublished } from "../../../src/tls/code/accessors.ts";
 import { codeEvidence } from "../../../src/tls/code/evidence.ts";
 import { loadLayouts } from "../../../src/tls/layouts.ts";
 import { tlsReports } from "../../../src/tls/report.ts";
-import { truthOf } from "../../truth/read.ts";
+import { truthOf, truthOfPackage } from "../../truth/read.ts";
 import { seeded } from "../elf/seeded.ts";
 import { debianPackage, fetchTimeout, loadSamples } from "./debian.ts";
 import { loadNode, type NodeSample, nodeSamples } from "./node.ts";
 
-const libraries = (["amd64", "arm64"] as const).flatMap((arch) => [
-  { suite: "bullseye", arch, name: "libssl1.1", soname: "1.1", truth: "1.1.1w" },
-  { suite: "bookworm", arch, name: "libssl3", soname: "3", truth: "3.0.20" },
-  { suite: "trixie", arch, name: "libssl3t64", soname: "3", truth: "3.5.7" },
-  { suite: "sid", arch, name: "libssl3t64", soname: "3", truth: "3.6.3" },
-  { suite: "experimental", arch, name: "libssl4", soname: "4", truth: "4.0.2" },
-]);
-type Library = (typeof libraries)[number];
-
-const pathOf = ({ suite, arch, name, soname }: Library, file: "ssl" | "crypto"): string => {
-  const triple = arch === "amd64" ? "x86_64-linux-gnu" : "aarch64-linux-gnu";
-  return join(debianPackage(suite, arch, name).root, `usr/lib/${triple}/lib${file}.so.${soname}`);
-};
-
-async function evidenceOf(ssl: string, crypto: string): Promise<readonly Evidence[]> {
-  using first = Elf.open(ssl);
-  using second = Elf.open(crypto);
-  return await codeEvidence("openssl", { ssl: first, cryptos: [second] });
-}
-
-/** What accessors reveal of each series. */
+/** What accessors reveal of each series, and of those behind it. */
 const shared = [
   "SSL_SESSION_ST_MASTER_KEY",
   "SSL_SESSION_ST_MASTER_KEY_LENGTH",
@@ -52,13 +32,31 @@ const typed = [
   "SSL_CONNECTION_ST_S3_CLIENT_RANDOM",
   "SSL_ST_TYPE",
 ];
-const revealed: Readonly<Record<string, readonly string[]>> = {
-  "1.1.1w": [...shared, ...old, "SSL_ST_S3", "SSL3_STATE_ST_CLIENT_RANDOM"],
-  "3.0.20": [...shared, ...old, "SSL_ST_S3_CLIENT_RANDOM"],
-  "3.5.7": typed,
-  "3.6.3": typed,
-  "4.0.2": typed,
+const revealed = {
+  "1.1": [...shared, ...old, "SSL_ST_S3", "SSL3_STATE_ST_CLIENT_RANDOM"],
+  "3.0": [...shared, ...old, "SSL_ST_S3_CLIENT_RANDOM"],
+  "3.2": typed,
 };
+
+const libraries = (["amd64", "arm64"] as const).flatMap((arch) => [
+  { suite: "bullseye", arch, name: "libssl1.1", soname: "1.1", reveals: revealed["1.1"] },
+  { suite: "bookworm", arch, name: "libssl3", soname: "3", reveals: revealed["3.0"] },
+  { suite: "trixie", arch, name: "libssl3t64", soname: "3", reveals: revealed["3.2"] },
+  { suite: "sid", arch, name: "libssl3t64", soname: "3", reveals: revealed["3.2"] },
+  { suite: "experimental", arch, name: "libssl4", soname: "4", reveals: revealed["3.2"] },
+]);
+type Library = (typeof libraries)[number];
+
+const pathOf = ({ suite, arch, name, soname }: Library, file: "ssl" | "crypto"): string => {
+  const triple = arch === "amd64" ? "x86_64-linux-gnu" : "aarch64-linux-gnu";
+  return join(debianPackage(suite, arch, name).root, `usr/lib/${triple}/lib${file}.so.${soname}`);
+};
+
+async function evidenceOf(ssl: string, crypto: string): Promise<readonly Evidence[]> {
+  using first = Elf.open(ssl);
+  using second = Elf.open(crypto);
+  return await codeEvidence("openssl", { ssl: first, cryptos: [second] });
+}
 
 let folder = "";
 beforeAll(async () => {
@@ -71,28 +69,30 @@ const layouts = await loadLayouts("openssl");
 const memberOf = (constant: string): string => layouts?.members[constant] ?? unpublished[constant] ?? "";
 
 describe("the code of Debian's libraries tells what their headers say", () => {
-  test.each(libraries)("$truth $arch", async (library) => {
-    const truth = truthOf(`openssl-${library.truth}`);
+  test.each(libraries)("$suite's $name $arch", async (library) => {
+    const { version } = debianPackage(library.suite, library.arch, library.name);
+    const truth = await truthOfPackage(library.suite, "openssl", version);
     const evidence = await evidenceOf(pathOf(library, "ssl"), pathOf(library, "crypto"));
     const told = evidence.filter((one) => one.candidates.length > 0);
     expect(told.map((one) => [one.constant, ...one.candidates])).toEqual(
       told.map((one) => [one.constant, truth[memberOf(one.constant)] ?? -1]),
     );
-    expect(told.map((one) => one.constant).sort()).toEqual([...(revealed[library.truth] ?? [])].sort());
+    expect(told.map((one) => one.constant).sort()).toEqual([...library.reveals].sort());
   });
 });
 
 const boringssl = (["amd64", "arm64"] as const).flatMap((arch) => [
+  // Its package is as it will stay.
   { suite: "bullseye", arch, truth: "boringssl-10" },
-  { suite: "bookworm", arch, truth: "boringssl-13" },
-  { suite: "trixie", arch, truth: "boringssl-14" },
+  { suite: "bookworm", arch },
+  { suite: "trixie", arch },
 ]);
 test.each(boringssl)(
-  "the code of Debian's BoringSSL tells what its headers say: $truth $arch",
+  "the code of Debian's BoringSSL tells what its headers say: $suite $arch",
   async (one) => {
-    const { root } = debianPackage(one.suite, one.arch, "android-libboringssl");
+    const { root, version } = debianPackage(one.suite, one.arch, "android-libboringssl");
     const { reports } = await tlsReports({ root, sources: ["code", "table"] });
-    const truth = truthOf(one.truth);
+    const truth = "truth" in one ? truthOf(one.truth) : await truthOfPackage(one.suite, "boringssl", version);
     const told = Object.entries(reports[0]?.fields ?? {}).filter(([, field]) => field.value !== null);
     expect(told.map(([name, { member, value }]) => [name, value, member])).toEqual(
       told.map(([name, { member }]) => [name, truth[member] ?? -1, member]),
@@ -287,7 +287,7 @@ describe("damaged libraries", () => {
   }
 
   test.each(damaged)(
-    "$suite $arch: cut, zeroed and with flipped bits, quickly and without an exception",
+    "$suite $arch: cut, zeroed and with flipped bits, without an exception",
     async (library) => {
       const whole = readFileSync(pathOf(library, "ssl"));
       const crypto = pathOf(library, "crypto");
@@ -315,7 +315,6 @@ describe("damaged libraries", () => {
           bytes[at] = (bytes[at] ?? 0) ^ (1 << random(8));
         }
         writeFileSync(path, bytes);
-        const started = performance.now();
         try {
           const evidence = await evidenceOf(path, crypto);
           answers += 1;
@@ -326,7 +325,6 @@ describe("damaged libraries", () => {
           // Only what the reader of the file itself refuses.
           expect((error as Error).name).toBe("InputError");
         }
-        expect(performance.now() - started).toBeLessThan(2000);
       }
       expect(answers).toBeGreaterThan(150);
       copyFileSync(pathOf(library, "ssl"), path);
@@ -334,7 +332,6 @@ describe("damaged libraries", () => {
         (await evidenceOf(path, crypto)).filter((one) => one.candidates.length === 1).length,
       ).toBeGreaterThan(10);
     },
-    120_000,
   );
 
   /** Where the accessors lie in the file, by readelf; code is mapped where it lies but for the page offset. */

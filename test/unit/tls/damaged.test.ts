@@ -13,7 +13,6 @@ const samples = [
     name: "libssl1.1",
     lib: "usr/lib/x86_64-linux-gnu",
     soname: "1.1",
-    version: "1.1.1w",
   },
   {
     suite: "trixie",
@@ -21,7 +20,6 @@ const samples = [
     name: "libssl3t64",
     lib: "usr/lib/aarch64-linux-gnu",
     soname: "3",
-    version: "3.5.7",
   },
 ] as const;
 
@@ -33,24 +31,23 @@ beforeAll(async () => {
 afterAll(() => rmSync(folder, { recursive: true }));
 
 test.each(samples)(
-  "$name of $suite: an answer or a diagnostic for each, in time and bounds, and never another version",
-  ({ suite, arch, name, lib, soname, version }) => {
+  "$name of $suite: an answer or a diagnostic for each, in bounds, and never another version",
+  ({ suite, arch, name, lib, soname }) => {
+    const debian = debianPackage(suite, arch, name);
     const root = join(folder, suite);
     mkdirSync(root);
     for (const file of [`libssl.so.${soname}`, `libcrypto.so.${soname}`])
-      cpSync(join(debianPackage(suite, arch, name).root, lib, file), join(root, file));
+      cpSync(join(debian.root, lib, file), join(root, file));
     const program = join(import.meta.dir, "damaged.program.ts");
     const command = [process.execPath, program, join(root, `libssl.so.${soname}`), String(count)];
     const { stdout, stderr, exitCode } = Bun.spawnSync(command);
     expect({ exitCode, stderr: stderr.toString() }).toEqual({ exitCode: 0, stderr: "" });
-    const { answers, silences, slowest, versions, memory } = JSON.parse(stdout.toString());
+    const { answers, silences, versions, memory } = JSON.parse(stdout.toString());
     expect(silences).toBe(0);
     expect(answers).toBeGreaterThan(count / 10);
     expect(answers).toBeLessThan(count);
-    expect(slowest).toBeLessThan(2000);
-    expect([null, version]).toEqual(expect.arrayContaining(versions));
+    expect([null, debian.version.replace(/-.*$/, "")]).toEqual(expect.arrayContaining(versions));
     expect(memory).toBeGreaterThan(20 << 20);
     expect(memory).toBeLessThan(300 << 20);
   },
-  300_000,
 );

@@ -6,7 +6,7 @@ import * as v from "valibot";
 import { type LoadedPackage, loadPackage } from "../../../assets/build/debian.ts";
 import { diagnosticSchema, librarySchema } from "../../../src/output/document.ts";
 import { tlsReports } from "../../../src/tls/report.ts";
-import { truthOf } from "../../truth/read.ts";
+import { truthOfPackage } from "../../truth/read.ts";
 import { debianPackage, fetchTimeout, loadSamples } from "./debian.ts";
 
 const lib = "usr/lib/x86_64-linux-gnu";
@@ -34,8 +34,10 @@ async function look(path: string) {
   };
 }
 
+const packageOf = (suite: string) =>
+  debianPackage(suite, "amd64", suite === "bookworm" ? "libssl3" : "libssl3t64");
 const from = (suite: string, file: "libssl.so.3" | "libcrypto.so.3") =>
-  join(debianPackage(suite, "amd64", suite === "bookworm" ? "libssl3" : "libssl3t64").root, lib, file);
+  join(packageOf(suite).root, lib, file);
 
 /** libssl of one suite beside libcrypto of another. */
 function pair(ssl: string, crypto: string): string {
@@ -50,11 +52,6 @@ const known = (
 
 describe("libssl of one series beside libcrypto of another", () => {
   const [v30, v35, v36] = ["bookworm", "trixie", "sid"];
-  const truths: Record<string, string> = {
-    [v30]: "openssl-3.0.20",
-    [v35]: "openssl-3.5.7",
-    [v36]: "openssl-3.6.3",
-  };
   const series = { [v30]: "OpenSSL 3.0 or 3.1", [v35]: "OpenSSL 3.5", [v36]: "OpenSSL 3.6" };
 
   /** No constant of the struct that its libssl does not have, and none of what a table alone says. */
@@ -66,7 +63,7 @@ describe("libssl of one series beside libcrypto of another", () => {
     expect(fields.length).toBeGreaterThan(5);
     const wrong = ssl === v30 ? /^SSL_CONNECTION_ST_/ : /^SSL_ST_(?!TYPE$)/;
     expect(fields.filter(([name]) => wrong.test(name))).toEqual([]);
-    const truth = truthOf(truths[ssl] ?? "");
+    const truth = await truthOfPackage(ssl, "openssl", packageOf(ssl).version);
     for (const [, { member, value }] of fields)
       expect([member, value]).toEqual([member, truth[member] ?? -1]);
     // Its struct was found by its code: a table may only have joined it.

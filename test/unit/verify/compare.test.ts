@@ -1,5 +1,5 @@
 import { describe, expect, test } from "bun:test";
-import { compareConnections, type Expected } from "../../../src/verify/compare.ts";
+import { compareConnections, type Expected, surelyWatched } from "../../../src/verify/compare.ts";
 import type { End } from "../../../src/verify/connections.ts";
 
 const RANDOM = "aa".repeat(32);
@@ -133,5 +133,22 @@ describe("secrets by direction", () => {
   test("do not at the server, nor where they are not by direction", () => {
     expect(wrong([client, { ...server, by_direction: true, secrets: reversed }])).toHaveLength(2);
     expect(wrong([{ ...byDirection, by_direction: false }, server])).toHaveLength(2);
+  });
+});
+
+describe("which connections of a key log were watched", () => {
+  const watched = (logged: string, read: string) => {
+    const named = (names: string) => [...names].map((random) => ({ random }));
+    return surelyWatched(named(logged), named(read))
+      .map(({ random }) => random)
+      .join("");
+  };
+
+  test("those from the first to the last that was read: a program may log late", () => {
+    expect(watched("abcde", "bd")).toBe("bcd");
+    expect(watched("abc", "cba")).toBe("abc");
+    expect(watched("abc", "x")).toBe("abc");
+    expect(watched("abc", "")).toBe("abc");
+    expect(watched("", "a")).toBe("");
   });
 });

@@ -14,7 +14,7 @@ beforeAll(async () => {
     kernelFields.map(({ member }) => member),
   );
   for (const { constant, member } of kernelFields) truth.set(constant, BigInt(members.get(member) ?? -1));
-}, 60_000);
+});
 
 const ROUNDS = 3;
 /** Verifies with the true constants, but for these. */
