@@ -226,20 +226,13 @@ describe("bad input is an error that says what to do", () => {
     expect({ status, stderr }).toEqual({ status: 1, stderr: expect.stringContaining("named by its PATH") });
   });
 
-  test("a process that ends at once", async () => {
-    const short = Bun.spawn(["sleep", "1.5"]);
-    const args = [
-      "verify",
-      "tls",
-      LIBSSL,
-      "--pid",
-      `${short.pid}`,
-      "--against",
-      peers.keys,
-      "--seconds",
-      "60",
-    ];
-    const { status, stdout } = await new Running([...args, "--format", "table"]).end();
+  test("a process that ends without a connection", async () => {
+    const sleeper = Bun.spawn(["sleep", "600"]);
+    const args = ["--pid", `${sleeper.pid}`, "--against", peers.keys, "--seconds", "3600"];
+    const running = new Running(["verify", "tls", LIBSSL, ...args, "--format", "table"]);
+    await running.watches();
+    sleeper.kill();
+    const { status, stdout } = await running.end();
     expect({ status, stdout }).toEqual({ status: 3, stdout: expect.stringContaining("got no connection") });
   });
 

@@ -57,4 +57,4 @@ test("none is left open, however many files were looked at and whatever was wron
   const before = descriptors();
   await look();
   expect(descriptors()).toBe(before);
-}, 120_000);
+});

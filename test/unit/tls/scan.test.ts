@@ -228,7 +228,7 @@ describe("what processes use", () => {
       const { diagnostics } = await look();
       expect(diagnostics.filter(({ code }) => code === "W_TLS_FILE" || code.startsWith("E_"))).toEqual([]);
     }
-  }, 120_000);
+  });
 });
 
 test("--all: folders and files of any name", async () => {
