@@ -80,9 +80,9 @@ describe("--format header", () => {
   ] as const)("%s's %s: the published group, macro by macro and in its order", (suite, name, group) => {
     const { root } = debianPackage(suite, "amd64", name);
     const path = join(root, "usr/lib/x86_64-linux-gnu/libssl.so.3");
-    const { stdout, status } = run([executable, "tls", path, "--format", "header"]);
-    // Of a version that is newer than the published ones, what only the table tells is marked.
-    expect(status).toBe(stdout.includes("\n// assumed: ") ? 3 : 0);
+    const { stdout, status } = run([executable, "tls", path, "--format", "header", "--allow", "assumed"]);
+    // What only the table tells is marked; whether it has this very version depends on which one the suite has by now.
+    expect(stdout.includes("\n// assumed: ") ? [0, 3] : [0]).toContain(status);
     const published: Record<string, number | null> = openssl.groups[group].constants;
     const macros = Object.keys(published);
     expect(valuesIn(stdout, macros)).toEqual(v.parse(v.record(v.string(), v.number()), published));
