@@ -29,7 +29,9 @@ const surroundings = { folder: scratch.at("open"), port: listener.port, victim: 
 const ask = (library: string, ...flags: string[]): Run => run([executable, "tls", library, ...flags]);
 /** The same in a pid namespace of its own, and which processes are left there at the end, beside the shell. */
 function askAlone(library: string): Run & { readonly left: number } {
-  const script = `"$@"; status=$?; printf '%s\\n' /proc/[1-9]* >&2; exit $status`;
+  // What was killed with its parent may take a moment to be gone: a minute is none.
+  const wait = "for i in $(seq 600); do set -- /proc/[1-9]*; [ $# -gt 1 ] || break; sleep 0.1; done";
+  const script = `"$@"; status=$?; ${wait}; printf '%s\\n' "$@" >&2; exit $status`;
   const alone = ["unshare", "--pid", "--fork", "--mount-proc", "sh", "-c", script, "sh"];
   const { stderr, ...result } = run([...alone, executable, "tls", library]);
   const lines = stderr.split("\n").filter((line) => line !== "");
