@@ -59,3 +59,14 @@ export class ClosedError extends Error {
     super(`${what} was used after it had been closed`);
   }
 }
+
+/** This process may have no executable memory, or too little address space for it: nothing of the system can be called. */
+export class NoJitError extends Error {
+  override readonly name = "NoJitError";
+
+  constructor() {
+    super(
+      "this process may not have executable memory (systemd's MemoryDenyWriteExecute, SELinux's deny_execmem), or has too little address space for it (ulimit -v, LimitAS, vm.overcommit_memory=2): allow it, or 400 MB",
+    );
+  }
+}

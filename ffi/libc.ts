@@ -1,10 +1,11 @@
-import { dlopen, linkSymbols, type Pointer, ptr, read, toArrayBuffer } from "bun:ffi";
+import { linkSymbols, type Pointer, ptr, read, toArrayBuffer } from "bun:ffi";
+import { bind as bindFunctions } from "./bind.ts";
 import { ClosedError, SystemError } from "./error.ts";
 import { globalSymbol } from "./library.ts";
 
 // The C library is in every process already, so its bare name never reaches the file system; musl takes this name
 // for itself too. Only symbols that glibc had by 2.17 may stand here.
-const { symbols: c } = dlopen("libc.so.6", {
+const c = bindFunctions("libc.so.6", {
   __errno_location: { args: [], returns: "ptr" },
   _exit: { args: ["i32"], returns: "void" },
   accept4: { args: ["i32", "ptr", "ptr", "i32"], returns: "i32" },

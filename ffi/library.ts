@@ -1,11 +1,12 @@
-import { dlopen, type Pointer } from "bun:ffi";
+import type { Pointer } from "bun:ffi";
+import { bind } from "./bind.ts";
 
 /** Where the kernel maps above 2^53 a number would not do. */
 type Address = Pointer | bigint;
 
 // From glibc 2.34 on, libdl.so.2 is empty and needs the C library, which has its functions. It is in every process
 // with this runtime already; musl takes this name for itself.
-const { symbols: dl } = dlopen("libdl.so.2", {
+const dl = bind("libdl.so.2", {
   dlopen: { args: ["cstring", "i32"], returns: "ptr" },
   dlsym: { args: ["ptr", "cstring"], returns: "ptr" },
   dlerror: { args: [], returns: "cstring" },

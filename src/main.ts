@@ -1,3 +1,4 @@
+import { NoJitError } from "../ffi/error.ts";
 import { version } from "../package.json";
 import { readArguments } from "./commands/arguments.ts";
 import { checkUsage, documentFormats } from "./commands/flags.ts";
@@ -6,6 +7,7 @@ import { asFailure, exitCodes, Failure, failureText } from "./output/failure.ts"
 import { setVerbosity } from "./output/log.ts";
 import { writeStderr } from "./output/stderr.ts";
 import { writeStdout } from "./output/stdout.ts";
+import { restartSmaller } from "./restart.ts";
 import { childArgument } from "./tls/child/argument.ts";
 
 /** Runs the command that the arguments name. Commands set the exit code. */
@@ -36,7 +38,10 @@ const textFormats: readonly string[] = documentFormats.filter((format) => format
 
 /** One line, or one JSON object where the result would have been JSON; the stack only when asked for. */
 function report(thrown: unknown, args: readonly string[]): void {
-  const failure = asFailure(thrown);
+  const failure =
+    thrown instanceof NoJitError
+      ? new Failure("E_NO_JIT", thrown.message, exitCodes.impossible)
+      : asFailure(thrown);
   const asked = /(?:^| )--format[ =](\w+)/.exec(args.join(" "))?.[1] ?? "";
   const isText = args.some((each) => /^--get(=|$)/.test(each)) || textFormats.includes(asked);
   const isJson = asked === "json" || (!isText && !process.stdout.isTTY);
@@ -48,6 +53,8 @@ function report(thrown: unknown, args: readonly string[]): void {
 
 const args = readArguments(process.argv.slice(2));
 const fail = (thrown: unknown): never => {
+  const restarted = args[0] === childArgument ? null : restartSmaller(thrown, process.argv.slice(2));
+  if (restarted !== null) process.exit(restarted);
   report(thrown, args);
   process.exit();
 };
