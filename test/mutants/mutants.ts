@@ -20,10 +20,70 @@ const steps = "test/unit/kernel/steps.test.ts";
 const chase = "test/unit/kernel/chase.test.ts";
 const witness = "test/unit/kernel/witness.test.ts";
 const probe = "test/unit/tls/probe.test.ts";
+const truth = "test/unit/offsets/truth.test.ts";
 const child = "test/unit/tls/child.test.ts";
 const seccomp = "test/unit/tls/seccomp.test.ts";
 
 export const mutants: readonly Mutant[] = [
+  {
+    name: "truth: a table speaks of what lies behind its anchor",
+    file: "src/offsets/truth.ts",
+    text: "described <= anchor && (anchor",
+    replacement: "(anchor",
+    tests: [
+      [truth, "not of what lies beyond"],
+      [truth, "whatever a build leaves out"],
+    ],
+    why: "what a build leaves out behind an anchor moves what lies behind that",
+  },
+  {
+    name: "truth: padding moves nothing",
+    file: "src/offsets/truth.ts",
+    text: "(anchor % COARSE !== 0 || described % COARSE === 0)",
+    replacement: "anchor >= 0",
+    tests: [[truth, "what padding may have let move"]],
+    why: "an array of bytes may move by less than brings a pointer behind it out of its place",
+  },
+  {
+    name: "truth: a refuted table goes on to speak",
+    file: "src/offsets/truth.ts",
+    text: "if (refuting !== undefined) return unresolved(silencedBy(refuting, struct.name));",
+    replacement: "",
+    tests: [[truth, "silences it for that whole struct"]],
+    why: "OpenSSL without PSK has six constants elsewhere, of which not all are measured",
+  },
+  {
+    name: "truth: what is assumed is told",
+    file: "src/offsets/truth.ts",
+    text: "allow.assumed ? described : null",
+    replacement: "described",
+    tests: [[truth, "alone is assumed"]],
+    why: "a table of another build was printed, and baked into bytecode",
+  },
+  {
+    name: "truth: a disputed figure is an anchor",
+    file: "src/offsets/truth.ts",
+    text: "measured !== null && measured === described && table?.disputed === undefined",
+    replacement: "measured !== null && measured === described",
+    tests: [[truth, "a disputed figure"]],
+    why: "a figure that builds differ in tells nothing of the others",
+  },
+  {
+    name: "table: a layout of the other kind describes a library",
+    file: "src/tls/table.ts",
+    text: "struct === null || connectionOf(layouts, Object.keys(constants)) === struct",
+    replacement: "struct === null || connectionOf(layouts, Object.keys(constants)) !== null",
+    tests: [["test/unit/tls/table.test.ts", "never of another kind"]],
+    why: "a libssl of 3.0 beside a libcrypto of 3.5 had constants of both structs",
+  },
+  {
+    name: "bytecode: a number is written whatever its status",
+    file: "src/bytecode/constants.ts",
+    text: "return isTold ? (constants[name] ?? null) : null;",
+    replacement: "return isTold || true ? (constants[name] ?? null) : null;",
+    tests: [["test/unit/bytecode/constants.test.ts", "only where its status vouches for it"]],
+    why: "a value in conflict was baked, and the exit code was 0",
+  },
   {
     name: "solver: what was not read proves a place",
     file: "src/offsets/solver.ts",
