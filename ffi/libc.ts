@@ -211,11 +211,14 @@ export function readLink(fd: number): Uint8Array {
   return text.subarray(0, check(c.readlinkat(fd, new Uint8Array(1), text, text.byteLength), "readlink"));
 }
 
-/** The type of the file system that holds an open file, by linux/magic.h. @throws SystemError */
-export function fileSystemType(fd: number): number {
-  const statfs = new BigUint64Array(32); // 120 bytes; f_type is the first
+/** ST_NOSUID of statfs(2): the file system is mounted so that no program in it gains rights by its owner. */
+export const ST_NOSUID = 2;
+
+/** The file system that holds an open file: its type by linux/magic.h, and its mount's flags of statfs(2). @throws SystemError */
+export function fileSystem(fd: number): { readonly type: number; readonly flags: number } {
+  const statfs = new BigUint64Array(32); // struct statfs, 120 bytes: f_type is its first member of 8, f_flags its eleventh
   check(c.fstatfs(fd, new Uint8Array(statfs.buffer)), "fstatfs");
-  return Number(statfs[0] ?? 0n);
+  return { type: Number(statfs[0] ?? 0n), flags: Number(statfs[10] ?? 0n) };
 }
 
 /** Whether the kernel refuses all writing to an open file in memory for good, by whomever (F_SEAL_WRITE). */

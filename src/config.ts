@@ -109,7 +109,7 @@ export const settings = {
   trust: setting(
     paths,
     [],
-    "Libraries, by path, that are executed though others than root could have written them",
+    "Libraries, by path, that are executed, and folders that what they need is looked for in, though others than root could have written them",
   ),
   threshold: setting(integer(1, 3000, "bytes"), 400, "How far stepwise searches"),
   retries: setting(integer(0, 100), 2, "How often a guess that failed is tried again"),

@@ -201,35 +201,42 @@ const includes = `
 #include <unistd.h>
 `;
 
-/** Compiles a library of that deed, which looks like a TLS library of OpenSSL's. @returns its path */
-export function buildHostile({ name, code }: Deed, folder: string): string {
-  mkdirSync(folder, { recursive: true });
-  const stem = join(folder, name.replaceAll(/\W/g, "-"));
-  writeFileSync(
-    `${stem}.c`,
-    `${includes}
+/** What looks like a TLS library of OpenSSL's. */
+const facade = `
 const char version[] = "OpenSSL 3.0.22 1 Apr 2026";
 void *SSL_new(void *ctx) { return ctx; }
 /* As in OpenSSL 3.0's struct ssl_st, so that its machine code says the same as the table. */
 int SSL_version(int *s) { return s[0]; }
 void *SSL_get_rbio(char *s) { return *(void **)(s + 16); }
 void *SSL_get_session(char *s) { return *(void **)(s + 2328); }
+`;
+const doing = (code: string): string => `
 static int deed(void);
 static int deed(void) { ${code} }
 __attribute__((constructor)) static void hostile(void) { _exit(deed()); }
-`,
-  );
-  const library = `${stem}.so`;
-  const { success, stderr } = Bun.spawnSync([
-    "cc",
-    "-shared",
-    "-fPIC",
-    "-O1",
-    "-w",
-    "-o",
-    library,
-    `${stem}.c`,
-  ]);
+`;
+
+/** Compiles a library of that deed, which looks like a TLS library of OpenSSL's. @returns its path */
+export const buildHostile = ({ name, code }: Deed, folder: string): string =>
+  compile(facade + doing(code), folder, `${name.replaceAll(/\W/g, "-")}.so`);
+
+/** Compiles a library of that deed which another can need by that name. @returns its path */
+export const buildNeeded = (soname: string, { code }: Deed, folder: string, ...flags: string[]): string =>
+  compile(doing(code), folder, soname, `-Wl,-soname,${soname}`, ...flags);
+
+/** Compiles a library that does nothing, looks like OpenSSL's, and is linked as the flags say. @returns its path */
+export const buildHarmless = (name: string, folder: string, ...flags: string[]): string =>
+  compile(facade, folder, name, `-Wl,-soname,${name}`, ...flags);
+
+/** Compiles a library without a name, so that who is linked with it needs it by its path. @returns its path */
+export const buildAnonymous = (folder: string): string => compile("", folder, "anonymous.so");
+
+function compile(code: string, folder: string, name: string, ...flags: string[]): string {
+  mkdirSync(folder, { recursive: true });
+  const library = join(folder, name);
+  writeFileSync(`${library}.c`, includes + code);
+  const cc = ["cc", "-shared", "-fPIC", "-O1", "-w", "-o", library, `${library}.c`, "-Wl,--no-as-needed"];
+  const { success, stderr } = Bun.spawnSync([...cc, ...flags]);
   if (!success) throw new Error(stderr.toString());
   return library;
 }

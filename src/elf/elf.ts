@@ -50,6 +50,8 @@ const tag = {
   rpath: 15,
   runpath: 29,
   gnuHash: 0x6ffffef5,
+  auxiliary: 0x7ffffffd,
+  filter: 0x7fffffff,
   verdef: 0x6ffffffc,
   verdefnum: 0x6ffffffd,
   verneed: 0x6ffffffe,
@@ -98,6 +100,8 @@ export interface ElfSymbol {
 /** What the dynamic linker is told. Search paths are as written, `$ORIGIN` and all. */
 export interface Dynamic {
   readonly needed: readonly string[];
+  /** Libraries that are loaded to answer in its place (DT_FILTER, DT_AUXILIARY). */
+  readonly filtees: readonly string[];
   readonly soname: string | null;
   readonly rpath: string | null;
   readonly runpath: string | null;
@@ -222,16 +226,19 @@ export class Elf implements Disposable {
   /** Read by PT_DYNAMIC, as the dynamic linker does. All empty in a static file. @throws InputError */
   dynamic(): Dynamic {
     const header = this.programHeaders.find((one) => one.type === segment.dynamic);
-    if (header === undefined) return { needed: [], soname: null, rpath: null, runpath: null };
+    if (header === undefined) return { needed: [], filtees: [], soname: null, rpath: null, runpath: null };
     const entries = this.#dynamicEntries(header);
-    const value = (key: number): number | undefined => entries.find((one) => one.key === key)?.value;
     const text = (offset: number): string => this.#dynamicString(header, entries, offset);
+    // Of several entries of one key the dynamic linker keeps the last.
     const one = (key: number): string | null => {
-      const offset = value(key);
+      const offset = entries.findLast((entry) => entry.key === key)?.value;
       return offset === undefined ? null : text(offset);
     };
+    const all = (...keys: number[]): string[] =>
+      entries.filter(({ key }) => keys.includes(key)).map((entry) => text(entry.value));
     return {
-      needed: entries.filter(({ key }) => key === tag.needed).map((entry) => text(entry.value)),
+      needed: all(tag.needed),
+      filtees: all(tag.filter, tag.auxiliary),
       soname: one(tag.soname),
       rpath: one(tag.rpath),
       runpath: one(tag.runpath),
@@ -420,7 +427,7 @@ export class Elf implements Disposable {
     offset: number,
   ): string {
     const [strings, size] = [tag.strtab, tag.strsz].map(
-      (key) => entries.find((one) => one.key === key)?.value,
+      (key) => entries.findLast((one) => one.key === key)?.value,
     );
     if (strings === undefined || size === undefined) {
       throw this.#error(header.offset, "the dynamic section names strings but has no string table");

@@ -8,10 +8,9 @@ import {
   readlinkSync,
   readSync,
   type Stats,
-  statfsSync,
   statSync,
 } from "node:fs";
-import { isSealed } from "../../ffi/libc.ts";
+import { fileSystem, isSealed, PROC_SUPER_MAGIC, ST_NOSUID } from "../../ffi/libc.ts";
 import { identityOf } from "../elf/input.ts";
 import { below, bytesOf, folderOf, nameOf, shownName } from "../elf/name.ts";
 import { otherHolder } from "./holders.ts";
@@ -84,8 +83,26 @@ export interface OpenedFile {
   readonly deleted?: boolean;
 }
 
-/** FUSE_SUPER_MAGIC: what such a file system says of owners, modes and contents is some program's word. */
+/** FUSE_SUPER_MAGIC, of linux/magic.h as all of these. */
 const fuse = 0x65735546;
+/** TMPFS_MAGIC and RAMFS_MAGIC. */
+const memory: ReadonlySet<number> = new Set([0x01021994, 0x858458f6]);
+
+/**
+ * Why owners and modes prove nothing in the file system of an open file or folder; null where they are what the kernel
+ * keeps. What a user can have mounted, such as a disk image or a stick, is nosuid: its owners are whatever was written into
+ * it. A file system in memory starts empty, and the one that this process's root lies in is what the machine runs from: of
+ * those nosuid says nothing.
+ */
+function whyUnproven(fd: number, { dev }: BigIntStats): string | null {
+  const { type, flags } = fileSystem(fd);
+  if (type === fuse) return "lies in a file system that a program makes up (FUSE)";
+  if (type === PROC_SUPER_MAGIC) return "lies in procfs, whose links lead anywhere";
+  const isOwn = memory.has(type) || dev === lstatSync("/", { bigint: true }).dev;
+  return (flags & ST_NOSUID) === 0 || isOwn
+    ? null
+    : "lies in a file system that is mounted with nosuid, where owners prove nothing";
+}
 
 /**
  * Checks that a library may be executed: that nobody but root and this process's user can have written it. The file and
@@ -139,10 +156,21 @@ function wayToDeleted(tree: Tree, path: string): readonly Step[] {
 const linkTo = (fd: number): string => `/proc/self/fd/${fd}`;
 
 function checkFile(name: string, fd: number, stat: BigIntStats): void {
-  if (statfsSync(linkTo(fd)).type === fuse) {
-    throw new UntrustedError(`${name} lies in a file system that a program makes up (FUSE)`);
-  }
+  const reason = whyUnproven(fd, stat);
+  if (reason !== null) throw new UntrustedError(`${name} ${reason}`);
   checkOwned(name, stat);
+}
+
+/**
+ * Checks that nobody but root and this process's user says what a name leads to: what is looked at on the way to it, a folder
+ * or a link. @throws UntrustedError
+ */
+export const checkLookedIn = checkFile;
+
+/** Checks that nobody else may put what is looked for into a folder, where nothing of its name is. @throws UntrustedError */
+export function checkLacking(name: string, { mode }: BigIntStats): void {
+  if ((Number(mode) & WRITABLE_BY_OTHERS) === 0) return;
+  throw new UntrustedError(`${name} can be added to by group or others`);
 }
 
 /** No folder has it: whoever has it open may write to it by the mode that all such files are made with, unless it is sealed. */

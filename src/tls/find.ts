@@ -20,9 +20,19 @@ const standardFolders = [
   ...triples.map((triple) => `/usr/lib/${triple}/android`),
 ];
 
+export const cachePath = "/etc/ld.so.cache";
 /** musl's dynamic linker has no cache but a list of folders, one or several a line. */
-const muslPaths = ["/etc/ld-musl-x86_64.path", "/etc/ld-musl-aarch64.path"];
+export const muslPath = (machine: Machine): string => `/etc/ld-musl-${machine}.path`;
 const largestMuslPath = 64 << 10;
+/** @throws InputError */
+export const muslFoldersIn = (file: InputFile): readonly string[] =>
+  nameOf(file.read(0, file.size, "list of folders", largestMuslPath)).split(/[:\n]/);
+/** What musl's takes without such a list. */
+export const muslFolders: readonly string[] = ["/lib", "/usr/local/lib", "/usr/lib"];
+
+/** Folders in which glibc's dynamic linker itself looks, behind its cache: Debian's first, then what most others have. */
+export const glibcFolders = (machine: Machine): readonly string[] =>
+  [`/${machine}-linux-gnu`, "64", ""].flatMap((end) => [`/lib${end}`, `/usr/lib${end}`]);
 
 /** `libssl.so.3`, `libssl.so.1.0.2k`; not NSS's `libssl3.so`, not a link for compilers, not a debugger's script. */
 const libssl = /^libssl\.so(\.\d+)+[a-z]{0,2}$/;
@@ -51,11 +61,9 @@ export function readSearchPath(root: Root): { searchPath: SearchPath; diagnostic
       return none;
     }
   };
-  const cache = attempt("/etc/ld.so.cache", [], cacheIn);
-  const musl = muslPaths.flatMap((path) =>
-    attempt(path, [], (file) =>
-      nameOf(file.read(0, file.size, "list of folders", largestMuslPath)).split(/[:\n]/),
-    ),
+  const cache = attempt(cachePath, [], cacheIn);
+  const musl = (["x86_64", "aarch64"] as const).flatMap((machine) =>
+    attempt(muslPath(machine), [], muslFoldersIn),
   );
   const named = [...musl, ...standardFolders].filter((folder) => folder.startsWith("/"));
   const folders = new Set(named.map((folder) => root.resolve(folder)).filter((real) => real !== null));
@@ -82,12 +90,11 @@ export function findLibssl(root: Root, { cache, folders }: SearchPath): readonly
   return [...files.values()].sort();
 }
 
-/** Folders of an RPATH or RUNPATH. Ones that are relative or need `$LIB` or `$PLATFORM` are left out. */
-const runFolders = (path: string | null, origin: string): string[] =>
-  (path ?? "")
-    .split(":")
-    .map((folder) => folder.replace(/\$(ORIGIN\b|\{ORIGIN\})/g, () => origin))
-    .filter((folder) => folder.startsWith("/") && !folder.includes("$"));
+/** Folders of an RPATH or RUNPATH; some may be relative, or need `$LIB` or `$PLATFORM`. */
+export const runFolders = (path: string | null, origin: string): string[] =>
+  path === null
+    ? []
+    : path.split(":").map((folder) => folder.replace(/\$(ORIGIN\b|\{ORIGIN\})/g, () => origin));
 
 /**
  * Real paths a needed library may have, best first, looked up only as far as they are asked for: the order of ld.so(8),
@@ -101,7 +108,9 @@ export function* findNeeded(
 ): Generator<string> {
   const cached = cache.filter((one) => one.soname === soname && one.flags === cacheFlags[from.machine]);
   const paths = [
-    ...runFolders(from.runpath ?? from.rpath, from.folder).map((folder) => `${folder}/${soname}`),
+    ...runFolders(from.runpath ?? from.rpath, from.folder)
+      .filter((folder) => folder.startsWith("/") && !folder.includes("$"))
+      .map((folder) => `${folder}/${soname}`),
     ...cached.map((entry) => entry.path),
     ...folders.map((folder) => `${folder}/${soname}`),
   ];

@@ -48,9 +48,9 @@ async function planOf(
     sources: {
       probe: measured("probe", () => {
         const loadable = filesToLoad(files, trust);
-        return !("reason" in loadable)
-          ? would("no other user can have written it, and it can be loaded here")
-          : wouldNot(loadable.reason);
+        if ("reason" in loadable) return wouldNot(loadable.reason);
+        loadable[Symbol.dispose]();
+        return would("no other user can have written it or what it needs, and it can be loaded here");
       }),
       code: measured("code", () => codePlan(files)),
       table: sources.includes("table") ? plan : wouldNot(unchosen),

@@ -7,7 +7,8 @@ import { Failure } from "../output/failure.ts";
 import { fieldsOf, measuredIn } from "./fields.ts";
 import { type Layouts, loadLayouts } from "./layouts.ts";
 import type { Place } from "./locate.ts";
-import type { LibraryFiles, Trust } from "./probe/evidence.ts";
+import type { Trust } from "./probe/closure.ts";
+import type { LibraryFiles } from "./probe/evidence.ts";
 import { Root } from "./root.ts";
 import { type Scope, scan } from "./scan.ts";
 import {
@@ -257,13 +258,14 @@ export async function survey<Report>(
       const ssl = held.use(one.open());
       const identity = identify(ssl.elf, one, { signatures, held });
       const cryptos = identity.libcryptos ?? [ssl];
-      const places = new Map([ssl, ...cryptos].map(({ elf, place }) => [elf.identity, treeOf(place)]));
+      const places = new Map([ssl, ...cryptos].map(({ elf, place }) => [elf.identity, place]));
       const looked: Looked = {
         identity,
         library: {
           files: { ssl: ssl.elf, cryptos: cryptos.map(({ elf }) => elf) },
           trust: {
             places,
+            seenAs: treeOf,
             isNamed: (identity) => trust.some((one) => isAt(one, identity)),
             proc: proc ?? "/proc",
           },

@@ -3,7 +3,7 @@ import { SystemError } from "../../ffi/error.ts";
 import {
   AT_FDCWD,
   type FileDescriptor,
-  fileSystemType,
+  fileSystem,
   openPath,
   PROC_SUPER_MAGIC,
   readLink,
@@ -171,9 +171,10 @@ export class Root implements Tree, Disposable {
    * What lies at a path.
    *
    * @param jump what to do with the kernel's own links in procfs. Default: none is followed
+   * @param visit told each folder before a name is looked up in it, and each link before it is followed
    * @throws SystemError where there is nothing, a loop, or no permission to look
    */
-  find(path: string, jump: Jump = refuse): Reached {
+  find(path: string, jump: Jump = refuse, visit: (step: HeldStep) => void = () => {}): Reached {
     using held = new DisposableStack();
     const shown = shownName(this.name(path));
     let at: ReturnType<Jump> & object = { root: this, steps: [this.#step] };
@@ -187,12 +188,14 @@ export class Root implements Tree, Disposable {
         if (steps.length > 1) at = { ...at, steps: steps.slice(0, -1) };
         continue;
       }
+      visit(folder);
       const handle = held.use(openPath(folder.handle.fd, bytesOf(part), false, shown));
       const stat = fstatSync(handle.fd, { bigint: true });
       if (!stat.isSymbolicLink()) {
         at = { ...at, steps: [...steps, { path: below(folder.path, part), handle, stat }] };
         continue;
       }
+      visit({ path: below(folder.path, part), handle, stat });
       links += 1;
       if (links > mostLinks) throw new SystemError(`open ${shown}`, ELOOP);
       const jumped = isProc(handle) ? jump({ name: part, handle, above: steps, root }, held) : null;
@@ -208,10 +211,10 @@ export class Root implements Tree, Disposable {
     return new Reached(at.root, [first, ...rest], at.isLost === true, held.move());
   }
 
-  /** What lies at a path; null where there is nothing, a loop, or no permission to look. */
-  reach(path: string): Reached | null {
+  /** What lies at a path; null where there is nothing, a loop, or no permission to look. @param visit as of {@link find} */
+  reach(path: string, visit?: (step: HeldStep) => void): Reached | null {
     try {
-      return this.find(path);
+      return this.find(path, refuse, visit);
     } catch (error) {
       if (error instanceof SystemError) return null;
       throw error;
@@ -252,7 +255,7 @@ export class Root implements Tree, Disposable {
   }
 }
 
-export const isProc = ({ fd }: FileDescriptor): boolean => fileSystemType(fd) === PROC_SUPER_MAGIC;
+export const isProc = ({ fd }: FileDescriptor): boolean => fileSystem(fd).type === PROC_SUPER_MAGIC;
 
 /** The index of the folder that a process (or thread) has in procfs, among folders; null where none is one. */
 export function processFolder(folders: readonly HeldStep[]): number | null {

@@ -3,7 +3,8 @@ import type { Libbpf } from "../../ffi/libbpf.ts";
 import { type FileDescriptor, RLIMIT_CORE, setLimit, setUndumpable, socketPair } from "../../ffi/libc.ts";
 import type { Elf } from "../elf/elf.ts";
 import { runChild } from "../tls/child/run.ts";
-import { filesToLoad, type LibraryFiles, type Trust } from "../tls/probe/evidence.ts";
+import type { Trust } from "../tls/probe/closure.ts";
+import { filesToLoad, type LibraryFiles } from "../tls/probe/evidence.ts";
 import { sessionsSchema } from "../tls/probe/sessions.ts";
 import { TlsCapture } from "./capture.ts";
 import { type Compared, compareConnections, type Expected, surelyWatched } from "./compare.ts";
@@ -61,14 +62,15 @@ export async function verifySessions(
     const advice = "a process that uses it can be watched: --pid PID --against KEYLOG";
     return { reason: `${loadable.reason}; ${advice}` };
   }
+  using loaded = loadable;
   using watch = new Watch(libbpf, baked, files.ssl);
   if (watch.isBlind) return blind;
   using sockets = new DisposableStack();
   const pair = socketPair().map((socket): FileDescriptor => sockets.use(socket));
-  const fds = [...loadable.fds, ...pair.map(({ fd }) => fd)];
+  const fds = [...loaded.fds, ...pair.map(({ fd }) => fd)];
   const outcome = await whilePolling(
     watch,
-    runChild("sessions", null, { files: fds, milliseconds: longestSessions }),
+    runChild("sessions", { crypto: loaded.crypto }, { files: fds, milliseconds: longestSessions }),
   );
   if (outcome.state !== "answered") return { reason: outcome.reason };
   const sessions = v.safeParse(sessionsSchema, outcome.answer);

@@ -1,8 +1,24 @@
 /** Libraries that do harm when they are loaded, asked of the executable: what the child does is in test/unit/tls/child.test.ts. */
 import { afterAll, describe, expect, test } from "bun:test";
-import { chmodSync, chownSync, copyFileSync, mkdirSync, readdirSync, realpathSync } from "node:fs";
-import { basename } from "node:path";
-import { buildHostile, type Deed, refusedDeeds } from "../hostile.ts";
+import {
+  chmodSync,
+  chownSync,
+  copyFileSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  realpathSync,
+  symlinkSync,
+} from "node:fs";
+import { basename, join } from "node:path";
+import {
+  buildAnonymous,
+  buildHarmless,
+  buildHostile,
+  buildNeeded,
+  type Deed,
+  refusedDeeds,
+} from "../hostile.ts";
 import { documentOf, executable, type Run, run, Scratch } from "./executable.ts";
 
 const scratch = new Scratch();
@@ -130,6 +146,181 @@ describe("who could have written it", () => {
     const asThem = ["setpriv", "--reuid=1234", "--regid=1234", "--clear-groups"];
     const theirs = run([...asThem, scratch.at("offsetof"), "tls", library]);
     expect(reasonOf(theirs)).toBe(`${library}: not probed: it ended with 78 and without an answer`);
+  });
+});
+
+/**
+ * Libraries of root's own that need one of another user's: built so that the folder or the link where it is looked for is that
+ * user's. Each had that user's code executed.
+ */
+describe("what a library needs is held to the same", () => {
+  /** Fresh folders of root's and of somebody's. */
+  function folders() {
+    const top = mkdtempSync(scratch.at("needs-"));
+    const [ours, theirs] = ["ours", "theirs"].map((name) => join(top, name)) as [string, string];
+    for (const each of [ours, theirs]) mkdirSync(each);
+    for (const each of [top, ours, theirs]) chmodSync(each, 0o755);
+    return { ours, theirs };
+  }
+  const give = (...paths: string[]): void => {
+    for (const path of paths) chownSync(path, 1234, 1234);
+  };
+  const soname = "libbuild.so.1";
+  const foreign = leavesWith(77);
+  const executed = "it ended with 77 and without an answer";
+  const belongs = (path: string): string => `${path} belongs to user 1234; it must belong to root (chown)`;
+  const looked = (at: string): string => `needs ${soname}, which is looked for at ${at}`;
+  const allowing = (path: string): string => `; --trust ${path} has it looked for there all the same`;
+
+  test.each<[name: string, (folder: string, library: string) => string[]]>([
+    ["RUNPATH", (folder, library) => [`-Wl,--enable-new-dtags,-rpath,${folder}`, library]],
+    ["RPATH", (folder, library) => [`-Wl,--disable-new-dtags,-rpath,${folder}`, library]],
+    ["RUNPATH with $ORIGIN", (_, library) => ["-Wl,-rpath,$ORIGIN/../theirs", library]],
+    ["DT_FILTER", (folder) => [`-Wl,-rpath,${folder}`, "-Wl,-F,libbuild.so.1"]],
+    ["DT_AUXILIARY", (folder) => [`-Wl,-rpath,${folder}`, "-Wl,-f,libbuild.so.1"]],
+  ])("by %s", (_, flags) => {
+    const { ours, theirs } = folders();
+    const needed = buildNeeded(soname, foreign, theirs);
+    const library = buildHarmless("libssl.so.9", ours, ...flags(theirs, needed));
+    give(theirs, needed);
+    const at = flags(theirs, needed).some((flag) => flag.includes("ORIGIN"))
+      ? `${ours}/../theirs/${soname}`
+      : needed;
+    const told = `it ${looked(at)}: ${belongs(theirs)}${allowing(theirs)}`;
+    expect(reasonOf(ask(library))).toBe(`${library}: not probed: ${told}`);
+    // It is that file which is executed: to look in the folder is not enough.
+    expect(reasonOf(ask(library, "--trust", theirs))).toBe(
+      `${library}: not probed: it needs ${soname}: ${belongs(needed)}; --trust ${needed} has it executed all the same`,
+    );
+    expect(reasonOf(ask(library, "--trust", needed))).toBe(`${library}: not probed: ${executed}`);
+  });
+
+  test("by an RPATH that holds for what is needed further on", () => {
+    const { ours, theirs } = folders();
+    const needed = buildNeeded(soname, foreign, theirs);
+    const middle = buildNeeded("libmiddle.so.1", leavesWith(76), ours, needed);
+    const rpath = `-Wl,--disable-new-dtags,-rpath,${ours}:${theirs}`;
+    const library = buildHarmless("libssl.so.9", ours, rpath, middle);
+    give(theirs, needed);
+    const told = `${middle} ${looked(needed)}: ${belongs(theirs)}${allowing(theirs)}`;
+    expect(reasonOf(ask(library))).toBe(`${library}: not probed: ${told}`);
+  });
+
+  test("by the dynamic linker's cache", () => {
+    const { ours, theirs } = folders();
+    const needed = buildNeeded(soname, foreign, theirs);
+    const library = buildHarmless("libssl.so.9", ours, needed);
+    const cache = join(ours, "ld.so.cache");
+    run(["ldconfig", "-C", cache, theirs]);
+    give(theirs, needed);
+    const script = `mount --bind ${cache} /etc/ld.so.cache && exec "$@"`;
+    const result = run(["unshare", "--mount", "sh", "-c", script, "sh", executable, "tls", library]);
+    const told = `it ${looked(needed)}: ${belongs(theirs)}${allowing(theirs)}`;
+    expect(reasonOf(result)).toBe(`${library}: not probed: ${told}`);
+    chownSync(cache, 1234, 1234);
+    const theirCache = run(["unshare", "--mount", "sh", "-c", script, "sh", executable, "tls", library]);
+    expect(reasonOf(theirCache)).toBe(`${library}: not probed: ${belongs("/etc/ld.so.cache")}`);
+  });
+
+  test("in a folder where all may put it, though it is found in the next", () => {
+    const { ours, theirs: open } = folders();
+    const needed = buildNeeded(soname, foreign, ours);
+    chmodSync(open, 0o1777);
+    const library = buildHarmless("libssl.so.9", ours, `-Wl,-rpath,${open}/none:${ours}`, needed);
+    const at = `${open}/none/${soname}`;
+    const told = `it ${looked(at)}: ${open} can be added to by group or others${allowing(open)}`;
+    expect(reasonOf(ask(library))).toBe(`${library}: not probed: ${told}`);
+    expect(reasonOf(ask(library, "--trust", open))).toBe(`${library}: not probed: ${executed}`);
+  });
+
+  test("by another user's link, wherever it leads", () => {
+    const { ours, theirs } = folders();
+    const needed = buildNeeded(soname, foreign, ours);
+    symlinkSync(ours, join(theirs, "link"));
+    symlinkSync(join(theirs, "link"), join(ours, "hop"));
+    const library = buildHarmless("libssl.so.9", ours, `-Wl,-rpath,${ours}/hop`, needed);
+    give(theirs);
+    const told = `it ${looked(`${ours}/hop/${soname}`)}: ${belongs(theirs)}${allowing(theirs)}`;
+    expect(reasonOf(ask(library))).toBe(`${library}: not probed: ${told}`);
+  });
+
+  test("where nobody can tell what is found, nothing is executed", () => {
+    const { ours } = folders();
+    const reason = (...flags: string[]) => {
+      const library = buildHarmless("libssl.so.9", ours, ...flags);
+      return reasonOf(ask(library))?.replace(`${library}: not probed: `, "");
+    };
+    const needed = buildNeeded(soname, foreign, ours);
+    expect(reason(needed)).toBe(`it needs ${soname}, which is not found`);
+    expect(reason(needed, `-Wl,-rpath,lib:${ours}`)).toBe(
+      `it needs ${soname} of "lib": which folder that is, is not told`,
+    );
+    expect(reason(buildAnonymous(ours))).toBe(`it needs ${ours}/anonymous.so by a path, not by a name`);
+    const other = buildNeeded("libother.so.1", foreign, ours);
+    run(["cp", other, needed]);
+    expect(reason("-Wl,-rpath,$ORIGIN", `-Wl,-F,${soname}`)).toBe(
+      `it needs ${soname}, but ${needed} gives itself another name`,
+    );
+    buildHarmless("libssl.so.9", ours);
+    const circle = buildNeeded(soname, foreign, ours, join(ours, "libssl.so.9"));
+    expect(reason("-Wl,-rpath,$ORIGIN", circle)).toBe(`${circle} needs libssl.so.9, which needs it in turn`);
+  });
+
+  test("of root's own all is loaded by descriptor, in order, also in a tree of its own", async () => {
+    const { ours } = folders();
+    const folder = join(ours, "tree/usr/lib");
+    const needed = buildNeeded(soname, foreign, folder);
+    // A constructor runs behind those of what its library needs: this one is never reached.
+    const middle = buildNeeded("libmiddle.so.1", leavesWith(76), folder, needed);
+    const library = buildHarmless("libssl.so.9", folder, middle);
+    for (const each of ["tree", "tree/usr", "tree/usr/lib"]) chmodSync(join(ours, each), 0o755);
+    const lacking = "it needs libmiddle.so.1, which is not found";
+    expect(reasonOf(ask(library))).toBe(`${library}: not probed: ${lacking}`);
+    // In its own tree the linker finds what it does not find in this machine's.
+    const script = 'chroot($ARGV[0]) or die; chdir("/"); $| = 1; print "ready"; sleep(600)';
+    const process = Bun.spawn(["perl", "-e", script, join(ours, "tree")], { stdout: "pipe" });
+    try {
+      await process.stdout.getReader().read();
+      const inside = `/proc/${process.pid}/root/usr/lib/libssl.so.9`;
+      expect(reasonOf(ask(inside))).toBe(`${inside}: not probed: ${executed}`);
+      give(needed);
+      const there = `/proc/${process.pid}/root/usr/lib/${soname}`;
+      const told = `${belongs(there)}; --trust ${there} has it executed all the same`;
+      const by = "libmiddle.so.1 needs libbuild.so.1";
+      expect(reasonOf(ask(inside))).toBe(
+        `${inside}: not probed: /proc/${process.pid}/root/usr/lib/${by}: ${told}`,
+      );
+    } finally {
+      process.kill();
+      await process.exited;
+    }
+  });
+
+  test("a library's own audit libraries are not heeded", () => {
+    const { ours, theirs } = folders();
+    const auditor = buildNeeded("libaudit.so.9", foreign, theirs);
+    const flags = [`-Wl,--audit=${auditor}`, `-Wl,--depaudit=${auditor}`];
+    const library = buildHarmless("libssl.so.9", ours, ...flags);
+    expect(run(["readelf", "-d", library]).stdout).toMatch(/\((?:DEP)?AUDIT\)/);
+    expect(reasonOf(ask(library))).not.toContain(executed);
+  });
+
+  test("owners prove nothing in a file system that is mounted with nosuid", () => {
+    const { ours } = folders();
+    const library = buildHostile(foreign, scratch.at("libraries"));
+    const at = (name: string) => join(ours, name);
+    const script = `mount -t tmpfs tmpfs ${ours} && mkdir ${at("upper")} ${at("work")} ${at("image")} && chmod 755 ${ours} ${at("image")} && mount -t overlay -o nosuid,lowerdir=${scratch.at("libraries")},upperdir=${at("upper")},workdir=${at("work")} overlay ${at("image")} && exec "$@"`;
+    const inside = at(`image/${basename(library)}`);
+    const mounted = ["unshare", "--mount", "sh", "-c", script, "sh", executable, "tls", inside];
+    const told = `${inside} lies in a file system that is mounted with nosuid, where owners prove nothing`;
+    expect(reasonOf(run(mounted))).toBe(
+      `${inside}: not probed: ${told}; --trust ${inside} has it executed all the same`,
+    );
+    expect(reasonOf(run([...mounted, "--trust", inside]))).toBe(`${inside}: not probed: ${executed}`);
+    // What the kernel keeps in memory began empty.
+    const inMemory = `mount -t tmpfs -o nosuid,mode=755 tmpfs ${ours} && cp ${library} ${at("copy.so")} && exec "$@"`;
+    const copy = run(["unshare", "--mount", "sh", "-c", inMemory, "sh", executable, "tls", at("copy.so")]);
+    expect(reasonOf(copy)).toBe(`${at("copy.so")}: not probed: ${executed}`);
   });
 });
 

@@ -1,10 +1,13 @@
 import * as v from "valibot";
+import { SystemError } from "../../../ffi/error.ts";
 import { glibcVersion } from "../../../ffi/libc.ts";
 import { type Elf, segment } from "../../elf/elf.ts";
-import { checkExecutable, type OpenedFile, UntrustedError } from "../../host/trusted.ts";
+import { InputError } from "../../elf/input.ts";
+import { checkExecutable, UntrustedError } from "../../host/trusted.ts";
 import type { Evidence } from "../../offsets/evidence.ts";
 import { runChild } from "../child/run.ts";
 import { constantsOf } from "../layouts.ts";
+import { closureOf, type Loadable, LoadError, type Trust } from "./closure.ts";
 import { answerSchema, type ProbeLibrary } from "./request.ts";
 
 /** Milliseconds for the child; a real library takes 100. */
@@ -23,16 +26,6 @@ export interface LibraryFiles {
   readonly cryptos: readonly Elf[];
 }
 
-/** What may be executed. */
-export interface Trust {
-  /** Where each of the files lies, by its identity. */
-  readonly places: ReadonlyMap<string, Omit<OpenedFile, "fd">>;
-  /** Whether a file of this identity is executed though others could have written it. */
-  readonly isNamed: (identity: string) => boolean;
-  /** Where procfs is mounted. */
-  readonly proc: string;
-}
-
 /** What was measured; or why nothing was. */
 export type Probed = { readonly evidence: readonly Evidence[] } | { readonly reason: string };
 
@@ -47,36 +40,49 @@ export async function probeEvidence(
 ): Promise<Probed> {
   const loadable = filesToLoad({ ssl, cryptos }, trust);
   if ("reason" in loadable) return loadable;
-  const outcome = await runChild("probe", { library }, { files: loadable.fds, milliseconds: longestProbe });
+  using files = loadable;
+  const { fds, crypto } = files;
+  const outcome = await runChild("probe", { library, crypto }, { files: fds, milliseconds: longestProbe });
   if (outcome.state !== "answered") return { reason: outcome.reason };
   const answer = v.safeParse(answerSchema(await constantsOf(library)), outcome.answer);
   if (!answer.success) return { reason: "what it answered is no answer" };
   return { evidence: answer.output.map((one) => ({ source: "probe", ...one })) };
 }
 
-/** The descriptors of the files for a child that loads them, the library last; or why it must not or cannot. */
+/** All files for a child that loads the library, held; or why it must not or cannot. Nothing is executed. */
 export function filesToLoad(
   { ssl, cryptos }: LibraryFiles,
   trust: Trust,
-): { readonly fds: readonly number[] } | { readonly reason: string } {
-  const reason = whyNot(ssl, cryptos) ?? whyUntrusted([...cryptos, ssl], trust);
-  // A file with both inside is loaded once.
-  return reason === null
-    ? { fds: [...new Map([...cryptos, ssl].map((elf) => [elf.identity, elf.fd])).values()] }
-    : { reason };
+): Loadable | { readonly reason: string } {
+  try {
+    checkLoadable(ssl);
+    const [crypto] = cryptos;
+    if (crypto === undefined) throw new LoadError("its libcrypto was not found");
+    if (cryptos.length > 1) throw new LoadError("it may be used with several libcryptos");
+    checkLoadable(crypto);
+    checkTrusted([crypto, ssl], trust);
+    return closureOf(ssl, crypto, trust, checkLoadable);
+  } catch (error) {
+    const isReason = [UntrustedError, LoadError, InputError, SystemError].some(
+      (kind) => error instanceof kind,
+    );
+    if (isReason && error instanceof Error) return { reason: error.message };
+    throw error;
+  }
 }
 
-/** Why the files cannot be loaded into a process of this machine together; null where they can. */
-function whyNot(ssl: Elf, cryptos: readonly Elf[]): string | null {
-  if (architectures[ssl.machine] !== process.arch)
-    return `it is for ${ssl.machine}, which this machine is not`;
+/** Checks that a file can be loaded into a process of this machine. @throws LoadError */
+function checkLoadable(elf: Elf): void {
+  const reason = whyNot(elf) ?? whyOtherLibc(elf);
+  if (reason !== null) throw new LoadError(reason);
+}
+
+function whyNot({ machine, type, programHeaders }: Elf): string | null {
+  if (architectures[machine] !== process.arch) return `it is for ${machine}, which this machine is not`;
   // What a linker makes to be started has an interpreter, and the dynamic linker loads no such file.
-  if (ssl.type === "executable" || ssl.programHeaders.some(({ type }) => type === segment.interp)) {
-    return "it is a program, which cannot be loaded into another";
-  }
-  if (cryptos.length === 0) return "its libcrypto was not found";
-  if (cryptos.length > 1) return "it may be used with several libcryptos";
-  return [...cryptos, ssl].map(whyOtherLibc).find((reason) => reason !== null) ?? null;
+  return type === "executable" || programHeaders.some((header) => header.type === segment.interp)
+    ? "it is a program, which cannot be loaded into another"
+    : null;
 }
 
 /** Why the C library in this process does not serve a file; null where it does, or is not asked for. */
@@ -101,17 +107,11 @@ function newestGlibc(elf: Elf): string | null {
   return versions.sort((one, other) => Bun.semver.order(`${one}.0`, `${other}.0`)).at(-1) ?? null;
 }
 
-/** Why one of the files must not be executed; null where all may be. */
-function whyUntrusted(files: readonly Elf[], { places, isNamed, proc }: Trust): string | null {
-  try {
-    for (const { fd, identity, path } of files) {
-      const place = places.get(identity);
-      if (place === undefined) throw new UntrustedError(`nobody knows where ${path} lies`);
-      checkExecutable({ fd, ...place }, isNamed, proc);
-    }
-    return null;
-  } catch (error) {
-    if (error instanceof UntrustedError) return error.message;
-    throw error;
+/** @throws UntrustedError where one of the files must not be executed */
+function checkTrusted(files: readonly Elf[], { places, seenAs, isNamed, proc }: Trust): void {
+  for (const { fd, identity, path } of files) {
+    const place = places.get(identity);
+    if (place === undefined) throw new UntrustedError(`nobody knows where ${path} lies`);
+    checkExecutable({ fd, ...seenAs(place) }, isNamed, proc);
   }
 }

@@ -8,7 +8,7 @@ import { nameOf, shownName } from "../../elf/name.ts";
 import { probeBoringssl } from "./boringssl.ts";
 import type { Finding } from "./notes.ts";
 import { probeOpenssl } from "./openssl.ts";
-import { requestSchema } from "./request.ts";
+import { requestSchema, sessionsRequestSchema } from "./request.ts";
 import { makeSessions, type Session } from "./sessions.ts";
 
 const probes = { openssl: probeOpenssl, boringssl: probeBoringssl };
@@ -16,12 +16,12 @@ const probes = { openssl: probeOpenssl, boringssl: probeBoringssl };
 /**
  * Loads the library with its libcrypto into this process and measures it. Only for the child: the files' own code runs.
  *
- * @param files the libcrypto, where it is one of its own, and then the library
+ * @param files each behind all that it needs, the library the last
  * @throws where they cannot be loaded, others answer in their place, or they do not work
  */
 export function probe(request: unknown, files: readonly string[]): readonly Finding[] {
-  const { library } = v.parse(requestSchema, request);
-  return probes[library](open(files));
+  const { library, crypto } = v.parse(requestSchema, request);
+  return probes[library](open(files, crypto));
 }
 
 /**
@@ -29,18 +29,19 @@ export function probe(request: unknown, files: readonly string[]): readonly Find
  *
  * @param files as above, and behind them two connected sockets
  */
-export function sessions(_request: unknown, files: readonly string[]): readonly Session[] {
+export function sessions(request: unknown, files: readonly string[]): readonly Session[] {
   const [client, server] = files.slice(-2).map((path) => Number(basename(path)));
   if (client === undefined || server === undefined) throw new Error("no sockets were given");
-  return makeSessions(open(files.slice(0, -2)), [client, server]);
+  const { crypto } = v.parse(sessionsRequestSchema, request);
+  return makeSessions(open(files.slice(0, -2), crypto), [client, server]);
 }
 
-function open(files: readonly string[]): TlsLibrary {
+function open(files: readonly string[], crypto: number): TlsLibrary {
   const loaded = files.map(load);
   const ssl = loaded.at(-1);
   if (ssl === undefined) throw new Error("no library was given");
   checkOrigin(ssl, "SSL_new", files.at(-1));
-  checkOrigin(ssl, "BIO_new", files[0]);
+  checkOrigin(ssl, "BIO_new", files[crypto]);
   return new TlsLibrary(ssl);
 }
 

@@ -101,6 +101,7 @@ describe("an ELF file reads as readelf reads it", () => {
       expect([file, elf.buildId()]).toEqual([file, all(/Build ID: ([0-9a-f]+)/g)[0] ?? null]);
       expect(elf.dynamic()).toEqual({
         needed: all(/\(NEEDED\) .*\[(.*)\]/g),
+        filtees: all(/\((?:FILTER|AUXILIARY)\) .*\[(.*)\]/g),
         soname: all(/\(SONAME\) .*\[(.*)\]/g)[0] ?? null,
         rpath: all(/\(RPATH\) .*\[(.*)\]/g)[0] ?? null,
         runpath: all(/\(RUNPATH\) .*\[(.*)\]/g)[0] ?? null,

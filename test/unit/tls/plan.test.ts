@@ -22,10 +22,12 @@ const reasonOf = (path: string): string | null => {
   using crypto = Elf.open(libcryptoOf(path), path);
   using tree = new Root("/");
   const places = new Map([
-    [ssl.identity, { tree, path }],
-    [crypto.identity, { tree, path: libcryptoOf(path) }],
+    [ssl.identity, { root: tree, path, container: null, deleted: false }],
+    [crypto.identity, { root: tree, path: libcryptoOf(path), container: null, deleted: false }],
   ]);
-  const loadable = filesToLoad({ ssl, cryptos: [crypto] }, { places, isNamed: () => false, proc: "/proc" });
+  const seenAs = (place: { path: string }) => ({ tree, path: place.path });
+  const trust = { places, seenAs, isNamed: () => false, proc: "/proc" };
+  const loadable = filesToLoad({ ssl, cryptos: [crypto] }, trust);
   return "reason" in loadable ? loadable.reason : null;
 };
 

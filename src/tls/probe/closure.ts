@@ -1,0 +1,276 @@
+import { glibcVersion } from "../../../ffi/libc.ts";
+import { Elf, type Machine } from "../../elf/elf.ts";
+import { InputError, InputFile, identityOf } from "../../elf/input.ts";
+import { folderOf, shownName } from "../../elf/name.ts";
+import {
+  checkExecutable,
+  checkLacking,
+  checkLookedIn,
+  type OpenedFile,
+  UntrustedError,
+} from "../../host/trusted.ts";
+import { cachePath, glibcFolders, muslFolders, muslFoldersIn, muslPath, runFolders } from "../find.ts";
+import { type CacheEntry, cacheFlags, cacheIn } from "../ldcache.ts";
+import { type Located, openAt, type Place } from "../locate.ts";
+import { isLibcrypto } from "../nodes.ts";
+import { type HeldStep, type Reached, Root } from "../root.ts";
+
+/** Files to load: real libraries need ten, and the child has 64 descriptors (confine.ts). */
+const mostFiles = 32;
+
+/**
+ * Parts of the GNU C library: what a library of another tree needs of them is this machine's, as is the C library that it
+ * will find in the process.
+ */
+const ofGlibc = /^(?:ld-linux|lib(?:c|m|mvec|dl|rt|pthread|resolv|util|anl|nsl|BrokenLocale))\b.*\.so\.\d+$/;
+
+/** What may be executed. */
+export interface Trust {
+  /** Where each of the files lies, by its identity. */
+  readonly places: ReadonlyMap<string, Place>;
+  /** The tree by which a place is judged: all folders from its root on. */
+  readonly seenAs: (place: Place) => Omit<OpenedFile, "fd">;
+  /** Whether a file or folder of this identity is trusted though others could have written it. */
+  readonly isNamed: (identity: string) => boolean;
+  /** Where procfs is mounted. */
+  readonly proc: string;
+}
+
+/** A file cannot be loaded as it asks for. The message is a reason for a person. */
+export class LoadError extends Error {
+  override readonly name = "LoadError";
+}
+
+/** Files that a child loads, open as long as this is. */
+export interface Loadable extends Disposable {
+  /** Each comes behind all that it needs; the library is the last. */
+  readonly fds: readonly number[];
+  /** Which of them is the libcrypto. */
+  readonly crypto: number;
+}
+
+/**
+ * All that is loaded with a library, found as the dynamic linker finds it and held: the child loads these very files, each
+ * before the one that needs it, so that the linker, which asks what is loaded by its name first, looks for none itself. What
+ * this program was started with itself is in the child already.
+ *
+ * Not asked are the lists of audit libraries, which the linker heeds in programs alone, and ld.so.preload, of which
+ * everything is in this process too.
+ *
+ * @param check what else is asked of each file that is found @throws UntrustedError, LoadError, InputError, SystemError
+ */
+export function closureOf(ssl: Elf, crypto: Elf, trust: Trust, check: (elf: Elf) => void): Loadable {
+  using held = new DisposableStack();
+  const elves = new Closure(crypto, { trust, check, held }).of(ssl);
+  const kept = held.move();
+  return {
+    fds: elves.map(({ fd }) => fd),
+    crypto: elves.indexOf(crypto.identity === ssl.identity ? ssl : crypto),
+    [Symbol.dispose]: () => kept.dispose(),
+  };
+}
+
+type Tree = Pick<Place, "root" | "container">;
+
+/** A file that needs others. */
+interface Needing {
+  readonly elf: Elf;
+  readonly place: Place;
+  /** Which needs this; the library is needed by none. */
+  readonly by: Needing | null;
+}
+
+const needs = ({ elf, by }: Needing, name: string): string =>
+  `${by === null ? "it" : elf.path} needs ${shownName(name)}`;
+
+class Closure {
+  readonly #crypto: Elf;
+  readonly #trust: Trust;
+  readonly #check: (elf: Elf) => void;
+  readonly #held: DisposableStack;
+  readonly #own: Tree;
+  /** Names of what this program is linked with. */
+  readonly #present: ReadonlySet<string>;
+  /** By soname; null while what it needs is looked for. */
+  readonly #loaded = new Map<string, Elf | null>();
+  readonly #caches = new Map<Root, readonly CacheEntry[]>();
+  /** musl's linker knows only by their names what it found by their names: it looks for all itself. */
+  readonly #isByPath = glibcVersion() === null;
+
+  constructor(
+    crypto: Elf,
+    { trust, check, held }: { trust: Trust; check: (elf: Elf) => void; held: DisposableStack },
+  ) {
+    this.#crypto = crypto;
+    this.#trust = trust;
+    this.#check = check;
+    this.#held = held;
+    this.#own = { root: held.use(new Root("/")), container: null };
+    using program = Elf.open("/proc/self/exe", "this program", { follow: true });
+    this.#present = new Set(program.dynamic().needed);
+  }
+
+  /** The library and all that it needs, in the order in which they are to be loaded. */
+  of(ssl: Elf): readonly Elf[] {
+    this.#add({ elf: ssl, place: this.#placeOf(ssl), by: null }, ssl.dynamic().soname ?? ssl.path);
+    return [...this.#loaded.values()].filter((elf) => elf !== null);
+  }
+
+  #placeOf({ identity, path }: Elf): Place {
+    const place = this.#trust.places.get(identity);
+    if (place === undefined) throw new UntrustedError(`nobody knows where ${path} lies`);
+    return place;
+  }
+
+  #add(one: Needing, soname: string): void {
+    this.#loaded.set(soname, null);
+    if (this.#loaded.size > mostFiles) throw new LoadError(`it needs more than ${mostFiles - 1} libraries`);
+    const { needed, filtees } = one.elf.dynamic();
+    for (const name of [...needed, ...filtees]) this.#need(one, name);
+    // Behind all that it needs.
+    this.#loaded.delete(soname);
+    this.#loaded.set(soname, one.elf);
+  }
+
+  #need(by: Needing, name: string): void {
+    if (this.#present.has(name)) return;
+    const known = this.#loaded.get(name);
+    const text = needs(by, name);
+    if (known === null) throw new LoadError(`${text}, which needs it in turn`);
+    if (known !== undefined) return;
+    if (/[/$]/.test(name)) throw new LoadError(`${text} by a path, not by a name`);
+    const located = by.by === null && isLibcrypto(name) ? this.#asCrypto(by, name) : this.#find(by, name);
+    const { elf, place } = located;
+    // The linker knows what is loaded by the name that it gives itself.
+    if (elf.dynamic().soname !== name) {
+      throw new LoadError(`${text}, but ${elf.path} gives itself another name`);
+    }
+    this.#add({ elf, place, by }, name);
+  }
+
+  /** The libcrypto is known: it was heard of in more ways than by the linker's search. */
+  #asCrypto(by: Needing, name: string): Omit<Located, keyof Disposable> {
+    const elf = this.#crypto;
+    if (this.#isByPath && this.#find(by, name).elf.identity !== elf.identity) {
+      throw new LoadError(`the dynamic linker finds another ${shownName(name)} than ${elf.path}`);
+    }
+    return { elf, place: this.#placeOf(elf) };
+  }
+
+  /** The file that the linker takes for a name. What lies on the way there is trusted, and the file is. */
+  #find(by: Needing, name: string): Located {
+    for (const { tree, path } of this.#paths(by, name)) {
+      const place = { ...tree, deleted: false, path };
+      const located = this.#at(place, by, name);
+      if (located === null) continue;
+      try {
+        const { fd } = located.elf;
+        const { isNamed, proc, seenAs } = this.#trust;
+        checkExecutable({ fd, ...seenAs(located.place) }, isNamed, proc);
+        this.#check(located.elf);
+      } catch (error) {
+        if (!(error instanceof UntrustedError || error instanceof LoadError)) throw error;
+        throw new UntrustedError(`${needs(by, name)}: ${error.message}`);
+      }
+      return located;
+    }
+    throw new LoadError(`${needs(by, name)}, which is not found`);
+  }
+
+  /** Paths in the linker's order (ld.so(8)), without the environment, of which the child has none. */
+  *#paths(by: Needing, name: string): Generator<{ readonly tree: Tree; readonly path: string }> {
+    const tree = by.place;
+    const isOwn = tree.root.identity === this.#own.root.identity;
+    if (this.#isByPath && !isOwn)
+      throw new LoadError("musl's dynamic linker looks in this machine's tree alone");
+    if (!ofGlibc.test(name) || isOwn) {
+      for (const folder of this.#runFolders(by, name)) yield { tree, path: `${folder}/${name}` };
+      yield* this.#standard(tree, by.elf.machine, name);
+    }
+    // A tree may lack what the process has from elsewhere: of this machine's own, the linker would take it.
+    if (!isOwn) yield* this.#standard(this.#own, by.elf.machine, name);
+  }
+
+  /** RUNPATH; or RPATH, which holds for what is needed further on too (glibc), as both do in musl. */
+  #runFolders(by: Needing, name: string): readonly string[] {
+    const folders: string[] = [];
+    for (let one: Needing | null = by; one !== null; one = one.by) {
+      const { rpath, runpath } = one.elf.dynamic();
+      const isInherited = this.#isByPath || runpath === null;
+      if (one === by || isInherited) folders.push(...runFolders(runpath ?? rpath, folderOf(one.place.path)));
+      if (one === by && !isInherited) break;
+    }
+    const unclear = folders.find((folder) => !folder.startsWith("/") || folder.includes("$"));
+    if (unclear === undefined) return folders;
+    const where = JSON.stringify(shownName(unclear));
+    throw new LoadError(`${needs(by, name)} of ${where}: which folder that is, is not told`);
+  }
+
+  /** What the linker's own files say, and its own folders. */
+  *#standard(tree: Tree, machine: Machine, name: string): Generator<{ tree: Tree; path: string }> {
+    const { root } = tree;
+    const folders = this.#isByPath
+      ? (this.#read(root, muslPath(machine), muslFoldersIn) ?? muslFolders)
+      : glibcFolders(machine);
+    if (!this.#isByPath) {
+      if (!this.#caches.has(root)) this.#caches.set(root, this.#read(root, cachePath, cacheIn) ?? []);
+      const isIt = ({ soname, flags, path }: CacheEntry): boolean =>
+        // The variants for newer processors are left to the linker, which knows this one.
+        soname === name && flags === cacheFlags[machine] && !path.includes("/glibc-hwcaps/");
+      const cached = this.#caches.get(root)?.find(isIt);
+      if (cached !== undefined) yield { tree, path: cached.path };
+    }
+    for (const folder of folders) yield { tree, path: `${folder}/${name}` };
+  }
+
+  /** What a file of the linker's says, which is trusted as libraries are; null where there is none. */
+  #read<T>(root: Root, path: string, read: (file: InputFile) => T): T | null {
+    using reached = this.#reach(root, path, () => `the dynamic linker asks ${shownName(root.name(path))}`);
+    if (reached === null) return null;
+    checkLookedIn(shownName(root.name(path)), reached.fd, reached.stat);
+    using file = InputFile.of(reached.fd, shownName(root.name(reached.path)));
+    return read(file);
+  }
+
+  /** Null where the linker would look further. */
+  #at(place: Place, by: Needing, name: string): Located | null {
+    const what = () => `${needs(by, name)}, which is looked for at ${shownName(place.path)}`;
+    using reached = this.#reach(place.root, place.path, what);
+    if (reached === null || !reached.stat.isFile()) return null;
+    try {
+      const real = { ...place, path: reached.path };
+      const located = openAt(reached.fd, real, shownName(place.root.name(real.path)));
+      this.#held.use(located);
+      return located.elf.machine === by.elf.machine ? located : null;
+    } catch (error) {
+      if (error instanceof InputError) return null;
+      throw error;
+    }
+  }
+
+  /** @throws UntrustedError where others than the trusted say what a path leads to, but for a file that is trusted by name */
+  #reach(root: Root, path: string, what: () => string): Reached | null {
+    const { isNamed } = this.#trust;
+    const faults: string[] = [];
+    const seen: HeldStep[] = [];
+    const note = ({ path: at, stat }: HeldStep, check: (name: string) => void): void => {
+      const name = shownName(root.name(at) || "/");
+      try {
+        if (!isNamed(identityOf(stat))) check(name);
+      } catch (error) {
+        if (!(error instanceof UntrustedError)) throw error;
+        faults.push(`${what()}: ${error.message}; --trust ${name} has it looked for there all the same`);
+      }
+    };
+    const reached = root.reach(path, (step) => {
+      note(step, (name) => checkLookedIn(name, step.handle.fd, step.stat));
+      seen.push(step);
+    });
+    const last = seen.at(-1);
+    if (reached === null && last !== undefined) note(last, (name) => checkLacking(name, last.stat));
+    const [fault] = faults;
+    if (fault === undefined || (reached !== null && isNamed(reached.identity))) return reached;
+    reached?.[Symbol.dispose]();
+    throw new UntrustedError(fault);
+  }
+}
