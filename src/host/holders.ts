@@ -28,8 +28,12 @@ export function otherHolder(
   return null;
 }
 
-/** Whether one of a thread's four user ids is another's. */
-function isOthers(folder: string): boolean {
+/**
+ * Whether one of a process's or thread's four user ids is neither root's nor this user's.
+ *
+ * @param folder of it in procfs @throws the system's error where it is gone
+ */
+export function isOthers(folder: string): boolean {
   const own = ["0", String(process.geteuid?.() ?? 0)];
   const ids =
     /^Uid:(.*)$/m

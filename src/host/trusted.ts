@@ -145,6 +145,20 @@ export function checkExecutable(
   }
 }
 
+/** Whether {@link checkExecutable} lets a file pass. */
+export function mayExecute(...args: Parameters<typeof checkExecutable>): boolean {
+  try {
+    checkExecutable(...args);
+    return true;
+  } catch (error) {
+    if (error instanceof UntrustedError) return false;
+    throw error;
+  }
+}
+
+/** The user that an open file belongs to. */
+export const ownerOf = (fd: number): number => fstatSync(fd).uid;
+
 /** The folders in which a file lay. */
 function wayToDeleted(tree: Tree, path: string): readonly Step[] {
   const folder = folderOf(path);

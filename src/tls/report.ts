@@ -1,12 +1,13 @@
 import { SystemError } from "../../ffi/error.ts";
 import { shownName } from "../elf/name.ts";
+import { mayExecute, ownerOf } from "../host/trusted.ts";
 import { type Evidence, sources as everySource, type Source, unchosen } from "../offsets/evidence.ts";
 import { type Allowance, judge, type Refutation, refutations, type Verdict } from "../offsets/truth.ts";
 import type { Diagnostic, LibraryReport } from "../output/document.ts";
 import { Failure } from "../output/failure.ts";
 import { fieldsOf, measuredIn } from "./fields.ts";
 import { type Layouts, loadLayouts } from "./layouts.ts";
-import type { Place } from "./locate.ts";
+import type { Located, Place } from "./locate.ts";
 import type { Trust } from "./probe/closure.ts";
 import type { LibraryFiles } from "./probe/evidence.ts";
 import { Root } from "./root.ts";
@@ -256,7 +257,13 @@ export async function survey<Report>(
     try {
       using held = new DisposableStack();
       const ssl = held.use(one.open());
-      const identity = identify(ssl.elf, one, { signatures, held });
+      const isNamed = (identity: string): boolean => trust.some((path) => isAt(path, identity));
+      const isTrusted = ({ elf: { fd }, place }: Located): boolean =>
+        mayExecute({ fd, ...treeOf(place) }, isNamed, proc);
+      // What belongs to whom a library belongs to that is not trusted can be no more its word than the library is.
+      const mayHear = (crypto: Located): boolean =>
+        isTrusted(crypto) || (!isTrusted(ssl) && ownerOf(crypto.elf.fd) === ownerOf(ssl.elf.fd));
+      const identity = identify(ssl.elf, one, { signatures, held, mayHear });
       const cryptos = identity.libcryptos ?? [ssl];
       const places = new Map([ssl, ...cryptos].map(({ elf, place }) => [elf.identity, place]));
       const looked: Looked = {
@@ -266,7 +273,7 @@ export async function survey<Report>(
           trust: {
             places,
             seenAs: treeOf,
-            isNamed: (identity) => trust.some((one) => isAt(one, identity)),
+            isNamed,
             proc: proc ?? "/proc",
           },
           name: shownName(treeOf(one).tree.name(treeOf(one).path)),

@@ -3,6 +3,7 @@ import type { FileDescriptor } from "../../ffi/libc.ts";
 import { Elf } from "../elf/elf.ts";
 import { InputError, InputFile, identityOf, largestFile } from "../elf/input.ts";
 import { below, folderOf, lastOf, shownName } from "../elf/name.ts";
+import { isOthers } from "../host/holders.ts";
 import type { Diagnostic } from "../output/document.ts";
 import { exitCodes, Failure } from "../output/failure.ts";
 import { findLibssl, findNeeded, isLibssl, readSearchPath, type SearchPath } from "./find.ts";
@@ -284,12 +285,27 @@ class Scan {
   #finding({ fd, place, named }: Chosen, mapped: readonly MappedFile[]): Found {
     const pids = new Set(mapped.flatMap(({ uses }) => uses.map(({ pid }) => pid)));
     const companions = this.#cryptos().flatMap(([name, file]): Companion[] => {
-      if (!file.uses.some(({ pid }) => pids.has(pid))) return [];
-      return [{ name, open: () => this.#openMapped(file) }];
+      const users = file.uses.map(({ pid }) => pid).filter((pid) => pids.has(pid));
+      if (users.length === 0) return [];
+      const isSure = users.some((pid) => this.#isOwn(pid));
+      return [{ name, isSure, open: () => this.#openMapped(file) }];
     });
     const searchPath = this.#searchPath(place.root, place.container);
     const open = () => openAt(fd.fd, place, shownName(named ?? place.path));
     return { ...place, named, open, searchPath, companions, usedBy: [...pids].sort((a, b) => a - b) };
+  }
+
+  readonly #own = new Map<number, boolean>();
+  /** Whether a process is root's or this user's. */
+  #isOwn(pid: number): boolean {
+    const known = this.#own.get(pid);
+    if (known !== undefined) return known;
+    let isOwn = false;
+    try {
+      isOwn = !isOthers(`${this.#proc}/${pid}`);
+    } catch {}
+    this.#own.set(pid, isOwn);
+    return isOwn;
   }
 
   /** @throws InputError, SystemError */

@@ -316,6 +316,8 @@ const messageOf = (error: unknown): string => (error instanceof Error ? error.me
 export interface Companion {
   /** Last part of its path. */
   readonly name: string;
+  /** One of them is root's or this user's: what another user has put together proves nothing of a library that others use. */
+  readonly isSure: boolean;
   readonly open: () => Located;
 }
 
@@ -340,15 +342,20 @@ export interface Subject {
  * From 3.0 on the text is only in libcrypto, so the one that libssl would be linked with is read as well, the one
  * beside it (that alone, in a folder of its own), and those that its processes have mapped. What they say holds as far as
  * libssl's own version nodes allow it; where they differ beyond that no version is told. Of a deleted library only the
- * mapped ones count.
+ * mapped ones count. Those that only other users' processes have count where there is no other.
  *
+ * @param mayHear whether a mapped libcrypto is held to be what it seems
  * @param held takes over the libcryptos, which stay open until it is disposed
  * @throws InputError naming libssl; a libcrypto that cannot be read is a reason
  */
 export function identify(
   elf: Elf,
   subject: Subject,
-  { signatures, held }: { signatures: Signatures; held: DisposableStack },
+  {
+    signatures,
+    held,
+    mayHear,
+  }: { signatures: Signatures; held: DisposableStack; mayHear: (located: Located) => boolean },
 ): Identity {
   const { root, container, searchPath, path, companions = [], deleted = false } = subject;
   const name = shownName(lastOf(path));
@@ -382,13 +389,13 @@ export function identify(
   const misfits: string[] = [];
   const libcryptos: Located[] = [];
   const seen = new Set<string>();
-  /** Adds what a libcrypto says; false where the dynamic linker would pass over it. */
-  const hear = (open: () => Located): boolean => {
+  /** Adds what a libcrypto says; false where the dynamic linker would pass over it, or it may not be heard. */
+  const hear = (open: () => Located, isMapped = false): boolean => {
     using taken = new DisposableStack();
     try {
       const located = taken.use(open());
       const crypto = located.elf;
-      if (crypto.machine !== elf.machine) return false;
+      if (crypto.machine !== elf.machine || (isMapped && !mayHear(located))) return false;
       if (seen.has(crypto.identity)) return true;
       seen.add(crypto.identity);
       const { defined } = signatures.nodes(crypto);
@@ -410,8 +417,12 @@ export function identify(
     }
   };
   const inTree = (candidate: string) => () => openIn(root, container, candidate);
-  const mapped = companions.filter((one) => one.name.startsWith(soname)).map(({ open }) => hear(open));
-  let heard = mapped.includes(true);
+  const hearMapped = (sure: boolean): boolean =>
+    companions
+      .filter(({ name: its, isSure }) => its.startsWith(soname) && isSure === sure)
+      .map(({ open }) => hear(open, true))
+      .includes(true);
+  let heard = hearMapped(true);
   if (!deleted) {
     const folder = folderOf(path);
     const beside = root.resolve(`${folder}/${soname}`);
@@ -427,6 +438,7 @@ export function identify(
     }
     heard ||= isBeside;
   }
+  heard ||= hearMapped(false);
 
   const identity = { ...weigh(findings, nodes, name), libcryptos };
   if (identity.version !== null) {

@@ -7,8 +7,10 @@ import {
   mkdirSync,
   mkdtempSync,
   readdirSync,
+  readFileSync,
   realpathSync,
   symlinkSync,
+  writeFileSync,
 } from "node:fs";
 import { basename, join } from "node:path";
 import {
@@ -19,7 +21,7 @@ import {
   type Deed,
   refusedDeeds,
 } from "../hostile.ts";
-import { documentOf, executable, type Run, run, Scratch } from "./executable.ts";
+import { documentOf, executable, type Run, repository, run, Scratch } from "./executable.ts";
 
 const scratch = new Scratch();
 afterAll(() => scratch[Symbol.dispose]());
@@ -321,6 +323,46 @@ describe("what a library needs is held to the same", () => {
     const inMemory = `mount -t tmpfs -o nosuid,mode=755 tmpfs ${ours} && cp ${library} ${at("copy.so")} && exec "$@"`;
     const copy = run(["unshare", "--mount", "sh", "-c", inMemory, "sh", executable, "tls", at("copy.so")]);
     expect(reasonOf(copy)).toBe(`${at("copy.so")}: not probed: ${executed}`);
+  });
+});
+
+describe("what another user has mapped beside the machine's libssl takes nothing from it", () => {
+  const folder = "/usr/lib/x86_64-linux-gnu";
+  const machines = realpathSync(`${folder}/libssl.so.3`);
+  const told = (...flags: string[]) => {
+    const { tls = [] } = documentOf(ask(machines, ...flags));
+    const [{ library, version, version_from, constants } = {}] = tls;
+    return { library, version, version_from, constants };
+  };
+
+  test.each([
+    ["of that user's own", 1234],
+    ["of root's", 0],
+  ])("a libcrypto with another version's text, %s", async (_, owner) => {
+    run(["cc", "-static", "-o", scratch.at("holder"), join(repository, "test/unit/tls/holder.c")]);
+    const fake = mkdtempSync(scratch.at("fake-"));
+    chmodSync(fake, 0o755);
+    const quiet = told();
+    const bytes = readFileSync(`${folder}/libcrypto.so.3`);
+    const text = /OpenSSL 3\.0\.(\d\d)/.exec(bytes.toString("latin1"));
+    for (let at = bytes.indexOf(text?.[0] ?? "?"); at >= 0; at = bytes.indexOf(text?.[0] ?? "?", at + 1))
+      bytes.write("OpenSSL 3.0.01", at);
+    const file = join(fake, "libcrypto.so.3");
+    writeFileSync(file, bytes);
+    for (const path of [fake, file]) chownSync(path, owner, owner);
+    const user = ["setpriv", "--reuid=1234", "--regid=1234", "--clear-groups"];
+    const process = Bun.spawn([...user, scratch.at("holder"), "1", machines, file], { stdout: "pipe" });
+    try {
+      await process.stdout.getReader().read();
+      expect(readFileSync(`/proc/${process.pid}/maps`, "utf8")).toContain(file);
+      expect(told()).toEqual(quiet);
+      expect(Object.values(quiet.constants ?? {}).filter((value) => value !== null).length).toBeGreaterThan(
+        15,
+      );
+    } finally {
+      process.kill();
+      await process.exited;
+    }
   });
 });
 
