@@ -33,6 +33,7 @@ const c = bindFunctions("libc.so.6", {
   setns: { args: ["i32", "i32"], returns: "i32" },
   setresgid: { args: ["u32", "u32", "u32"], returns: "i32" },
   setresuid: { args: ["u32", "u32", "u32"], returns: "i32" },
+  getrlimit: { args: ["i32", "buffer"], returns: "i32" },
   setrlimit: { args: ["i32", "buffer"], returns: "i32" },
   setsockopt: { args: ["i32", "i32", "i32", "buffer", "u32"], returns: "i32" },
   shutdown: { args: ["i32", "i32"], returns: "i32" },
@@ -80,6 +81,7 @@ export const CLONE_NEWNET = 0x40000000;
 export const RLIMIT_CPU = 0;
 export const RLIMIT_FSIZE = 1;
 export const RLIMIT_CORE = 4;
+export const RLIMIT_NPROC = 6;
 export const RLIMIT_NOFILE = 7;
 export const RLIMIT_AS = 9;
 export const POLLIN = 1;
@@ -466,6 +468,15 @@ export function clearInheritableCapabilities(): void {
   check(c.syscall(SYS_CAPSET, ptr(header), ptr(sets), 0), "capset");
 }
 
+/**
+ * This thread has no capability any more. With no_new_privs a program that it executes has none either, root's in a user
+ * namespace included.
+ */
+export function clearCapabilities(): void {
+  const header = new Uint32Array([LINUX_CAPABILITY_VERSION_3, 0]);
+  check(c.syscall(SYS_CAPSET, ptr(header), ptr(new Uint32Array(6)), 0), "capset");
+}
+
 /** No core dump of this process, and no process of the same user may trace it. */
 export function setUndumpable(): void {
   check(c.prctl(PR_SET_DUMPABLE, 0, 0, 0, 0), "prctl(PR_SET_DUMPABLE)");
@@ -479,6 +490,14 @@ export function changeUser(uid: number, gid: number): void {
   check(c.setgroups(0, null), "setgroups");
   check(c.setresgid(gid, gid, gid), `setresgid(${gid})`);
   check(c.setresuid(uid, uid, uid), `setresuid(${uid})`);
+}
+
+/** Lowers the soft and the hard limit of a resource: never above the hard limit that is there, which needs no privilege. */
+export function lowerLimit(resource: number, limit: number): void {
+  const limits = new BigUint64Array(2); // struct rlimit: the soft one, the hard one
+  check(c.getrlimit(resource, limits), `getrlimit(${resource})`);
+  const [, hard = 0n] = limits;
+  setLimit(resource, hard < BigInt(limit) ? Number(hard) : limit);
 }
 
 /** Sets the soft and the hard limit of a resource; only lowering needs no privilege. */

@@ -172,6 +172,11 @@ export const otherDeeds: readonly (Deed & {
     reason: /^it ended with \d\d and without an answer$/,
   },
   {
+    name: "starts 6,000 threads with small stacks",
+    code: `pthread_attr_t a; pthread_attr_init(&a); pthread_attr_setstacksize(&a, 16384); int n = 0; for (pthread_t t; n < 6000 && !pthread_create(&t, &a, (void *)sleep, (void *)1000); n++); return n <= 64 ? 42 : 43;`,
+    reason: "it ended with 42 and without an answer",
+  },
+  {
     name: "raises its limits",
     code: `for (int i = 0; i < 16; i++) { struct rlimit l; getrlimit(i, &l); if (l.rlim_max == RLIM_INFINITY) continue; l.rlim_max += 1; if (!setrlimit(i, &l)) return 100 + i; } return 42;`,
     reason: "it ended with 42 and without an answer",

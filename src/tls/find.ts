@@ -92,7 +92,7 @@ export function findLibssl(root: Root, { cache, folders }: SearchPath): readonly
 
 /** Folders of an RPATH or RUNPATH; some may be relative, or need `$LIB` or `$PLATFORM`. */
 export const runFolders = (path: string | null, origin: string): string[] =>
-  path === null
+  path === null || path === ""
     ? []
     : path.split(":").map((folder) => folder.replace(/\$(ORIGIN\b|\{ORIGIN\})/g, () => origin));
 

@@ -62,6 +62,39 @@ export async function tlsConstants(): Promise<readonly string[]> {
   return [...new Set(all.flat())];
 }
 
+/**
+ * Bytes that no struct of this name has more of: twice the largest that is known, or more, as vendors add members. Of what lies in a
+ * library's own data as much is looked at.
+ */
+export const mostBytes: Readonly<Record<string, number>> = {
+  ssl_st: 16 << 10,
+  ssl_connection_st: 16 << 10,
+  ssl_session_st: 2 << 10,
+  ssl_ctx_st: 4 << 10,
+  ssl3_state_st: 4 << 10,
+  quic_conn_st: 4 << 10,
+  ssl_cipher_st: 128,
+  bio_st: 512,
+  bio_method_st: 256,
+  "bssl::SSL3_STATE": 4 << 10,
+  "bssl::SSL_HANDSHAKE": 8 << 10,
+};
+
+/**
+ * Every constant that a library of this kind can have, with the bytes that its struct has at most; no offset reaches them.
+ * @throws ValiError when the embedded file is bad
+ */
+export async function boundsOf(library: string): Promise<ReadonlyMap<string, number>> {
+  const layouts = await loadLayouts(library);
+  const members = layouts === null ? {} : { ...layouts.members, ...unpublished };
+  return new Map(
+    Object.entries(members).map(([constant, member]) => [
+      constant,
+      mostBytes[member.split(".")[0] ?? ""] ?? 0,
+    ]),
+  );
+}
+
 /** Every constant that a library of this kind can have. @throws ValiError when the embedded file is bad */
 export async function constantsOf(library: string): Promise<readonly string[]> {
   const layouts = await loadLayouts(library);

@@ -76,6 +76,15 @@ test("an answer that a library forges names no constant that the library cannot 
   expect(ask(library, "--format", "env").stdout).not.toMatch(/^PATH=/m);
 });
 
+test("an answer that a library forges tells no offset that its struct cannot have", () => {
+  const answer = JSON.stringify({ answer: [{ constant: "SSL_ST_WBIO", candidates: [60_000] }] });
+  const text = JSON.stringify(`${answer}\n`);
+  const length = answer.length + 1;
+  const code = `for (int fd = 3; fd < 64 && write(fd, ${text}, ${length}) != ${length}; fd++); return 0;`;
+  const library = buildHostile({ name: "forges an offset", code }, scratch.at("libraries"));
+  expect(reasonOf(ask(library))).toBe(`${library}: not probed: what it answered is no answer`);
+});
+
 describe("code and table answer, the reason is told, and nothing is done", () => {
   const names = ["makes a file", "becomes a daemon", "connects", "runs a shell"];
   const refused = refusedDeeds(surroundings)
@@ -221,7 +230,9 @@ describe("what a library needs is held to the same", () => {
     expect(reasonOf(result)).toBe(`${library}: not probed: ${told}`);
     chownSync(cache, 1234, 1234);
     const theirCache = run(["unshare", "--mount", "sh", "-c", script, "sh", executable, "tls", library]);
-    expect(reasonOf(theirCache)).toBe(`${library}: not probed: ${belongs("/etc/ld.so.cache")}`);
+    expect(reasonOf(theirCache)).toBe(
+      `${library}: not probed: ${belongs("/etc/ld.so.cache")}; --trust /etc/ld.so.cache has it asked all the same`,
+    );
   });
 
   test("in a folder where all may put it, though it is found in the next", () => {
@@ -255,7 +266,7 @@ describe("what a library needs is held to the same", () => {
     const needed = buildNeeded(soname, foreign, ours);
     expect(reason(needed)).toBe(`it needs ${soname}, which is not found`);
     expect(reason(needed, `-Wl,-rpath,lib:${ours}`)).toBe(
-      `it needs ${soname} of "lib": which folder that is, is not told`,
+      `it needs ${soname}, and where "lib" is cannot be told`,
     );
     expect(reason(buildAnonymous(ours))).toBe(`it needs ${ours}/anonymous.so by a path, not by a name`);
     const other = buildNeeded("libother.so.1", foreign, ours);
@@ -410,6 +421,52 @@ describe("less privilege", () => {
       `${library}: not probed: it ended with 40 and without an answer`,
     );
   });
+
+  test("nor may it look into the program that started it", () => {
+    copyFileSync(executable, scratch.at("offsetof"));
+    chmodSync(scratch.at("offsetof"), 0o755);
+    const code = `
+      int pid = 0, opened = 0;
+      char path[64], text[4096];
+      for (int up = 0; up < 2; up++) {
+        pid ? sprintf(path, "/proc/%d/status", pid) : sprintf(path, "/proc/self/status");
+        int fd = open(path, O_RDONLY);
+        if (fd < 0) return 90;
+        text[read(fd, text, sizeof text - 1)] = 0;
+        close(fd);
+        pid = atoi(strstr(text, "PPid:") + 5);
+        sprintf(path, "/proc/%d/mem", pid);
+        if (open(path, O_RDONLY) >= 0) opened |= 1 << up;
+      }
+      return 40 + opened;`;
+    const library = buildHostile({ name: "looks into its parents", code }, scratch.at("libraries"));
+    const user = ["setpriv", "--reuid=1234", "--regid=1234", "--clear-groups"];
+    expect(reasonOf(run([...user, scratch.at("offsetof"), "tls", library]))).toBe(
+      `${library}: not probed: it ended with 40 and without an answer`,
+    );
+  });
+
+  test.each([
+    ["a user namespace without another user", ["unshare", "--user", "--map-root-user"]],
+    ["a hard limit of 30 files", ["prlimit", "--nofile=30:30"]],
+  ])(
+    "in %s it probes, and what it executes may do no more",
+    (_, command) => {
+      expect(probed(run([...command, executable, "tls", machines]))).toEqual([16]);
+      const names =
+        /^(?:makes a file|forks|runs a shell|connects|kills|outlives its parent|makes a user namespace)$/;
+      for (const deed of refusedDeeds(surroundings).filter(({ name }) => names.test(name))) {
+        const library = buildHostile(deed, scratch.at("libraries"));
+        const reason = `${library}: not probed: it ended with ${deed.refusal ?? 1} and without an answer`;
+        expect(reasonOf(run([...command, executable, "tls", library]))).toBe(reason);
+      }
+      const code = `FILE *f = fopen("/proc/self/status", "r"); char line[256]; int bits = 0; while (fgets(line, 256, f)) if (!strncmp(line, "CapEff:", 7) || !strncmp(line, "CapPrm:", 7)) bits |= strtoull(line + 7, 0, 16) != 0; return 40 + bits;`;
+      const library = buildHostile({ name: "tells its capabilities", code }, scratch.at("libraries"));
+      expect(reasonOf(run([...command, executable, "tls", library]))).toContain("it ended with 40 and");
+      expect({ files: readdirSync(scratch.at("open")), connections }).toEqual({ files: [], connections: 0 });
+    },
+    60_000,
+  );
 
   test("root that may become nobody but make no namespace, as in a container, probes", () => {
     const container = [

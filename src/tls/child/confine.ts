@@ -1,14 +1,18 @@
-import { readdirSync, readFileSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync, readlinkSync } from "node:fs";
 import * as libc from "../../../ffi/libc.ts";
 import { target } from "../../assets.ts";
 import { parseStatus } from "../../host/capabilities.ts";
 import { systemCallFilter } from "./seccomp.ts";
 
-/** The user and group that own nothing, on every Linux (overflowuid). */
+/** The user and group that own nothing, on every Linux (overflowuid); other programs run as this one too. */
 const nobody = 65534;
+/** Users from here on are nobody's by any convention (systemd's UIDS-GIDS.md); a process id is added. */
+const firstOwn = 0x7000_0000;
 /** Bytes of address space for foreign code, its files and threads' stacks included. */
 const memory = 512 << 20;
 const descriptors = 64;
+/** Threads for foreign code, beside the runtime's. */
+const threads = 64;
 
 /**
  * Ends with the process that started this one, also where that is gone already.
@@ -17,7 +21,7 @@ const descriptors = 64;
  */
 export function dieWith(parent: string): void {
   libc.dieWithParent();
-  const actual = /^PPid:\s*(\d+)$/m.exec(readFileSync("/proc/self/status", "latin1"))?.[1];
+  const actual = /^PPid:\s*(\d+)$/m.exec(ownStatus())?.[1];
   if (actual !== parent) throw new Error(`started by process ${actual}, not by ${parent}`);
 }
 
@@ -32,12 +36,56 @@ export function inheritBelow(end: number): void {
  * where there is no privilege it is not tried, as some kernels log a refusal.
  */
 export function leaveNamespaces(): void {
-  if (!parseStatus(readFileSync("/proc/self/status", "latin1")).effective.includes("CAP_SYS_ADMIN")) return;
+  if (!parseStatus(ownStatus()).effective.includes("CAP_SYS_ADMIN")) return;
   const { CLONE_NEWNET, CLONE_NEWNS, CLONE_NEWIPC, CLONE_NEWUTS, CLONE_NEWPID } = libc;
   // Each by itself: a kernel may be without one of them.
   for (const flag of [CLONE_NEWNET, CLONE_NEWNS, CLONE_NEWIPC, CLONE_NEWUTS, CLONE_NEWPID]) {
     libc.unshare(flag);
   }
+}
+
+/** What decides which user the child becomes: its own user, and the files of this name in /proc/self. */
+export interface Surroundings {
+  readonly uid: number;
+  /** Its number in /proc. */
+  readonly pid: number;
+  readonly uid_map: string;
+  readonly gid_map: string;
+  readonly setgroups: string;
+}
+
+/**
+ * The user and group that root's child becomes: one that no other process is, or in a user namespace that has not so many,
+ * nobody. Null where there is nothing to give up: for an ordinary user, and for root of a user namespace in which there is no
+ * other user to become (`unshare -r`), who has no more rights than any user once the capabilities are gone.
+ */
+export function childUser(from: Surroundings = surroundings()): number | null {
+  const { uid, pid, uid_map, gid_map, setgroups } = from;
+  if (uid !== 0) return null;
+  const maps = [uid_map, gid_map].map((text) =>
+    text.split("\n").map((line) => line.trim().split(/\s+/).map(Number)),
+  );
+  const isMapped = (id: number): boolean =>
+    maps.every((lines) => lines.some(([first = 0, , count = 0]) => first <= id && id < first + count));
+  if (isMapped(firstOwn + pid)) return firstOwn + pid;
+  return isMapped(nobody) || setgroups.trim() !== "deny" ? nobody : null;
+}
+
+/** The files of a kernel without user namespaces, which has none of them. */
+const allIds = "0 0 4294967295";
+
+function surroundings(): Surroundings {
+  const text = (name: string, otherwise: string): string => {
+    const path = `/proc/self/${name}`;
+    return existsSync(path) ? readFileSync(path, "latin1") : otherwise;
+  };
+  return {
+    uid: Math.min(process.getuid?.() ?? 0, process.geteuid?.() ?? 0),
+    pid: Number(readlinkSync("/proc/self")),
+    uid_map: text("uid_map", allIds),
+    gid_map: text("gid_map", allIds),
+    setgroups: text("setgroups", "allow"),
+  };
 }
 
 /**
@@ -46,23 +94,32 @@ export function leaveNamespaces(): void {
  * @throws SystemError, or Error where a thread is not confined: then nothing foreign may run
  */
 export function confine(parent: string, seconds: number): void {
-  if (process.getuid?.() === 0 || process.geteuid?.() === 0) libc.changeUser(nobody, nobody);
+  const user = childUser();
+  if (user !== null) libc.changeUser(user, user);
+  const ids = {
+    uid: user ?? process.getuid?.() ?? 0,
+    gid: user ?? process.getgid?.() ?? 0,
+    groups: user === null ? groupsIn(ownStatus()) : "",
+  };
   dieWith(parent); // after the change of user, which clears the signal
   libc.setUndumpable();
   libc.exitOnFault();
-  for (const [resource, limit] of limits(seconds)) libc.setLimit(resource, limit);
+  for (const [resource, limit] of limits(seconds)) libc.lowerLimit(resource, limit);
+  // Of another user all processes on this machine would count.
+  if (ids.uid >= firstOwn && user !== null) {
+    libc.lowerLimit(libc.RLIMIT_NPROC, readdirSync("/proc/self/task").length + threads);
+  }
   libc.setNoNewPrivileges();
   libc.setSystemCallFilter(systemCallFilter(target.arch, process.pid));
   for (const thread of readdirSync("/proc/self/task")) {
-    const open = unconfined(readFileSync(`/proc/self/task/${thread}/status`, "latin1"));
+    const open = unconfined(readFileSync(`/proc/self/task/${thread}/status`, "latin1"), ids);
     if (open !== undefined) throw new Error(`thread ${thread} is not confined: ${open}`);
   }
 }
 
 /**
- * The engine reserves gigabytes of address space when it starts, so memory is limited by what comes after that. There
- * is no limit on threads: RLIMIT_NPROC counts all of nobody's on this machine. Their stacks take address space, though.
- * Not RLIMIT_DATA: the kernel logs where that is reached.
+ * The engine reserves gigabytes of address space when it starts, so memory is limited by what comes after that. Not
+ * RLIMIT_DATA: the kernel logs where that is reached.
  */
 function limits(seconds: number): readonly (readonly [resource: number, limit: number])[] {
   return [
@@ -74,16 +131,29 @@ function limits(seconds: number): readonly (readonly [resource: number, limit: n
   ];
 }
 
+const ownStatus = (): string => readFileSync("/proc/self/status", "latin1");
+const groupsIn = (status: string): string => /^Groups:[ \t]*(.*)$/m.exec(status)?.[1]?.trim() ?? "";
+
 /** What is in use of it, in bytes: VmSize of /proc/PID/status. */
 function addressSpace(): number {
-  const kilobytes = /^VmSize:\s*(\d+) kB$/m.exec(readFileSync("/proc/self/status", "latin1"))?.[1];
+  const kilobytes = /^VmSize:\s*(\d+) kB$/m.exec(ownStatus())?.[1];
   if (kilobytes === undefined) throw new Error("/proc/self/status has no VmSize");
   return Number(kilobytes) * 1024;
 }
 
-/** What /proc/PID/status must say of each thread: no root among its four ids, no groups of root's, nothing effective. */
-const demands: readonly (readonly [key: string, is: RegExp])[] = [
-  ["Uid", /^(?:[1-9]\d*\s*){4}$/],
+/** Whose each thread must be. */
+export interface Ids {
+  readonly uid: number;
+  readonly gid: number;
+  /** Further groups, as status has them: numbers with blanks between. */
+  readonly groups: string;
+}
+
+/** What /proc/PID/status must say of each thread: these ids and no others, no capability, no way to one. */
+const demands = ({ uid, gid, groups }: Ids): readonly (readonly [key: string, is: RegExp])[] => [
+  ["Uid", new RegExp(`^(?:${uid}\\s*){4}$`)],
+  ["Gid", new RegExp(`^(?:${gid}\\s*){4}$`)],
+  ["Groups", new RegExp(`^${groups}\\s*$`)],
   ["CapPrm", /^0+$/],
   ["CapEff", /^0+$/],
   ["CapInh", /^0+$/],
@@ -92,8 +162,8 @@ const demands: readonly (readonly [key: string, is: RegExp])[] = [
 ];
 
 /** The first line that says otherwise. */
-export function unconfined(status: string): string | undefined {
-  const failing = demands.find(([key, is]) => {
+export function unconfined(status: string, ids: Ids): string | undefined {
+  const failing = demands(ids).find(([key, is]) => {
     const value = new RegExp(`^${key}:[ \\t]*(.*)$`, "m").exec(status)?.[1];
     return value === undefined || !is.test(value);
   });

@@ -1,7 +1,7 @@
 import { closeSync, openSync, readlinkSync } from "node:fs";
 import { constants } from "node:os";
 import * as v from "valibot";
-import { faultSignals } from "../../../ffi/libc.ts";
+import { faultSignals, setUndumpable } from "../../../ffi/libc.ts";
 import { withRemedy } from "../../../ffi/remedies.ts";
 import { isEmbedded } from "../../assets.ts";
 import { childArgument } from "./argument.ts";
@@ -30,11 +30,14 @@ const program = isEmbedded
  * no privileges, no network and may write nothing, see confine.ts; it and all that it started are gone when this
  * returns, and when this process ends in whatever way.
  *
+ * From here on this process leaves no core dump, and nobody but root may look into it: an ordinary user's child is that user's.
+ *
  * @param request anything that JSON can hold; the job checks it
  * @returns the answer is whatever the foreign code made of it: parse it. Never throws for what the child does
  */
 export async function runChild(job: JobName, request: unknown, options: ChildOptions): Promise<Outcome> {
   try {
+    setUndumpable();
     return await start(job, request, options);
   } catch (error) {
     const errno = error instanceof Error && "code" in error ? String(error.code) : "";

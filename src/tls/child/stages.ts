@@ -4,7 +4,7 @@ import * as libc from "../../../ffi/libc.ts";
 import { isEmbedded } from "../../assets.ts";
 import { exitCodes, Failure } from "../../output/failure.ts";
 import { childArgument } from "./argument.ts";
-import { confine, dieWith, inheritBelow, leaveNamespaces } from "./confine.ts";
+import { childUser, confine, dieWith, inheritBelow, leaveNamespaces } from "./confine.ts";
 import { jobs } from "./jobs.ts";
 import type { Message } from "./outcome.ts";
 
@@ -61,6 +61,9 @@ function isolate(parent: string, files: number, rest: readonly string[]): void {
   libc.setNoNewPrivileges();
   libc.clearAmbientCapabilities();
   libc.clearInheritableCapabilities();
+  libc.setUndumpable();
+  // The next stage stays this user, and starts without what this thread does not have.
+  if (childUser() === null) libc.clearCapabilities();
   const script = isEmbedded ? [] : process.argv.slice(0, 2);
   const self = isEmbedded ? ["offsetof"] : script;
   const status = libc.runProgram("/proc/self/exe", [

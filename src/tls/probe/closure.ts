@@ -1,3 +1,4 @@
+import type { BigIntStats } from "node:fs";
 import { glibcVersion } from "../../../ffi/libc.ts";
 import { Elf, type Machine } from "../../elf/elf.ts";
 import { InputError, InputFile, identityOf } from "../../elf/input.ts";
@@ -22,7 +23,7 @@ const mostFiles = 32;
  * Parts of the GNU C library: what a library of another tree needs of them is this machine's, as is the C library that it
  * will find in the process.
  */
-const ofGlibc = /^(?:ld-linux|lib(?:c|m|mvec|dl|rt|pthread|resolv|util|anl|nsl|BrokenLocale))\b.*\.so\.\d+$/;
+const ofGlibc = /^(?:ld-linux[^/]*|lib(?:c|m|mvec|dl|rt|pthread|resolv|util|anl|nsl|BrokenLocale))\.so\.\d+$/;
 
 /** What may be executed. */
 export interface Trust {
@@ -192,18 +193,20 @@ class Closure {
   }
 
   /** RUNPATH; or RPATH, which holds for what is needed further on too (glibc), as both do in musl. */
-  #runFolders(by: Needing, name: string): readonly string[] {
-    const folders: string[] = [];
+  *#runFolders(by: Needing, name: string): Generator<string> {
     for (let one: Needing | null = by; one !== null; one = one.by) {
       const { rpath, runpath } = one.elf.dynamic();
       const isInherited = this.#isByPath || runpath === null;
-      if (one === by || isInherited) folders.push(...runFolders(runpath ?? rpath, folderOf(one.place.path)));
-      if (one === by && !isInherited) break;
+      const folders = one === by || isInherited ? runFolders(runpath ?? rpath, folderOf(one.place.path)) : [];
+      for (const folder of folders) {
+        if (folder.startsWith("/") && !folder.includes("$")) yield folder;
+        else
+          throw new LoadError(
+            `${needs(by, name)}, and where ${JSON.stringify(shownName(folder))} is cannot be told`,
+          );
+      }
+      if (one === by && !isInherited) return;
     }
-    const unclear = folders.find((folder) => !folder.startsWith("/") || folder.includes("$"));
-    if (unclear === undefined) return folders;
-    const where = JSON.stringify(shownName(unclear));
-    throw new LoadError(`${needs(by, name)} of ${where}: which folder that is, is not told`);
   }
 
   /** What the linker's own files say, and its own folders. */
@@ -227,7 +230,9 @@ class Closure {
   #read<T>(root: Root, path: string, read: (file: InputFile) => T): T | null {
     using reached = this.#reach(root, path, () => `the dynamic linker asks ${shownName(root.name(path))}`);
     if (reached === null) return null;
-    checkLookedIn(shownName(root.name(path)), reached.fd, reached.stat);
+    const name = shownName(root.name(path));
+    const fault = this.#fault(reached, () => checkLookedIn(name, reached.fd, reached.stat));
+    if (fault !== null) throw new UntrustedError(`${fault}; --trust ${name} has it asked all the same`);
     using file = InputFile.of(reached.fd, shownName(root.name(reached.path)));
     return read(file);
   }
@@ -240,8 +245,9 @@ class Closure {
     try {
       const real = { ...place, path: reached.path };
       const located = openAt(reached.fd, real, shownName(place.root.name(real.path)));
-      this.#held.use(located);
-      return located.elf.machine === by.elf.machine ? located : null;
+      if (located.elf.machine === by.elf.machine) return this.#held.use(located);
+      located[Symbol.dispose]();
+      return null;
     } catch (error) {
       if (error instanceof InputError) return null;
       throw error;
@@ -250,17 +256,13 @@ class Closure {
 
   /** @throws UntrustedError where others than the trusted say what a path leads to, but for a file that is trusted by name */
   #reach(root: Root, path: string, what: () => string): Reached | null {
-    const { isNamed } = this.#trust;
     const faults: string[] = [];
     const seen: HeldStep[] = [];
-    const note = ({ path: at, stat }: HeldStep, check: (name: string) => void): void => {
-      const name = shownName(root.name(at) || "/");
-      try {
-        if (!isNamed(identityOf(stat))) check(name);
-      } catch (error) {
-        if (!(error instanceof UntrustedError)) throw error;
-        faults.push(`${what()}: ${error.message}; --trust ${name} has it looked for there all the same`);
-      }
+    const note = (step: HeldStep, check: (name: string) => void): void => {
+      const name = shownName(root.name(step.path) || "/");
+      const fault = this.#fault(step, () => check(name));
+      if (fault !== null)
+        faults.push(`${what()}: ${fault}; --trust ${name} has it looked for there all the same`);
     };
     const reached = root.reach(path, (step) => {
       note(step, (name) => checkLookedIn(name, step.handle.fd, step.stat));
@@ -269,8 +271,19 @@ class Closure {
     const last = seen.at(-1);
     if (reached === null && last !== undefined) note(last, (name) => checkLacking(name, last.stat));
     const [fault] = faults;
-    if (fault === undefined || (reached !== null && isNamed(reached.identity))) return reached;
+    if (fault === undefined || (reached !== null && this.#trust.isNamed(reached.identity))) return reached;
     reached?.[Symbol.dispose]();
     throw new UntrustedError(fault);
+  }
+
+  /** Why something is not trusted; null where it is, or is named. */
+  #fault({ stat }: { readonly stat: BigIntStats }, check: () => void): string | null {
+    try {
+      if (!this.#trust.isNamed(identityOf(stat))) check();
+      return null;
+    } catch (error) {
+      if (error instanceof UntrustedError) return error.message;
+      throw error;
+    }
   }
 }

@@ -6,7 +6,7 @@ import { InputError } from "../../elf/input.ts";
 import { checkExecutable, UntrustedError } from "../../host/trusted.ts";
 import type { Evidence } from "../../offsets/evidence.ts";
 import { runChild } from "../child/run.ts";
-import { constantsOf } from "../layouts.ts";
+import { boundsOf } from "../layouts.ts";
 import { closureOf, type Loadable, LoadError, type Trust } from "./closure.ts";
 import { answerSchema, type ProbeLibrary } from "./request.ts";
 
@@ -44,7 +44,7 @@ export async function probeEvidence(
   const { fds, crypto } = files;
   const outcome = await runChild("probe", { library, crypto }, { files: fds, milliseconds: longestProbe });
   if (outcome.state !== "answered") return { reason: outcome.reason };
-  const answer = v.safeParse(answerSchema(await constantsOf(library)), outcome.answer);
+  const answer = v.safeParse(answerSchema(await boundsOf(library)), outcome.answer);
   if (!answer.success) return { reason: "what it answered is no answer" };
   return { evidence: answer.output.map((one) => ({ source: "probe", ...one })) };
 }

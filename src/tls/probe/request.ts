@@ -15,19 +15,22 @@ export const sessionsRequestSchema = v.strictObject({ crypto: cryptoSchema });
  * What it answers: offsets and names alone, each name once. Bytes from the start of the type. Foreign code may have
  * written it, so that it has no word of its own.
  *
- * @param constants all that the library asked of can have
+ * @param bounds all that the library asked of can have, with the bytes of their structs
  */
-export const answerSchema = (constants: readonly string[]) =>
+export const answerSchema = (bounds: ReadonlyMap<string, number>) =>
   v.pipe(
     v.array(
-      v.strictObject({
-        constant: v.picklist(constants),
-        candidates: v.pipe(
-          v.array(v.pipe(v.number(), v.integer(), v.minValue(0), v.maxValue(65_535))),
-          v.maxLength(64),
+      v.pipe(
+        v.strictObject({
+          constant: v.picklist([...bounds.keys()]),
+          candidates: v.pipe(v.array(v.pipe(v.number(), v.integer(), v.minValue(0))), v.maxLength(64)),
+          reason: v.exactOptional(v.pipe(v.string(), v.maxLength(300))),
+        }),
+        v.check(
+          ({ constant, candidates }) => candidates.every((offset) => offset < (bounds.get(constant) ?? 0)),
+          "an offset beyond its struct",
         ),
-        reason: v.exactOptional(v.pipe(v.string(), v.maxLength(300))),
-      }),
+      ),
     ),
     v.check((all) => new Set(all.map(({ constant }) => constant)).size === all.length, "a constant twice"),
   );

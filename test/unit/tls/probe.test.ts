@@ -1,10 +1,11 @@
 import { ptr } from "bun:ffi";
 import { describe, expect, test } from "bun:test";
+import { join } from "node:path";
 import * as v from "valibot";
 import { OwnMemory } from "../../../ffi/memory.ts";
 import { MissingFunctionError } from "../../../ffi/openssl.ts";
 import { host } from "../../../src/offsets/values.ts";
-import { constantsOf } from "../../../src/tls/layouts.ts";
+import { boundsOf, mostBytes } from "../../../src/tls/layouts.ts";
 import { Attempts, asked, everything } from "../../../src/tls/probe/missing.ts";
 import { chase, type Finding, Notes, oneOf, placesIn } from "../../../src/tls/probe/notes.ts";
 import { s3Around } from "../../../src/tls/probe/openssl.ts";
@@ -166,8 +167,29 @@ describe("where ssl3_state_st begins", () => {
 describe("the child's answer", () => {
   const isTaken = async (library: ProbeLibrary, ...constants: readonly string[]) => {
     const answer = constants.map((constant) => ({ constant, candidates: [8] }));
-    return v.safeParse(answerSchema(await constantsOf(library)), answer).success;
+    return v.safeParse(answerSchema(await boundsOf(library)), answer).success;
   };
+
+  test("names only offsets within the struct, and each that is true of a real library", async () => {
+    for (const file of new Bun.Glob("*.json").scanSync(join(import.meta.dir, "../../truth"))) {
+      const library = file.startsWith("boringssl") ? "boringssl" : "openssl";
+      const { figures } = await Bun.file(join(import.meta.dir, "../../truth", file)).json();
+      for (const [member, offset] of Object.entries<number>(figures)) {
+        const most = mostBytes[member.split(".")[0] ?? ""];
+        if (most !== undefined) expect([file, member, 2 * offset <= most]).toEqual([file, member, true]);
+      }
+      for (const [constant, most] of await boundsOf(library)) {
+        const takes = async (...candidates: number[]) =>
+          v.safeParse(answerSchema(await boundsOf(library)), [{ constant, candidates }]).success;
+        expect([constant, most > 0, await takes(most - 1), await takes(0, most)]).toEqual([
+          constant,
+          true,
+          true,
+          false,
+        ]);
+      }
+    }
+  });
 
   test("may name what its library can have, once each, and nothing else", async () => {
     expect(await isTaken("openssl", "SSL_ST_RBIO", "SSL_CTX_ST_KEYLOG_CALLBACK")).toBe(true);

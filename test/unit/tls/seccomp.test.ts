@@ -3,7 +3,7 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { zig } from "../../../assets/build/zig.ts";
-import { unconfined } from "../../../src/tls/child/confine.ts";
+import { childUser, unconfined } from "../../../src/tls/child/confine.ts";
 import { callNumbers, systemCallFilter } from "../../../src/tls/child/seccomp.ts";
 
 const folder = mkdtempSync(join(tmpdir(), "offsetof-seccomp-"));
@@ -111,6 +111,8 @@ describe("the kernel, under the filter", () => {
 const status = (changes: Readonly<Record<string, string>> = {}): string =>
   Object.entries({
     Uid: "65534\t65534\t65534\t65534",
+    Gid: "65533\t65533\t65533\t65533",
+    Groups: "4 27 ",
     CapInh: "0000000000000000",
     CapPrm: "0000000000000000",
     CapEff: "0000000000000000",
@@ -122,16 +124,35 @@ const status = (changes: Readonly<Record<string, string>> = {}): string =>
     .join("");
 
 test("a thread that is not confined is told by the kernel's own line", () => {
-  expect(unconfined(status())).toBeUndefined();
-  expect(unconfined(readFileSync("/proc/self/status", "latin1"))).toStartWith("Uid:\t0");
+  const ids = { uid: 65534, gid: 65533, groups: "4 27" };
+  expect(unconfined(status(), ids)).toBeUndefined();
+  expect(unconfined(readFileSync("/proc/self/status", "latin1"), ids)).toStartWith("Uid:\t0");
   for (const [key, value] of [
     ["Uid", "65534\t65534\t0\t65534"],
+    ["Uid", "65535\t65535\t65535\t65535"],
+    ["Gid", "65533\t65533\t0\t65533"],
+    ["Groups", "0 4 27 "],
+    ["Groups", ""],
     ["CapEff", "0000000000200000"],
     ["CapPrm", "0000000000200000"],
     ["NoNewPrivs", "0"],
     ["Seccomp", "0"],
   ] as const) {
-    expect(unconfined(status({ [key]: value }))).toBe(`${key}:\t${value}`);
+    expect(unconfined(status({ [key]: value }), ids)).toBe(`${key}:\t${value}`);
   }
-  expect(unconfined(status().replace(/^Seccomp.*\n/m, ""))).toBe("no Seccomp");
+  expect(unconfined(status().replace(/^Seccomp.*\n/m, ""), ids)).toBe("no Seccomp");
+});
+
+test("root's child becomes a user that is no other's, or nobody, or stays where there is no other", () => {
+  const whole = "         0          0 4294967295\n";
+  const inside = { uid: 0, pid: 812, uid_map: whole, gid_map: whole, setgroups: "allow\n" };
+  expect(childUser(inside)).toBe(0x7000_0000 + 812);
+  expect(childUser({ ...inside, uid: 1000 })).toBeNull();
+  const container = "         0     100000      65536\n";
+  expect(childUser({ ...inside, uid_map: container, gid_map: container })).toBe(65534);
+  expect(childUser({ ...inside, gid_map: container })).toBe(65534);
+  const alone = "         0       1000          1\n";
+  expect(childUser({ ...inside, uid_map: alone, gid_map: alone, setgroups: "deny\n" })).toBeNull();
+  // What cannot be is tried, so that the kernel's own words are the reason.
+  expect(childUser({ ...inside, uid_map: alone, gid_map: alone })).toBe(65534);
 });
