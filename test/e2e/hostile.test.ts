@@ -10,6 +10,7 @@ import {
   readFileSync,
   realpathSync,
   symlinkSync,
+  unlinkSync,
   writeFileSync,
 } from "node:fs";
 import { basename, join } from "node:path";
@@ -375,6 +376,26 @@ describe("what another user has mapped beside the machine's libssl takes nothing
       await process.exited;
     }
   });
+});
+
+test("what a user has of its own, deleted since, is told with the libcrypto that its process has mapped", async () => {
+  run(["cc", "-static", "-o", scratch.at("holder"), join(repository, "test/unit/tls/holder.c")]);
+  const theirs = mkdtempSync(scratch.at("own-"));
+  const files = ["libssl.so.3", "libcrypto.so.3"].map((name) => join(theirs, name));
+  for (const file of files) copyFileSync(join("/usr/lib/x86_64-linux-gnu", basename(file)), file);
+  for (const path of [theirs, ...files]) chownSync(path, 1234, 1234);
+  const user = ["setpriv", "--reuid=1234", "--regid=1234", "--clear-groups"];
+  const process = Bun.spawn([...user, scratch.at("holder"), "1", ...files], { stdout: "pipe" });
+  try {
+    await process.stdout.getReader().read();
+    for (const file of files) unlinkSync(file);
+    const [theirs] = documentOf(run([executable, "tls", "--pid", String(process.pid)])).tls ?? [];
+    const [machines] = documentOf(ask("/usr/lib/x86_64-linux-gnu/libssl.so.3")).tls ?? [];
+    expect(theirs).toMatchObject({ deleted: true, version: machines?.version as string });
+  } finally {
+    process.kill();
+    await process.exited;
+  }
 });
 
 describe("less privilege", () => {
