@@ -111,6 +111,12 @@ export function subjectIn({ kernel, tls }: Source, wanted: string, alias = wante
   return { name: wanted, constants, fields, library: { library, version, match } };
 }
 
+/** The subject with constants of its kind that its document leaves out, as `--only` does: they are not known. */
+export const withUntold = (subject: Subject, kind: readonly string[]): Subject => ({
+  ...subject,
+  constants: { ...Object.fromEntries(kind.map((name) => [name, null])), ...subject.constants },
+});
+
 /** Statuses that always come with a number. */
 const isNumber = (status: Status): boolean => status === "confirmed" || status === "single";
 

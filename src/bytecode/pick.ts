@@ -76,6 +76,19 @@ export function pickTls(library: Library, kernel: KernelVersion, choice: KernelC
   return program === null ? { bytecode: null, bytecode_reason: why } : onKernel(program, why, kernel, choice);
 }
 
+/** Why an object that a person chose does not read a library's connections; null where nothing speaks against it. */
+export function misfitOf(name: string, library: Library): string | null {
+  const { bytecode: right, bytecode_reason: why } = programFor(library);
+  if (right === null || shapeRead(name) === shapeRead(right)) return null;
+  return `${name} does not read this library's connections, ${right} does: ${why}`;
+}
+
+/** How the connections are held that an object reads: by their shape, or by the one program that reads them. */
+function shapeRead(name: string): string {
+  const program = name.replace(/_old$/, "");
+  return opensslPrograms.find((one) => one.name === program)?.shape ?? program;
+}
+
 /** The object that reads sockets on a kernel. */
 export const pickSocketReader = (kernel: KernelVersion, choice: KernelClass): Pick =>
   onKernel(KERNEL_PROGRAM, "sockets are read", kernel, choice);

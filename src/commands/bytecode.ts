@@ -1,10 +1,10 @@
 import { defineCommand } from "citty";
 import * as v from "valibot";
 import { target } from "../assets.ts";
-import { type Choice, chooseValues, type Source, type Subject } from "../bytecode/constants.ts";
+import { type Choice, chooseValues, type Source, type Subject, withUntold } from "../bytecode/constants.ts";
 import { EbpfObject, largestObject } from "../bytecode/object.ts";
 import { bakeEmbedded, embeddedObject } from "../bytecode/objects.ts";
-import { bakedObjects, type Pick, pickSocketReader, pickTls, subjectOf } from "../bytecode/pick.ts";
+import { bakedObjects, misfitOf, type Pick, pickSocketReader, pickTls, subjectOf } from "../bytecode/pick.ts";
 import { readSettings } from "../bytecode/settings.ts";
 import { configOf, loadConfig } from "../config.ts";
 import { shownName } from "../elf/name.ts";
@@ -17,6 +17,7 @@ import { printable } from "../output/printable.ts";
 import { writeStdout } from "../output/stdout.ts";
 import { didYouMean } from "../output/suggest.ts";
 import { toBakedTable, toBytecodeTable } from "../output/table.ts";
+import { constantsOf } from "./choice.ts";
 import { attempt, constantsFor, readWhole } from "./constants.ts";
 import { type BakeFlags, editFlags, everyValue, extractFlags, flags, usage } from "./flags.ts";
 import { formatFor } from "./print.ts";
@@ -68,7 +69,10 @@ const extract = defineCommand({
       name === undefined ? pickFor(source, subject, args) : { bytecode: name, bytecode_reason: "asked for" };
     if (pick.bytecode === null) throw new Failure("E_BYTECODE", `${wanted}: ${pick.bytecode_reason}`);
     const { bytecode } = pick;
-    const choice = chosen(embeddedObject(bytecode), subject, settings, args, bytecode);
+    const { library, constants } = subject;
+    const misfit = library === null ? null : misfitOf(bytecode, { ...library, constants });
+    if (misfit !== null) throw new Failure("E_BYTECODE", `${wanted}: ${misfit}`);
+    const choice = await chosen(embeddedObject(bytecode), subject, settings, args, bytecode);
     const bytes = attempt(() => bakeEmbedded(bytecode, choice.values));
     await deliver(output, bytes, choice, { ...pick, for: subject.name }, args);
   },
@@ -84,7 +88,7 @@ const edit = defineCommand({
     const output = outputOf(args.output);
     const object = new EbpfObject(readWhole(input, largestObject), input);
     const { subject } = await constantsFor(args.for ?? "kernel", args);
-    const choice = chosen(object, subject, settings, args, input);
+    const choice = await chosen(object, subject, settings, args, input);
     const left = leftUndefined(object, choice, subject, args, input);
     const bytes = attempt(() => object.bake(choice.values));
     const what = { bytecode: null, bytecode_reason: `${shownName(input)} was given`, for: subject.name };
@@ -124,13 +128,13 @@ function pickFor({ host }: Source, { library, constants }: Subject, args: BakeFl
 }
 
 /** @throws Failure where the object has no such name, or a constant that it has is not known */
-function chosen(
+async function chosen(
   object: EbpfObject,
   subject: Subject,
   settings: ReadonlyMap<string, bigint>,
   args: BakeFlags,
   path: string,
-): Choice {
+): Promise<Choice> {
   const names = object.constants.map((constant) => constant.name);
   for (const name of settings.keys()) {
     if (names.includes(name)) continue;
@@ -139,12 +143,24 @@ function chosen(
   }
   const config = configOf(loadConfig({ flags: args, env: process.env }));
   const missing = args["allow-missing"] === true;
-  const choice = chooseValues(names, subject, { missing, ...allowanceOf(config) }, settings);
+  const whole = withUntold(subject, await kindOf(subject, names));
+  const choice = chooseValues(names, whole, { missing, ...allowanceOf(config) }, settings);
   if (choice.values.size > 0) return choice;
   throw new Failure(
     "E_BYTECODE",
     `${path} has none of the constants of ${subject.name}: names must be exactly the same, and be const volatile variables; --for says whose`,
   );
+}
+
+/** The constants that every subject of this kind has. What a library's document does not tell, the object's names do. */
+async function kindOf({ library, constants }: Subject, names: readonly string[]): Promise<readonly string[]> {
+  if (library === null) return constantsOf.kernel();
+  const [{ loadLayouts }, { commonConstants }] = await Promise.all([
+    import("../tls/layouts.ts"),
+    import("../tls/table.ts"),
+  ]);
+  const layouts = await loadLayouts(library.library);
+  return layouts === null ? [] : commonConstants(layouts, [...Object.keys(constants), ...names]);
 }
 
 /**

@@ -14,7 +14,7 @@ export interface Choice {
 }
 
 /** The constants that a part can hold. Loaded on demand: without --only and --get nobody needs them. */
-const constantsOf: Readonly<Record<Part, () => Promise<readonly string[]>>> = {
+export const constantsOf: Readonly<Record<Part, () => Promise<readonly string[]>>> = {
   kernel: async () => {
     const [{ kernelFields }, { kernelFlags }] = await Promise.all([
       import("../kernel/fields.ts"),

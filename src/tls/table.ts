@@ -47,7 +47,9 @@ export function chooseLayout(layouts: Layouts, version: string): Choice | NoChoi
   const none = (why: string): NoChoice => ({ layout: null, match: null, reason: why });
   if (release === null) return none(`${version} is not a version of a form that is known`);
   const series = knownVersions(layouts).filter((one) => seriesOf(one.release) === seriesOf(release));
-  const older = series.findLast((one) => compareReleases(one.release, release) <= 0);
+  // A suffix is another build: one says nothing of others, the plain release of all as far as is known.
+  const akin = series.filter((one) => one.release.suffix === "" || one.release.suffix === release.suffix);
+  const older = akin.findLast((one) => compareReleases(one.release, release) <= 0);
   if (older === undefined) {
     return none(
       series.length === 0
@@ -81,17 +83,25 @@ function connectionOf({ members }: Layouts, constants: Iterable<string>): string
   return null;
 }
 
-/** Whether a group holds connections in the struct in which one was measured. */
-const isOfKind = (layouts: Layouts, constants: Constants, measured: Measured): boolean => {
-  const struct = connectionOf(layouts, measured.keys());
+/** Whether a group holds connections in the same struct as these constants, as far as they tell. */
+const isOfKind = (layouts: Layouts, constants: Constants, told: Iterable<string>): boolean => {
+  const struct = connectionOf(layouts, told);
   return struct === null || connectionOf(layouts, Object.keys(constants)) === struct;
 };
+
+/** The constants that every group has that holds connections in the same struct as these, as far as they tell. */
+export function commonConstants(layouts: Layouts, told: readonly string[]): readonly string[] {
+  const [first, ...others] = Object.values(layouts.groups)
+    .map((group) => group.constants)
+    .filter((constants) => isOfKind(layouts, constants, told));
+  return Object.keys(first ?? {}).filter((constant) => others.every((one) => Object.hasOwn(one, constant)));
+}
 
 /** Whether everything measured that a group has is as the group says, and something is. */
 function fits(layouts: Layouts, constants: Constants, measured: Measured): boolean {
   const shared = [...measured].filter(([constant]) => Object.hasOwn(constants, constant));
   return (
-    isOfKind(layouts, constants, measured) &&
+    isOfKind(layouts, constants, measured.keys()) &&
     shared.length > 0 &&
     shared.every(([constant, offset]) => constants[constant] === offset)
   );
@@ -119,7 +129,7 @@ export function describe(
     return { layout, match: "fit", reason: `${layout} is the one known layout that all measured values fit` };
   }
   if (named.layout === null) return named;
-  if (isOfKind(layouts, constantsOf(named.layout), measured)) return named;
+  if (isOfKind(layouts, constantsOf(named.layout), measured.keys())) return named;
   const reason = `the layout of ${version} (${named.layout}) is of another kind than what was measured`;
   return { layout: null, match: null, reason };
 }
@@ -179,13 +189,7 @@ export function tableFields(layouts: Layouts, choice: Choice, version: string | 
  * the measured kind has.
  */
 export function unknownFields(layouts: Layouts, reason: string, measured: Measured): readonly TableField[] {
-  const [first, ...others] = Object.values(layouts.groups)
-    .map((group) => group.constants)
-    .filter((constants) => isOfKind(layouts, constants, measured));
-  const shared = Object.keys(first ?? {}).filter((constant) =>
-    others.every((one) => Object.hasOwn(one, constant)),
-  );
-  return shared.map((constant) => ({
+  return commonConstants(layouts, [...measured.keys()]).map((constant) => ({
     field: fieldOf(layouts, constant),
     evidence: { source: "table", constant, candidates: [], reason },
   }));

@@ -140,6 +140,9 @@ describe("the layout for a version", () => {
     ["3.0.12+quic", "openssl_3_0_0_quic", "exact"],
     ["3.0.22+quic", "openssl_3_0_0", "nearest"],
     ["1.1.1k FIPS", "openssl_1_1_1j", "nearest"],
+    // So is another one: it is not that of +quic.
+    ["3.0.12-fips", "openssl_3_0_12", "nearest"],
+    ["1.1.1v FIPS", "openssl_1_1_1j", "nearest"],
     ["3.3.2-beta1", "openssl_3_3_0", "nearest"],
     // A bare 1.1.1 is a release of its own, not 1.1.1a.
     ["1.1.1", "openssl_1_1_1", "exact"],
