@@ -1,7 +1,7 @@
 import * as v from "valibot";
 import { JsonError, parseJson } from "../json.ts";
 import { type TableMatch, tableMatches } from "../offsets/evidence.ts";
-import { type Allowance, type Status, statuses } from "../offsets/truth.ts";
+import { type Allowance, isNumber, type Status, statuses } from "../offsets/truth.ts";
 import { constantName } from "../output/document.ts";
 import { Failure } from "../output/failure.ts";
 
@@ -116,9 +116,6 @@ export const withUntold = (subject: Subject, kind: readonly string[]): Subject =
   ...subject,
   constants: { ...Object.fromEntries(kind.map((name) => [name, null])), ...subject.constants },
 });
-
-/** Statuses that always come with a number. */
-const isNumber = (status: Status): boolean => status === "confirmed" || status === "single";
 
 const refused = (message: string): Failure => new Failure("E_CONSTANTS", message);
 

@@ -5,7 +5,7 @@ import type { Subject } from "../bytecode/constants.ts";
 import { registers } from "../kernel/synthetic/declarations.ts";
 import { placeMembers, type Unplaced } from "../kernel/synthetic/place.ts";
 import { btfTypes } from "../kernel/synthetic/types.ts";
-import { isCertain } from "../offsets/truth.ts";
+import { isNumber } from "../offsets/truth.ts";
 import { exitCodes, Failure } from "../output/failure.ts";
 import { writeFileWhole } from "../output/file.ts";
 import { log } from "../output/log.ts";
@@ -38,7 +38,7 @@ export default defineCommand({
 function makeBtf({ constants, fields }: Subject, arch: string) {
   const { structs, unplaced } = placeMembers((constant) => {
     const [value = null, field] = [constants[constant], fields[constant]];
-    if (value !== null && field !== undefined && isCertain(field)) return { value };
+    if (value !== null && field !== undefined && isNumber(field.status)) return { value };
     const doubt = field === undefined || value === null ? "not known" : field.status;
     return { why: field?.reason === undefined ? doubt : `${doubt}: ${field.reason}` };
   });

@@ -5,6 +5,9 @@ import type { Field } from "./field.ts";
 export const statuses = ["confirmed", "single", "assumed", "absent", "conflict", "unresolved"] as const;
 export type Status = (typeof statuses)[number];
 
+/** Whether a status always comes with a number that may be used. */
+export const isNumber = (status: Status): boolean => status === "confirmed" || status === "single";
+
 /** What all sources together say of one field. */
 export interface Verdict {
   /** Bytes from the start of the type; null where there is no number that may be used. */
@@ -212,4 +215,4 @@ const silencedBy = ({ field, described, strong }: Reading, struct: string): stri
 
 /** True when nothing is left to be learned of the constant, and its number, where it has one, needs no second thought. */
 export const isCertain = ({ status }: Pick<Verdict, "status">): boolean =>
-  status === "confirmed" || status === "single" || status === "absent";
+  isNumber(status) || status === "absent";

@@ -28,13 +28,18 @@ export const isSettledPart = (part: Part): boolean =>
 export const isBlank = ({ constants }: Part): boolean =>
   Object.values(constants).every((value) => value === null);
 
-/** The document with these constants alone. */
+/** The document with these constants alone. One that no part of it has is asked for and not known, which is told. */
 export function keepOnly(document: Document, names: readonly string[]): Document {
   const { kernel, tls } = document;
+  const unknown = names.filter(
+    (name) => !partsOf(document).some(({ fields }) => Object.hasOwn(fields, name)),
+  );
+  const message = `not known: ${unknown.join(", ")}: ${tls?.length === 0 ? "no TLS library was found" : "no library that was found has it"}`;
   return {
     ...document,
     ...(kernel && { kernel: keep(kernel, names) }),
     ...(tls && { tls: tls.map((library) => keep(library, names)) }),
+    diagnostics: [...document.diagnostics, ...(unknown.length === 0 ? [] : [{ code: "E_ONLY", message }])],
   };
 }
 

@@ -96,6 +96,18 @@ test("what has no place in it is told with its reason, and the end is 3", () => 
   expect(run(["bpftool", "btf", "dump", "file", file]).stdout).not.toContain("skc_v6_daddr");
 });
 
+test("a number that a document gives beside `absent` is not in it", () => {
+  using scratch = new Scratch();
+  const { stdout } = run([executable, "kernel", "--format", "json"]);
+  const document = JSON.parse(stdout);
+  document.kernel.fields.offset_saddr.status = "absent";
+  writeFileSync(scratch.at("absent.json"), JSON.stringify(document));
+  const ask = [executable, "btf", "--constants", scratch.at("absent.json"), "-o", scratch.at("kernel.btf")];
+  const { status, stderr } = run(ask);
+  expect(status).toBe(3);
+  expect(stderr).toContain("not in the BTF: sock_common.skc_rcv_saddr: absent");
+});
+
 test("where nothing is known there is no file", () => {
   using scratch = new Scratch();
   const file = scratch.at("kernel.btf");

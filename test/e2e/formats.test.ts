@@ -135,6 +135,22 @@ describe("--get and --only", () => {
     expect(stderr).toStartWith("[warn] SSL_ST_RBIO: assumed: ");
   });
 
+  test("--only of a constant that nothing here has ends with 3 and says so", () => {
+    const ask = [executable, "tls", "--version-text", "openssl 3.5.7", "--only"];
+    const json = run([...ask, "SSL_CONNECTION_ST_RBIO,SSL_ST_RBIO"]);
+    expect(json.status).toBe(3);
+    const document = documentOf(json);
+    expect(document.tls?.[0]?.constants).toEqual({ SSL_CONNECTION_ST_RBIO: 80 });
+    expect(document.diagnostics).toContainEqual({
+      code: "E_ONLY",
+      message: "not known: SSL_ST_RBIO: no library that was found has it",
+    });
+    const env = run([...ask, "SSL_CONNECTION_ST_RBIO,SSL_ST_RBIO", "--format", "env"]);
+    expect(env.status).toBe(3);
+    expect(env.stderr).toContain("E_ONLY not known: SSL_ST_RBIO");
+    expect(run([...ask, "SSL_CONNECTION_ST_RBIO"]).status).toBe(0);
+  });
+
   test("--only keeps these constants, and looks at no part that has none of them", () => {
     const document = documentOf(run([executable, "--only", "offset_rtt,OFFSET_RTT_VAR"]));
     expect(Object.keys(document.kernel?.constants ?? {})).toEqual(["offset_rtt", "offset_rtt_var"]);
