@@ -222,7 +222,7 @@ function wayOf({ endings }: Walk, { name, by, widths }: Omit<Accessor, "constant
     if (ending.kind === "lost") return { reason: `${name}: ${ending.why}` };
     if (ending.kind === "copy" && by === "copy") {
       const way = [...ending.from.loads.map((load) => load.offset), ending.from.add];
-      if (ending.from.loads.some((load) => load.width !== 8))
+      if (ending.from.loads.some(({ offset, width }) => width !== 8 || offset % width !== 0))
         return { reason: `${name} copies from no pointer` };
       ways.set(way.join(), way);
     }
@@ -244,6 +244,9 @@ function wayOf({ endings }: Walk, { name, by, widths }: Omit<Accessor, "constant
     if (last === undefined || value.add !== 0 || !widths.includes(last.width)) {
       return { reason: `${name} returns another thing than is known` };
     }
+    // C puts each where its own size divides its place: in damaged code it may be anywhere.
+    if (value.loads.some(({ offset, width }) => offset % width !== 0))
+      return { reason: `${name} reads where C puts no such member` };
     const way = value.loads.map((load) => load.offset);
     ways.set(way.join(), way);
   }

@@ -240,6 +240,7 @@ describe("what cannot be followed is no evidence", () => {
        int SSL_get_wbio(int *s) { return s[6]; }
        void *SSL_get_session(void **s) { return (char *)s + 8; }
        int SSL_is_server(int *s) { return s[30000]; }
+       unsigned SSL_CIPHER_get_id(char *c) { return *(unsigned *)(c + 23); }
        void SSL_get_client_random(void **s, char *out, long n) { *out = 1; }`,
     );
     Bun.spawnSync(["cc", "-shared", "-fPIC", "-O1", "-o", library, source]);
@@ -254,6 +255,7 @@ describe("what cannot be followed is no evidence", () => {
     expect(said("SSL_ST_SESSION")).toEqual(["SSL_get_session returns another thing than is known"]);
     expect(said("SSL_ST_SERVER")).toEqual(["SSL_is_server goes beyond any struct"]);
     expect(said("SSL_ST_S3_CLIENT_RANDOM")).toEqual(["SSL_get_client_random: writes to memory"]);
+    expect(said("SSL_CIPHER_ST_ID")).toEqual(["SSL_CIPHER_get_id reads where C puts no such member"]);
     expect(said("SSL_SESSION_ST_CIPHER")).toEqual(["it has no symbol SSL_SESSION_get0_cipher"]);
   });
 
