@@ -48,11 +48,9 @@ const writers: Readonly<Record<DocumentFormat, Writer>> = {
  * @param whole the document before constants were chosen of it: what is left of a library may be nothing
  */
 export function exitCodeOf(document: Document, whole = document): ExitCode {
-  const parts = partsOf(document);
   const isIncomplete =
-    !parts.every(isSettledPart) ||
+    !partsOf(document).every(isSettledPart) ||
     partsOf(whole).some(isBlank) ||
-    (parts.length > 0 && parts.every(isBlank)) ||
     document.diagnostics.some(({ code }) => code.startsWith("E_")) ||
     (document.verify !== undefined && !hasHeld(document.verify));
   return isIncomplete ? exitCodes.incomplete : exitCodes.known;

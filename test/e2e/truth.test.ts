@@ -106,4 +106,16 @@ test("a member that its version does not have is absent, which is no gap", () =>
   const [library] = documentOf(result).tls ?? [];
   expect(library?.fields.SSL_ST_EARLY_SECRET).toMatchObject({ value: null, status: "absent" });
   expect(result.status).toBe(0);
+  const ask = [
+    "tls",
+    "--version-text",
+    "openssl 1.0.2u",
+    "--only",
+    "SSL_ST_EARLY_SECRET",
+    "--format",
+    "header",
+  ];
+  const alone = offsetof(...ask);
+  expect(alone.stdout).toContain("#define SSL_ST_EARLY_SECRET 0");
+  expect(alone.status).toBe(0);
 });
