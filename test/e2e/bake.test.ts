@@ -119,6 +119,43 @@ describe("extract", () => {
     expect(bakedOf(result.stdout).bytecode).toBe("socket_reader_old");
   });
 
+  test("what a document leaves out is not known", () => {
+    const only = (command: readonly string[], name: string): string => {
+      const path = scratch.at(`${name}.json`);
+      writeFileSync(path, offsetof(...command, "--only", name, "--format", "json").stdout);
+      return path;
+    };
+    const extract = (wanted: string, path: string, ...more: string[]) => {
+      const ask = ["bytecode", "extract", "--for", wanted, "--constants", path, "-o", scratch.at("only.o")];
+      return offsetof(...ask, ...more);
+    };
+    const kernel = only(["kernel"], "offset_family");
+    expect(failureOf(extract("kernel", kernel)).message).toMatch(
+      /is not known: offset_saddr, .*offset_rtt_var;/,
+    );
+    const library = only(["tls", LIBSSL], "SSL_ST_RBIO");
+    expect(failureOf(extract(LIBSSL, library)).message).toMatch(
+      /is not known: SSL_ST_VERSION, .*BIO_ST_NUM;/,
+    );
+    const left = extract(LIBSSL, library, "--allow-missing");
+    expect(left.status).toBe(3);
+    expect(bakedOf(left.stdout).constants).toMatchObject({ SSL_ST_RBIO: 16, SSL_ST_SESSION: null });
+    const edit = ["bytecode", "edit", scratch.at("only.o"), "--for", LIBSSL, "--constants", library];
+    expect(failureOf(offsetof(...edit, "-o", scratch.at("edited.o"))).message).toContain("SSL_ST_SESSION");
+  });
+
+  test.each(["tls_openssl_3_2", "tls_openssl_1_1_old", "tls_boringssl"])(
+    "%s, which reads connections of another struct, is refused",
+    (name) => {
+      const ask = ["bytecode", "extract", name, "--for", LIBSSL, "--constants", document];
+      expect(failureOf(offsetof(...ask, "-o", scratch.at("other.o")))).toMatchObject({
+        status: 1,
+        message: `${LIBSSL}: ${name} does not read this library's connections, tls_openssl_3_0 does: s3 is embedded in ssl_st`,
+      });
+      expect(existsSync(scratch.at("other.o"))).toBe(false);
+    },
+  );
+
   test("what is not known is refused by name; --allow-missing leaves it absent and exits 3", () => {
     const text = readFileSync(document, "utf8").replace(/"offset_rtt": \d+/, '"offset_rtt": null');
     const missing = scratch.at("missing.json");
