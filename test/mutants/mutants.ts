@@ -232,7 +232,7 @@ export const mutants: readonly Mutant[] = [
   {
     name: "probe: a libcrypto of elsewhere serves the library",
     file: "src/tls/probe/job.ts",
-    text: 'checkOrigin(ssl, "BIO_new", files[0]);',
+    text: 'checkOrigin(ssl, "BIO_new", files[crypto]);',
     replacement: "",
     tests: [[child, "in another libcrypto"]],
     why: "another file would be measured than the one that was asked for",
@@ -248,7 +248,7 @@ export const mutants: readonly Mutant[] = [
   {
     name: "probe: the child names any constant",
     file: "src/tls/probe/request.ts",
-    text: "constant: v.picklist(constants)",
+    text: "constant: v.picklist([...bounds.keys()])",
     replacement: "constant: v.string()",
     tests: [[probe, "may name what its library can have"]],
     why: "a forged PATH=7 reaches a shell by --format env",

@@ -199,6 +199,10 @@ describe("the child's answer", () => {
     expect(await isTaken("openssl", "BSSL__SSL3_STATE_HS")).toBe(false);
     expect(await isTaken("boringssl", "SSL_CONNECTION_ST_RBIO")).toBe(false);
     expect(await isTaken("openssl", "SSL_ST_RBIO", "SSL_ST_RBIO")).toBe(false);
+    // Nor where it says no number of it.
+    const bounds = await boundsOf("openssl");
+    const empty = [{ constant: "PATH", candidates: [], reason: "a reason" }];
+    expect(v.safeParse(answerSchema(bounds), empty).success).toBe(false);
   });
 });
 
