@@ -42,6 +42,8 @@ struct control {
 	__u32 path_length;	       /* how many pointers to follow from the struct; 0: none */
 	__u32 path[PATH_MAX_LENGTH];   /* byte offset of each pointer in the struct before it */
 	__u32 quota[KIND_COUNT];       /* how many more instances of each kind are copied */
+	__u32 skip;		       /* how many bytes of what the path leads to are left out, from its start */
+	__u32 unused;
 };
 
 /* One copy: the bytes of one struct instance, or of what the path from it leads to. */
@@ -57,17 +59,38 @@ struct slot {
 	__u8 window[WINDOW_SIZE];
 };
 
-/*
- * A read of a non-canonical address is a general protection fault, for which old kernels log a warning: such
- * an address is never read. `known` is an address the kernel itself gave, so it tells the width of addresses.
- */
-static __always_inline int is_kernel_address(__u64 address, __u64 known)
+/* What `addressings` of src/offsets/pointers.ts says of each architecture. */
+#if defined(__TARGET_ARCH_x86)
+#define TAG_BITS 0
+#define KERNEL_NARROW 0xffff800000000000ULL /* 48-bit addresses */
+#define KERNEL_WIDE 0xff00000000000000ULL   /* 57-bit ones (la57) */
+#elif defined(__TARGET_ARCH_arm64)
+#define TAG_BITS 8
+#define KERNEL_NARROW 0xffff000000000000ULL /* 48-bit addresses: the linear map begins right there */
+#define KERNEL_WIDE 0xfff0000000000000ULL   /* 52-bit ones (LVA) */
+#else
+#error "no rule for the addresses of this architecture"
+#endif
+#define KERNEL_END 0xffffffffffff0000ULL
+
+/* The address without its tag (MTE, KASAN): the bit below the tag chooses the half. */
+static __always_inline __u64 untagged(__u64 pointer)
 {
-	if (address & 7)
-		return 0;
-	if ((known >> 48) == 0xffff) /* 48-bit addresses, or the upper part of 57-bit ones */
-		return (address >> 47) == 0x1ffff;
-	return (address >> 56) == 0xff; /* 57-bit (la57) and 52-bit addresses */
+	return (__u64)((__s64)(pointer << TAG_BITS) >> TAG_BITS);
+}
+
+/*
+ * The address that a pointer to an aligned object of the kernel leads to, untagged; 0 if it is no such pointer.
+ *
+ * A read of a non-canonical address is a general protection fault, for which old kernels log a warning: such an
+ * address is never read. `known` is a pointer that the kernel itself gave, so it tells the width of addresses.
+ */
+static __always_inline __u64 kernel_address(__u64 pointer, __u64 known)
+{
+	__u64 address = untagged(pointer);
+	__u64 start = untagged(known) >= KERNEL_NARROW ? KERNEL_NARROW : KERNEL_WIDE;
+
+	return (address & 7) == 0 && address >= start && address < KERNEL_END ? address : 0;
 }
 
 /* Arguments of a kprobed function, from the registers that the calling convention puts them in. */

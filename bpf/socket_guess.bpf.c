@@ -79,7 +79,7 @@ static __always_inline __u64 follow(__u64 from, __u32 offset, __u64 known)
 
 	if (read_kernel(&pointer, sizeof(pointer), (void *)(from + offset)))
 		return 0;
-	return is_kernel_address(pointer, known) ? pointer : 0;
+	return kernel_address(pointer, known);
 }
 
 /* Copies the struct at `instance`, and what the path from it leads to into a slot of its own. */
@@ -110,7 +110,7 @@ static __always_inline int copy(enum kind kind, const int chunks, __u64 instance
 	if (!slot)
 		return 0;
 	slot->chased = 1;
-	copy_window(slot, target, WINDOW_CHUNKS);
+	copy_window(slot, target + control->skip, WINDOW_CHUNKS);
 	return 0;
 }
 

@@ -98,7 +98,10 @@ static __always_inline void take_netns(struct socket_event *event, __u64 sock)
 {
 	__u64 net = 0;
 
-	if (take(&net, sizeof(net), sock, VALUE(offset_netns)) && is_kernel_address(net, sock))
+	if (!take(&net, sizeof(net), sock, VALUE(offset_netns)))
+		return;
+	net = kernel_address(net, sock);
+	if (net)
 		TAKE(event, SOCKET_INO, ino, net, offset_ino);
 }
 
@@ -108,7 +111,7 @@ static __always_inline int probe(void *context, __u64 sock, const int is_tcp)
 	__u16 family = 0;
 	__u8 state = 0;
 
-	if (!is_served() || !is_kernel_address(sock, sock))
+	if (!is_served() || !kernel_address(sock, sock))
 		return 0;
 	if (!take(&family, sizeof(family), sock, VALUE(offset_family)) || (family != AF_INET && family != AF_INET6))
 		return 0;

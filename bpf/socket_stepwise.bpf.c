@@ -72,7 +72,8 @@ static __always_inline enum outcome read_candidate(struct step *step, __u64 sk)
 	case WHAT_U32_BEHIND:
 		if (read_kernel(&pointer, sizeof(pointer), candidate))
 			return OUTCOME_FAULT;
-		if (!is_kernel_address(pointer, sk))
+		pointer = kernel_address(pointer, sk);
+		if (!pointer)
 			return OUTCOME_NO_POINTER;
 		error = read_kernel(step->value, 4, (void *)(pointer + step->behind));
 		break;

@@ -3,7 +3,7 @@
 set -eu
 
 packages="
-  qemu-system-x86
+  qemu-system-arm qemu-system-x86
   binutils dpkg-dev gcc libc6-dev
   bpftool curl dropbear-bin dwarves
   kmod cpio gzip lz4 xz-utils zstd

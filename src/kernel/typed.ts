@@ -5,6 +5,7 @@ import { host } from "../offsets/values.ts";
 import { type KernelConstant, kernelFields } from "./fields.ts";
 import type { GuessOptions, Stability } from "./options.ts";
 import { evidenceOf, type Guess, openNetworks } from "./snapshot/guess.ts";
+import { CONTROL, SLOT_COUNT } from "./snapshot/recorder.ts";
 import { openConnections, type Spectator, type Transition } from "./stimulus/connection.ts";
 import { type End, sockFacts } from "./stimulus/facts.ts";
 import type { Network } from "./stimulus/namespace.ts";
@@ -32,10 +33,6 @@ const members = [
 /** Struct typed and struct member of that program. */
 const TYPED = { from: 0, to: 4, netnsOffset: 8, members: 16 } as const;
 const MEMBER = { offset: 0, width: 4, value: 8, size: 24 } as const;
-/** `next` of struct control, behind the thread's name. */
-const NEXT = 16;
-const CONTROL_SIZE = 64;
-const SLOT_COUNT = 64;
 
 /** A member of one socket, as the kernel's BTF led to it. */
 interface Member {
@@ -166,12 +163,12 @@ class Reader {
 
   /** Runs `act` and returns what was read meanwhile. */
   during(act: () => void): Reading[] {
-    const control = new Uint8Array(CONTROL_SIZE);
+    const control = new Uint8Array(CONTROL.size);
     control.set(this.name);
     this.controls.write(0, control);
     act();
-    const filled = new DataView(this.controls.read(0).buffer).getUint32(NEXT, true);
-    this.controls.write(0, new Uint8Array(CONTROL_SIZE)); // no thread bears an empty name
+    const filled = new DataView(this.controls.read(0).buffer).getUint32(CONTROL.next, true);
+    this.controls.write(0, new Uint8Array(CONTROL.size)); // no thread bears an empty name
     this.events += filled;
     return Array.from({ length: Math.min(filled, SLOT_COUNT) }, (_, index) => decode(this.slots.read(index)));
   }

@@ -22,6 +22,26 @@ export interface Observation {
   readonly expected: Facts;
 }
 
+/** Adds a range that begins at or behind the end of all others. */
+export function extend(ranges: Range[], { start, end }: Range): void {
+  const last = ranges.at(-1);
+  if (last?.end === start) ranges[ranges.length - 1] = { start: last.start, end };
+  else ranges.push({ start, end });
+}
+
+/** Windows that follow one another in memory, as one. */
+export function joined(
+  windows: readonly Pick<Observation, "bytes" | "readable">[],
+): Pick<Observation, "bytes" | "readable"> {
+  const readable: Range[] = [];
+  let at = 0;
+  for (const window of windows) {
+    for (const { start, end } of window.readable) extend(readable, { start: at + start, end: at + end });
+    at += window.bytes.length;
+  }
+  return { bytes: Buffer.concat(windows.map(({ bytes }) => bytes)), readable };
+}
+
 /** The first `size` bytes of what was read. */
 export function crop<Part extends Pick<Observation, "bytes" | "readable">>(part: Part, size: number): Part {
   const readable = part.readable

@@ -1,22 +1,75 @@
 import { isReadable, type Observation } from "./observation.ts";
 
 const POINTER = 8;
-/** The highest byte of every address in the kernel's half, with 48-bit, 52-bit and 57-bit addresses alike. */
-const KERNEL_HALF = 0xff;
 
-/** The pointer at `at`, when it can be a kernel address of an aligned object; else null. */
-export function pointerAt({ bytes }: Pick<Observation, "bytes">, at: number): bigint | null {
+/** What tells pointers into an architecture's kernel from other words; bpf/offsetof.h has the same. */
+export interface Addressing {
+  /** How many of the highest bits may be a tag; those of the address are then all as the bit below them, as in x86's. */
+  readonly tagBits: number;
+  /** Where the kernel's half begins with the narrow addresses (48 bits on both), and with the wide ones. */
+  readonly narrow: bigint;
+  readonly wide: bigint;
+}
+
+/**
+ * arm64: bit 55 chooses the half, and the byte above it may be a tag (Documentation/arch/arm64/memory.rst,
+ * memory-tagging-extension.rst); with 48-bit addresses the linear map begins where the half does.
+ * x64: addresses are canonical, sign-extended from bit 47 or, with five levels of page tables, 56
+ * (Documentation/arch/x86/x86_64/mm.rst).
+ */
+export const addressings = {
+  x64: { tagBits: 0, narrow: 0xffff800000000000n, wide: 0xff00000000000000n },
+  arm64: { tagBits: 8, narrow: 0xffff000000000000n, wide: 0xfff0000000000000n },
+} as const satisfies Record<string, Addressing>;
+
+/** The last 64 KiB hold no object on any architecture: what looks like an address there is an error (ERR_PTR). */
+const KERNEL_END = 0xffffffffffff0000n;
+
+/** The address that a pointer leads to, without its tag. */
+export const untagged = (pointer: bigint, { tagBits }: Addressing): bigint =>
+  BigInt.asUintN(64, BigInt.asIntN(64 - tagBits, pointer));
+
+/**
+ * The untagged address that a word leads to when it can be a pointer to an aligned object of the kernel; else null.
+ *
+ * @param known a pointer that the kernel gave, which tells how wide its addresses are
+ */
+export function kernelAddress(word: bigint, known: bigint, addressing: Addressing): bigint | null {
+  const address = untagged(word, addressing);
+  const start = untagged(known, addressing) >= addressing.narrow ? addressing.narrow : addressing.wide;
+  return address % BigInt(POINTER) === 0n && address >= start && address < KERNEL_END ? address : null;
+}
+
+/** An observation, and the instance that it is of. */
+export interface Sighted extends Observation {
+  /** The pointer to it, as the kernel gave it. */
+  readonly instance: bigint;
+}
+
+/** The pointer at `at`, as it stands there, when it can be one to an aligned object of the kernel; else null. */
+export function pointerAt(
+  { bytes, instance }: Pick<Sighted, "bytes" | "instance">,
+  at: number,
+  addressing: Addressing,
+): bigint | null {
   // Almost no word is a pointer, so the two telling bytes are looked at before all else.
-  if (bytes[at + POINTER - 1] !== KERNEL_HALF || (bytes[at] ?? 0) % POINTER !== 0) return null;
-  return new DataView(bytes.buffer, bytes.byteOffset).getBigUint64(at, true);
+  const top = bytes[at + POINTER - 1 - addressing.tagBits / 8] ?? 0;
+  if (top < 0x80 || (bytes[at] ?? 0) % POINTER !== 0) return null;
+  const word = new DataView(bytes.buffer, bytes.byteOffset).getBigUint64(at, true);
+  return kernelAddress(word, instance, addressing) === null ? null : word;
 }
 
 /** Offsets under `below` that hold a pointer to a kernel object in every observation that was read there, and in some. */
-export function pointersInAll(observations: readonly Observation[], below = Infinity): number[] {
+export function pointersInAll(
+  observations: readonly Sighted[],
+  addressing: Addressing,
+  below = Infinity,
+): number[] {
   const size = Math.min(below, ...observations.map(({ bytes }) => bytes.length));
   const offsets: number[] = [];
   for (let at = 0; observations.length > 0 && at + POINTER <= size; at += POINTER) {
-    const isPointer = (each: Observation) => pointerAt(each, at) !== null || !isReadable(each, at, POINTER);
+    const isPointer = (each: Sighted) =>
+      pointerAt(each, at, addressing) !== null || !isReadable(each, at, POINTER);
     if (observations.every(isPointer) && observations.some((each) => isReadable(each, at, POINTER)))
       offsets.push(at);
   }
@@ -29,11 +82,15 @@ export function pointersInAll(observations: readonly Observation[], below = Infi
  *
  * @param below only offsets under this one
  */
-export function pointersToGroup(groups: readonly (readonly Observation[])[], below = Infinity): number[] {
+export function pointersToGroup(
+  groups: readonly (readonly Sighted[])[],
+  addressing: Addressing,
+  below = Infinity,
+): number[] {
   if (groups.some((group) => group.length === 0)) return [];
-  return pointersInAll(groups.flat(), below).filter((at) => {
+  return pointersInAll(groups.flat(), addressing, below).filter((at) => {
     const read = groups.map((group) => group.filter((each) => isReadable(each, at, POINTER)));
-    const places = read.map((group) => new Set(group.map((each) => pointerAt(each, at))));
+    const places = read.map((group) => new Set(group.map((each) => pointerAt(each, at, addressing))));
     const all = places.flatMap((each) => [...each]);
     return places.every(({ size }) => size <= 1) && new Set(all).size === all.length;
   });

@@ -11,6 +11,7 @@ import {
   listen,
   SHUT_WR,
   SOCK_STREAM,
+  SOL_SOCKET,
   SOL_TCP,
   shutdown,
   socket,
@@ -18,7 +19,12 @@ import {
 } from "../../ffi/libc.ts";
 import { assetBytes } from "../../src/assets.ts";
 import { Recorder } from "../../src/kernel/snapshot/recorder.ts";
+import { chase, type Scene } from "../../src/kernel/snapshot/scene.ts";
+import { Witness } from "../../src/kernel/snapshot/witness.ts";
+import { PrivateNetwork } from "../../src/kernel/stimulus/namespace.ts";
 import { encodeSockaddr } from "../../src/net/address.ts";
+import { TcpSocket } from "../../src/net/tcp.ts";
+import { placesOf, solve } from "../../src/offsets/solver.ts";
 import { truthOf } from "../lab/truth.ts";
 import { until } from "../until.ts";
 import { documentOf, executable, run } from "./executable.ts";
@@ -28,13 +34,22 @@ const CHUNK = 256;
 
 /** Rungs of struct sock on this machine, as the executable tells them. */
 let attached: readonly string[] = [];
-const offset = { skWq: 0, waiters: 0 };
+const offset = { skWq: 0, waiters: 0, net: 0, cookie: 0, id: 0 };
 
 beforeAll(async () => {
   attached = documentOf(run([executable, "kernel", "--format", "json"])).kernel?.attached ?? [];
-  const truth = await truthOf("/sys/kernel/btf/vmlinux", ["sock.sk_wq", "socket_wq.wait.head"]);
-  offset.skWq = truth.get("sock.sk_wq") ?? -1;
-  offset.waiters = truth.get("socket_wq.wait.head") ?? -1;
+  const members = [
+    "sock.sk_wq",
+    "socket_wq.wait.head",
+    "sock_common.skc_net",
+    "net.net_cookie",
+    "net.ns.ns_id",
+  ];
+  const truth = await truthOf("/sys/kernel/btf/vmlinux", members);
+  const [skWq = -1, waiters = -1, net = -1, cookie = -1, id = -1] = members.map(
+    (member) => truth.get(member) ?? -1,
+  );
+  Object.assign(offset, { skWq, waiters, net, cookie, id });
 });
 
 /** A TCP connection over loopback; both ends block. */
@@ -49,6 +64,14 @@ function openConnection(owned: DisposableStack) {
   const client = owned.use(socket(AF_INET, SOCK_STREAM));
   connect(client.fd, getsockname(listener.fd), "the listener");
   return { client, server: owned.use(accept(listener.fd)) };
+}
+
+/** Of an object's rungs, that which shows struct sock on this machine. */
+function openRecorder(name: string): Recorder {
+  const isHere = ({ struct, kind, target }: { struct: string; kind: string; target: string }) =>
+    struct === "sock" && attached.includes(`${kind}:${target}`);
+  const libbpf = new Libbpf(assetBytes("libbpf.so"));
+  return new Recorder(libbpf, assetBytes(`${name}.o`), (rung) => (isHere(rung) ? null : "not in this test"));
 }
 
 /** Waits until a process sleeps in read(2) from its standard input. */
@@ -69,12 +92,7 @@ test.each(["socket_guess", "socket_guess_old"])(
     await using waiter = Bun.spawn(["cat"], { stdin: server.fd, stdout: "ignore" });
     await untilItReads(waiter.pid);
 
-    const isHere = ({ struct, kind, target }: { struct: string; kind: string; target: string }) =>
-      struct === "sock" && attached.includes(`${kind}:${target}`);
-    const libbpf = new Libbpf(assetBytes("libbpf.so"));
-    using recorder = new Recorder(libbpf, assetBytes(`${name}.o`), (rung) =>
-      isHere(rung) ? null : "not in this test",
-    );
+    using recorder = openRecorder(name);
     const act = () => {
       getsockopt(server.fd, SOL_TCP, TCP_INFO, new Uint8Array(8)); // for the kprobe
       shutdown(server.fd, SHUT_WR); // for the raw tracepoint
@@ -95,5 +113,56 @@ test.each(["socket_guess", "socket_guess_old"])(
     const head = u64(hit.bytes, offset.skWq) + BigInt(offset.waiters);
     expect([u64(bytes, 0), u64(bytes, 8)]).toEqual([head, head]);
     waiter.kill();
+  },
+);
+
+/** <asm-generic/socket.h>; Linux 5.14. */
+const SO_NETNS_COOKIE = 71;
+
+test.each(["socket_guess", "socket_guess_old"])(
+  "%s: what a pointer leads to is copied window by window, as far as it is looked for",
+  (name) => {
+    using owned = new DisposableStack();
+    const recorder = owned.use(openRecorder(name));
+    const sites = [0, 1].map(() => {
+      const network = owned.use(new PrivateNetwork());
+      const cookie = new Uint8Array(8);
+      network.inside(() => {
+        using any = socket(AF_INET, SOCK_STREAM);
+        getsockopt(any.fd, SOL_SOCKET, SO_NETNS_COOKIE, cookie);
+      });
+      const witness = new Witness(recorder, { window: 0, attempts: 1 });
+      return { network, witness, cookie };
+    });
+    const families = { tcpv4: true, tcpv6: true, udpv4: true, udpv6: true };
+    const scene: Scene = { recorder, families, sites, refusals: new Map() };
+    const place = (size: number) => {
+      const observations = chase(scene, [offset.net], size).map(({ target }, index) => {
+        expect(target.bytes.length).toBe(size);
+        return {
+          ...target,
+          expected: new Map([["cookie", { value: sites[index]?.cookie ?? new Uint8Array() }]]),
+        };
+      });
+      expect(observations.length).toBe(2);
+      const unknown = { constant: "cookie", shape: { width: 8, align: 8 } } as const;
+      return placesOf(solve([unknown], [], observations).get("cookie"));
+    };
+    // From 6.18 on it stands in struct net twice, in the first window (ns_common.ns_id) and behind it.
+    const places = [offset.id, offset.cookie].filter((at) => at >= 0);
+    expect(place(2 * WINDOW)).toEqual(places);
+    expect(place(offset.cookie + 8)).toEqual(places);
+    expect(place(offset.cookie)).toEqual(places.slice(0, -1));
+
+    // A window may begin anywhere.
+    for (const [skip, at] of [
+      [offset.cookie, 0],
+      [offset.cookie - 24, 24],
+    ] as const) {
+      const [site] = sites;
+      using any = site?.network.inside(() => TcpSocket.open(AF_INET));
+      const hit = any && site?.witness.nudge(any, [offset.net], skip);
+      expect(hit?.target?.bytes.slice(at, at + 8)).toEqual(site?.cookie ?? new Uint8Array());
+    }
   },
 );

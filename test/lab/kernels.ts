@@ -1,9 +1,9 @@
 import { rename, rm } from "node:fs/promises";
 import { basename, join } from "node:path";
 import { CachedFolder } from "../../assets/build/cache.ts";
-import { openSuite, type Suite } from "../../assets/build/debian.ts";
+import { type Architecture, openSuite, type Suite } from "../../assets/build/debian.ts";
 import { run } from "../../assets/build/run.ts";
-import { extractBtf, extractVmlinux } from "./vmlinux.ts";
+import { bootable } from "./vmlinux.ts";
 
 /** A kernel the lab can boot, as Debian names it. */
 export interface LabKernel {
@@ -12,6 +12,7 @@ export interface LabKernel {
   readonly suite: string;
   /** The suite the guest's C library and tools come from; `suite` itself, if not told. */
   readonly userland?: string;
+  readonly architecture: Architecture;
   /** The package that depends on the newest build. */
   readonly meta: string;
   /** Among the kernels tested without being asked for. */
@@ -22,8 +23,10 @@ export interface LabKernel {
 const CLOUD = "linux-image-cloud-amd64";
 const PLAIN = "linux-image-amd64";
 const RT = "linux-image-rt-amd64";
+const ARM64_CLOUD = "linux-image-cloud-arm64";
+const ARM64_16K = "linux-image-arm64-16k";
 
-export const LAB_KERNELS: readonly LabKernel[] = [
+const AMD64: readonly Omit<LabKernel, "architecture">[] = [
   { name: "5.10-cloud", suite: "bullseye", meta: CLOUD, usual: true, notes: "oldest; no BTF in modules" },
   { name: "5.10", suite: "bullseye", meta: PLAIN, notes: "" },
   { name: "6.1-cloud", suite: "bookworm", meta: CLOUD, usual: true, notes: "" },
@@ -45,14 +48,44 @@ export const LAB_KERNELS: readonly LabKernel[] = [
   },
 ];
 
+/** The cpu that they run on (guest.ts) has 48-bit addresses; kernels made for 52 bits turn to 48 on it. */
+const ARM64: readonly Omit<LabKernel, "architecture">[] = [
+  { name: "arm64-6.1-cloud", suite: "bookworm", meta: ARM64_CLOUD, notes: "48-bit addresses" },
+  {
+    name: "arm64-6.12-cloud",
+    suite: "trixie",
+    meta: ARM64_CLOUD,
+    usual: true,
+    notes: "built for 52-bit addresses",
+  },
+  { name: "arm64-6.12-16k", suite: "trixie", meta: ARM64_16K, notes: "pages of 16 KiB" },
+  { name: "arm64-7.2-16k", suite: "sid", meta: ARM64_16K, notes: "pages of 16 KiB; 7.2 in late 2026" },
+];
+
+export const LAB_KERNELS: readonly LabKernel[] = [
+  ...AMD64.map((row): LabKernel => ({ ...row, architecture: "amd64" })),
+  ...ARM64.map((row): LabKernel => ({ ...row, architecture: "arm64" })),
+];
+
+/** For tests that bring nothing into the guest but the executable (executableFor), which is there for each of them. */
+export const ARCHITECTURES: readonly Architecture[] = ["amd64", "arm64"];
+
 /**
  * The rows to test: those named in the environment variable OFFSETOF_LAB (names joined by commas, or `all`),
  * else the usual ones. Throws on a name that is not there.
+ *
+ * @param architectures what the programs that a test brings into the guest can run on
+ * @param unasked of which of them the usual rows are tested
  */
-export function chosenKernels(): readonly LabKernel[] {
+export function chosenKernels(
+  architectures: readonly Architecture[] = ["amd64"],
+  unasked = architectures,
+): readonly LabKernel[] {
   const chosen = process.env.OFFSETOF_LAB;
-  if (chosen === "all") return LAB_KERNELS;
-  return chosen ? chosen.split(",").map(labKernel) : LAB_KERNELS.filter(({ usual }) => usual);
+  if (!chosen)
+    return LAB_KERNELS.filter(({ architecture, usual }) => usual && unasked.includes(architecture));
+  const named = chosen === "all" ? LAB_KERNELS : chosen.split(",").map(labKernel);
+  return named.filter(({ architecture }) => architectures.includes(architecture));
 }
 
 /** The row of a name. Throws when there is none, with the names there are. */
@@ -67,7 +100,7 @@ export interface LoadedKernel {
   readonly row: LabKernel;
   /** What `uname -r` prints in it. */
   readonly release: string;
-  /** Path of the uncompressed ELF file. */
+  /** Path of what QEMU boots: the uncompressed ELF file, or on arm64 the raw Image. */
   readonly vmlinux: string;
   /** Path of its raw BTF. */
   readonly btf: string;
@@ -100,7 +133,7 @@ export async function loadKernel(row: LabKernel): Promise<LoadedKernel> {
 
 /** Leaves `release`, `vmlinux`, `vmlinux.btf` and `lib/modules/<release>` with depmod's index in `folder`. */
 async function fetchKernel(row: LabKernel, folder: string): Promise<void> {
-  const suite = await openSuite(row.suite);
+  const suite = await openSuite(row.suite, row.architecture);
   const unpacked = join(folder, "unpacked");
   for (const name of await kernelPackages(suite, row.meta)) await suite.unpack(name, unpacked);
 
@@ -108,8 +141,9 @@ async function fetchKernel(row: LabKernel, folder: string): Promise<void> {
   const modules = await onlyPath(unpacked, ["lib/modules/*/kernel", "usr/lib/modules/*/kernel"]);
   const release = basename(join(modules, ".."));
   await Bun.write(join(folder, "release"), `${release}\n`);
-  await Bun.write(join(folder, "vmlinux"), await extractVmlinux(image));
-  await extractBtf(join(folder, "vmlinux"), join(folder, "vmlinux.btf"));
+  const { kernel, btf } = await bootable[row.architecture](image);
+  await Bun.write(join(folder, "vmlinux"), kernel);
+  await Bun.write(join(folder, "vmlinux.btf"), btf);
 
   await Bun.write(join(folder, "lib/modules/.keep"), "");
   await rename(join(modules, ".."), join(folder, "lib/modules", release));

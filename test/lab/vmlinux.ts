@@ -1,11 +1,32 @@
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import type { Architecture } from "../../assets/build/debian.ts";
 import { run } from "../../assets/build/run.ts";
+
+type Bytes = Uint8Array<ArrayBuffer>;
+
+/** What QEMU boots of a packaged vmlinuz, and the kernel's raw BTF, the bytes it shows under /sys/kernel/btf. */
+export const bootable: Readonly<
+  Record<Architecture, (vmlinuz: string) => Promise<{ kernel: Bytes; btf: Bytes }>>
+> = {
+  amd64: async (vmlinuz) => {
+    const kernel = await extractVmlinux(vmlinuz);
+    return { kernel, btf: await btfOfElf(kernel) };
+  },
+  // Debian's vmlinuz for arm64 is the Image as it is booted.
+  arm64: async (vmlinuz) => {
+    const kernel = await Bun.file(vmlinuz).bytes();
+    return { kernel, btf: btfOfImage(kernel, vmlinuz) };
+  },
+};
 
 /**
  * The ELF vmlinux inside a bzImage. The setup header (Documentation/arch/x86/boot.rst) tells where the
  * compressed kernel lies: `payload_offset` bytes after the setup sectors, `payload_length` bytes long,
  * little-endian. Throws when the image is not a bzImage of protocol 2.08 or later, or its compression unknown.
  */
-export async function extractVmlinux(vmlinuz: string): Promise<Uint8Array<ArrayBuffer>> {
+export async function extractVmlinux(vmlinuz: string): Promise<Bytes> {
   const payload = bzImagePayload(await Bun.file(vmlinuz).bytes(), vmlinuz);
   const { program, sizeTrailer } = compressionOf(payload, vmlinuz);
   const child = Bun.spawn([...program], {
@@ -21,9 +42,36 @@ export async function extractVmlinux(vmlinuz: string): Promise<Uint8Array<ArrayB
   return vmlinux;
 }
 
-/** The raw BTF of a vmlinux or module, the bytes the kernel shows under /sys/kernel/btf. */
-export async function extractBtf(elf: string, output: string): Promise<void> {
-  await run(["objcopy", "--dump-section", `.BTF=${output}`, elf, "/dev/null"]);
+async function btfOfElf(elf: Bytes): Promise<Bytes> {
+  const folder = await mkdtemp(join(tmpdir(), "vmlinux-"));
+  try {
+    const [vmlinux, btf] = [join(folder, "vmlinux"), join(folder, "btf")];
+    await Bun.write(vmlinux, elf);
+    await run(["objcopy", "--dump-section", `.BTF=${btf}`, vmlinux, "/dev/null"]);
+    return await Bun.file(btf).bytes();
+  } finally {
+    await rm(folder, { recursive: true });
+  }
+}
+
+/** struct btf_header: u16 magic, u8 version, u8 flags, u32 hdr_len, …, u32 str_off, u32 str_len (linux/btf.h). */
+const BTF_HEADER = { start: "9feb010018000000", size: 24, stringsAt: 16, stringsSize: 20 } as const;
+
+/** An Image has no sections: its BTF is the longest of what begins as BTF does. Throws when there is none. */
+function btfOfImage(image: Bytes, name: string): Bytes {
+  const buffer = Buffer.from(image.buffer, image.byteOffset, image.length);
+  const start = Buffer.from(BTF_HEADER.start, "hex");
+  let longest = image.subarray(0, 0);
+  for (let at = buffer.indexOf(start); at >= 0; at = buffer.indexOf(start, at + 1)) {
+    const [stringsAt, size] = [
+      buffer.readUInt32LE(at + BTF_HEADER.stringsAt),
+      buffer.readUInt32LE(at + BTF_HEADER.stringsSize),
+    ];
+    const end = at + BTF_HEADER.size + stringsAt + size;
+    if (end <= image.length && end - at > longest.length) longest = image.subarray(at, end);
+  }
+  if (longest.length === 0) throw new Error(`${name}: no BTF in the image`);
+  return longest;
 }
 
 interface Compression {

@@ -16,6 +16,7 @@ export interface Mutant {
 
 const solver = "test/unit/offsets/solver.test.ts";
 const many = "test/unit/offsets/many.test.ts";
+const pointers = "test/unit/offsets/pointers.test.ts";
 const steps = "test/unit/kernel/steps.test.ts";
 const chase = "test/unit/kernel/chase.test.ts";
 const witness = "test/unit/kernel/witness.test.ts";
@@ -151,10 +152,40 @@ export const mutants: readonly Mutant[] = [
   {
     name: "pointers: what was not read in one observation is none",
     file: "src/offsets/pointers.ts",
-    text: "pointerAt(each, at) !== null || !isReadable(each, at, POINTER)",
-    replacement: "pointerAt(each, at) !== null",
-    tests: [["test/unit/offsets/pointers.test.ts", "what was not read in some"]],
+    text: "pointerAt(each, at, addressing) !== null || !isReadable(each, at, POINTER)",
+    replacement: "pointerAt(each, at, addressing) !== null",
+    tests: [[pointers, "what was not read in some"]],
     why: "the true one was dropped, and another would be the only one then",
+  },
+  {
+    name: "pointers: a tag makes a pointer none",
+    file: "src/offsets/pointers.ts",
+    text: "arm64: { tagBits: 8,",
+    replacement: "arm64: { tagBits: 0,",
+    tests: [
+      [pointers, "whatever the tag"],
+      ["test/unit/offsets/addresses.test.ts", "take the same words"],
+    ],
+    why: "kernels with MTE or KASAN tag what they allocate",
+  },
+  {
+    name: "pointers: an error is an object",
+    file: "src/offsets/pointers.ts",
+    text: "address >= start && address < KERNEL_END",
+    replacement: "address >= start",
+    tests: [
+      [pointers, "errors that stand where pointers do"],
+      ["test/unit/offsets/addresses.test.ts", "take the same words"],
+    ],
+    why: "a window that begins there wraps around to the user's half",
+  },
+  {
+    name: "chase: what lies behind an unmapped page may be of the struct",
+    file: "src/kernel/snapshot/chase.ts",
+    text: "return crop(part, end + toPage);",
+    replacement: "return part;",
+    tests: [[chase, "ends with the last page"]],
+    why: "what was not read stays a candidate, and the true place is one of many then",
   },
   {
     name: "stepwise: values that differ under a mask alone are two",

@@ -3,10 +3,11 @@ import { AF_INET, AF_INET6 } from "../../../ffi/libc.ts";
 import type { Family, SocketAddress } from "../../net/address.ts";
 import { TcpSocket } from "../../net/tcp.ts";
 import { UdpSocket } from "../../net/udp.ts";
-import { crop, occurs } from "../../offsets/observation.ts";
-import { pointerAt, pointersInAll, pointersToGroup } from "../../offsets/pointers.ts";
+import { crop, type Observation, occurs } from "../../offsets/observation.ts";
+import { pointerAt, pointersInAll, pointersToGroup, untagged } from "../../offsets/pointers.ts";
 import { placesOf, type Solution, solve, type Unknown } from "../../offsets/solver.ts";
 import { host, pointer } from "../../offsets/values.ts";
+import { addressing } from "../addressing.ts";
 import { fieldOf, type KernelConstant } from "../fields.ts";
 import { failureOf } from "../stimulus/connection.ts";
 import { facts } from "../stimulus/facts.ts";
@@ -34,10 +35,17 @@ const SMALL_STRUCT = 128;
 const SOCKET_ALLOC = 1024;
 /** struct file, 216 to 296 bytes (with real-time locks). */
 const FILE = 320;
+/** struct net, 3 to 5 KiB; with lockdep and randomized layouts ns.inum was seen at 4544 and 5520. */
+const NET = 16384;
+/** Of the smallest pages that there are. */
+const PAGE = 4096n;
 
 /**
  * Finds the pointer to struct net and the inode number in it: of the pointers that tell the namespaces apart, the
  * one that leads to each namespace's own inode number, at the same place in both.
+ *
+ * All of the struct is looked through, however early the number is met: a pointer into the midst of struct net leads
+ * to it as well, and in an earlier window than the pointer to its beginning.
  *
  * @param sportOffset inet_sock.inet_sport, below which all of struct sock lies
  */
@@ -49,11 +57,11 @@ export function chaseNamespace(scene: Scene, sportOffset: number | null): Soluti
   const oneNamespace = whyNoNamespaces(scene.sites.map(({ network }) => network));
   if (oneNamespace !== null) return open(oneNamespace);
   const seen = scene.sites.map(({ witness }) => witness.seen("sock"));
-  const pointers = pointersToGroup(seen, sportOffset ?? undefined);
+  const pointers = pointersToGroup(seen, addressing, sportOffset ?? undefined);
   if (pointers.length > MOST_POINTERS) return open(`${pointers.length} pointers tell the namespaces apart`);
   const leading = pointers.flatMap((at) => {
-    const namespaces = chase(scene, [at]).map(({ site, target }) => ({
-      ...target,
+    const namespaces = chase(scene, [at], NET).map(({ site, hit, target }) => ({
+      ...upToUnmapped(target, pointerAt(hit, at, addressing) ?? 0n),
       expected: facts([["offset_ino", host(4, site.network.inode ?? 0)]]),
     }));
     const ino = solve([fieldOf("offset_ino")], [], namespaces).get("offset_ino");
@@ -65,6 +73,17 @@ export function chaseNamespace(scene: Scene, sportOffset: number | null): Soluti
     ["offset_netns", solution],
     ["offset_ino", ino],
   ];
+}
+
+/** What may be of the struct at `address`: all of one that lives is mapped, so it ends where a page begins that is not. */
+export function upToUnmapped<Part extends Pick<Observation, "bytes" | "readable">>(
+  part: Part,
+  address: bigint,
+): Part {
+  const [first] = part.readable;
+  const end = first?.start === 0 ? first.end : 0;
+  const toPage = Number(BigInt.asUintN(64, -(address + BigInt(end))) % PAGE);
+  return crop(part, end + toPage);
 }
 
 /**
@@ -88,7 +107,11 @@ export function chaseSocket(scene: Scene, sportOffset: number | null): Solutions
   for (const one of found ?? []) {
     const [at = 0] = placesOf(solution);
     const { expected, ...target } = socketOf(one);
-    one.site.witness.note("socket", { ...target, instance: pointerAt(one.hit, at) ?? 0n }, expected);
+    one.site.witness.note(
+      "socket",
+      { ...target, instance: pointerAt(one.hit, at, addressing) ?? 0n },
+      expected,
+    );
   }
   return [["offset_sk_socket", solution]];
 }
@@ -114,7 +137,7 @@ export function areSockets(targets: readonly Target[]): boolean {
 
 /** Pointers that each instance has for itself and that do not lead back into it, as list heads do. */
 function foreignPointers(groups: readonly (readonly Sighting[])[], below?: number): number[] {
-  return pointersToGroup(groups, below).filter((at) => isForeign(groups.flat(), at));
+  return pointersToGroup(groups, addressing, below).filter((at) => isForeign(groups.flat(), at));
 }
 
 /**
@@ -123,7 +146,8 @@ function foreignPointers(groups: readonly (readonly Sighting[])[], below?: numbe
  */
 export const isForeign = (all: readonly Pick<Sighting, "bytes" | "instance">[], at: number): boolean =>
   all.every((sighting) => {
-    const distance = (pointerAt(sighting, at) ?? 0n) - sighting.instance;
+    const pointer = pointerAt(sighting, at, addressing) ?? 0n;
+    const distance = untagged(pointer, addressing) - untagged(sighting.instance, addressing);
     return distance < 0n || distance >= BigInt(at + 8);
   });
 
@@ -140,7 +164,7 @@ export function chaseFile(scene: Scene, skOffset: number, skSocket: number): Sol
   const leading = pointers.flatMap((at) => {
     const files = chase(scene, [skSocket, at]).map(({ hit, target }) => ({
       ...crop(target, FILE),
-      expected: new Map([[back.constant, pointer(pointerAt(hit, skSocket) ?? 0n)]]),
+      expected: new Map([[back.constant, pointer(pointerAt(hit, skSocket, addressing) ?? 0n)]]),
     }));
     const places = placesOf(solve([back], [], files).get(back.constant));
     return places.length > 0 ? [[at, files] as const] : [];
@@ -177,7 +201,7 @@ export function chaseHead(scene: Scene, skOffset: number | null): Solutions {
   // A packet that waits to be received keeps its buffer, so that the next one has another.
   using receivers = new DisposableStack();
   const seen = sightings(scene, "sk_buff");
-  const pointers = pointersInAll(seen).filter((at) => at !== skOffset && isForeign(seen, at));
+  const pointers = pointersInAll(seen, addressing).filter((at) => at !== skOffset && isForeign(seen, at));
   const headersOf = ({ hit, own, peer }: Packet) =>
     hit.target === undefined ? null : findHeaders(hit.target.bytes, own, peer);
   const [kind] = packetKinds;
@@ -231,7 +255,7 @@ function notePacket(
   at: number,
 ): void {
   const headers = packet === null ? null : headersOf(packet);
-  const head = packet === null ? null : pointerAt(packet.hit, at);
+  const head = packet === null ? null : pointerAt(packet.hit, at, addressing);
   if (packet === null || headers === null || head === null) return;
   const expected = facts([
     ["offset_sk_buff_head", pointer(head)],

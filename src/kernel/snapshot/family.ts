@@ -13,6 +13,7 @@ import {
 import { occurs } from "../../offsets/observation.ts";
 import { pointerAt } from "../../offsets/pointers.ts";
 import { host } from "../../offsets/values.ts";
+import { addressing } from "../addressing.ts";
 import { facts } from "../stimulus/facts.ts";
 import type { Scene, Site } from "./scene.ts";
 
@@ -51,7 +52,7 @@ function sendFrame({ recorder }: Pick<Scene, "recorder">, { witness }: Site, skO
   const priority = 1 + Math.floor(Math.random() * 0x7ffffffe);
   setsockopt(sender.fd, SOL_SOCKET, SO_PRIORITY, priority);
   const [hit] = recorder.during(() => send(sender.fd, FRAME), { sk_buff: 1 }, [skOffset]);
-  const instance = hit === undefined ? null : pointerAt(hit, skOffset);
+  const instance = hit === undefined ? null : pointerAt(hit, skOffset, addressing);
   if (hit?.target === undefined || instance === null || !occurs(hit.target, host(4, priority).value)) return;
   witness.note("sock", { ...hit.target, instance }, facts([["offset_family", host(2, AF_PACKET)]]));
 }

@@ -172,7 +172,9 @@ function solveScene(scene: Scene, hopeless: (field: KernelField) => string | nul
   takeOf(["offset_sk_socket"], () => chaseSocket(scene, offset("offset_sport")));
   if (offset("offset_sk_socket") === null && scene.recorder.attachLate("socket")) {
     stimulate(scene);
-    take(solveStruct(scene, "sock"));
+    // What is known stays so: what struct sock was seen to hold tells nothing of offset_netns, which a pointer proved.
+    const isKnown = (constant: string) => solutions.get(constant)?.is === "solved";
+    take([...solveStruct(scene, "sock")].filter(([constant]) => !isKnown(constant)));
   }
   take(solveStruct(scene, "socket"));
   const [sk, skSocket] = [offset("offset_socket_sk"), offset("offset_sk_socket")];

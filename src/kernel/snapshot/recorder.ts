@@ -1,14 +1,15 @@
 import { SystemError } from "../../../ffi/error.ts";
 import type { BpfLink, BpfObject, BpfProgram, Libbpf, SharedArray } from "../../../ffi/libbpf.ts";
-import { crop, type Range } from "../../offsets/observation.ts";
+import { crop, extend, type Range } from "../../offsets/observation.ts";
 import { ladder, type Offers, type Rung, type Struct, structs } from "../ladder.ts";
 import { splitNamesHere } from "../symbols.ts";
 import { NamedThread } from "../thread.ts";
 
 /** The layout of bpf/offsetof.h. */
+export const WINDOW_SIZE = 4096;
 const CHUNK_SIZE = 256;
-const SLOT_COUNT = 64;
-const CONTROL = { next: 16, pathLength: 20, path: 24, quota: 32, size: 64 } as const;
+export const SLOT_COUNT = 64;
+export const CONTROL = { next: 16, pathLength: 20, path: 24, quota: 32, skip: 64, size: 72 } as const;
 const SLOT = {
   instance: 0,
   kind: 8,
@@ -43,7 +44,7 @@ export interface Hit {
   readonly to: number;
   readonly bytes: Uint8Array;
   readonly readable: readonly Range[];
-  /** What the path from it led to, when a path was given and could be followed; always a whole window. */
+  /** A window of what the path from it led to, when a path was given and could be followed. */
   readonly target?: Pick<Hit, "bytes" | "readable">;
 }
 
@@ -137,15 +138,16 @@ export class Recorder implements Disposable {
    *
    * @param path byte offsets of at most two pointers to follow, from the struct and from what the first leads to. A
    *   pointer that is not a canonical, aligned kernel address is not followed.
+   * @param skip how many bytes of what the path leads to come before the window that is copied
    */
-  during(act: () => void, quota: Quota, path: readonly number[] = []): Hit[] {
-    this.#arm(quota, path);
+  during(act: () => void, quota: Quota, path: readonly number[] = [], skip = 0): Hit[] {
+    this.#arm(quota, path, skip);
     let filled = 0;
     try {
       act();
     } finally {
       filled = Math.min(new Uint32Array(this.#controls.read(0).buffer)[CONTROL.next / 4] ?? 0, SLOT_COUNT);
-      this.#arm({}, []);
+      this.#arm({}, [], 0);
     }
     const hits: Hit[] = [];
     for (let index = 0; index < filled; index++) {
@@ -185,7 +187,7 @@ export class Recorder implements Disposable {
   }
 
   /** Writes struct control, with the first slot next. */
-  #arm(quota: Quota, path: readonly number[]): void {
+  #arm(quota: Quota, path: readonly number[], skip: number): void {
     const control = new Uint8Array(CONTROL.size);
     control.set(this.#name);
     const words = new Uint32Array(control.buffer);
@@ -195,6 +197,7 @@ export class Recorder implements Disposable {
       structs.map((struct) => quota[struct] ?? 0),
       CONTROL.quota / 4,
     );
+    words[CONTROL.skip / 4] = skip;
     this.#controls.write(0, control);
   }
 
@@ -238,9 +241,7 @@ function decode(slot: Uint8Array): Hit & { chased: boolean } {
   for (let chunk = 0; chunk < chunks; chunk++) {
     if (view.getInt32(SLOT.errors + 4 * chunk, true) !== 0) continue;
     const start = chunk * CHUNK_SIZE;
-    const last = readable.at(-1);
-    if (last?.end === start) readable[readable.length - 1] = { start: last.start, end: start + CHUNK_SIZE };
-    else readable.push({ start, end: start + CHUNK_SIZE });
+    extend(readable, { start, end: start + CHUNK_SIZE });
   }
   const struct = structs[view.getUint32(SLOT.kind, true)];
   if (struct === undefined)

@@ -1,13 +1,13 @@
 import { AF_INET, AF_INET6 } from "../../../ffi/libc.ts";
 import { TcpSocket } from "../../net/tcp.ts";
-import type { Observation } from "../../offsets/observation.ts";
+import { crop, joined, type Observation } from "../../offsets/observation.ts";
 import { type Solution, solve } from "../../offsets/solver.ts";
 import { fieldsOf, relations } from "../fields.ts";
 import type { Struct } from "../ladder.ts";
 import type { Families } from "../options.ts";
 import type { Refusals } from "../stimulus/connection.ts";
 import type { Network } from "../stimulus/namespace.ts";
-import type { Hit, Recorder } from "./recorder.ts";
+import { type Hit, type Recorder, WINDOW_SIZE } from "./recorder.ts";
 import type { Sighting, Witness } from "./witness.ts";
 
 /** A network namespace of the stimulus, and what was seen of the sockets in it. */
@@ -54,9 +54,15 @@ export interface Chased {
 
 /**
  * Follows a path from an idle socket in every site. Sites where it leads nowhere are left out.
+ *
+ * @param size how many bytes of what it leads to are copied, by an event for each window
  * @throws Missed where a socket was not seen: that tells nothing of the path
  */
-export function chase({ sites, refusals }: Scene, path: readonly number[]): Chased[] {
+export function chase(
+  { sites, refusals }: Scene,
+  path: readonly number[],
+  size: number = WINDOW_SIZE,
+): Chased[] {
   const family = refusals.has(AF_INET) ? AF_INET6 : AF_INET;
   // All sockets are open at the same time: a closed one's memory would serve the next one, at the same address.
   using owned = new DisposableStack();
@@ -65,10 +71,18 @@ export function chase({ sites, refusals }: Scene, path: readonly number[]): Chas
     socket: owned.use(site.network.inside(() => TcpSocket.open(family))),
   }));
   return idle.flatMap(({ site, socket }) => {
-    const hit = site.witness.nudge(socket, path);
-    if (hit === undefined)
-      throw new Missed("a socket of ours was not seen, so that its pointers are not known");
-    return hit.target === undefined ? [] : [{ site, hit, target: hit.target, inode: socket.inode }];
+    const hits: Hit[] = [];
+    for (let skip = 0; skip < size; skip += WINDOW_SIZE) {
+      const hit = site.witness.nudge(socket, path, skip);
+      if (hit === undefined)
+        throw new Missed("a socket of ours was not seen, so that its pointers are not known");
+      hits.push(hit);
+      if (hit.target === undefined) break;
+    }
+    const [hit] = hits;
+    const windows = hits.flatMap(({ target }) => target ?? []);
+    if (hit === undefined || windows.length < hits.length) return [];
+    return [{ site, hit, target: crop(joined(windows), size), inode: socket.inode }];
   });
 }
 

@@ -11,6 +11,7 @@ import {
 import { pointerAt } from "../../offsets/pointers.ts";
 import type { Solution } from "../../offsets/solver.ts";
 import { host, masked, network, pointer, raw } from "../../offsets/values.ts";
+import { addressing } from "../addressing.ts";
 import type { KernelConstant } from "../fields.ts";
 import { facts } from "../stimulus/facts.ts";
 import { whyNoNamespaces } from "../stimulus/namespace.ts";
@@ -80,7 +81,7 @@ function addEntries(
 ): void {
   using conntrack = new ConntrackNetlink();
   const [sock] = witness.seen("sock");
-  const net = sock === undefined || netnsOffset === null ? null : pointerAt(sock, netnsOffset);
+  const net = sock === undefined || netnsOffset === null ? null : pointerAt(sock, netnsOffset, addressing);
   for (const status of marks) {
     const end = () => ({ address: site.address(AF_INET), port: 1024 + Math.floor(Math.random() * 64000) });
     const original = { source: end(), destination: end() };

@@ -1,7 +1,8 @@
 import { AF_INET } from "../../../ffi/libc.ts";
 import type { SocketAddress } from "../../net/address.ts";
 import type { TcpSocket } from "../../net/tcp.ts";
-import { type Facts, type Observation, occurs } from "../../offsets/observation.ts";
+import { type Facts, occurs } from "../../offsets/observation.ts";
+import type { Sighted } from "../../offsets/pointers.ts";
 import { network, pointer } from "../../offsets/values.ts";
 import type { Struct } from "../ladder.ts";
 import type { Stability } from "../options.ts";
@@ -13,8 +14,7 @@ import type { Hit, Quota, Recorder } from "./recorder.ts";
 const MOST_MISSES = 3;
 
 /** An observation, and the instance it is of. */
-export interface Sighting extends Observation {
-  readonly instance: bigint;
+export interface Sighting extends Sighted {
   /** The end whose socket it is of, where that is known: the kernel gives a closed one's memory to the next. */
   readonly end?: End;
 }
@@ -85,13 +85,14 @@ export class Witness implements Spectator {
   }
 
   /** Makes the rung of struct sock pass over an unconnected socket of ours once, which changes nothing that lasts. */
-  nudge(socket: TcpSocket, path: readonly number[] = []): Hit | undefined {
+  nudge(socket: TcpSocket, path: readonly number[] = [], skip = 0): Hit | undefined {
     const viaStates = this.#recorder.rung("sock")?.kind === "raw_tp";
     for (let miss = 0; miss < MOST_MISSES; miss++) {
       const [hit] = this.#recorder.during(
         () => (viaStates ? socket.listen() : socket.info()),
         { sock: 1 },
         path,
+        skip,
       );
       if (viaStates) socket.unlisten();
       if (hit !== undefined) return hit;

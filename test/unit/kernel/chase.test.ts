@@ -1,5 +1,5 @@
 import { describe, expect, test } from "bun:test";
-import { areSockets, isForeign } from "../../../src/kernel/snapshot/chase.ts";
+import { areSockets, isForeign, upToUnmapped } from "../../../src/kernel/snapshot/chase.ts";
 import { host, pointer } from "../../../src/offsets/values.ts";
 import { Memory } from "../offsets/memory.ts";
 
@@ -55,4 +55,32 @@ test("a pointer leads into its own struct as far as that is known to reach, and 
   expect([-64, 0, 8, at].map(leads)).toEqual([true, false, false, false]);
   // The next object of a SLOB page begins right behind.
   expect([at + 8, 232, 4096].map(leads)).toEqual([true, true, true]);
+});
+
+describe("a struct that is alive is mapped as a whole", () => {
+  const address = 0xffff_8880_1234_5040n; // 0xfc0 bytes before the end of its page
+  const seen = (...holes: readonly (readonly [number, number])[]) => {
+    const memory = new Memory(16384, () => 1);
+    for (const hole of holes) memory.hole(...hole);
+    return upToUnmapped(memory.observe(), address);
+  };
+
+  test("what was read up to the end may all be of it", () => {
+    expect(seen().bytes.length).toBe(16384);
+    expect(seen().readable).toEqual([{ start: 0, end: 16384 }]);
+  });
+
+  test("it ends with the last page before one that is not there; a chunk that reaches into that one hides the rest", () => {
+    const { bytes, readable } = seen([0xf00, 0x2000]); // in chunks of 256 bytes
+    expect(bytes.length).toBe(0xfc0);
+    expect(readable).toEqual([{ start: 0, end: 0xf00 }]);
+    // What is mapped behind is something else.
+    expect(seen([0x1fc0, 0x2fc0])).toMatchObject({ readable: [{ start: 0, end: 0x1fc0 }] });
+    expect(seen([0x1fc0, 0x2fc0]).bytes.length).toBe(0x1fc0);
+  });
+
+  test("nothing is known of one whose first page is not there", () => {
+    expect(seen([0, 0xfc0]).readable).toEqual([]);
+    expect(seen([0, 16384]).readable).toEqual([]);
+  });
 });

@@ -1,21 +1,38 @@
 import { describe, expect, test } from "bun:test";
 import fc from "fast-check";
-import type { Observation } from "../../../src/offsets/observation.ts";
-import { pointerAt, pointersInAll, pointersToGroup } from "../../../src/offsets/pointers.ts";
+import {
+  type Addressing,
+  addressings,
+  pointerAt,
+  pointersInAll,
+  pointersToGroup,
+  type Sighted,
+} from "../../../src/offsets/pointers.ts";
 import { pointer } from "../../../src/offsets/values.ts";
 import { Memory } from "./memory.ts";
 
 const SIZE = 256;
 
+const { x64, arm64 } = addressings;
+/** Where the kernel keeps a socket, by the width of its addresses. */
+const SOCKET = {
+  x64: { 48: 0xffff888000001000n, 57: 0xff11000000001000n },
+  arm64: { 48: 0xffff000000001000n, 52: 0xfff0000000001000n },
+} as const;
+
 /** Memory without pointers in it, but for those planted: offset to address. */
-function observe(pointers: Record<number, bigint>, hole?: [number, number]): Observation {
+function observe(
+  pointers: Record<number, bigint>,
+  hole?: [number, number],
+  instance: bigint = SOCKET.x64[57],
+): Sighted {
   const memory = new Memory(SIZE, (at) => (at * 31) & 0x7f);
   for (const [at, address] of Object.entries(pointers)) memory.plant(Number(at), pointer(address));
   if (hole !== undefined) memory.hole(...hole);
-  return memory.observe();
+  return { ...memory.observe(), instance };
 }
 
-/** An address of an aligned object in the kernel's half: 48-bit, 57-bit or of the kernel's image. */
+/** An address of an aligned object in the kernel's half on x86-64: 48-bit, 57-bit or of the kernel's image. */
 const address = fc
   .tuple(
     fc.constantFrom(0xffff888000000000n, 0xff11000000000000n, 0xffffffff80000000n),
@@ -27,24 +44,65 @@ describe("what may be a pointer", () => {
   test("an aligned address of the kernel's half, of any width, and nothing else", () => {
     fc.assert(
       fc.property(address, (value) => {
-        expect(pointerAt(observe({ 64: value }), 64)).toBe(value);
-        expect(pointerAt(observe({ 64: value + 4n }), 64)).toBeNull();
+        expect(pointerAt(observe({ 64: value }), 64, x64)).toBe(value);
+        expect(pointerAt(observe({ 64: value + 4n }), 64, x64)).toBeNull();
       }),
     );
     for (const value of [0n, 0x7fff00001000n, 0x00ffff8880000000n, 0xfeff888000000000n]) {
-      expect(pointerAt(observe({ 64: value }), 64)).toBeNull();
+      expect(pointerAt(observe({ 64: value }), 64, x64)).toBeNull();
     }
+  });
+
+  const stands = (addressing: Addressing, instance: bigint) => (word: bigint) =>
+    pointerAt(observe({ 64: word }, undefined, instance), 64, addressing) === word;
+
+  test("x86-64: what 48-bit addresses do not reach is none where the kernel has them", () => {
+    const words = [0xffff800000000000n, 0xffff7ffffffffff8n, 0xff11000000001000n, 0xff00000000000000n];
+    expect(words.map(stands(x64, SOCKET.x64[48]))).toEqual([true, false, false, false]);
+    expect(words.map(stands(x64, SOCKET.x64[57]))).toEqual([true, true, true, true]);
+    expect([0xfeff000000000000n, 0xf0ff888000001000n].map(stands(x64, SOCKET.x64[57]))).toEqual([
+      false,
+      false,
+    ]);
+  });
+
+  test("arm64: with 48-bit addresses the kernel's half begins at 0xffff0000…, with 52-bit ones at 0xfff00000…", () => {
+    const words = [0xffff000000000000n, 0xffff800080000000n, 0xfffefffffffffff8n, 0xfff0000000000000n];
+    expect(words.map(stands(arm64, SOCKET.arm64[48]))).toEqual([true, true, false, false]);
+    expect(words.map(stands(arm64, SOCKET.arm64[52]))).toEqual([true, true, true, true]);
+    expect([0xffeffffffffffff8n, 0x0000ffff80001000n].map(stands(arm64, SOCKET.arm64[52]))).toEqual([
+      false,
+      false,
+    ]);
+  });
+
+  test("arm64: whatever the tag in the highest byte, of the pointer or of what it was found in", () => {
+    const tag = (address: bigint, byte: number) => (address & ((1n << 56n) - 1n)) | (BigInt(byte) << 56n);
+    fc.assert(
+      fc.property(fc.nat(255), fc.nat(255), (one, other) => {
+        const is = stands(arm64, tag(SOCKET.arm64[48], one));
+        expect(is(tag(0xffff0000c0de0000n, other))).toBe(true);
+        expect(is(tag(0x00000000c0de0000n, other))).toBe(false); // bit 55: the user's half
+        expect(stands(x64, SOCKET.x64[57])(tag(0xffff888000001000n, other))).toBe(other === 0xff);
+      }),
+    );
+  });
+
+  test("errors that stand where pointers do (ERR_PTR) lead nowhere", () => {
+    const errors = [-16n, -8n, -4088n].map((error) => BigInt.asUintN(64, error)); // EBUSY, ENOEXEC
+    expect(errors.map(stands(x64, SOCKET.x64[48]))).toEqual([false, false, false]);
+    expect(errors.map(stands(arm64, SOCKET.arm64[48]))).toEqual([false, false, false]);
   });
 
   test("it has to be one in every observation that was read there, and in some", () => {
     const [a, b] = [0xffff888000001000n, 0xffff888000002000n];
-    expect(pointersInAll([observe({ 8: a, 64: a }), observe({ 8: b })])).toEqual([8]);
+    expect(pointersInAll([observe({ 8: a, 64: a }), observe({ 8: b })], x64)).toEqual([8]);
     const unread = observe({ 8: a, 64: a }, [60, 70]);
-    expect(pointersInAll([unread, observe({ 8: b, 64: b })])).toEqual([8, 64]);
-    expect(pointersInAll([unread, observe({ 8: b })])).toEqual([8]);
-    expect(pointersInAll([unread, unread])).toEqual([8]);
-    expect(pointersInAll([observe({ 8: a, 64: a })], 64)).toEqual([8]);
-    expect(pointersInAll([])).toEqual([]);
+    expect(pointersInAll([unread, observe({ 8: b, 64: b })], x64)).toEqual([8, 64]);
+    expect(pointersInAll([unread, observe({ 8: b })], x64)).toEqual([8]);
+    expect(pointersInAll([unread, unread], x64)).toEqual([8]);
+    expect(pointersInAll([observe({ 8: a, 64: a })], x64, 64)).toEqual([8]);
+    expect(pointersInAll([], x64)).toEqual([]);
   });
 });
 
@@ -66,7 +124,7 @@ describe("pointers that tell groups apart", () => {
               return observe({ [telling]: target, [shared]: common, [own]: each });
             }),
           );
-          expect(pointersToGroup(observations)).toEqual([telling]);
+          expect(pointersToGroup(observations, x64)).toEqual([telling]);
         },
       ),
     );
@@ -87,15 +145,15 @@ describe("pointers that tell groups apart", () => {
             }),
           );
           const isRead = holes.slice(0, targets.length * 3).some((at) => at !== slot);
-          expect(pointersToGroup(groups)).toEqual(isRead ? [slot * 8] : []);
+          expect(pointersToGroup(groups, x64)).toEqual(isRead ? [slot * 8] : []);
         },
       ),
     );
   });
 
   test("no groups, an empty one, and no observations tell nothing", () => {
-    expect(pointersToGroup([])).toEqual([]);
-    expect(pointersToGroup([[], []])).toEqual([]);
-    expect(pointersToGroup([[observe({ 8: 0xffff888000001000n })], []])).toEqual([]);
+    expect(pointersToGroup([], x64)).toEqual([]);
+    expect(pointersToGroup([[], []], x64)).toEqual([]);
+    expect(pointersToGroup([[observe({ 8: 0xffff888000001000n })], []], x64)).toEqual([]);
   });
 });
