@@ -118,7 +118,6 @@ const MAP_PRIVATE = 2;
 const SOME = 4096;
 const EACCES = 13;
 const EINTR = 4;
-const STDERR = 2;
 
 /** memfd_create has no wrapper in glibc before 2.27, so it goes by number. */
 const SYS_MEMFD_CREATE = process.arch === "arm64" ? 279 : 319;
@@ -321,16 +320,6 @@ export function sleep(microseconds: number): void {
   c.usleep(microseconds);
 }
 
-/**
- * Writes a line on stderr and ends the process with all its threads at once (exit_group(2)). Nothing of this runtime
- * runs any more. Works from any thread.
- */
-export function endProcess(status: number, complaint: string): void {
-  const line = new TextEncoder().encode(`${complaint}\n`);
-  c.write(STDERR, line, line.byteLength);
-  c._exit(status);
-}
-
 /** Moves this thread into a new network namespace. Needs CAP_SYS_ADMIN. */
 export function unshareNetwork(): void {
   check(c.unshare(CLONE_NEWNET), "unshare(CLONE_NEWNET)");
@@ -414,7 +403,7 @@ export function exitOnFault(): void {
   for (const signal of faultSignals) c.signal(signal, handler);
 }
 
-/** Ends the process with all its threads at once (exit_group(2)), without a word. */
+/** Ends the process with all its threads at once (exit_group(2)), without a word. Works from any thread. */
 export function exitNow(status: number): void {
   c._exit(status);
 }

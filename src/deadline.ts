@@ -1,33 +1,80 @@
+import type { Diagnostic } from "./output/document.ts";
 import { Failure } from "./output/failure.ts";
-import { DONE, EXPIRED, RUNNING, type Watch } from "./watchdog.ts";
+import type { Patch } from "./output/partial.ts";
+import { DONE, EXPIRED, type Printing, RUNNING, type Watch } from "./watchdog.ts";
+import { follow, now, readWhereabouts, type Stage } from "./whereabouts.ts";
+
+/** Hands on what is ready of the document. */
+export type Tell = (ready: Patch) => void;
+
+export interface Deadline<Result> {
+  readonly milliseconds: number;
+  /** How a failure is told. */
+  readonly format: string;
+  /** How what is known by the deadline is printed, exit 3. Default: it is of no use, and the run failed. */
+  readonly printing?: Printing | null;
+  /** What becomes of a result that came too late by a moment. Default: it is not taken. @throws Failure */
+  readonly late?: (result: Result, late: Failure) => Result;
+}
+
+/** The failure to be done in time, with what the time went to. */
+export function lateness({
+  milliseconds,
+  whereabouts,
+}: Pick<Watch, "milliseconds" | "whereabouts">): Failure {
+  const told = readWhereabouts(whereabouts);
+  const where = told === null ? "" : `: ${whereTo(told)}`;
+  return new Failure("E_DEADLINE", `not done after ${milliseconds} ms${where}; allow more with --deadline`);
+}
+
+function whereTo({ current, longest }: { current: Stage; longest: Stage }): string {
+  const took = ({ milliseconds, what }: Stage): string => `${Math.round(milliseconds)} of them for ${what}`;
+  return current.milliseconds >= longest.milliseconds
+    ? took(current)
+    : `${took(longest)}, and it was at ${current.what}`;
+}
 
 /**
- * Runs `act`, which may take so many milliseconds. When they have passed, the process ends there and then with exit
- * code 1 and E_DEADLINE on stderr, whatever system call this thread is blocked in: a second thread waits for that
- * (watchdog.ts). The kernel then takes back what the process held, as after SIGKILL.
+ * Runs `act`, which may take so many milliseconds. When they have passed, the process ends there and then, whatever system
+ * call this thread is blocked in: a second thread waits for that (watchdog.ts). It prints what `act` told that is ready,
+ * with E_DEADLINE among its diagnostics and exit code 3, or where nothing is to be printed ends with exit code 1 and
+ * E_DEADLINE on stderr. The kernel then takes back what the process held, as after SIGKILL.
  *
- * @param describe the failure as it stands on stderr
  * @throws Failure E_DEADLINE where `act` came back, but too late
  */
 export async function withinDeadline<Result>(
-  milliseconds: number,
-  describe: (failure: Failure) => string,
-  act: () => Promise<Result>,
+  { milliseconds, format, printing = null, late = refuse }: Deadline<Result>,
+  act: (tell: Tell) => Promise<Result>,
 ): Promise<Result> {
-  const late = new Failure("E_DEADLINE", `not done after ${milliseconds} ms; allow more with --deadline`);
   const state = new Int32Array(new SharedArrayBuffer(Int32Array.BYTES_PER_ELEMENT));
-  const watch: Watch = { state, milliseconds, complaint: describe(late), exit: late.exit };
+  const watch: Watch = {
+    state,
+    whereabouts: follow(),
+    milliseconds,
+    end: now() + milliseconds,
+    format,
+    printing,
+  };
   const watchdog = new Worker(new URL("./watchdog.ts", import.meta.url).href);
   watchdog.postMessage(watch);
   watchdog.unref();
-  const started = performance.now();
   try {
-    const result = await act();
-    if (performance.now() - started > milliseconds) throw late;
-    return result;
+    const result = await act((ready) => {
+      if (printing !== null) watchdog.postMessage(ready);
+    });
+    return now() > watch.end ? late(result, lateness(watch)) : result;
   } finally {
     // Only one of the two threads has the last word. Where it is the watchdog's, the process ends in this wait.
     if (Atomics.compareExchange(state, 0, RUNNING, DONE) === EXPIRED) Atomics.wait(state, 0, EXPIRED);
-    Atomics.notify(state, 0);
   }
 }
+
+function refuse(_: unknown, late: Failure): never {
+  throw late;
+}
+
+/** A document that came too late by a moment: it is whole, and says so. */
+export const withLate = <Late extends { readonly diagnostics: readonly Diagnostic[] }>(
+  document: Late,
+  { code, message }: Failure,
+): Late => ({ ...document, diagnostics: [...document.diagnostics, { code, message }] });

@@ -1,25 +1,21 @@
 import { defineCommand } from "citty";
-import * as v from "valibot";
 import { version } from "../../package.json";
 import { target } from "../assets.ts";
 import { pickTls } from "../bytecode/pick.ts";
 import { type Config, configOf, loadConfig } from "../config.ts";
-import { withinDeadline } from "../deadline.ts";
+import { type Tell, withinDeadline, withLate } from "../deadline.ts";
 import { hostFiles } from "../host/files.ts";
 import { missingHere } from "../host/missing.ts";
 import { hostReport, probeHost } from "../host/report.ts";
 import { kernelPlan } from "../kernel/plan.ts";
 import { whyNoCtnetlink } from "../kernel/snapshot/tracking.ts";
 import { symbolsHere } from "../kernel/symbols.ts";
-import { toDetectTable } from "../output/detect.ts";
-import { type DetectDocument, detectDocumentSchema, formatVersion } from "../output/document.ts";
-import { exitCodes, failureText } from "../output/failure.ts";
-import { toJson } from "../output/json.ts";
+import { type DetectDocument, formatVersion } from "../output/document.ts";
+import { log } from "../output/log.ts";
 import { Meter } from "../output/meter.ts";
-import { writeStdout } from "../output/stdout.ts";
-import { tlsPlans } from "../tls/plan.ts";
+import { type LibraryPlan, tlsPlans } from "../tls/plan.ts";
 import { flags } from "./flags.ts";
-import { formatFor } from "./print.ts";
+import { printDetect, styleOf } from "./print.ts";
 import { tlsPlaces } from "./run.ts";
 
 export default defineCommand({
@@ -27,46 +23,51 @@ export default defineCommand({
   args: flags,
   run: async ({ args }) => {
     const config = configOf(loadConfig({ flags: args, env: process.env }));
-    const format = formatFor(args.format);
+    const style = styleOf(args);
+    const printing = { command: "detect", choice: { parts: [] }, style, verbosity: log.level } as const;
+    const { deadline: milliseconds } = config;
+    const { format } = style;
     const document = await withinDeadline(
-      config.deadline,
-      (failure) => failureText(failure, format),
-      () => detect(config),
+      { milliseconds, format, printing, late: withLate<DetectDocument> },
+      (tell) => detect(config, tell),
     );
-    const checked = v.parse(detectDocumentSchema, document);
-    await writeStdout(format === "json" ? toJson(checked) : toDetectTable(checked));
-    const isFailed = checked.diagnostics.some(({ code }) => code.startsWith("E_"));
-    process.exitCode = isFailed ? exitCodes.incomplete : exitCodes.known;
+    process.exitCode = await printDetect(document, style);
   },
 });
 
 /** Looks at this machine. Nothing is loaded into the kernel, attached, executed or changed. */
-async function detect(config: Config): Promise<DetectDocument> {
+async function detect(config: Config, tell: Tell): Promise<DetectDocument> {
   const host = probeHost(hostFiles("/", config.proc_root));
   const { report, diagnostics } = hostReport(host);
   const withoutConntrack = whyNoCtnetlink();
   const { source: sources, strategy, bytecode } = config;
   const symbols = symbolsHere();
+  const document: DetectDocument = {
+    format_version: formatVersion,
+    tool: { name: "offsetof", version, ...target },
+    host: report,
+    detect: {
+      kernel: kernelPlan({ host, sources, strategy, bytecode, symbols, withoutConntrack }),
+      tls: [],
+      missing: [...missingHere(host, withoutConntrack)],
+    },
+    diagnostics,
+  };
+  tell(document);
+  const picked = (library: LibraryPlan) => ({
+    ...library,
+    ...pickTls({ ...library, constants: {} }, host.kernel.version, bytecode),
+  });
   const meter = new Meter();
   try {
     const tls = await tlsPlans(sources, {
       ...tlsPlaces(config),
       progress: (what, done, total) => meter.show(what, done, total),
+      tell: ({ reports, diagnostics }) => tell({ detect: { tls: reports.map(picked) }, diagnostics }),
     });
-    return {
-      format_version: formatVersion,
-      tool: { name: "offsetof", version, ...target },
-      host: report,
-      detect: {
-        kernel: kernelPlan({ host, sources, strategy, bytecode, symbols, withoutConntrack }),
-        tls: tls.reports.map((library) => ({
-          ...library,
-          ...pickTls({ ...library, constants: {} }, host.kernel.version, bytecode),
-        })),
-        missing: [...missingHere(host, withoutConntrack)],
-      },
-      diagnostics: [...diagnostics, ...tls.diagnostics],
-    };
+    document.detect.tls = tls.reports.map(picked);
+    document.diagnostics.push(...tls.diagnostics);
+    return document;
   } finally {
     meter.clear();
   }

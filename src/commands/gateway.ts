@@ -7,11 +7,12 @@ import { GatewayLookup } from "../gateway/lookup.ts";
 import { MetadataService, standardService } from "../gateway/metadata.ts";
 import { parseQuestion } from "../gateway/question.ts";
 import { formatVersion, gatewayDocumentSchema } from "../output/document.ts";
-import { exitCodes, Failure, failureText } from "../output/failure.ts";
+import { exitCodes, Failure } from "../output/failure.ts";
 import { toJson } from "../output/json.ts";
 import { writeStderr } from "../output/stderr.ts";
 import { writeStdout } from "../output/stdout.ts";
 import { toGatewayTable } from "../output/table.ts";
+import { during } from "../whereabouts.ts";
 import { type GatewayFlags, gatewayFlags } from "./flags.ts";
 import { formatFor } from "./print.ts";
 
@@ -26,17 +27,14 @@ async function single(args: GatewayFlags): Promise<void> {
   if (source === undefined || destination === undefined || more.length > 0)
     throw usage("gateway takes SRC and DST, or --batch and lines of them on stdin");
   const question = parseQuestion({ source, destination, translated: args.translated });
-  const { proc_root, deadline } = configOf(loadConfig({ flags: args, env: process.env }));
+  const { proc_root, deadline: milliseconds } = configOf(loadConfig({ flags: args, env: process.env }));
   const cloud = cloudOf(args);
   const format = formatFor(args.format);
-  const gateway = await withinDeadline(
-    deadline,
-    (failure) => failureText(failure, format),
-    async () => {
-      using lookup = new GatewayLookup(proc_root, cloud);
-      return await lookup.lookup(question, args.netns);
-    },
-  );
+  const gateway = await withinDeadline({ milliseconds, format }, async () => {
+    using _ = during(`the lookup${args.netns === undefined ? "" : ` in ${args.netns}`}`);
+    using lookup = new GatewayLookup(proc_root, cloud);
+    return await lookup.lookup(question, args.netns);
+  });
   const document = v.parse(gatewayDocumentSchema, { format_version: formatVersion, gateway });
   await writeStdout(format === "json" ? toJson(document) : toGatewayTable(document));
   process.exitCode = isComplete(gateway) ? exitCodes.known : exitCodes.incomplete;

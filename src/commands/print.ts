@@ -1,5 +1,6 @@
 import * as v from "valibot";
-import { type Diagnostic, type Document, documentSchema } from "../output/document.ts";
+import { toDetectTable } from "../output/detect.ts";
+import { type Diagnostic, type Document, detectDocumentSchema, documentSchema } from "../output/document.ts";
 import { toEnv } from "../output/env.ts";
 import { type ExitCode, exitCodes } from "../output/failure.ts";
 import { toHeader } from "../output/header.ts";
@@ -28,16 +29,33 @@ export const failureFormat = (args: Flags | DocumentFlags): DocumentFormat =>
 export const wantsColour = (): boolean =>
   process.stdout.isTTY === true && !process.env.NO_COLOR && process.env.TERM !== "dumb";
 
+/** How a document is printed, as plain data: another thread may have to do it (watchdog.ts). */
+export interface Style {
+  readonly format: DocumentFormat;
+  readonly colour: boolean;
+  /** Assignments are for the programs that a shell starts too. */
+  readonly exported: boolean;
+  /** One bare number is asked for instead. */
+  readonly isSingle: boolean;
+}
+
+export const styleOf = (args: Flags | DocumentFlags): Style => ({
+  format: formatFor(args.format),
+  colour: wantsColour(),
+  exported: "export" in args && args.export === true,
+  isSingle: "get" in args && args.get !== undefined,
+});
+
 /** A way to write documents. `isWhole`: with reasons and diagnostics, which the others leave to stderr. */
 interface Writer {
   readonly isWhole: boolean;
-  readonly write: (document: Document, args: DocumentFlags) => string;
+  readonly write: (document: Document, style: Style) => string;
 }
 
 const writers: Readonly<Record<DocumentFormat, Writer>> = {
   json: { isWhole: true, write: toJson },
-  table: { isWhole: true, write: (document) => toTable(document, { colour: wantsColour() }) },
-  env: { isWhole: false, write: (document, args) => toEnv(document, { exported: args.export === true }) },
+  table: { isWhole: true, write: toTable },
+  env: { isWhole: false, write: toEnv },
   header: { isWhole: false, write: toHeader },
 };
 
@@ -56,28 +74,36 @@ export function exitCodeOf(document: Document, whole = document): ExitCode {
   return isIncomplete ? exitCodes.incomplete : exitCodes.known;
 }
 
-/** Checks a document against its schema, prints what is chosen of it and sets the exit code that this earns. */
-export async function print(document: Document, { names }: Choice, args: DocumentFlags): Promise<void> {
+/** Checks a document against its schema, and prints what is chosen of it. @returns the exit code that this earns */
+export async function print(document: unknown, { names }: Choice, style: Style): Promise<ExitCode> {
   const whole = v.parse(documentSchema, document);
-  if (args.get !== undefined) return printValue(whole, names?.[0] ?? args.get);
+  if (style.isSingle) return printValue(whole, names?.[0] ?? "");
   const checked = names === undefined ? whole : keepOnly(whole, names);
-  const { isWhole, write } = writers[formatFor(args.format)];
+  const { isWhole, write } = writers[style.format];
   if (!isWhole) {
     tellDiagnostics(checked.diagnostics);
     for (const doubt of doubts(checked)) log.warn(printable(doubt));
     if (checked.verify !== undefined && !hasHeld(checked.verify))
       log.error("not every constant was proved: --format json or table tells which");
   }
-  await writeStdout(write(checked, args));
-  process.exitCode = exitCodeOf(checked, whole);
+  await writeStdout(write(checked, style));
+  return exitCodeOf(checked, whole);
 }
 
 /** One bare number; where it is not certain, why, on stderr. */
-async function printValue(document: Document, name: string): Promise<void> {
+async function printValue(document: Document, name: string): Promise<ExitCode> {
   const { value, why, isSettled } = singleOf(document, name);
   if (why !== null) log.warn(`${name}: ${printable(why)}`);
   if (value !== null) await writeStdout(`${value}\n`);
-  process.exitCode = isSettled ? exitCodes.known : exitCodes.incomplete;
+  return isSettled ? exitCodes.known : exitCodes.incomplete;
+}
+
+/** The same of what would be done here. */
+export async function printDetect(document: unknown, { format }: Style): Promise<ExitCode> {
+  const checked = v.parse(detectDocumentSchema, document);
+  await writeStdout(format === "json" ? toJson(checked) : toDetectTable(checked));
+  const isFailed = checked.diagnostics.some(({ code }) => code.startsWith("E_"));
+  return isFailed ? exitCodes.incomplete : exitCodes.known;
 }
 
 /** Says on stderr what a result that is no document leaves out: what could not be done, and the rest to who wants more. */

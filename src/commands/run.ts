@@ -4,20 +4,20 @@ import { version } from "../../package.json";
 import { assetBytes, target } from "../assets.ts";
 import { pickTls } from "../bytecode/pick.ts";
 import { type Config, configOf, loadConfig, settings } from "../config.ts";
-import { withinDeadline } from "../deadline.ts";
+import { type Tell, withinDeadline, withLate } from "../deadline.ts";
 import { hostFiles } from "../host/files.ts";
 import { hostReport, probeHost } from "../host/report.ts";
 import type { Families } from "../kernel/options.ts";
 import type { Allowance } from "../offsets/truth.ts";
-import { type Document, formatVersion } from "../output/document.ts";
-import { type Failure, failureText } from "../output/failure.ts";
+import { type Document, formatVersion, type LibraryReport } from "../output/document.ts";
 import { log } from "../output/log.ts";
 import { Meter } from "../output/meter.ts";
 import type { TlsOptions } from "../tls/report.ts";
 import type { Scope } from "../tls/scan.ts";
-import { choiceOf, type Part } from "./choice.ts";
+import { during } from "../whereabouts.ts";
+import { type Choice, choiceOf, type Part } from "./choice.ts";
 import { type DocumentFlags, type Flags, type RunFlags, runFlags, usage } from "./flags.ts";
-import { failureFormat, print } from "./print.ts";
+import { failureFormat, print, styleOf } from "./print.ts";
 
 /** Which TLS libraries are meant: those in a scope, or none but a version. */
 export type TlsQuestion = Scope | { readonly kind: "version"; readonly text: string };
@@ -29,30 +29,49 @@ export async function answer(
   question?: TlsQuestion,
 ): Promise<void> {
   const choice = await choiceOf(args, parts);
-  await print(await collect(choice.parts, args, question), choice, args);
+  const document = await collect(choice.parts, args, question, choice);
+  process.exitCode = await print(document, choice, styleOf(args));
 }
 
-/** Looks at this machine and puts the parts asked for into one document, within the deadline. */
+/**
+ * Looks at this machine and puts the parts asked for into one document, within the deadline.
+ *
+ * @param choice what is printed of it at the deadline, in the place of all. Default: then it failed
+ */
 export async function collect(
   parts: readonly Part[],
   args: Flags | DocumentFlags | RunFlags,
   question: TlsQuestion = { kind: "machine", deep: false },
+  choice?: Choice,
 ): Promise<Document> {
   const config = configOf(loadConfig({ flags: args, env: process.env }));
-  const describe = (failure: Failure): string => failureText(failure, failureFormat(args));
-  return withinDeadline(config.deadline, describe, async () => {
-    if (!("verify" in args) || args.verify !== true) return look(parts, config, question);
+  const { deadline: milliseconds } = config;
+  const format = failureFormat(args);
+  const partial = choice && {
+    printing: { command: "document", choice, style: styleOf(args), verbosity: log.level } as const,
+    late: withLate<Document>,
+  };
+  return withinDeadline({ milliseconds, format, ...partial }, async (tell) => {
+    if (!("verify" in args) || args.verify !== true) return look(parts, config, question, { tell });
     const { lookAndVerify } = await import("./verify.ts");
-    return lookAndVerify(parts, config);
+    return lookAndVerify(parts, config, tell);
   });
 }
 
-/** The same without a deadline. `each` is called with each library while its files are open. */
+/** Who is told of a document while it grows. */
+export interface Listeners {
+  /** Called with each library while its files are open. */
+  readonly each?: TlsOptions["each"];
+  /** Told what is ready. */
+  readonly tell?: Tell;
+}
+
+/** The same without a deadline. */
 export async function look(
   parts: readonly Part[],
   config: Config,
   question: TlsQuestion,
-  each?: TlsOptions["each"],
+  { each, tell }: Listeners = {},
 ): Promise<Document> {
   const host = probeHost(hostFiles("/", config.proc_root));
   for (const part of ["btf", "kprobes", "rawTracepoints", "tracefs", "lockdown"] as const) {
@@ -67,7 +86,9 @@ export async function look(
     host: report,
     diagnostics,
   };
+  tell?.(document);
   if (parts.includes("kernel")) {
+    using _ = during("the kernel");
     const { kernelReport } = await import("../kernel/report.ts");
     const kernel = kernelReport({
       host,
@@ -83,13 +104,20 @@ export async function look(
     });
     document.kernel = kernel.report;
     document.diagnostics.push(...kernel.diagnostics);
+    tell?.({ kernel: kernel.report, diagnostics: kernel.diagnostics });
   }
   if (parts.includes("tls")) {
-    const tls = await tlsAnswers(question, config, { trace, each });
-    document.tls = tls.reports.map((report) => ({
+    using _ = during("the search for TLS libraries");
+    const picked = (report: LibraryReport) => ({
       ...report,
       ...pickTls(report, host.kernel.version, config.bytecode),
-    }));
+    });
+    const tls = await tlsAnswers(question, config, {
+      ...(trace && { trace }),
+      ...(each && { each }),
+      tell: ({ reports, diagnostics }) => tell?.({ tls: reports.map(picked), diagnostics }),
+    });
+    document.tls = tls.reports.map(picked);
     document.diagnostics.push(...tls.diagnostics);
   }
   return document;
@@ -105,7 +133,7 @@ export const tlsPlaces = (config: Config) => ({
 async function tlsAnswers(
   question: TlsQuestion,
   config: Config,
-  { trace, each }: { trace: TlsOptions["trace"] | undefined; each: TlsOptions["each"] | undefined },
+  listeners: Pick<TlsOptions, "trace" | "each" | "tell">,
 ) {
   const { offlineReport, tlsReports } = await import("../tls/report.ts");
   if (question.kind === "version") {
@@ -120,8 +148,7 @@ async function tlsAnswers(
       sources: config.source,
       allow: allowanceOf(config),
       progress: (what, done, total) => meter.show(what, done, total),
-      ...(trace && { trace }),
-      ...(each && { each }),
+      ...listeners,
     });
   } finally {
     meter.clear();

@@ -6,7 +6,7 @@ import { Libbpf } from "../../ffi/libbpf.ts";
 import { assetBytes } from "../assets.ts";
 import { type Source, type Subject, sourceOf, subjectIn } from "../bytecode/constants.ts";
 import { type Config, configOf, loadConfig } from "../config.ts";
-import { withinDeadline } from "../deadline.ts";
+import { type Tell, withinDeadline } from "../deadline.ts";
 import { hostFiles } from "../host/files.ts";
 import { probeHost } from "../host/report.ts";
 import {
@@ -17,7 +17,7 @@ import {
   type VerifiedTls,
   verifySchema,
 } from "../output/document.ts";
-import { exitCodes, Failure, failureText } from "../output/failure.ts";
+import { exitCodes, Failure } from "../output/failure.ts";
 import { toJson } from "../output/json.ts";
 import { log } from "../output/log.ts";
 import { Meter } from "../output/meter.ts";
@@ -33,7 +33,7 @@ import type { Part } from "./choice.ts";
 import { constantsFor, readDocument } from "./constants.ts";
 import { type Flags, usage, type VerifyTlsFlags, verifyFlags, verifyTlsFlags } from "./flags.ts";
 import { formatFor, tellDiagnostics } from "./print.ts";
-import { look } from "./run.ts";
+import { type Listeners, look } from "./run.ts";
 
 const kernel = defineCommand({
   meta: {
@@ -96,11 +96,10 @@ function whereOf(config: Config): Where {
 
 /** Does it within the time and prints what came of it; 3 where something did not hold. */
 async function print(args: Flags, milliseconds: number, verify: () => Promise<Verified>): Promise<void> {
-  const asFormat = formatFor(args.format);
-  const asText = (failure: Failure): string => failureText(failure, asFormat);
-  const verified = await withinDeadline(milliseconds, asText, () => permitted(verify));
+  const format = formatFor(args.format);
+  const verified = await withinDeadline({ milliseconds, format }, () => permitted(verify));
   const document = v.parse(verifySchema, { format_version: formatVersion, verify: verified });
-  await writeStdout(asFormat === "json" ? toJson(document) : toVerifyTable(document));
+  await writeStdout(format === "json" ? toJson(document) : toVerifyTable(document));
   process.exitCode = hasHeld(verified) ? exitCodes.known : exitCodes.incomplete;
 }
 
@@ -117,10 +116,10 @@ async function permitted<Result>(act: () => Promise<Result>): Promise<Result> {
 }
 
 /** A document of this machine with these parts, and what came of verifying them; what cannot be is a diagnostic. */
-export async function lookAndVerify(parts: readonly Part[], config: Config): Promise<Document> {
+export async function lookAndVerify(parts: readonly Part[], config: Config, tell: Tell): Promise<Document> {
   const where = attemptWhere(config);
   if (where instanceof Failure) {
-    const document = await look(parts, config, { kind: "machine", deep: false });
+    const document = await look(parts, config, { kind: "machine", deep: false }, { tell });
     const diagnostics = [...document.diagnostics, { code: where.code, message: where.message }];
     return { ...document, diagnostics };
   }
@@ -134,12 +133,12 @@ export async function lookAndVerify(parts: readonly Part[], config: Config): Pro
       failures.push(error);
     }
   };
-  const document = await look(parts, config, { kind: "machine", deep: false }, (report, open) =>
+  const each: Listeners["each"] = (report, open) =>
     attempt(async () => {
       const library = libraryOf(report, open, null);
       if (library !== null) tls.push(await verifiedTls(libbpf(), library, where));
-    }),
-  );
+    });
+  const document = await look(parts, config, { kind: "machine", deep: false }, { each, tell });
   const verify: Verified = parts.includes("tls") ? { tls } : {};
   await attempt(() => {
     if (document.kernel === undefined) return;
@@ -206,7 +205,7 @@ async function verifyLibraries(
   const failures: unknown[] = [];
   // Where the constants come from elsewhere nothing is measured.
   const measured: Config = source === null ? config : { ...config, source: ["table"] };
-  const document = await look(["tls"], measured, scopeOf(args, watch), async (report, open) => {
+  const each: Listeners["each"] = async (report, open) => {
     try {
       const library = libraryOf(report, open, source);
       if (library === null) return;
@@ -216,7 +215,8 @@ async function verifyLibraries(
     } catch (error) {
       failures.push(error);
     }
-  });
+  };
+  const document = await look(["tls"], measured, scopeOf(args, watch), { each });
   for (const error of failures) throw error;
   tellDiagnostics(document.diagnostics);
   if (found.length === 0) throw new Failure("E_VERIFY", noneFound(args));

@@ -4,6 +4,7 @@ import type { Answer } from "../host/answer.ts";
 import { type Evidence, type Source, unchosen } from "../offsets/evidence.ts";
 import { judge, type Verdict } from "../offsets/truth.ts";
 import type { Diagnostic, KernelReport, Strategy } from "../output/document.ts";
+import { during } from "../whereabouts.ts";
 import { btfEvidence } from "./btf.ts";
 import { type Bytecode, isForbiddenToRead, isUnknownToKernel, objectsOf } from "./bytecode.ts";
 import { kernelFields } from "./fields.ts";
@@ -142,6 +143,7 @@ const silent = (source: Source, reason: string): Evidence[] =>
   kernelFields.map(({ constant }) => ({ source, constant, candidates: [], reason }));
 
 function readBtf(libbpf: Libbpf, { btf }: KernelHost, note: (message: string) => void): Evidence[] {
+  using _ = during("the kernel's BTF");
   if (btf.is === "no") return silent("btf", btf.why);
   try {
     return btfEvidence(libbpf);
@@ -162,6 +164,7 @@ function tryGuess(
   note: (message: string) => void,
   refuse: (reason: string) => void,
 ): { guess: ObjectGuess | null; evidence: Evidence[] } {
+  using _ = during("the kernel's guess");
   const offered = kinds.filter((kind) => answerOf(kind, host).is !== "no");
   const refusals = new Map<Kind, string>(
     kinds.filter((kind) => !offered.includes(kind)).map((kind) => [kind, answerOf(kind, host).why]),

@@ -61,7 +61,10 @@ export interface Single {
 }
 
 /** @throws Failure where several libraries have a constant of this name */
-export function singleOf({ kernel, tls = [] }: Document, name: string): Single {
+export function singleOf({ kernel, tls = [], diagnostics }: Document, name: string): Single {
+  // What was not reached may have another value of it.
+  const late = diagnostics.find(({ code }) => code === "E_DEADLINE");
+  if (late !== undefined) return { value: null, why: late.message, isSettled: false };
   const part = kernel !== undefined && Object.hasOwn(kernel.fields, name) ? kernel : libraryOf(name, tls);
   const field = part?.fields[name];
   if (part === undefined || field === undefined) {

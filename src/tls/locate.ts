@@ -4,6 +4,7 @@ import { AT_FDCWD, type FileDescriptor, openPath, readLink } from "../../ffi/lib
 import { Elf } from "../elf/elf.ts";
 import { InputFile, identityOf } from "../elf/input.ts";
 import { bytesOf, nameOf, shownName } from "../elf/name.ts";
+import { during } from "../whereabouts.ts";
 import { pathsOf, pathsOfLink, shownPath, type WrittenPath } from "./maps.ts";
 import { isDenied, type MappedFile } from "./processes.ts";
 import { type Jump, type MagicLink, processFolder, type Reached, Root } from "./root.ts";
@@ -101,6 +102,7 @@ export class Locator implements Disposable {
   handle(file: MappedFile): Handle | "denied" | null {
     let isRefused = false;
     for (const { pid, range } of file.uses.slice(0, mostTries)) {
+      using _ = during(`${shownName(file.path)}, which process ${pid} has mapped`);
       try {
         return regular(`${this.#proc}/${pid}/map_files/${range}`);
       } catch (error) {

@@ -10,7 +10,7 @@ import { type Looked, type SurveyOptions, survey } from "./report.ts";
 import { chooseLayout } from "./table.ts";
 
 /** What would be done, whatever the kernel. */
-type LibraryPlan = Omit<TlsPlan, "bytecode" | "bytecode_reason">;
+export type LibraryPlan = Omit<TlsPlan, "bytecode" | "bytecode_reason">;
 
 type Plan = TlsPlan["sources"]["probe"];
 const would = (reason: string): Plan => ({ would: true, reason });
@@ -22,7 +22,7 @@ const wouldNot = (reason: string): Plan => ({ would: false, reason });
  */
 export const tlsPlans = (
   sources: readonly Source[],
-  options: SurveyOptions,
+  options: SurveyOptions<LibraryPlan>,
 ): Promise<{ reports: LibraryPlan[]; diagnostics: Diagnostic[] }> =>
   survey(options, (one) => planOf(one, sources));
 

@@ -1,5 +1,6 @@
 import { closeSync, openSync, readdirSync, readlinkSync, readSync } from "node:fs";
 import { nameOf } from "../elf/name.ts";
+import { during } from "../whereabouts.ts";
 import { type Mapping, parseMaps } from "./maps.ts";
 
 /** A file that processes execute from. */
@@ -46,6 +47,7 @@ export function readProcesses(proc: string): Processes {
   const cut: number[] = [];
   const buffer = Buffer.allocUnsafe(64 << 10);
   for (const pid of pids) {
+    using _ = during(`process ${pid}`);
     try {
       const { text, isWhole } = readMaps(`${proc}/${pid}/maps`, buffer);
       if (!isWhole) cut.push(pid);

@@ -5,6 +5,7 @@ import { type Evidence, sources as everySource, type Source, unchosen } from "..
 import { type Allowance, judge, type Refutation, refutations, type Verdict } from "../offsets/truth.ts";
 import type { Diagnostic, LibraryReport } from "../output/document.ts";
 import { Failure } from "../output/failure.ts";
+import { during } from "../whereabouts.ts";
 import { fieldsOf, measuredIn } from "./fields.ts";
 import { type Layouts, loadLayouts } from "./layouts.ts";
 import type { Located, Place } from "./locate.ts";
@@ -39,6 +40,8 @@ export interface TlsOptions {
   readonly trace?: (message: string) => void;
   /** Told how many of how many are done, and of what. */
   readonly progress?: (what: string, done: number, total: number) => void;
+  /** Told what is ready, as soon as it is. */
+  readonly tell?: (ready: TlsReports) => void;
   /** Called with each report while the library's files are open. */
   readonly each?: (report: LibraryReport, library: OpenLibrary) => Promise<void>;
 }
@@ -82,6 +85,7 @@ async function measure(
   let evidence: readonly Evidence[] = [];
   try {
     if (sources.includes("code")) {
+      using _ = during(`the code of ${files.ssl.path}`);
       const { codeEvidence } = await import("./code/evidence.ts");
       evidence = await codeEvidence(library, files);
     }
@@ -89,6 +93,7 @@ async function measure(
     const message = `${files.ssl.path}: its code is not read: ${messageOf(error)}`;
     hindrances.push({ code: "W_TLS_CODE", message });
   }
+  using _ = during(`the probe of ${files.ssl.path}`);
   const told = await probed;
   if ("evidence" in told) return { evidence: [...told.evidence, ...evidence], hindrances };
   hindrances.push({ code: "W_TLS_PROBE", message: `${files.ssl.path}: not probed: ${told.reason}` });
@@ -223,11 +228,22 @@ export async function tlsReports(options: TlsOptions = {}): Promise<TlsReports> 
 }
 
 /** Where libraries are looked for. */
-export type SurveyOptions = Pick<TlsOptions, "root" | "proc" | "scope" | "trust" | "progress">;
+export interface SurveyOptions<Report>
+  extends Pick<TlsOptions, "root" | "proc" | "scope" | "trust" | "progress"> {
+  /** Told what is ready, as soon as it is. */
+  readonly tell?: (ready: { reports: Report[]; diagnostics: Diagnostic[] }) => void;
+}
 
 /** Finds the libraries in scope and looks at each. @throws Failure where the one process asked for cannot be read */
 export async function survey<Report>(
-  { root: at = "/", proc, scope = { kind: "machine", deep: false }, trust = [], progress }: SurveyOptions,
+  {
+    root: at = "/",
+    proc,
+    scope = { kind: "machine", deep: false },
+    trust = [],
+    progress,
+    tell,
+  }: SurveyOptions<Report>,
   look: (one: Looked, diagnostics: Diagnostic[]) => Promise<Report>,
 ): Promise<{ reports: Report[]; diagnostics: Diagnostic[] }> {
   const unseen = whyUnseen(at);
@@ -243,6 +259,7 @@ export async function survey<Report>(
   });
   const { found, here, isAt } = scanned;
   const diagnostics = [...scanned.diagnostics];
+  tell?.({ reports: [], diagnostics });
   // A tree elsewhere on this host is seen by this host's paths; another mount namespace's only from its own root.
   const isOwn = proc !== undefined && at.startsWith(`${proc}/`);
   const treeOf = ({ root, path, container, deleted }: Place) =>
@@ -254,6 +271,8 @@ export async function survey<Report>(
   for (const [index, one] of found.entries()) {
     const { path, container, deleted, named } = one;
     progress?.("libraries", index, found.length);
+    using _ = during(shownName(named ?? path));
+    const told = { reports: reports.length, diagnostics: diagnostics.length };
     try {
       using held = new DisposableStack();
       const ssl = held.use(one.open());
@@ -291,6 +310,10 @@ export async function survey<Report>(
       if (error instanceof Failure) throw error;
       diagnostics.push({ code: "W_TLS_FILE", message: messageOf(error) });
     }
+    tell?.({
+      reports: reports.slice(told.reports),
+      diagnostics: diagnostics.slice(told.diagnostics),
+    });
   }
   return { reports, diagnostics };
 }

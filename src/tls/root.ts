@@ -11,6 +11,7 @@ import {
 import { InputFile, identityOf } from "../elf/input.ts";
 import { below, bytesOf, nameOf, shownName } from "../elf/name.ts";
 import type { Step, Tree } from "../host/trusted.ts";
+import { during } from "../whereabouts.ts";
 
 /** As many links as the kernel follows (path_resolution(7)). */
 const mostLinks = 40;
@@ -177,6 +178,7 @@ export class Root implements Tree, Disposable {
   find(path: string, jump: Jump = refuse, visit: (step: HeldStep) => void = () => {}): Reached {
     using held = new DisposableStack();
     const shown = shownName(this.name(path));
+    using _ = during(shown);
     let at: ReturnType<Jump> & object = { root: this, steps: [this.#step] };
     let links = 0;
     const todo = parts(path).reverse();

@@ -6,6 +6,7 @@ import { below, folderOf, lastOf, shownName } from "../elf/name.ts";
 import { isOthers } from "../host/holders.ts";
 import type { Diagnostic } from "../output/document.ts";
 import { exitCodes, Failure } from "../output/failure.ts";
+import { during } from "../whereabouts.ts";
 import { findLibssl, findNeeded, isLibssl, readSearchPath, type SearchPath } from "./find.ts";
 import { type Handle, handleAt, type Located, Locator, openAt, openIn, type Place } from "./locate.ts";
 import { pathsOf, shownPath } from "./maps.ts";
@@ -107,6 +108,8 @@ function withoutTls(path: string, missing: ReadonlySet<string>): string {
 /** A candidate and how it was come by. */
 interface Candidate {
   readonly handle: Handle;
+  /** For people. */
+  readonly name: string;
   /** Where the file of this device and inode lies. */
   readonly place: (identity: string) => Place;
   readonly named?: string;
@@ -119,6 +122,7 @@ function candidateAt(place: Place, stat: BigIntStats, isSure: boolean): Candidat
   const reach = () => handleAt(place.root, place.path);
   return {
     handle: { identity: identityOf(stat), size: Number(stat.size), reach },
+    name: shownName(place.root.name(place.path)),
     isSure,
     place: () => place,
   };
@@ -224,7 +228,8 @@ class Scan {
       const handle = this.#handle(file);
       if (handle === null || handle === "denied") return [];
       const isSure = isLibssl(lastOf(file.path));
-      return [{ handle, isSure, place: (identity) => this.#locator.place(file, identity) }];
+      const name = `${shownName(file.path)}, which process ${file.uses[0]?.pid} has mapped`;
+      return [{ handle, name, isSure, place: (identity) => this.#locator.place(file, identity) }];
     });
   }
 
@@ -252,9 +257,10 @@ class Scan {
   }
 
   /** Opens a candidate for good where it holds a TLS library, or is to. */
-  #chosen({ handle, place, named, isSure }: Candidate): readonly Chosen[] {
+  #chosen({ handle, name, place, named, isSure }: Candidate): readonly Chosen[] {
     if (!isSure && handle.size > largestFile) return [];
     using taken = new DisposableStack();
+    using _ = during(name);
     try {
       const fd = taken.use(handle.reach());
       if (!isSure && !holds(fd)) return [];
@@ -374,7 +380,15 @@ class Scan {
       }
       const handle = { identity, size: Number(stat.size), reach: () => reached.handle };
       // A relative name says nothing to who is in another folder.
-      return [{ handle, isSure: true, place: () => place, ...(name.startsWith("/") && { named: name }) }];
+      return [
+        {
+          handle,
+          name: shown,
+          isSure: true,
+          place: () => place,
+          ...(name.startsWith("/") && { named: name }),
+        },
+      ];
     } catch (error) {
       if (error instanceof InputError) return refuse(error.message.replace(`${error.path}: `, ""));
       return refuse(

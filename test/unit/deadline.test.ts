@@ -11,7 +11,8 @@ function within(deadline: number, takes: number): { status: number; told: string
       for (const started = performance.now(); performance.now() - started < ${takes}; );
       return "taken";
     };
-    console.log(await withinDeadline(${deadline}, ({ code }) => code, act).catch(({ code }) => code));`;
+    const limit = { milliseconds: ${deadline}, format: "json" };
+    console.log(await withinDeadline(limit, act).catch(({ code }) => code));`;
   const { stdout, stderr, exitCode } = Bun.spawnSync([process.execPath, "-e", program]);
   return { status: exitCode, told: `${stdout}${stderr}`.trim() };
 }
@@ -22,5 +23,5 @@ test("a result in time is taken", () => {
 
 test("a result that comes too late is not taken, whoever is first to say so", () => {
   // Either the waiting thread ends the process, or it is not even there yet.
-  expect(within(0.01, 1).told).toBe("E_DEADLINE");
+  expect(within(0.01, 1).told).toContain("E_DEADLINE");
 });
