@@ -123,11 +123,12 @@ export async function look(
   return document;
 }
 
-/** Where libraries are looked for, and which may be executed. */
+/** Where libraries are looked for, which may be executed, and how long a mount is waited for. */
 export const tlsPlaces = (config: Config) => ({
   root: treeOf(config),
   proc: config.proc_root,
   trust: config.trust,
+  patience: Math.min(1000, config.deadline / 4),
 });
 
 async function tlsAnswers(

@@ -1,4 +1,5 @@
 import { closeSync, openSync, readSync, statSync } from "node:fs";
+import { during } from "../whereabouts.ts";
 
 /** A file's bytes, or why there are none. `absent` and `denied` are different answers. */
 export type FileRead =
@@ -37,6 +38,7 @@ export const textOf = (file: FileRead): string | undefined =>
 
 function readBounded(root: string, path: string, limit: number): FileRead {
   let fd: number | undefined;
+  using _ = during(path);
   try {
     fd = openSync(`${root}/${path}`, "r");
     const bytes = new Uint8Array(limit);

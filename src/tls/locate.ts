@@ -1,13 +1,14 @@
-import { type BigIntStats, fstatSync, readlinkSync, statSync } from "node:fs";
+import { type BigIntStats, readlinkSync, statSync } from "node:fs";
 import { SystemError } from "../../ffi/error.ts";
 import { AT_FDCWD, type FileDescriptor, openPath, readLink } from "../../ffi/libc.ts";
 import { Elf } from "../elf/elf.ts";
 import { InputFile, identityOf } from "../elf/input.ts";
 import { bytesOf, nameOf, shownName } from "../elf/name.ts";
+import { checkDevice, DeadMountError } from "../mounts.ts";
 import { during } from "../whereabouts.ts";
 import { pathsOf, pathsOfLink, shownPath, type WrittenPath } from "./maps.ts";
 import { isDenied, type MappedFile } from "./processes.ts";
-import { type Jump, type MagicLink, processFolder, type Reached, Root } from "./root.ts";
+import { type Jump, type MagicLink, processFolder, type Reached, Root, statOf } from "./root.ts";
 
 /** How the very file is reached, whatever lies at its path now. */
 export interface Handle {
@@ -104,8 +105,10 @@ export class Locator implements Disposable {
     for (const { pid, range } of file.uses.slice(0, mostTries)) {
       using _ = during(`${shownName(file.path)}, which process ${pid} has mapped`);
       try {
+        checkDevice(file.device, shownName(file.path));
         return regular(`${this.#proc}/${pid}/map_files/${range}`);
       } catch (error) {
+        if (error instanceof DeadMountError) return null;
         if (!isDenied(error)) continue;
         isRefused = true;
         const other = this.#withoutMapFiles(file, pid);
@@ -165,7 +168,7 @@ export class Locator implements Disposable {
     held: DisposableStack,
     { handle, tree, at }: { handle: FileDescriptor; tree: Tree; at: string },
   ): ReturnType<Jump> {
-    const stat = fstatSync(handle.fd, { bigint: true });
+    const stat = statOf(handle, shownName(name));
     // Only a handle to a link is reached so.
     if (stat.isSymbolicLink()) throw new SystemError(`open ${shownName(name)}`, ELOOP);
     const paths = pathsOfLink(nameOf(readLink(link.fd)));
@@ -185,7 +188,7 @@ export class Locator implements Disposable {
     let [top, identity, host] = [handle, stat.isDirectory() ? identityOf(stat) : null, at];
     while (identity !== null) {
       const above = taken.use(openPath(top.fd, bytesOf(".."), false, shownName(host)));
-      const next = identityOf(fstatSync(above.fd, { bigint: true }));
+      const next = identityOf(statOf(above, host));
       host += "/..";
       top = above;
       identity = next === identity ? null : next;
@@ -218,10 +221,7 @@ export class Locator implements Disposable {
     using taken = new DisposableStack();
     try {
       const handle = taken.use(openPath(folder.fd, bytesOf("root"), true, "root"));
-      const key = treeKey(
-        identityOf(fstatSync(handle.fd, { bigint: true })),
-        `/proc/self/fd/${folder.fd}/ns/mnt`,
-      );
+      const key = treeKey(identityOf(statOf(handle, `${host}/root`)), `/proc/self/fd/${folder.fd}/ns/mnt`);
       if (key === null) return null;
       const known = this.#known.get(key);
       if (known !== undefined) return known;

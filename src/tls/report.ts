@@ -1,6 +1,10 @@
 import { SystemError } from "../../ffi/error.ts";
 import { shownName } from "../elf/name.ts";
+
 import { mayExecute, ownerOf } from "../host/trusted.ts";
+
+import { askMounts, deadMounts } from "../mounts.ts";
+
 import { type Evidence, sources as everySource, type Source, unchosen } from "../offsets/evidence.ts";
 import { type Allowance, judge, type Refutation, refutations, type Verdict } from "../offsets/truth.ts";
 import type { Diagnostic, LibraryReport } from "../output/document.ts";
@@ -37,6 +41,8 @@ export interface TlsOptions {
   readonly allow?: Allowance;
   /** Paths of libraries that are executed though others than root could have written them. Default none. */
   readonly trust?: readonly string[];
+  /** Milliseconds that a mount's server may take to answer before what lies on it is skipped. Default 1000. */
+  readonly patience?: number;
   readonly trace?: (message: string) => void;
   /** Told how many of how many are done, and of what. */
   readonly progress?: (what: string, done: number, total: number) => void;
@@ -227,9 +233,12 @@ export async function tlsReports(options: TlsOptions = {}): Promise<TlsReports> 
   });
 }
 
+/** Milliseconds. */
+const usualPatience = 1000;
+
 /** Where libraries are looked for. */
 export interface SurveyOptions<Report>
-  extends Pick<TlsOptions, "root" | "proc" | "scope" | "trust" | "progress"> {
+  extends Pick<TlsOptions, "root" | "proc" | "scope" | "trust" | "progress" | "patience"> {
   /** Told what is ready, as soon as it is. */
   readonly tell?: (ready: { reports: Report[]; diagnostics: Diagnostic[] }) => void;
 }
@@ -243,9 +252,12 @@ export async function survey<Report>(
     trust = [],
     progress,
     tell,
+    patience = usualPatience,
   }: SurveyOptions<Report>,
   look: (one: Looked, diagnostics: Diagnostic[]) => Promise<Report>,
 ): Promise<{ reports: Report[]; diagnostics: Diagnostic[] }> {
+  using _ = during("asking mounts whether their servers answer");
+  askMounts(proc ?? null, patience);
   const unseen = whyUnseen(at);
   if (unseen !== null)
     return { reports: [], diagnostics: [{ code: "E_TLS_ROOT", message: `${at} ${unseen}` }] };
@@ -315,7 +327,9 @@ export async function survey<Report>(
       diagnostics: diagnostics.slice(told.diagnostics),
     });
   }
-  return { reports, diagnostics };
+  const dead = deadMounts().map((message) => ({ code: "E_TLS_MOUNT", message }));
+  if (dead.length > 0) tell?.({ reports: [], diagnostics: dead });
+  return { reports, diagnostics: [...diagnostics, ...dead] };
 }
 
 /**

@@ -11,6 +11,7 @@ import {
 import { InputFile, identityOf } from "../elf/input.ts";
 import { below, bytesOf, nameOf, shownName } from "../elf/name.ts";
 import type { Step, Tree } from "../host/trusted.ts";
+import { checkHandle, checkPath } from "../mounts.ts";
 import { during } from "../whereabouts.ts";
 
 /** As many links as the kernel follows (path_resolution(7)). */
@@ -113,8 +114,9 @@ export class Reached implements Disposable {
     const path = below(this.path, name);
     using held = new DisposableStack();
     try {
+      checkPath(this.root.name(path));
       const handle = held.use(openPath(this.fd, bytesOf(name), false, shownName(path)));
-      const step = { path, handle, stat: fstatSync(handle.fd, { bigint: true }) };
+      const step = { path, handle, stat: statOf(handle, this.root.name(path)) };
       return new Reached(this.root, [...this.steps, step], this.isLost, held.move());
     } catch {
       return null;
@@ -124,6 +126,7 @@ export class Reached implements Disposable {
   /** What a name in this folder is, no link followed; null where there is nothing to be seen. */
   statOf(name: string): BigIntStats | null {
     try {
+      checkPath(this.root.name(below(this.path, name)));
       return lstatSync(bytesOf(`/proc/self/fd/${this.fd}/${name}`), { bigint: true });
     } catch {
       return null;
@@ -156,7 +159,7 @@ export class Root implements Tree, Disposable {
     if (!host.startsWith("/")) throw new Error(`root ${host} is relative: give an absolute path`);
     this.#host = host.replace(/\/+$/, "");
     const held = handle ?? openPath(AT_FDCWD, bytesOf(`${host}/.`), true, shownName(host));
-    this.#step = { path: "/", handle: held, stat: fstatSync(held.fd, { bigint: true }) };
+    this.#step = { path: "/", handle: held, stat: statOf(held, host) };
   }
 
   /** How this host calls a path inside the root. For people, and for what is asked by name: no file is opened by it. */
@@ -191,13 +194,15 @@ export class Root implements Tree, Disposable {
         continue;
       }
       visit(folder);
+      const next = below(folder.path, part);
+      checkPath(root.name(next));
       const handle = held.use(openPath(folder.handle.fd, bytesOf(part), false, shown));
-      const stat = fstatSync(handle.fd, { bigint: true });
+      const stat = statOf(handle, root.name(next));
       if (!stat.isSymbolicLink()) {
-        at = { ...at, steps: [...steps, { path: below(folder.path, part), handle, stat }] };
+        at = { ...at, steps: [...steps, { path: next, handle, stat }] };
         continue;
       }
-      visit({ path: below(folder.path, part), handle, stat });
+      visit({ path: next, handle, stat });
       links += 1;
       if (links > mostLinks) throw new SystemError(`open ${shown}`, ELOOP);
       const jumped = isProc(handle) ? jump({ name: part, handle, above: steps, root }, held) : null;
@@ -258,6 +263,11 @@ export class Root implements Tree, Disposable {
 }
 
 export const isProc = ({ fd }: FileDescriptor): boolean => fileSystem(fd).type === PROC_SUPER_MAGIC;
+/** What a handle leads to. @throws DeadMountError where its file system could not say */
+export function statOf(handle: FileDescriptor, path: string): BigIntStats {
+  checkHandle(handle.fd, path);
+  return fstatSync(handle.fd, { bigint: true });
+}
 
 /** The index of the folder that a process (or thread) has in procfs, among folders; null where none is one. */
 export function processFolder(folders: readonly HeldStep[]): number | null {

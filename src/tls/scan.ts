@@ -3,7 +3,11 @@ import type { FileDescriptor } from "../../ffi/libc.ts";
 import { Elf } from "../elf/elf.ts";
 import { InputError, InputFile, identityOf, largestFile } from "../elf/input.ts";
 import { below, folderOf, lastOf, shownName } from "../elf/name.ts";
+
 import { isOthers } from "../host/holders.ts";
+
+import { DeadMountError } from "../mounts.ts";
+
 import type { Diagnostic } from "../output/document.ts";
 import { exitCodes, Failure } from "../output/failure.ts";
 import { during } from "../whereabouts.ts";
@@ -391,6 +395,7 @@ class Scan {
       ];
     } catch (error) {
       if (error instanceof InputError) return refuse(error.message.replace(`${error.path}: `, ""));
+      if (error instanceof DeadMountError) return refuse(error.reason);
       return refuse(
         error instanceof Error && "code" in error ? `cannot be read: ${error.code}` : messageOf(error),
       );

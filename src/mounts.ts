@@ -1,0 +1,185 @@
+import { readdirSync, readFileSync, readlinkSync } from "node:fs";
+import { SystemError } from "../ffi/error.ts";
+import type { Questions } from "./asker.ts";
+import { nameOf, shownName } from "./elf/name.ts";
+import { now } from "./whereabouts.ts";
+
+const ETIMEDOUT = 110;
+
+/** A mount of a mount namespace (proc_pid_mountinfo(5)). */
+export interface Mount {
+  /** Its number, which no other mount of this kernel has. */
+  readonly id: string;
+  /** Of its file system, as /proc/PID/maps writes it: `00:2d`. */
+  readonly device: string;
+  /** The folder or file it is mounted on, in the namespace it is of. */
+  readonly point: string;
+  /** The file system's type, such as `fuse.sshfs`. */
+  readonly type: string;
+}
+
+/** Types of file systems that some server answers for, over a network or as a program. */
+const served =
+  /^(fuse|fuseblk|fuse\..*|nfs4?|cifs|smb3?|smbfs|9p|ceph|glusterfs|lustre|afs|coda|ncpfs|gfs2|ocfs2|beegfs|gpfs|virtiofs|orangefs|pvfs2|panfs)$/;
+
+const line = /^(\d+) \d+ (\d+):(\d+) \S+ (\S+) .*? - (\S+) /;
+const hex = (decimal = ""): string => Number(decimal).toString(16).padStart(2, "0");
+
+/** The mounts of a mountinfo. Lines of any other form are passed over. */
+export const parseMounts = (text: string): readonly Mount[] =>
+  text.split("\n").flatMap((each) => {
+    const [, id, major, minor, point, type] = line.exec(each) ?? [];
+    if (id === undefined || point === undefined || type === undefined) return [];
+    const name = point.replace(/\\([0-7]{3})/g, (_, octal) => String.fromCharCode(Number.parseInt(octal, 8)));
+    return [{ id, device: `${hex(major)}:${hex(minor)}`, point: nameOf(Buffer.from(name, "latin1")), type }];
+  });
+
+/** A file system whose server does not answer. */
+interface Dead {
+  /** What to call it: the first of its mount points. */
+  readonly name: string;
+  readonly type: string;
+  /** Numbers of its mounts. */
+  readonly ids: Set<string>;
+  /** Its mount points, as this host calls them. */
+  readonly points: Set<string>;
+  /** What was not looked at for it. */
+  readonly skipped: Set<string>;
+}
+
+/** By device, as of the last time that was asked. */
+let dead: ReadonlyMap<string, Dead> = new Map();
+
+/** A file that is not looked at because the server of the mount it lies on does not answer. */
+export class DeadMountError extends SystemError {
+  readonly reason: string;
+
+  constructor(path: string, mount: Dead) {
+    super(`open ${path}`, ETIMEDOUT, reasonOf(mount));
+    this.reason = reasonOf(mount);
+  }
+}
+
+const reasonOf = ({ name, type }: Dead): string =>
+  `the server of the mount ${shownName(name)} (${type}) does not answer`;
+
+/** Milliseconds without an answer, after which the next mounts are asked by one more thread. */
+const patience = 50;
+const mostThreads = 32;
+
+/**
+ * Asks each mounted file system that has a server whether it is there, for so many milliseconds at most. From then on
+ * what lies on one that did not answer is skipped. Threads are started only where there are such mounts; those that
+ * are not answered stay blocked, and end with this process.
+ *
+ * @param proc where procfs is mounted; null: only this process's own mounts are asked
+ */
+export function askMounts(proc: string | null, milliseconds: number): void {
+  const systems = new Map<string, Dead>();
+  const paths: string[] = [];
+  for (const { root, mounts } of namespaces(proc)) {
+    for (const { id, device, point, type } of mounts) {
+      const path = `${root}${point}`;
+      if (!systems.has(device)) paths.push(path);
+      const system = systems.get(device) ?? {
+        name: path,
+        type,
+        ids: new Set(),
+        points: new Set(),
+        skipped: new Set(),
+      };
+      system.ids.add(id);
+      system.points.add(path);
+      systems.set(device, system);
+    }
+  }
+  const answered = paths.length === 0 ? [] : answersOf(paths, milliseconds);
+  dead = new Map([...systems].filter((_, index) => answered[index] !== true));
+}
+
+/** Whether each path was answered for in time. */
+function answersOf(paths: readonly string[], milliseconds: number): readonly boolean[] {
+  const state = new Int32Array(new SharedArrayBuffer((1 + paths.length) * Int32Array.BYTES_PER_ELEMENT));
+  const end = now() + milliseconds;
+  let isStuck = true;
+  for (let threads = 0; ; ) {
+    const taken = Atomics.load(state, 0);
+    const answers = paths.map((_, index) => Atomics.load(state, 1 + index) === 1);
+    const left = end - now();
+    if (left <= 0 || !answers.includes(false)) return answers;
+    if (isStuck && taken < paths.length && threads < mostThreads) {
+      start({ paths, state });
+      threads += 1;
+    }
+    isStuck = Atomics.wait(state, 0, taken, Math.min(patience, left)) === "timed-out";
+  }
+}
+
+function start(questions: Questions): void {
+  const thread = new Worker(new URL("./asker.ts", import.meta.url).href);
+  thread.unref();
+  thread.postMessage(questions);
+}
+
+/** The mounts with servers of this process, and of each other mount namespace of the procfs. */
+function* namespaces(proc: string | null): Generator<{ root: string; mounts: readonly Mount[] }> {
+  const seen = new Set<string>();
+  const folders = proc === null ? [] : pidsOf(proc).map((pid) => `${proc}/${pid}`);
+  for (const folder of ["/proc/self", ...folders]) {
+    try {
+      const namespace = readlinkSync(`${folder}/ns/mnt`);
+      if (seen.has(namespace)) continue;
+      seen.add(namespace);
+      const mounts = parseMounts(readFileSync(`${folder}/mountinfo`, "latin1"));
+      yield {
+        root: folder === "/proc/self" ? "" : `${folder}/root`,
+        mounts: mounts.filter(({ type }) => served.test(type)),
+      };
+    } catch {} // gone, or not ours to see: then nothing of it is looked at either
+  }
+}
+
+function pidsOf(proc: string): readonly string[] {
+  try {
+    return readdirSync(proc).filter((name) => /^\d+$/.test(name));
+  } catch {
+    return [];
+  }
+}
+
+/** @throws DeadMountError where a mount point of a dead one is reached by that name, which even to reach may block */
+export function checkPath(path: string): void {
+  for (const mount of dead.values()) if (mount.points.has(path)) skip(path, mount);
+}
+
+/** @throws DeadMountError where a handle (O_PATH) leads to a file on a dead mount, which to ask for anything would block */
+export function checkHandle(fd: number, path: string): void {
+  if (dead.size === 0) return;
+  const id = /^mnt_id:\s*(\d+)$/m.exec(readFileSync(`/proc/self/fdinfo/${fd}`, "latin1"))?.[1] ?? "";
+  for (const mount of dead.values()) if (mount.ids.has(id)) skip(path, mount);
+}
+
+/** @throws DeadMountError where a file of that device, as of /proc/PID/maps, lies on a dead mount */
+export function checkDevice(device: string, path: string): void {
+  const mount = dead.get(device);
+  if (mount !== undefined) skip(path, mount);
+}
+
+function skip(path: string, mount: Dead): never {
+  mount.skipped.add(path);
+  throw new DeadMountError(path, mount);
+}
+
+/** Files that are named of those that were skipped. */
+const mostNamed = 3;
+
+/** One line for each dead mount for which something was skipped since it was asked. */
+export const deadMounts = (): readonly string[] =>
+  [...dead.values()]
+    .filter(({ skipped }) => skipped.size > 0)
+    .map((mount) => {
+      const { skipped } = mount;
+      const first = [...skipped].map(shownName).slice(0, mostNamed).join(", ");
+      const more = skipped.size > mostNamed ? ` and ${skipped.size - mostNamed} more` : "";
+      return `${reasonOf(mount)}; not looked at: ${first}${more}`;
+    });
