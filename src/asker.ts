@@ -1,29 +1,25 @@
-import { statfsSync, statSync } from "node:fs";
+import { readFileSync, statfsSync, statSync, writeSync } from "node:fs";
+import { dieWithParent } from "../ffi/libc.ts";
 import { bytesOf } from "./elf/name.ts";
 
-/** Mounts that threads share the asking of. Shared memory. */
-export interface Questions {
-  /** A path of each. */
-  readonly paths: readonly string[];
-  /** How many were taken up, and behind that for each mount whether its server answered. */
-  readonly state: Int32Array<SharedArrayBuffer>;
-}
+const [STDIN, STDOUT] = [0, 1];
 
-declare const self: Worker;
-
-/** Asks for what the kernel does not remember of a file system: its server has to answer. An error is an answer too. */
-function ask(path: string): void {
-  for (const question of [statSync, statfsSync])
-    try {
-      question(bytesOf(path));
-    } catch {}
-}
-
-// A thread of its own, which is left behind where it is not answered, see mounts.ts.
-self.onmessage = ({ data: { paths, state } }: MessageEvent<Questions>) => {
-  for (let index = Atomics.add(state, 0, 1); index < paths.length; index = Atomics.add(state, 0, 1)) {
-    ask(paths[index] ?? "/");
-    Atomics.store(state, 1 + index, 1);
-    Atomics.notify(state, 0);
+/**
+ * Asks the mounts on stdin (a JSON array of paths) for what the kernel does not remember of a file system, so that its server
+ * has to answer, and writes at the place of each on stdout that it did. An error is an answer too. One that is silent blocks
+ * this process, of late in a way that not even SIGKILL ends.
+ *
+ * @param from the first to ask
+ */
+export function answerAll(from: number): void {
+  dieWithParent();
+  const paths: readonly string[] = JSON.parse(readFileSync(`/proc/self/fd/${STDIN}`, "utf8"));
+  for (const [index, path] of paths.entries()) {
+    if (index < from) continue;
+    for (const question of [statSync, statfsSync])
+      try {
+        question(bytesOf(path));
+      } catch {}
+    writeSync(STDOUT, Uint8Array.of(1), 0, 1, index);
   }
-};
+}

@@ -8,11 +8,12 @@ import { setVerbosity } from "./output/log.ts";
 import { writeStderr } from "./output/stderr.ts";
 import { writeStdout } from "./output/stdout.ts";
 import { restartSmaller } from "./restart.ts";
-import { childArgument } from "./tls/child/argument.ts";
+import { askArgument, childArgument } from "./tls/child/argument.ts";
 
 /** Runs the command that the arguments name. Commands set the exit code. */
 async function main(args: string[]): Promise<void> {
   if (args[0] === childArgument) return (await import("./tls/child/stages.ts")).runStage(args.slice(1));
+  if (args[0] === askArgument) return (await import("./asker.ts")).answerAll(Number(args[1]));
   const { command, rest } = await commandOf(args);
   const asksHelp = rest.includes("--help") || rest.includes("-h");
   if (isGroup(command) && !asksHelp) {

@@ -1,7 +1,9 @@
-import { readdirSync, readFileSync, readlinkSync } from "node:fs";
+import { readdirSync, readFileSync, readlinkSync, readSync } from "node:fs";
 import { SystemError } from "../ffi/error.ts";
-import type { Questions } from "./asker.ts";
+import { type FileDescriptor, memoryFile } from "../ffi/libc.ts";
 import { nameOf, shownName } from "./elf/name.ts";
+import { askArgument } from "./tls/child/argument.ts";
+import { program } from "./tls/child/program.ts";
 import { now } from "./whereabouts.ts";
 
 const ETIMEDOUT = 110;
@@ -63,18 +65,18 @@ export class DeadMountError extends SystemError {
 const reasonOf = ({ name, type }: Dead): string =>
   `the server of the mount ${shownName(name)} (${type}) does not answer`;
 
-/** Milliseconds without an answer, after which the next mounts are asked by one more thread. */
-const patience = 50;
-const mostThreads = 32;
+/** Milliseconds between two looks at the answers, and without a new one, after which the next mounts are asked by one more child. */
+const [pause, patience] = [5, 100];
+const mostChildren = 32;
 
 /**
  * Asks each mounted file system that has a server whether it is there, for so many milliseconds at most. From then on
- * what lies on one that did not answer is skipped. Threads are started only where there are such mounts; those that
- * are not answered stay blocked, and end with this process.
+ * what lies on one that did not answer is skipped. Child processes ask, and only where there are such mounts: one that is
+ * not answered may not even be killed, and is left behind to end when the server or its mount is gone.
  *
  * @param proc where procfs is mounted; null: only this process's own mounts are asked
  */
-export function askMounts(proc: string | null, milliseconds: number): void {
+export async function askMounts(proc: string | null, milliseconds: number): Promise<void> {
   const systems = new Map<string, Dead>();
   const paths: string[] = [];
   for (const { root, mounts } of namespaces(proc)) {
@@ -93,32 +95,44 @@ export function askMounts(proc: string | null, milliseconds: number): void {
       systems.set(device, system);
     }
   }
-  const answered = paths.length === 0 ? [] : answersOf(paths, milliseconds);
+  const answered = paths.length === 0 ? [] : await answersOf(paths, milliseconds);
   dead = new Map([...systems].filter((_, index) => answered[index] !== true));
 }
 
 /** Whether each path was answered for in time. */
-function answersOf(paths: readonly string[], milliseconds: number): readonly boolean[] {
-  const state = new Int32Array(new SharedArrayBuffer((1 + paths.length) * Int32Array.BYTES_PER_ELEMENT));
+async function answersOf(paths: readonly string[], milliseconds: number): Promise<readonly boolean[]> {
+  using questions = memoryFile("mounts", Buffer.from(JSON.stringify(paths)));
+  using answers = memoryFile("answers", new Uint8Array(paths.length));
+  const bytes = new Uint8Array(paths.length);
+  const children: Bun.Subprocess[] = [];
   const end = now() + milliseconds;
-  let isStuck = true;
-  for (let threads = 0; ; ) {
-    const taken = Atomics.load(state, 0);
-    const answers = paths.map((_, index) => Atomics.load(state, 1 + index) === 1);
-    const left = end - now();
-    if (left <= 0 || !answers.includes(false)) return answers;
-    if (isStuck && taken < paths.length && threads < mostThreads) {
-      start({ paths, state });
-      threads += 1;
+  try {
+    for (let [from, seen, since] = [0, -1, 0]; ; await Bun.sleep(pause)) {
+      readSync(answers.fd, bytes, 0, bytes.length, 0);
+      if (now() >= end || !bytes.includes(0)) return [...bytes].map((byte) => byte === 1);
+      // The first that the youngest child has no answer of.
+      const silent = bytes.indexOf(0, from);
+      const isStuck = children.length === 0 || (silent === seen && now() - since >= patience);
+      if (isStuck && silent >= 0 && seen + 1 < paths.length && children.length < mostChildren) {
+        from = seen + 1;
+        children.push(start(from, questions, answers));
+        [seen, since] = [from, now()];
+      } else if (silent !== seen) [seen, since] = [silent, now()];
     }
-    isStuck = Atomics.wait(state, 0, taken, Math.min(patience, left)) === "timed-out";
+  } finally {
+    for (const child of children) child.kill("SIGKILL");
   }
 }
 
-function start(questions: Questions): void {
-  const thread = new Worker(new URL("./asker.ts", import.meta.url).href);
-  thread.unref();
-  thread.postMessage(questions);
+/** A process that asks from the one with that index on. It holds nothing that somebody waits for. */
+function start(from: number, questions: FileDescriptor, answers: FileDescriptor): Bun.Subprocess {
+  const child = Bun.spawn([...program, askArgument, String(from)], {
+    cwd: "/",
+    env: {},
+    stdio: [questions.fd, answers.fd, "ignore"],
+  });
+  child.unref();
+  return child;
 }
 
 /** The mounts with servers of this process, and of each other mount namespace of the procfs. */

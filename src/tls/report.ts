@@ -257,7 +257,7 @@ export async function survey<Report>(
   look: (one: Looked, diagnostics: Diagnostic[]) => Promise<Report>,
 ): Promise<{ reports: Report[]; diagnostics: Diagnostic[] }> {
   using _ = during("asking mounts whether their servers answer");
-  askMounts(proc ?? null, patience);
+  await askMounts(proc ?? null, patience);
   const unseen = whyUnseen(at);
   if (unseen !== null)
     return { reports: [], diagnostics: [{ code: "E_TLS_ROOT", message: `${at} ${unseen}` }] };

@@ -1,2 +1,4 @@
 /** The first argument by which this program starts itself as a child; no command. */
 export const childArgument = "@child";
+/** The same, as one that asks mounts (asker.ts). */
+export const askArgument = "@ask";

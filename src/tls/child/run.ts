@@ -3,10 +3,10 @@ import { constants } from "node:os";
 import * as v from "valibot";
 import { faultSignals, setUndumpable } from "../../../ffi/libc.ts";
 import { withRemedy } from "../../../ffi/remedies.ts";
-import { isEmbedded } from "../../assets.ts";
 import { childArgument } from "./argument.ts";
 import type { JobName } from "./jobs.ts";
 import { messageSchema, type Outcome } from "./outcome.ts";
+import { program } from "./program.ts";
 
 /** Bytes that an answer may have. */
 const largestAnswer = 64 << 10;
@@ -19,11 +19,6 @@ export interface ChildOptions {
   /** How long the child may take, its start included. */
   readonly milliseconds: number;
 }
-
-/** This very program, also where its file was deleted or replaced since it started. */
-const program = isEmbedded
-  ? ["/proc/self/exe"]
-  : [process.execPath, new URL("../../main.ts", import.meta.url).pathname];
 
 /**
  * Has a child process do a job that runs foreign code, such as a library's constructors. The child has no environment,

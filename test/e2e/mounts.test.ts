@@ -1,0 +1,183 @@
+import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import { copyFileSync, mkdirSync } from "node:fs";
+import { basename, join } from "node:path";
+import * as v from "valibot";
+import { detectDocumentSchema } from "../../src/output/document.ts";
+import { jsonOf } from "../schema.ts";
+import { until } from "../until.ts";
+import { documentOf, executable, type Run, repository, run, Scratch } from "./executable.ts";
+
+/** A folder of the dynamic linker's search path on every Linux. */
+const linkers = "/usr/local/lib";
+
+let scratch: Scratch;
+let program: string;
+let library: string;
+
+beforeAll(() => {
+  scratch = new Scratch();
+  program = scratch.at("server");
+  const source = join(repository, "test/server.c");
+  const compiled = run(["gcc", "-Wall", "-Wextra", "-Werror", "-O1", "-o", program, source]);
+  if (compiled.status !== 0) throw new Error(compiled.stderr);
+  const own = documentOf(run([executable, "tls"])).tls?.find(({ path }) => path?.endsWith("/libssl.so.3"));
+  library = own?.path ?? "";
+});
+afterAll(() => scratch[Symbol.dispose]());
+
+/** A file system on a folder, which only a mount namespace of its own sees, with a server that goes when it is told. */
+class Served implements Disposable {
+  readonly #server: Bun.Subprocess<"ignore", "pipe", "inherit">;
+  readonly #users: Bun.Subprocess[] = [];
+
+  private constructor(folder: string, files: readonly string[]) {
+    const command = ["unshare", "--mount", "--propagation", "private", program, folder, ...files];
+    this.#server = Bun.spawn(command, { stdin: "ignore", stdout: "pipe", stderr: "inherit" });
+  }
+
+  static async on(folder: string, files: readonly string[] = []): Promise<Served> {
+    const served = new Served(folder, files);
+    const { value } = await served.#server.stdout.getReader().read();
+    if (new TextDecoder().decode(value) !== "up\n") throw new Error("the server did not come up");
+    return served;
+  }
+
+  /** From now on nothing is answered. */
+  die(): void {
+    this.#server.kill("SIGUSR1");
+  }
+
+  /** From now on only what the file system's root is. */
+  hang(): void {
+    this.#server.kill("SIGUSR2");
+  }
+
+  inside(command: readonly string[]): readonly string[] {
+    return ["nsenter", "--mount", `--target=${this.#server.pid}`, ...command];
+  }
+
+  run(...args: readonly string[]): Run {
+    return run(this.inside([executable, ...args]));
+  }
+
+  /** A process of the namespace that has a library mapped. */
+  async mapping(path: string): Promise<Bun.Subprocess> {
+    const command = this.inside(["sh", "-c", 'LD_PRELOAD="$0" exec sleep 1000', path]);
+    const user = Bun.spawn([...command], { stdin: "ignore", stdout: "ignore" });
+    this.#users.push(user);
+    await until(() => run(["grep", "-c", basename(path), `/proc/${user.pid}/maps`]).status === 0);
+    return user;
+  }
+
+  [Symbol.dispose](): void {
+    this.#server.kill("SIGKILL");
+    for (const user of this.#users) user.kill("SIGKILL");
+  }
+}
+
+const kernelOf = (result: Run) => documentOf(result).kernel?.constants;
+const ofSystem = (result: Run) => documentOf(result).tls?.find(({ path }) => path === library)?.constants;
+const told = (result: Run, code: string): readonly string[] =>
+  documentOf(result)
+    .diagnostics.filter((one) => one.code === code)
+    .map(({ message }) => message);
+
+describe("a mount whose server does not answer", () => {
+  test("below a folder of the linker's costs that folder alone", async () => {
+    using served = await Served.on(linkers);
+    const quiet = served.run("run");
+    served.die();
+    const result = served.run("run");
+    expect(result.status).toBe(3);
+    expect(kernelOf(result)).toEqual(kernelOf(quiet));
+    expect(ofSystem(result)).toEqual(ofSystem(quiet));
+    expect(told(result, "E_TLS_MOUNT")).toEqual([
+      `the server of the mount ${linkers} (fuse.server) does not answer; not looked at: ${linkers}`,
+    ]);
+    expect(told(result, "E_DEADLINE")).toEqual([]);
+    expect(ofSystem(served.run("tls", library))).toEqual(ofSystem(quiet));
+    const detected = served.run("detect");
+    expect(detected.status).toBe(3);
+    const { detect, diagnostics } = v.parse(detectDocumentSchema, jsonOf("document", detected.stdout));
+    expect(detect.tls.map(({ path }) => path)).toContain(library);
+    expect(diagnostics.map(({ code }) => code)).toContain("E_TLS_MOUNT");
+  });
+
+  test("below a path that was named is the reason why it is not read", async () => {
+    using served = await Served.on(linkers, [library]);
+    served.die();
+    const path = `${linkers}/${basename(library)}`;
+    const result = served.run("tls", path);
+    expect(result.status).toBe(3);
+    const reason = `the server of the mount ${linkers} (fuse.server) does not answer`;
+    expect(told(result, "E_TLS_PATH")).toEqual([`${path}: ${reason}`]);
+  });
+
+  test("below a library that a process has mapped costs that library, also where only that process sees it", async () => {
+    const copy = scratch.at("libssl.so.4");
+    copyFileSync(library, copy);
+    const folder = scratch.at("mapped");
+    mkdirSync(folder);
+    using served = await Served.on(folder, [copy]);
+    const path = `${folder}/libssl.so.4`;
+    const user = await served.mapping(path);
+    const found = documentOf(run([executable, "tls"])).tls?.find(({ path: one }) => one === path);
+    expect(found?.used_by).toEqual([user.pid]);
+    served.die();
+    for (const result of [run([executable, "tls"]), served.run("tls")]) {
+      expect(result.status).toBe(3);
+      expect(ofSystem(result)).toBeDefined();
+      expect(documentOf(result).tls?.map(({ path: one }) => one)).not.toContain(path);
+      const [message, ...more] = told(result, "E_TLS_MOUNT");
+      expect(more).toEqual([]);
+      expect(message).toContain(`${folder} (fuse.server) does not answer; not looked at: ${path}`);
+    }
+  });
+
+  test("that nothing of the run lies on is no matter", async () => {
+    const folder = scratch.at("aside");
+    mkdirSync(folder);
+    using served = await Served.on(folder);
+    served.die();
+    expect(told(served.run("tls"), "E_TLS_MOUNT")).toEqual([]);
+  });
+});
+
+describe("a file system that answers only to be asked whether it is there", () => {
+  const late = new RegExp(
+    `^not done after 3000 ms: \\d+ of them for ${linkers}; allow more with --deadline$`,
+  );
+  const command = ["--deadline", "3000"];
+
+  test("costs what was not reached by the deadline, and is named", async () => {
+    using served = await Served.on(linkers);
+    served.hang();
+    const result = served.run("run", ...command);
+    expect(result.status).toBe(3);
+    expect(result.stderr).toBe("");
+    expect(told(result, "E_DEADLINE")).toEqual([expect.stringMatching(late)]);
+    expect(kernelOf(result)).toEqual(kernelOf(run([executable, "kernel"])));
+    const detected = served.run("detect", ...command);
+    expect(detected.status).toBe(3);
+    const { diagnostics } = v.parse(detectDocumentSchema, jsonOf("document", detected.stdout));
+    expect(diagnostics.at(-1)).toEqual({ code: "E_DEADLINE", message: expect.stringMatching(late) });
+  });
+
+  test("leaves every format what is known", async () => {
+    using served = await Served.on(linkers);
+    served.hang();
+    for (const format of ["env", "header", "table"] as const) {
+      const whole = run([executable, "kernel", "--format", format]);
+      const { status, stdout, stderr } = served.run("run", ...command, "--format", format);
+      expect(status).toBe(3);
+      const lines = new Set(stdout.split("\n").map((line) => line.trimEnd()));
+      const expected = whole.stdout.split("\n").filter((line) => /offset_daddr\b/i.test(line));
+      expect(expected.length).toBeGreaterThan(0);
+      for (const line of expected) expect(lines).toContain(line.trimEnd());
+      expect(format === "table" ? stdout : stderr).toContain("E_DEADLINE");
+    }
+    const single = served.run("tls", ...command, "--get", "SSL_ST_RBIO");
+    expect(single).toMatchObject({ status: 3, stdout: "" });
+    expect(single.stderr).toContain(`for ${linkers}; allow more with --deadline`);
+  });
+});
