@@ -1,6 +1,5 @@
 // server DIR FILE...: mounts on DIR a file system of which this program is the server, as sshfs and the like are: the
-// files, by their last names. After SIGUSR1 it answers nothing any more, as a server that is gone; after SIGUSR2 only
-// what the root and the file system are.
+// files, by their last names. After SIGUSR1 it still takes questions, and answers none, as a program whose network is gone.
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -12,11 +11,10 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { ALL, NOTHING, ROOT };
-static volatile sig_atomic_t answers = ALL;
+static volatile sig_atomic_t is_silent;
 static int device;
 
-static void on_signal(int signal) { answers = signal == SIGUSR1 ? NOTHING : ROOT; }
+static void on_signal(int signal) { is_silent = signal; }
 
 static void answer(__u64 unique, int error, const void *body, size_t length) {
 	static char message[1 << 20];
@@ -39,7 +37,6 @@ int main(int argc, char **argv) {
 	static char request[1 << 18], bytes[1 << 18];
 	struct sigaction action = { .sa_handler = on_signal, .sa_flags = SA_RESTART };
 	sigaction(SIGUSR1, &action, NULL);
-	sigaction(SIGUSR2, &action, NULL);
 	device = open("/dev/fuse", O_RDWR);
 	snprintf(options, sizeof options, "fd=%d,rootmode=40000,user_id=0,group_id=0,allow_other", device);
 	if (device < 0 || mount("server", argv[1], "fuse.server", 0, options) < 0) return perror(argv[1]), 1;
@@ -49,8 +46,7 @@ int main(int argc, char **argv) {
 		if (got < 0) return 0; // unmounted
 		struct fuse_in_header *in = (void *)request;
 		void *body = request + sizeof *in;
-		int is_root = in->opcode == FUSE_STATFS || (in->opcode == FUSE_GETATTR && in->nodeid == 1);
-		if (answers == NOTHING || (answers == ROOT && !is_root)) continue;
+		if (is_silent) continue;
 		switch (in->opcode) {
 		case FUSE_INIT: {
 			struct fuse_init_out init = { .major = 7, .minor = 31, .max_readahead = 65536, .max_background = 12, .congestion_threshold = 9, .max_write = 65536, .time_gran = 1 };
