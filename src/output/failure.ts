@@ -12,7 +12,7 @@ export const exitMeanings: Readonly<Record<ExitCode, string>> = {
   0: "All that was asked is known.",
   1: "Failed; where JSON was asked for, the error is one JSON object on standard error.",
   2: "Wrong usage.",
-  3: "Incomplete: something is null, assumed or in conflict, or a part needed a privilege that was missing.",
+  3: "Incomplete: something is null, assumed or in conflict, or something was not reached in time, or a part needed a privilege that was missing.",
   4: "Not possible on this host.",
 };
 

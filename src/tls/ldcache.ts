@@ -18,6 +18,10 @@ const newAlign = 8;
 const bigEndian = 3;
 /** Bytes. A cache of a machine with every package is below 1 MiB. */
 const largestCache = 64 << 20;
+/** PATH_MAX: bytes of a path with its closing zero. */
+const longestName = 4096;
+/** ldconfig lets a name be the end of a path: all strings together are below twice their table. */
+const mostOverlap = 4;
 
 /** `flags` of an entry for a library of this machine's own 64-bit ABI (FLAG_ELF_LIBC6 and FLAG_*_LIB64). */
 export const cacheFlags: Readonly<Record<Machine, number>> = { x86_64: 0x0303, aarch64: 0x0a03 };
@@ -46,13 +50,24 @@ export function parseCache(bytes: Buffer, path: string): readonly CacheEntry[] {
   }
   // One decoding for all strings; as latin1 a character is a byte, so that offsets hold.
   const strings = bytes.toString("latin1");
+  const known = new Map<number, string>();
+  let length = 0;
   const text = (at: number): string => {
     // Offsets in the new table count from its own header.
     const start = base + bytes.readUInt32LE(at);
-    const stop = strings.indexOf("\0", start);
-    if (start < end || stop < 0) throw new InputError(path, at, "a string outside the string table");
-    const raw = strings.slice(start, stop);
-    return /[\x80-\xff]/.test(raw) ? nameOf(Buffer.from(raw, "latin1")) : raw;
+    const told = known.get(start);
+    if (told !== undefined) return told;
+    if (start < end || start >= bytes.length)
+      throw new InputError(path, at, "a string outside the string table");
+    const size = bytes.subarray(start, start + longestName).indexOf(0);
+    if (size < 0)
+      throw new InputError(path, at, `a string of ${longestName} bytes or more, or without an end`);
+    length += size;
+    if (length > mostOverlap * bytes.length) throw new InputError(path, at, "strings that overlap too much");
+    const raw = strings.slice(start, start + size);
+    const name = /[\x80-\xff]/.test(raw) ? nameOf(Buffer.from(raw, "latin1")) : raw;
+    known.set(start, name);
+    return name;
   };
   return Array.from({ length: count }, (_, index) => {
     const at = base + newHeaderSize + index * newEntrySize;

@@ -84,6 +84,29 @@ describe("what is wrong in a cache is told with its offset", () => {
     bytes.writeUInt32LE(value, at);
     expect(() => parseCache(bytes, "cache")).toThrow(message);
   });
+
+  /** A cache of so many entries, whose strings begin one behind the other, before the same end. */
+  const overlapping = (count: number, text: Buffer): Buffer => {
+    const whole = readFileSync(written("new"));
+    const head = Buffer.from(whole.subarray(0, 48));
+    head.writeUInt32LE(count, 20);
+    const entries = Buffer.alloc(count * 24);
+    const strings = head.length + entries.length;
+    for (let index = 0; index < count; index++) {
+      entries.writeUInt32LE(strings + index, index * 24 + 4);
+      entries.writeUInt32LE(strings + index, index * 24 + 8);
+    }
+    return Buffer.concat([head, entries, text, Buffer.alloc(1)]);
+  };
+
+  test("a string longer than any path: it is not read to its end, entry for entry", () => {
+    const cache = overlapping(1000, Buffer.alloc(8 << 20, "x"));
+    expect(() => parseCache(cache, "cache")).toThrow(
+      "cache: a string of 4096 bytes or more, or without an end",
+    );
+    const whole = overlapping(1000, Buffer.alloc(4095, "x"));
+    expect(() => parseCache(whole, "cache")).toThrow("cache: strings that overlap too much");
+  });
 });
 
 describe("a damaged cache gives answers or clear errors", () => {
