@@ -1,10 +1,7 @@
 import { SystemError } from "../../ffi/error.ts";
 import { shownName } from "../elf/name.ts";
-
 import { mayExecute, ownerOf } from "../host/trusted.ts";
-
 import { askMounts, deadMounts } from "../mounts.ts";
-
 import { type Evidence, sources as everySource, type Source, unchosen } from "../offsets/evidence.ts";
 import { type Allowance, judge, type Refutation, refutations, type Verdict } from "../offsets/truth.ts";
 import type { Diagnostic, LibraryReport } from "../output/document.ts";
@@ -27,7 +24,6 @@ import {
   type Measured as Values,
 } from "./table.ts";
 import { type Identity, identify, notSupported, Signatures } from "./version.ts";
-
 export interface TlsOptions {
   /** The machine's tree; absolute. Default `/`. */
   readonly root?: string;
