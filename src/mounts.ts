@@ -168,9 +168,17 @@ export function checkPath(path: string): void {
 
 /** @throws DeadMountError where a handle (O_PATH) leads to a file on a dead mount, which to ask for anything would block */
 export function checkHandle(fd: number, path: string): void {
-  if (dead.size === 0) return;
-  const id = /^mnt_id:\s*(\d+)$/m.exec(readFileSync(`/proc/self/fdinfo/${fd}`, "latin1"))?.[1] ?? "";
-  for (const mount of dead.values()) if (mount.ids.has(id)) skip(path, mount);
+  const mount = mountOf(`/proc/self/fdinfo/${fd}`);
+  if (mount !== undefined) skip(path, mount);
+}
+
+/** Whether an open file of some process lies on a dead mount. @param fdinfo of it, in procfs @throws the system's error */
+export const isOnDeadMount = (fdinfo: string): boolean => mountOf(fdinfo) !== undefined;
+
+function mountOf(fdinfo: string): Dead | undefined {
+  if (dead.size === 0) return undefined;
+  const id = /^mnt_id:\s*(\d+)$/m.exec(readFileSync(fdinfo, "latin1"))?.[1] ?? "";
+  return [...dead.values()].find(({ ids }) => ids.has(id));
 }
 
 /** @throws DeadMountError where a file of that device, as of /proc/PID/maps, lies on a dead mount */

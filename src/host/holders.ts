@@ -1,4 +1,5 @@
 import { readdirSync, readFileSync, statSync } from "node:fs";
+import { isOnDeadMount } from "../mounts.ts";
 
 const codeOf = (error: unknown): unknown => (error instanceof Error && "code" in error ? error.code : null);
 const isGone = (error: unknown): boolean => ["ENOENT", "ESRCH"].includes(String(codeOf(error)));
@@ -45,16 +46,18 @@ export function isOthers(folder: string): boolean {
 
 /** @throws the system's error where the thread is gone or may not be looked at */
 function holds(folder: string, { dev, ino }: { readonly dev: bigint; readonly ino: bigint }): boolean {
-  const isIt = (path: string): boolean => {
+  const isIt = (fd: string): boolean => {
     try {
-      const stat = statSync(path, { bigint: true });
+      // What lies on such a mount is no file in memory.
+      if (isOnDeadMount(`${folder}/fdinfo/${fd}`)) return false;
+      const stat = statSync(`${folder}/fd/${fd}`, { bigint: true });
       return stat.dev === dev && stat.ino === ino;
     } catch (error) {
       if (isGone(error)) return false; // closed meanwhile
       throw error;
     }
   };
-  if (readdirSync(`${folder}/fd`).some((fd) => isIt(`${folder}/fd/${fd}`))) return true;
+  if (readdirSync(`${folder}/fd`).some(isIt)) return true;
   return readFileSync(`${folder}/maps`, "latin1").includes(` ${deviceOf(dev)} ${ino} `);
 }
 
