@@ -335,8 +335,8 @@ export const mutants: readonly Mutant[] = [
   {
     name: "deadline: a late result is taken",
     file: "src/deadline.ts",
-    text: "if (performance.now() - started > milliseconds) throw late;",
-    replacement: "",
+    text: "return now() > watch.end ? late(result, lateness(watch)) : result;",
+    replacement: "return result;",
     tests: [["test/unit/deadline.test.ts", "too late"]],
     why: "the thread that watches may not be there yet",
   },
