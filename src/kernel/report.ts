@@ -4,6 +4,7 @@ import type { Answer } from "../host/answer.ts";
 import { type Evidence, type Source, unchosen } from "../offsets/evidence.ts";
 import { judge, type Verdict } from "../offsets/truth.ts";
 import type { Diagnostic, KernelReport, Strategy } from "../output/document.ts";
+import { toFields } from "../output/verdicts.ts";
 import { during } from "../whereabouts.ts";
 import { btfEvidence } from "./btf.ts";
 import { type Bytecode, isForbiddenToRead, isUnknownToKernel, objectsOf } from "./bytecode.ts";
@@ -85,8 +86,7 @@ export function kernelReport(options: KernelOptions): { report: KernelReport; di
     events: measured?.events ?? 0,
     ...(measured !== null && { attempts: measured.attempts }),
     duration_ms: Math.round((performance.now() - started) * 10) / 10,
-    constants: Object.fromEntries(verdicts.map(([constant, { value }]) => [constant, value])),
-    fields: Object.fromEntries(verdicts.map(([constant, verdict]) => [constant, shown(verdict)])),
+    ...toFields(verdicts),
   };
   return { report, diagnostics };
 }
@@ -130,12 +130,6 @@ function verdictsOn(evidence: readonly Evidence[], families: Families): [constan
       ...flags.map((flag) => [flag.constant, flag.verdict(offsets, families)]),
     ] as [string, Verdict][];
   });
-}
-
-/** A verdict as the document has it. */
-function shown({ evidence, ...verdict }: Verdict): KernelReport["fields"][string] {
-  const candidates = Object.entries(evidence).map(([source, offsets]) => [source, [...offsets]]);
-  return { ...verdict, evidence: Object.fromEntries(candidates) };
 }
 
 /** Evidence of a source that could not be asked at all. */

@@ -3,9 +3,10 @@ import { shownName } from "../elf/name.ts";
 import { mayExecute, ownerOf } from "../host/trusted.ts";
 import { askMounts, deadMounts } from "../mounts.ts";
 import { type Evidence, sources as everySource, type Source, unchosen } from "../offsets/evidence.ts";
-import { type Allowance, judge, type Refutation, refutations, type Verdict } from "../offsets/truth.ts";
+import { type Allowance, judge, type Refutation, refutations } from "../offsets/truth.ts";
 import type { Diagnostic, LibraryReport } from "../output/document.ts";
 import { Failure } from "../output/failure.ts";
+import { toFields } from "../output/verdicts.ts";
 import { during } from "../whereabouts.ts";
 import { fieldsOf, measuredIn } from "./fields.ts";
 import { type Layouts, loadLayouts } from "./layouts.ts";
@@ -143,7 +144,6 @@ async function answer(
   const fields = fieldsOf(described, measured, layouts?.members ?? {});
   const evidence = [...measured, ...described.map((one) => one.evidence)];
   const errors = refutations(fields, evidence);
-  const verdicts = judge(fields, evidence, allow);
   return {
     complaints: complaints(identity, named, choice, errors),
     report: {
@@ -153,8 +153,7 @@ async function answer(
       layout: errors.length === 0 ? (choice?.layout ?? null) : null,
       described: named?.layout ?? null,
       match: choice?.match ?? null,
-      constants: Object.fromEntries([...verdicts].map(([constant, { value }]) => [constant, value])),
-      fields: Object.fromEntries([...verdicts].map(([constant, verdict]) => [constant, shown(verdict)])),
+      ...toFields(judge(fields, evidence, allow)),
     },
   };
 }
@@ -208,12 +207,6 @@ function complaints(
   }
   return list;
 }
-
-/** A verdict as the document has it. */
-const shown = ({ evidence, ...verdict }: Verdict): LibraryReport["fields"][string] => ({
-  ...verdict,
-  evidence: Object.fromEntries(Object.entries(evidence).map(([source, offsets]) => [source, [...offsets]])),
-});
 
 /**
  * Reports on every TLS library in scope. Only the source `probe` executes one, in a child, and only one that no
