@@ -6,6 +6,7 @@ import {
   bytecodeListSchema,
   configDocumentSchema,
   detectDocumentSchema,
+  diffSchema,
   documentSchema,
   formatVersion,
   gatewayDocumentSchema,
@@ -23,6 +24,7 @@ const published: Readonly<Record<string, readonly [what: string, schema: v.Gener
   "bytecode-list": ["What bytecode list prints", bytecodeListSchema],
   baked: ["What bytecode extract and edit print of the object that they wrote", bakedSchema],
   verify: ["What verify kernel and verify tls print", verifySchema],
+  diff: ["What diff prints", diffSchema],
   config: ["What config prints", configDocumentSchema],
   error: ["The object on stderr where a run fails that would have printed JSON", failureSchema],
 };

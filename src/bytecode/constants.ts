@@ -1,72 +1,7 @@
-import * as v from "valibot";
-import { JsonError, parseJson } from "../json.ts";
-import { type TableMatch, tableMatches } from "../offsets/evidence.ts";
-import { type Allowance, isNumber, type Status, statuses } from "../offsets/truth.ts";
-import { constantName } from "../output/document.ts";
+import type { TableMatch } from "../offsets/evidence.ts";
+import { type Allowance, isNumber, type Status } from "../offsets/truth.ts";
+import type { Earlier } from "../output/earlier.ts";
 import { Failure } from "../output/failure.ts";
-
-/** Larger than any struct, and smaller than the absent value of bpf/constants.h. */
-const offset = v.pipe(v.number(), v.integer(), v.minValue(0), v.maxValue(0xffff_fffe));
-const subject = {
-  constants: v.record(constantName, v.nullable(offset)),
-  fields: v.optional(
-    v.record(constantName, v.object({ status: v.picklist(statuses), reason: v.optional(v.string()) })),
-    {},
-  ),
-};
-
-/** What baking takes from a document of this or of an earlier run; members that later versions add are left aside. */
-const sourceSchema = v.object({
-  format_version: v.pipe(
-    v.string(),
-    v.regex(
-      /^2\.\d+$/,
-      "must be a document of format_version 2: make it anew, older ones tell what is not sure",
-    ),
-  ),
-  tool: v.object({ arch: v.string() }),
-  host: v.object({ kernel: v.object({ version: v.tuple([v.number(), v.number(), v.number()]) }) }),
-  kernel: v.optional(v.object(subject)),
-  tls: v.optional(
-    v.array(
-      v.object({
-        path: v.nullable(v.string()),
-        root: v.optional(v.string()),
-        library: v.string(),
-        version: v.nullable(v.string()),
-        match: v.nullable(v.picklist(tableMatches)),
-        ...subject,
-      }),
-    ),
-    [],
-  ),
-});
-
-/** A document with constants. */
-export type Source = v.InferOutput<typeof sourceSchema>;
-
-/** A document's file of more bytes than this is none. */
-export const largestDocument = 64 << 20;
-
-/** Reads a document from its text. @param path for errors @throws Failure that names the file and the key */
-export function readSource(text: string, path: string): Source {
-  const result = v.safeParse(sourceSchema, attempt(text, path));
-  if (result.success) return result.output;
-  const [issue] = result.issues;
-  throw new Failure("E_CONSTANTS", `${path}: ${v.getDotPath(issue) ?? "the document"}: ${issue.message}`);
-}
-
-/** A document that this program made, in the form it is read in. */
-export const sourceOf = (document: unknown): Source => v.parse(sourceSchema, document);
-
-function attempt(text: string, path: string): unknown {
-  try {
-    return parseJson(text);
-  } catch (error) {
-    if (!(error instanceof JsonError)) throw error;
-    throw new Failure("E_CONSTANTS", `${path}: ${error.message}`);
-  }
-}
 
 /** One thing whose constants are written: the kernel, or a library. */
 export interface Subject {
@@ -90,7 +25,7 @@ export interface Subject {
  * @param alias another name of that library
  * @throws Failure that tells which there are
  */
-export function subjectIn({ kernel, tls }: Source, wanted: string, alias = wanted): Subject {
+export function subjectIn({ kernel, tls = [] }: Earlier, wanted: string, alias = wanted): Subject {
   if (wanted === "kernel") {
     if (kernel === undefined)
       throw refused("the document has no kernel part: run offsetof kernel, or offsetof run");

@@ -1,7 +1,7 @@
 import { defineCommand } from "citty";
 import * as v from "valibot";
 import { target } from "../assets.ts";
-import { type Choice, chooseValues, type Source, type Subject, withUntold } from "../bytecode/constants.ts";
+import { type Choice, chooseValues, type Subject, withUntold } from "../bytecode/constants.ts";
 import { EbpfObject, largestObject } from "../bytecode/object.ts";
 import { bakeEmbedded, embeddedObject } from "../bytecode/objects.ts";
 import { bakedObjects, misfitOf, type Pick, pickSocketReader, pickTls, subjectOf } from "../bytecode/pick.ts";
@@ -9,6 +9,7 @@ import { readSettings } from "../bytecode/settings.ts";
 import { configOf, loadConfig } from "../config.ts";
 import { shownName } from "../elf/name.ts";
 import { type Baked, bakedSchema, bytecodeListSchema, formatVersion } from "../output/document.ts";
+import type { Earlier } from "../output/earlier.ts";
 import { exitCodes, Failure } from "../output/failure.ts";
 import { writeFileWhole } from "../output/file.ts";
 import { toJson } from "../output/json.ts";
@@ -120,7 +121,7 @@ function outputOf(output: string | undefined): string {
 }
 
 /** The object for the kernel that the constants come from. */
-function pickFor({ host }: Source, { library, constants }: Subject, args: BakeFlags): Pick {
+function pickFor({ host }: Earlier, { library, constants }: Subject, args: BakeFlags): Pick {
   const { bytecode: choice } = configOf(loadConfig({ flags: args, env: process.env }));
   return library === null
     ? pickSocketReader(host.kernel.version, choice)

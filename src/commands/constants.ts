@@ -1,15 +1,9 @@
 import { withRemedy } from "../../ffi/remedies.ts";
-import {
-  largestDocument,
-  readSource,
-  type Source,
-  type Subject,
-  sourceOf,
-  subjectIn,
-} from "../bytecode/constants.ts";
+import { type Subject, subjectIn } from "../bytecode/constants.ts";
 import { BakeError } from "../bytecode/object.ts";
 import { InputError, InputFile } from "../elf/input.ts";
 import { shownName } from "../elf/name.ts";
+import { type Earlier, earlierOf, largestDocument, readEarlier } from "../output/earlier.ts";
 import { Failure } from "../output/failure.ts";
 import { type Flags, usage } from "./flags.ts";
 import { tellDiagnostics } from "./print.ts";
@@ -19,7 +13,7 @@ import { collect } from "./run.ts";
 export async function constantsFor(
   wanted: string,
   args: Flags & { constants?: string | undefined },
-): Promise<{ source: Source; subject: Subject }> {
+): Promise<{ source: Earlier; subject: Subject }> {
   if (args.constants !== undefined) {
     const source = readDocument(args.constants);
     return { source, subject: subjectIn(source, shownName(wanted)) };
@@ -29,9 +23,9 @@ export async function constantsFor(
     ? collect(["kernel"], args)
     : collect(["tls"], args, { kind: "files", paths: [wanted] }));
   tellDiagnostics(document.diagnostics);
-  const source = sourceOf(document);
+  const source = earlierOf(document);
   if (isKernel) return { source, subject: subjectIn(source, wanted) };
-  const paths = source.tls.flatMap(({ path }) => path ?? []);
+  const paths = (source.tls ?? []).flatMap(({ path }) => path ?? []);
   const [path] = paths;
   if (path === undefined)
     throw new Failure(
@@ -43,8 +37,8 @@ export async function constantsFor(
 }
 
 /** A document of an earlier run. @throws Failure that names the file and the key */
-export const readDocument = (path: string): Source =>
-  readSource(new TextDecoder().decode(readWhole(path, largestDocument)), path);
+export const readDocument = (path: string): Earlier =>
+  readEarlier(new TextDecoder().decode(readWhole(path, largestDocument)), path);
 
 /** A file that the user named, links followed. @throws Failure that names it */
 export function readWhole(path: string, limit: number): Uint8Array {

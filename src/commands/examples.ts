@@ -79,6 +79,12 @@ export const examples: Readonly<Record<string, readonly Example[]>> = {
       does: "Reads sessions that the library makes with itself",
     },
   ],
+  diff: [
+    {
+      line: "offsetof run --format json > before.json; offsetof diff before.json --format table",
+      does: "What has changed on this machine since then",
+    },
+  ],
   config: [
     { line: "offsetof config --format table", does: "The settings in force, and where each came from" },
   ],

@@ -221,6 +221,23 @@ export const verifyTlsFlags = {
   ...verifyFlags,
 } as const satisfies ArgsDef;
 
+/** What the diff command takes. */
+export const diffFlags = {
+  old: {
+    type: "positional",
+    required: false,
+    valueHint: "OLD",
+    description: "A document of offsetof; - is standard input",
+  },
+  new: {
+    type: "positional",
+    required: false,
+    valueHint: "NEW",
+    description: "Another (default: this machine, which is looked at now)",
+  },
+  ...flags,
+} as const satisfies ArgsDef;
+
 /** What the bytecode extract command takes. */
 export const extractFlags = {
   name: {

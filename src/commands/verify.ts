@@ -4,7 +4,7 @@ import * as v from "valibot";
 import { SystemError } from "../../ffi/error.ts";
 import { Libbpf } from "../../ffi/libbpf.ts";
 import { assetBytes } from "../assets.ts";
-import { type Source, type Subject, sourceOf, subjectIn } from "../bytecode/constants.ts";
+import { type Subject, subjectIn } from "../bytecode/constants.ts";
 import { type Config, configOf, loadConfig } from "../config.ts";
 import { type Tell, withinDeadline } from "../deadline.ts";
 import { hostFiles } from "../host/files.ts";
@@ -17,6 +17,7 @@ import {
   type VerifiedTls,
   verifySchema,
 } from "../output/document.ts";
+import { type Earlier, earlierOf } from "../output/earlier.ts";
 import { exitCodes, Failure } from "../output/failure.ts";
 import { toJson } from "../output/json.ts";
 import { log } from "../output/log.ts";
@@ -142,7 +143,7 @@ export async function lookAndVerify(parts: readonly Part[], config: Config, tell
   const verify: Verified = parts.includes("tls") ? { tls } : {};
   await attempt(() => {
     if (document.kernel === undefined) return;
-    const subject = subjectIn(sourceOf(document), "kernel");
+    const subject = subjectIn(earlierOf(document), "kernel");
     verify.kernel = verifiedKernel(libbpf(), subject, where, (refused) => log.debug(refused));
   });
   for (const error of failures) if (!(error instanceof SystemError)) throw error;
@@ -152,7 +153,7 @@ export async function lookAndVerify(parts: readonly Part[], config: Config, tell
 }
 
 /** What is verified of a report; null where it has no constants. Out of a document, where one is given. */
-function libraryOf(report: LibraryReport, open: OpenLibrary, source: Source | null): Library | null {
+function libraryOf(report: LibraryReport, open: OpenLibrary, source: Earlier | null): Library | null {
   const { path, root, library, version, match, constants, fields } = report;
   if (path === null || Object.keys(constants).length === 0) return null;
   const subject: Subject =
@@ -196,7 +197,7 @@ function watchOf({ path, pid, against, seconds }: VerifyTlsFlags): Watch | null 
 async function verifyLibraries(
   args: VerifyTlsFlags,
   config: Config,
-  { source, watch }: { source: Source | null; watch: Watch | null },
+  { source, watch }: { source: Earlier | null; watch: Watch | null },
 ): Promise<Verified> {
   const where = whereOf(config);
   sealProcess();

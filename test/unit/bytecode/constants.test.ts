@@ -1,5 +1,6 @@
 import { expect, test } from "bun:test";
-import { chooseValues, readSource, subjectIn } from "../../../src/bytecode/constants.ts";
+import { chooseValues, subjectIn } from "../../../src/bytecode/constants.ts";
+import { readEarlier } from "../../../src/output/earlier.ts";
 import { Failure } from "../../../src/output/failure.ts";
 
 const document = (parts: object, version = "2.0"): string =>
@@ -24,7 +25,7 @@ const library = (path: string | null, root?: string) => ({
 });
 
 test("documents of later minor versions are read, whatever they add", () => {
-  const source = readSource(document({ kernel: { ...kernel, more: 1 }, extra: true }, "2.99"), "f.json");
+  const source = readEarlier(document({ kernel: { ...kernel, more: 1 }, extra: true }, "2.99"), "f.json");
   expect(subjectIn(source, "kernel").constants).toEqual(kernel.constants);
 });
 
@@ -50,14 +51,14 @@ test.each<[what: string, text: string, message: string]>([
   ],
   ["a text", document({ kernel: { constants: { a: "1" } } }), "f.json: kernel.constants.a: "],
 ])("%s is a failure that says where", (_what, text, message) => {
-  expect(() => readSource(text, "f.json")).toThrow(Failure);
-  expect(() => readSource(text, "f.json")).toThrow(message);
+  expect(() => readEarlier(text, "f.json")).toThrow(Failure);
+  expect(() => readEarlier(text, "f.json")).toThrow(message);
 });
 
 test("a library is chosen by its path, in a container with its root", () => {
   const [one, two] = ["/proc/1/root", "/proc/2/root"] as const;
   const tls = [library("/a.so"), library("/b.so", one), library("/b.so", two), library(null)];
-  const source = readSource(document({ tls }), "f.json");
+  const source = readEarlier(document({ tls }), "f.json");
   expect(subjectIn(source, "/a.so").library).toEqual({
     library: "openssl",
     version: "3.0.22",
@@ -72,7 +73,7 @@ test("a library is chosen by its path, in a container with its root", () => {
 const latitude = (missing: boolean, assumed: boolean) => ({ missing, assumed });
 
 test("what is not known is refused by its name, or left absent; what the subject does not have is none of ours", () => {
-  const subject = subjectIn(readSource(document({ kernel }), "f.json"), "kernel");
+  const subject = subjectIn(readEarlier(document({ kernel }), "f.json"), "kernel");
   expect(() => chooseValues(["a", "b"], subject, latitude(false, true))).toThrow(
     "of kernel is not known: b; --allow-missing",
   );
@@ -114,7 +115,7 @@ test("a number is written only where its status vouches for it", () => {
   const names = ["confirmed", "single", "assumed", "absent", "conflict", "unresolved"];
   const constants = Object.fromEntries(names.map((name, index) => [name, index]));
   const fields = Object.fromEntries(names.map((name) => [name, field(name)]));
-  const subject = subjectIn(readSource(document({ kernel: { constants, fields } }), "f.json"), "kernel");
+  const subject = subjectIn(readEarlier(document({ kernel: { constants, fields } }), "f.json"), "kernel");
   const { values, missing } = chooseValues(names, subject, latitude(true, false));
   expect([...values].flatMap(([name, value]) => (value === null ? [] : [name]))).toEqual([
     "confirmed",

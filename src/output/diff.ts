@@ -1,0 +1,79 @@
+import type { Diff } from "./document.ts";
+import { printable } from "./printable.ts";
+import { columns, diagnosticsBlock } from "./table.ts";
+
+type Parts = Diff["diff"];
+type KernelDiff = NonNullable<Parts["kernel"]>;
+type LibraryDiff = NonNullable<Parts["tls"]>[number];
+
+/** What differs between two documents, as a table for people. */
+export function toDiffTable({ diff: { same, kernel, tls = [] }, diagnostics }: Diff): string {
+  const blocks = [
+    ...(kernel === undefined ? [] : [kernelBlock(kernel)]),
+    ...tls.map(libraryBlock),
+    same ? "SAME  nothing differs" : "DIFFERENT",
+    ...(diagnostics.length === 0 ? [] : [diagnosticsBlock(diagnostics)]),
+  ];
+  return `${blocks.join("\n\n")}\n`;
+}
+
+const kernelBlock = ({ from, to, constants }: KernelDiff): string =>
+  block(
+    [
+      "KERNEL",
+      step(`${from.release} (${from.arch})`, `${to.release} (${to.arch})`),
+      step(from.bytecode, to.bytecode),
+    ],
+    constants,
+  );
+
+const libraryBlock = ({ from, to, constants }: LibraryDiff): string =>
+  from === null || to === null
+    ? block(
+        [`TLS  ${to === null ? "GONE" : "NEW"}`, nameOf(from ?? to), (from ?? to)?.bytecode ?? null],
+        constants,
+      )
+    : block(
+        [
+          "TLS",
+          step(nameOf(from), nameOf(to)),
+          step(from.build_id, to.build_id),
+          step(from.bytecode, to.bytecode),
+        ],
+        constants,
+      );
+
+type Side = LibraryDiff["from"];
+
+const nameOf = (library: Side): string =>
+  library === null
+    ? "none"
+    : [
+        `${library.root ?? ""}${library.path ?? ""}`,
+        library.library,
+        library.version,
+        library.deleted && "(deleted)",
+      ]
+        .filter(Boolean)
+        .join(" ");
+
+/** From one to the other, or the one where both are. */
+const step = (from: string | null, to: string | null): string | null =>
+  from === to ? to : `${from ?? "none"} -> ${to ?? "none"}`;
+
+function block(head: readonly (string | null)[], constants: KernelDiff["constants"]): string {
+  const title = printable(head.filter(Boolean).join("  "));
+  const rows = Object.entries(constants).map(
+    ([name, { change, from, to, from_status, to_status, reason }]) => [
+      name,
+      from?.toString() ?? "-",
+      to?.toString() ?? "-",
+      change.replace("_", " "),
+      step(from_status, to_status) ?? "",
+      reason ?? "",
+    ],
+  );
+  if (rows.length === 0) return `${title}\nno constant differs`;
+  const table = columns([["CONSTANT", "FROM", "TO", "CHANGE", "STATUS", "REASON"], ...rows]);
+  return [title, ...table.map(printable)].join("\n");
+}

@@ -1,0 +1,79 @@
+import * as v from "valibot";
+import { JsonError, parseJson } from "../json.ts";
+import { tableMatches } from "../offsets/evidence.ts";
+import { statuses } from "../offsets/truth.ts";
+import { constantName } from "./document.ts";
+import { Failure } from "./failure.ts";
+
+/** Larger than any struct, and smaller than the absent value of bpf/constants.h. */
+const offset = v.pipe(v.number(), v.integer(), v.minValue(0), v.maxValue(0xffff_fffe));
+const subject = {
+  constants: v.record(constantName, v.nullable(offset)),
+  fields: v.optional(
+    v.record(constantName, v.object({ status: v.picklist(statuses), reason: v.optional(v.string()) })),
+    {},
+  ),
+  /** The embedded object that was picked. */
+  bytecode: v.optional(v.nullable(v.string()), null),
+};
+
+/** What is taken from a document of this or of an earlier run; members that later versions add are left aside. */
+const earlierSchema = v.object({
+  format_version: v.pipe(
+    v.string(),
+    v.regex(
+      /^2\.\d+$/,
+      "must be a document of format_version 2: make it anew, older ones tell what is not sure",
+    ),
+  ),
+  tool: v.object({ arch: v.string() }),
+  host: v.object({
+    kernel: v.object({ release: v.string(), version: v.tuple([v.number(), v.number(), v.number()]) }),
+  }),
+  kernel: v.optional(v.object(subject)),
+  tls: v.optional(
+    v.array(
+      v.object({
+        path: v.nullable(v.string()),
+        root: v.optional(v.string()),
+        deleted: v.optional(v.literal(true)),
+        build_id: v.optional(v.nullable(v.string()), null),
+        library: v.string(),
+        version: v.nullable(v.string()),
+        match: v.nullable(v.picklist(tableMatches)),
+        layout: v.optional(v.nullable(v.string()), null),
+        ...subject,
+      }),
+    ),
+  ),
+});
+
+/** A document of this or of an earlier run. */
+export type Earlier = v.InferOutput<typeof earlierSchema>;
+/** A library in it. */
+export type EarlierLibrary = NonNullable<Earlier["tls"]>[number];
+/** Statuses by constant; empty where a document was written by hand. */
+export type EarlierFields = EarlierLibrary["fields"];
+
+/** A document's file of more bytes than this is none. */
+export const largestDocument = 64 << 20;
+
+/** Reads a document from its text. @param path for errors @throws Failure that names the file and the key */
+export function readEarlier(text: string, path: string): Earlier {
+  const result = v.safeParse(earlierSchema, attempt(text, path));
+  if (result.success) return result.output;
+  const [issue] = result.issues;
+  throw new Failure("E_CONSTANTS", `${path}: ${v.getDotPath(issue) ?? "the document"}: ${issue.message}`);
+}
+
+/** A document that this program made, in the form it is read in. */
+export const earlierOf = (document: unknown): Earlier => v.parse(earlierSchema, document);
+
+function attempt(text: string, path: string): unknown {
+  try {
+    return parseJson(text);
+  } catch (error) {
+    if (!(error instanceof JsonError)) throw error;
+    throw new Failure("E_CONSTANTS", `${path}: ${error.message}`);
+  }
+}
