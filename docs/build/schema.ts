@@ -11,6 +11,7 @@ import {
   formatVersion,
   gatewayDocumentSchema,
   gatewayLineSchema,
+  mergeSchema,
   verifySchema,
 } from "../../src/output/document.ts";
 import { failureSchema } from "../../src/output/failure.ts";
@@ -25,6 +26,7 @@ const published: Readonly<Record<string, readonly [what: string, schema: v.Gener
   baked: ["What bytecode extract and edit print of the object that they wrote", bakedSchema],
   verify: ["What verify kernel and verify tls print", verifySchema],
   diff: ["What diff prints", diffSchema],
+  merge: ["What merge prints, and what --constants takes", mergeSchema],
   config: ["What config prints", configDocumentSchema],
   error: ["The object on stderr where a run fails that would have printed JSON", failureSchema],
 };

@@ -85,6 +85,12 @@ export const examples: Readonly<Record<string, readonly Example[]>> = {
       does: "What has changed on this machine since then",
     },
   ],
+  merge: [
+    {
+      line: "offsetof run --format json > host1.json; offsetof merge host1.json --format table",
+      does: "Documents of many machines into one of layouts",
+    },
+  ],
   config: [
     { line: "offsetof config --format table", does: "The settings in force, and where each came from" },
   ],

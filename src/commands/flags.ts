@@ -238,6 +238,17 @@ export const diffFlags = {
   ...flags,
 } as const satisfies ArgsDef;
 
+/** What the merge command takes. */
+export const mergeFlags = {
+  input: {
+    type: "positional",
+    required: false,
+    valueHint: "FILE...",
+    description: "Documents, NDJSON of them, or folders with such files; - is standard input",
+  },
+  ...flags,
+} as const satisfies ArgsDef;
+
 /** What the bytecode extract command takes. */
 export const extractFlags = {
   name: {

@@ -48,6 +48,7 @@ const commands = {
   bytecode: async () => command("bytecode", (await import("./bytecode.ts")).default),
   verify: async () => command("verify", (await import("./verify.ts")).default),
   diff: async () => command("diff", (await import("./diff.ts")).default),
+  merge: async () => command("merge", (await import("./merge.ts")).default),
   config: async () => command("config", (await import("./config.ts")).default),
 };
 

@@ -1,6 +1,7 @@
 import type { Status } from "../offsets/truth.ts";
 import type { Diff } from "../output/document.ts";
 import type { Earlier, EarlierFields, EarlierLibrary } from "../output/earlier.ts";
+import { sureness } from "./sureness.ts";
 
 type Constants = EarlierLibrary["constants"];
 type Changes = NonNullable<Diff["diff"]["kernel"]>["constants"];
@@ -14,16 +15,6 @@ interface Subject {
 }
 
 const nothing: Subject = { constants: {}, fields: {} };
-
-/** How sure each status is. `absent` is known, though no number. */
-const sureness: Readonly<Record<Status, number>> = {
-  confirmed: 3,
-  absent: 3,
-  single: 2,
-  assumed: 1,
-  conflict: 0,
-  unresolved: 0,
-};
 
 /**
  * What differs between two documents, in the parts that both have. Releases, versions and build ids are shown and are no
@@ -149,7 +140,6 @@ function kindOf(
   is: Status | null,
 ): Change["change"] | null {
   if (from !== to) return from === null ? "appeared" : to === null ? "lost" : "moved";
-  // Without a number it is as unsure in one document as it is in the other that does not speak of it.
   const [before, after] = [was, is].map((status) => (status === null ? null : sureness[status]));
   if (before === after || before == null || after == null) return null;
   return after > before ? "surer" : "less_sure";

@@ -12,10 +12,12 @@ export class Meter {
   #next = performance.now() + pause.first;
   #isShown = false;
 
-  show(what: string, done: number, total: number): void {
+  /** @param total undefined where it is not known before the end */
+  show(what: string, done: number, total?: number): void {
     if (!this.#isWanted || performance.now() < this.#next) return;
     this.#next = performance.now() + pause.next;
-    writeStderr(`${eraseLine}${done} of ${total} ${what}`);
+    const amount = total === undefined ? done : `${done} of ${total}`;
+    writeStderr(`${eraseLine}${amount} ${what}`);
     this.#isShown = true;
   }
 

@@ -1,0 +1,78 @@
+import { defineCommand } from "citty";
+import * as v from "valibot";
+import { shownName } from "../elf/name.ts";
+import { type Input, inputsOf } from "../fleet/inputs.ts";
+import { Merge } from "../fleet/merge.ts";
+import { piecesOf } from "../fleet/pieces.ts";
+import { mergeSchema } from "../output/document.ts";
+import { readQuickly } from "../output/earlier.ts";
+import { asFailure, exitCodes, Failure } from "../output/failure.ts";
+import { toJson } from "../output/json.ts";
+import { toMergeTable } from "../output/merge.ts";
+import { Meter } from "../output/meter.ts";
+import { writeStdout } from "../output/stdout.ts";
+import { mergeFlags, usage } from "./flags.ts";
+import { formatFor } from "./print.ts";
+
+export default defineCommand({
+  meta: {
+    name: "merge",
+    description: "Documents of many machines into one of layouts: which are equal, and which machine is odd",
+  },
+  args: mergeFlags,
+  run: async ({ args }) => {
+    if (args._.length === 0)
+      throw usage("merge takes files and folders of documents, or - for standard input");
+    const merge = new Merge();
+    const meter = new Meter();
+    try {
+      for (const argument of args._)
+        for (const input of inputsOf(argument))
+          await addAll(merge, input, () => meter.show("documents", merge.documents));
+    } finally {
+      meter.clear();
+    }
+    const document = v.parse(mergeSchema, merge.result());
+    const [failed] = document.failed;
+    if (merge.documents === 0)
+      throw new Failure("E_MERGE", failed?.message ?? `no document in ${args._.map(shownName).join(", ")}`);
+    await writeStdout(formatFor(args.format) === "json" ? toJson(document) : toMergeTable(document));
+    const isAgreed = document.odd.length === 0 && document.failed.length === 0;
+    process.exitCode = isAgreed ? exitCodes.known : exitCodes.incomplete;
+  },
+});
+
+/** Adds every document of an input; what is none is one of those that failed. */
+async function addAll(merge: Merge, { path, name }: Input, progress: () => void): Promise<void> {
+  const isSeries = path === "-" || /\.(ndjson|jsonl)$/.test(path);
+  try {
+    for await (const { number, text } of piecesOf(path)) {
+      const machine = isSeries || number > 1 ? `${name}:${number}` : name;
+      for (const [each, one] of documentsOf(text).entries())
+        addOne(merge, each > 0 ? `${machine}:${each + 1}` : machine, one);
+      progress();
+    }
+  } catch (error) {
+    merge.fail(name, asFailure(error).message);
+  }
+}
+
+function addOne(merge: Merge, machine: string, text: string | undefined): void {
+  try {
+    if (text === undefined) throw new Failure("E_MERGE", `${machine}: larger than any document`);
+    merge.add(machine, readQuickly(text, machine));
+  } catch (error) {
+    merge.fail(machine, asFailure(error).message);
+  }
+}
+
+/** The documents in an array; else the one that a text is. */
+function documentsOf(text: string | undefined): readonly (string | undefined)[] {
+  if (!text?.startsWith("[")) return [text];
+  try {
+    const list: unknown = JSON.parse(text);
+    return Array.isArray(list) ? list.map((one) => JSON.stringify(one)) : [text];
+  } catch {
+    return [text];
+  }
+}
