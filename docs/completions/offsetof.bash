@@ -14,7 +14,7 @@ _offsetof() {
   fi
   case "$command $previous" in
   " --format" | "run --format" | "kernel --format" | "tls --format") words="json table env header" ;;
-  "detect --format" | "btf --format" | "gateway --format" | "bytecode list --format" | "bytecode extract --format" | "bytecode edit --format" | "verify kernel --format" | "verify tls --format" | "config --format") words="json table" ;;
+  "detect --format" | "btf --format" | "gateway --format" | "bytecode list --format" | "bytecode extract --format" | "bytecode edit --format" | "verify kernel --format" | "verify tls --format" | "diff --format" | "merge --format" | "config --format") words="json table" ;;
   *" --config") files=1 ;;
   *" --strategy") words="snapshot stepwise" ;;
   *" --bytecode") words="auto current old" ;;
@@ -33,11 +33,13 @@ _offsetof() {
   *" --deadline") : ;;
   *" --only") : ;;
   *" --get") : ;;
+  *" --constants") files=1 ;;
+  *" --release") : ;;
+  *" --build-id") : ;;
   *" --pid") : ;;
   *" --version-text") : ;;
   *" -o") files=1 ;;
   *" --output") files=1 ;;
-  *" --constants") files=1 ;;
   *" --netns") files=1 ;;
   *" --translated") : ;;
   *" --cloud") words="aws" ;;
@@ -48,20 +50,22 @@ _offsetof() {
   *" --seconds") : ;;
   *)
     case $command in
-    "") words="run detect kernel tls btf gateway bytecode verify config --verify --export --only --get $common" ;;
+    "") words="run detect kernel tls btf gateway bytecode verify diff merge config --verify --export --only --get $common" ;;
     "run") words="--verify --export --only --get $common" ;;
     "detect") words="$common" ;;
-    "kernel") words="--export --only --get $common" ;;
-    "tls") words="--pid --all --version-text --export --only --get $common" files=1 ;;
-    "btf") words="-o --output --constants $common" ;;
+    "kernel") words="--constants --release --build-id --export --only --get $common" ;;
+    "tls") words="--pid --all --version-text --constants --release --build-id --export --only --get $common" files=1 ;;
+    "btf") words="-o --output --constants --release --build-id $common" ;;
     "gateway") words="--netns --translated --cloud --imds --batch $common" ;;
     "bytecode") words="list extract edit --help" ;;
     "bytecode list") words="$common" ;;
-    "bytecode extract") words="--for -o --output --constants --allow-missing --set $common" ;;
-    "bytecode edit") words="--for -o --output --constants --allow-missing --set $common" files=1 ;;
+    "bytecode extract") words="--for -o --output --constants --release --build-id --allow-missing --set $common" ;;
+    "bytecode edit") words="--for -o --output --constants --release --build-id --allow-missing --set $common" files=1 ;;
     "verify") words="kernel tls --help" ;;
-    "verify kernel") words="--constants $common" ;;
-    "verify tls") words="--pid --against --seconds --constants $common" files=1 ;;
+    "verify kernel") words="--constants --release --build-id $common" ;;
+    "verify tls") words="--pid --against --seconds --constants --release --build-id $common" files=1 ;;
+    "diff") words="$common" ;;
+    "merge") words="$common" files=1 ;;
     "config") words="$common" ;;
     esac ;;
   esac

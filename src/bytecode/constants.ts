@@ -21,19 +21,23 @@ export interface Subject {
 }
 
 /**
- * The subject that is asked for: `kernel`, or a library by its path, in a container also with the root before it.
+ * The subject that is asked for: `kernel`, or a library by its build id or its path, in a container also with the root
+ * before it.
  * @param alias another name of that library
  * @throws Failure that tells which there are
  */
-export function subjectIn({ kernel, tls = [] }: Earlier, wanted: string, alias = wanted): Subject {
+export function subjectIn(
+  { kernel, tls = [] }: Pick<Earlier, "kernel" | "tls">,
+  wanted: string,
+  alias = wanted,
+): Subject {
   if (wanted === "kernel") {
     if (kernel === undefined)
       throw refused("the document has no kernel part: run offsetof kernel, or offsetof run");
     return { name: "kernel", ...kernel, library: null };
   }
-  const named = tls.filter(
-    ({ path, root = "" }) =>
-      path !== null && [path, `${root}${path}`].some((name) => name === wanted || name === alias),
+  const named = tls.filter(({ path, root = "", build_id }) =>
+    [path, path && `${root}${path}`, build_id].some((name) => name === wanted || name === alias),
   );
   const [one] = named;
   if (one === undefined) {

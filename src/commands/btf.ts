@@ -25,8 +25,8 @@ export default defineCommand({
     if (file === undefined) {
       throw new Failure("E_USAGE", "btf needs -o FILE, where the BTF is written", exitCodes.usage);
     }
-    const { source, subject } = await constantsFor("kernel", args);
-    const { bytes, unplaced } = makeBtf(subject, source.tool.arch);
+    const { chosen, subject } = await constantsFor("kernel", args);
+    const { bytes, unplaced } = makeBtf(subject, chosen.arch);
     if (file === "-") await writeStdout(bytes);
     else writeFileWhole(file, bytes);
     for (const line of reasons(unplaced)) log.warn(printable(line));

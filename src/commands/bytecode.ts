@@ -8,8 +8,8 @@ import { bakedObjects, misfitOf, type Pick, pickSocketReader, pickTls, subjectOf
 import { readSettings } from "../bytecode/settings.ts";
 import { configOf, loadConfig } from "../config.ts";
 import { shownName } from "../elf/name.ts";
+import type { Chosen } from "../fleet/choose.ts";
 import { type Baked, bakedSchema, bytecodeListSchema, formatVersion } from "../output/document.ts";
-import type { Earlier } from "../output/earlier.ts";
 import { exitCodes, Failure } from "../output/failure.ts";
 import { writeFileWhole } from "../output/file.ts";
 import { toJson } from "../output/json.ts";
@@ -53,21 +53,24 @@ const extract = defineCommand({
     if (more.length > 0) throw usage(`extract takes one NAME, not ${args._.length}`);
     const wanted =
       args.for ??
-      (name !== undefined && isObject(name) && subjectOf(name) === "kernel" ? "kernel" : undefined);
+      args["build-id"] ??
+      (args.release !== undefined || (name !== undefined && isObject(name) && subjectOf(name) === "kernel")
+        ? "kernel"
+        : undefined);
     if (name !== undefined) checkName(name);
     if (wanted === undefined) {
       throw usage("extract needs --for kernel or --for PATH of a library, to know whose constants to write");
     }
     const output = outputOf(args.output);
-    const { source, subject } = await constantsFor(wanted, args);
-    if (source.tool.arch !== target.arch) {
+    const { chosen: from, subject } = await constantsFor(wanted, args);
+    if (from.arch !== target.arch) {
       throw new Failure(
         "E_BYTECODE",
-        `the constants are of ${source.tool.arch}, the objects in this executable of ${target.arch}`,
+        `the constants are of ${from.arch}, the objects in this executable of ${target.arch}`,
       );
     }
     const pick =
-      name === undefined ? pickFor(source, subject, args) : { bytecode: name, bytecode_reason: "asked for" };
+      name === undefined ? pickFor(from, subject, args) : { bytecode: name, bytecode_reason: "asked for" };
     if (pick.bytecode === null) throw new Failure("E_BYTECODE", `${wanted}: ${pick.bytecode_reason}`);
     const { bytecode } = pick;
     const { library, constants } = subject;
@@ -88,7 +91,7 @@ const edit = defineCommand({
     if (input === undefined || more.length > 0) throw usage("edit takes one object: edit IN.o -o OUT.o");
     const output = outputOf(args.output);
     const object = new EbpfObject(readWhole(input, largestObject), input);
-    const { subject } = await constantsFor(args.for ?? "kernel", args);
+    const { subject } = await constantsFor(args.for ?? args["build-id"] ?? "kernel", args);
     const choice = await chosen(object, subject, settings, args, input);
     const left = leftUndefined(object, choice, subject, args, input);
     const bytes = attempt(() => object.bake(choice.values));
@@ -121,11 +124,13 @@ function outputOf(output: string | undefined): string {
 }
 
 /** The object for the kernel that the constants come from. */
-function pickFor({ host }: Earlier, { library, constants }: Subject, args: BakeFlags): Pick {
+function pickFor({ host }: Chosen, { library, constants }: Subject, args: BakeFlags): Pick {
+  if (host === null)
+    return { bytecode: null, bytecode_reason: "for which kernel? --release names one, or NAME the object" };
   const { bytecode: choice } = configOf(loadConfig({ flags: args, env: process.env }));
   return library === null
-    ? pickSocketReader(host.kernel.version, choice)
-    : pickTls({ ...library, constants }, host.kernel.version, choice);
+    ? pickSocketReader(host.version, choice)
+    : pickTls({ ...library, constants }, host.version, choice);
 }
 
 /** @throws Failure where the object has no such name, or a constant that it has is not known */

@@ -3,29 +3,30 @@ import { type Subject, subjectIn } from "../bytecode/constants.ts";
 import { BakeError } from "../bytecode/object.ts";
 import { InputError, InputFile } from "../elf/input.ts";
 import { shownName } from "../elf/name.ts";
-import { type Earlier, earlierOf, largestDocument, readEarlier } from "../output/earlier.ts";
+import { type Chosen, choose } from "../fleet/choose.ts";
+import { earlierOf, largestDocument, readEither } from "../output/earlier.ts";
 import { Failure } from "../output/failure.ts";
-import { type Flags, usage } from "./flags.ts";
+import type { Part } from "./choice.ts";
+import { type ConstantsFlags, type Flags, usage } from "./flags.ts";
 import { tellDiagnostics } from "./print.ts";
 import { collect } from "./run.ts";
 
 /** The constants of the subject: out of the document that --constants names, else measured on this machine. */
 export async function constantsFor(
   wanted: string,
-  args: Flags & { constants?: string | undefined },
-): Promise<{ source: Earlier; subject: Subject }> {
-  if (args.constants !== undefined) {
-    const source = readDocument(args.constants);
-    return { source, subject: subjectIn(source, shownName(wanted)) };
-  }
+  args: Flags & ConstantsFlags,
+): Promise<{ chosen: Chosen; subject: Subject }> {
   const isKernel = wanted === "kernel";
+  const part = isKernel ? "kernel" : "tls";
+  const chosen = chosenIn(args, part);
+  if (chosen !== null) return { chosen, subject: subjectIn(chosen, shownName(wanted)) };
   const document = await (isKernel
     ? collect(["kernel"], args)
     : collect(["tls"], args, { kind: "files", paths: [wanted] }));
   tellDiagnostics(document.diagnostics);
-  const source = earlierOf(document);
-  if (isKernel) return { source, subject: subjectIn(source, wanted) };
-  const paths = (source.tls ?? []).flatMap(({ path }) => path ?? []);
+  const measured = choose(earlierOf(document), part, {}, "this machine");
+  if (isKernel) return { chosen: measured, subject: subjectIn(measured, wanted) };
+  const paths = (measured.tls ?? []).flatMap(({ path }) => path ?? []);
   const [path] = paths;
   if (path === undefined)
     throw new Failure(
@@ -33,12 +34,24 @@ export async function constantsFor(
       `${shownName(wanted)} has no TLS library in it, and is linked with none`,
     );
   if (paths.length > 1) throw usage(`${wanted} uses ${paths.join(" and ")}: name one of them`);
-  return { source, subject: subjectIn(source, path) };
+  return { chosen: measured, subject: subjectIn(measured, path) };
 }
 
-/** A document of an earlier run. @throws Failure that names the file and the key */
-export const readDocument = (path: string): Earlier =>
-  readEarlier(new TextDecoder().decode(readWhole(path, largestDocument)), path);
+/**
+ * What the flags choose of an earlier document; null where none is named.
+ * @throws Failure that names the file, the key, or what it does not hold
+ */
+export function chosenIn(
+  { constants, release, "build-id": buildId }: ConstantsFlags,
+  part: Part,
+): Chosen | null {
+  if (constants === undefined) {
+    if (release === undefined && buildId === undefined) return null;
+    throw usage("--release and --build-id choose of a document, which --constants names");
+  }
+  const text = new TextDecoder().decode(readWhole(constants, largestDocument));
+  return choose(readEither(text, constants), part, { release, buildId }, shownName(constants));
+}
 
 /** A file that the user named, links followed. @throws Failure that names it */
 export function readWhole(path: string, limit: number): Uint8Array {

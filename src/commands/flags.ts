@@ -81,11 +81,30 @@ export const runFlags = {
   ...documentFlags,
 } as const satisfies ArgsDef;
 
-const constantsFlag = {
-  type: "string",
-  valueHint: "FILE",
-  description: "A document of offsetof with the constants (default: they are measured on this machine)",
+const constantsFlags = {
+  constants: {
+    type: "string",
+    valueHint: "FILE",
+    description: "A document of offsetof with the constants (default: they are measured on this machine)",
+  },
+  release: {
+    type: "string",
+    valueHint: "RELEASE",
+    description: "With --constants: the kernel that is meant, as uname -r names it",
+  },
+  "build-id": {
+    type: "string",
+    valueHint: "HEX",
+    description: "With --constants: the TLS library that is meant",
+  },
 } as const;
+
+/** Which document, and what in it, parsed. */
+export interface ConstantsFlags {
+  readonly constants?: string | undefined;
+  readonly release?: string | undefined;
+  readonly "build-id"?: string | undefined;
+}
 
 /** What the btf command takes. */
 export const btfFlags = {
@@ -95,9 +114,12 @@ export const btfFlags = {
     valueHint: "FILE",
     description: "Where the BTF is written; - is standard output",
   },
-  constants: constantsFlag,
+  ...constantsFlags,
   ...flags,
 } as const satisfies ArgsDef;
+
+/** What the kernel command takes. */
+export const kernelFlags = { ...constantsFlags, ...documentFlags } as const satisfies ArgsDef;
 
 /** Flags of the tls command alone, parsed. Positional arguments are in `_`. */
 export type TlsFlags = ParsedArgs<typeof tlsFlags>;
@@ -120,6 +142,7 @@ export const tlsFlags = {
     valueHint: "TEXT",
     description: 'What the table says of a version, such as "openssl 3.0.12", without looking at any file',
   },
+  ...constantsFlags,
   ...documentFlags,
 } as const satisfies ArgsDef;
 
@@ -173,7 +196,7 @@ const bakeFlags = {
     valueHint: "FILE",
     description: "Where the object goes; - is standard output",
   },
-  constants: constantsFlag,
+  ...constantsFlags,
   "allow-missing": { type: "boolean", description: "Leave out what is not known (exit code 3)" },
   set: {
     type: "string",
@@ -186,7 +209,7 @@ const bakeFlags = {
 
 /** What the verify kernel command takes. */
 export const verifyFlags = {
-  constants: constantsFlag,
+  ...constantsFlags,
   ...flags,
 } as const satisfies ArgsDef;
 

@@ -2,20 +2,30 @@ import { defineCommand } from "citty";
 import type { Scope } from "../tls/scan.ts";
 import { type TlsFlags, tlsFlags, usage } from "./flags.ts";
 import { answer, type TlsQuestion } from "./run.ts";
+import { answerFrom } from "./told.ts";
 
 export default defineCommand({
   meta: { name: "tls", description: "The constants of this machine's TLS libraries, or of the files named" },
   args: tlsFlags,
-  run: ({ args }) => answer(["tls"], args, questionOf(args)),
+  run: async ({ args }) => {
+    const question = questionOf(args);
+    return (await answerFrom("tls", args)) || answer(["tls"], args, question);
+  },
 });
 
 /** Which libraries are meant. @throws Failure with exit code 2 where the flags contradict each other */
 function questionOf(args: TlsFlags): TlsQuestion {
   const paths = args._;
   const text = args["version-text"];
-  const ways = [paths.length > 0, args.pid !== undefined, args.all === true, text !== undefined];
+  const ways = [
+    paths.length > 0,
+    args.pid !== undefined,
+    args.all,
+    text !== undefined,
+    args.constants !== undefined,
+  ];
   if (ways.filter(Boolean).length > 1) {
-    throw usage("tls takes one of PATH, --pid, --all and --version-text, not several");
+    throw usage("tls takes one of PATH, --pid, --all, --version-text and --constants, not several");
   }
   return text === undefined ? scopeOf(paths, args.pid, args.all === true) : { kind: "version", text };
 }

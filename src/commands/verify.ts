@@ -7,6 +7,7 @@ import { assetBytes } from "../assets.ts";
 import { type Subject, subjectIn } from "../bytecode/constants.ts";
 import { type Config, configOf, loadConfig } from "../config.ts";
 import { type Tell, withinDeadline } from "../deadline.ts";
+import type { Chosen } from "../fleet/choose.ts";
 import { hostFiles } from "../host/files.ts";
 import { probeHost } from "../host/report.ts";
 import {
@@ -17,7 +18,7 @@ import {
   type VerifiedTls,
   verifySchema,
 } from "../output/document.ts";
-import { type Earlier, earlierOf } from "../output/earlier.ts";
+import { earlierOf } from "../output/earlier.ts";
 import { exitCodes, Failure } from "../output/failure.ts";
 import { toJson } from "../output/json.ts";
 import { log } from "../output/log.ts";
@@ -31,7 +32,7 @@ import { KeyLog } from "../verify/keylog.ts";
 import { type Library, verifiedKernel, verifiedTls, type Where } from "../verify/report.ts";
 import { sealProcess, type Watched } from "../verify/tls.ts";
 import type { Part } from "./choice.ts";
-import { constantsFor, readDocument } from "./constants.ts";
+import { chosenIn, constantsFor } from "./constants.ts";
 import { type Flags, usage, type VerifyTlsFlags, verifyFlags, verifyTlsFlags } from "./flags.ts";
 import { formatFor, tellDiagnostics } from "./print.ts";
 import { type Listeners, look } from "./run.ts";
@@ -62,7 +63,7 @@ const tls = defineCommand({
   run: async ({ args }) => {
     const config = configOf(loadConfig({ flags: args, env: process.env }));
     const watch = watchOf(args);
-    const source = args.constants === undefined ? null : readDocument(args.constants);
+    const source = chosenIn(args, "tls");
     const allowed = config.deadline + (watch?.milliseconds ?? 0);
     await print(args, allowed, () => verifyLibraries(args, config, { source, watch }));
   },
@@ -153,7 +154,7 @@ export async function lookAndVerify(parts: readonly Part[], config: Config, tell
 }
 
 /** What is verified of a report; null where it has no constants. Out of a document, where one is given. */
-function libraryOf(report: LibraryReport, open: OpenLibrary, source: Earlier | null): Library | null {
+function libraryOf(report: LibraryReport, open: OpenLibrary, source: Chosen | null): Library | null {
   const { path, root, library, version, match, constants, fields } = report;
   if (path === null || Object.keys(constants).length === 0) return null;
   const subject: Subject =
@@ -197,7 +198,7 @@ function watchOf({ path, pid, against, seconds }: VerifyTlsFlags): Watch | null 
 async function verifyLibraries(
   args: VerifyTlsFlags,
   config: Config,
-  { source, watch }: { source: Earlier | null; watch: Watch | null },
+  { source, watch }: { source: Chosen | null; watch: Watch | null },
 ): Promise<Verified> {
   const where = whereOf(config);
   sealProcess();

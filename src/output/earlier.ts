@@ -24,19 +24,29 @@ const subject = {
   bytecode: v.optional(v.nullable(v.string()), null),
 };
 
+const version = v.tuple([v.number(), v.number(), v.number()]);
+const library = {
+  build_id: v.optional(v.nullable(v.string()), null),
+  library: v.string(),
+  version: v.nullable(v.string()),
+  match: v.nullable(v.picklist(tableMatches)),
+  layout: v.optional(v.nullable(v.string()), null),
+  described: v.optional(v.nullable(v.string()), null),
+  ...subject,
+};
+const format = v.pipe(
+  v.string(),
+  v.regex(
+    /^2\.\d+$/,
+    "must be a document of format_version 2: make it anew, older ones tell what is not sure",
+  ),
+);
+
 /** What is taken from a document of this or of an earlier run; members that later versions add are left aside. */
 const earlierSchema = v.object({
-  format_version: v.pipe(
-    v.string(),
-    v.regex(
-      /^2\.\d+$/,
-      "must be a document of format_version 2: make it anew, older ones tell what is not sure",
-    ),
-  ),
+  format_version: format,
   tool: v.object({ arch: v.string() }),
-  host: v.object({
-    kernel: v.object({ release: v.string(), version: v.tuple([v.number(), v.number(), v.number()]) }),
-  }),
+  host: v.object({ kernel: v.object({ release: v.string(), version }) }),
   kernel: v.optional(v.object(subject)),
   tls: v.optional(
     v.array(
@@ -44,18 +54,23 @@ const earlierSchema = v.object({
         path: v.nullable(v.string()),
         root: v.optional(v.string()),
         deleted: v.optional(v.literal(true)),
-        build_id: v.optional(v.nullable(v.string()), null),
-        library: v.string(),
-        version: v.nullable(v.string()),
-        match: v.nullable(v.picklist(tableMatches)),
-        layout: v.optional(v.nullable(v.string()), null),
-        described: v.optional(v.nullable(v.string()), null),
-        ...subject,
+        ...library,
       }),
     ),
   ),
 });
 
+/** The same of what documents of many machines were merged into. */
+const layoutsSchema = v.object({
+  format_version: format,
+  layouts: v.object({
+    kernels: v.array(v.object({ arch: v.string(), release: v.string(), version, ...subject })),
+    libraries: v.array(v.object({ arch: v.string(), paths: v.array(v.string()), ...library })),
+  }),
+});
+
+/** Layouts of many machines. */
+export type Layouts = v.InferOutput<typeof layoutsSchema>["layouts"];
 /** A document of this or of an earlier run. */
 export type Earlier = v.InferOutput<typeof earlierSchema>;
 /** A library in it. */
@@ -81,8 +96,22 @@ export function readQuickly(text: string, path: string): Earlier {
 }
 
 /** Reads a document from its text. @param path for errors @throws Failure that names the file and the key */
-export function readEarlier(text: string, path: string): Earlier {
-  const result = v.safeParse(earlierSchema, attempt(text, path));
+export const readEarlier = (text: string, path: string): Earlier =>
+  checked(earlierSchema, attempt(text, path), path);
+
+/** Reads a document, or what many were merged into. @throws Failure as {@link readEarlier} */
+export function readEither(text: string, path: string): Earlier | Layouts {
+  const value = attempt(text, path);
+  const isMerged = typeof value === "object" && value !== null && "layouts" in value;
+  return isMerged ? checked(layoutsSchema, value, path).layouts : checked(earlierSchema, value, path);
+}
+
+function checked<Schema extends v.GenericSchema>(
+  schema: Schema,
+  value: unknown,
+  path: string,
+): v.InferOutput<Schema> {
+  const result = v.safeParse(schema, value);
   if (result.success) return result.output;
   const [issue] = result.issues;
   throw new Failure("E_CONSTANTS", `${path}: ${v.getDotPath(issue) ?? "the document"}: ${issue.message}`);
