@@ -1,5 +1,4 @@
-import { JSCallback, type Library, type Pointer, ptr, read, toArrayBuffer } from "bun:ffi";
-import { existsSync } from "node:fs";
+import { JSCallback, type Library, type Pointer, ptr, toArrayBuffer } from "bun:ffi";
 import { constants } from "node:os";
 import { ClosedError, SystemError } from "./error.ts";
 import { lastErrno, Mapping, vsnprintf } from "./libc.ts";
@@ -34,15 +33,9 @@ const functions = {
   btf__add_struct: { args: ["ptr", "cstring", "u32"], returns: "i32" },
   btf__add_typedef: { args: ["ptr", "cstring", "i32"], returns: "i32" },
   btf__add_union: { args: ["ptr", "cstring", "u32"], returns: "i32" },
-  btf__find_by_name_kind: { args: ["ptr", "cstring", "u32"], returns: "i32" },
   btf__free: { args: ["ptr"], returns: "void" },
-  btf__name_by_offset: { args: ["ptr", "u32"], returns: "cstring" },
-  btf__resolve_size: { args: ["ptr", "u32"], returns: "i64" },
-  btf__load_vmlinux_btf: { args: [], returns: "ptr" }, // NULL with errno
   btf__new_empty: { args: [], returns: "ptr" }, // NULL with errno
-  btf__parse: { args: ["cstring", "ptr"], returns: "ptr" }, // NULL with errno
   btf__raw_data: { args: ["ptr", "buffer"], returns: "ptr" }, // NULL with errno
-  btf__type_by_id: { args: ["ptr", "u32"], returns: "ptr" },
   libbpf_set_print: { args: ["ptr"], returns: "ptr" },
   perf_buffer__consume: { args: ["ptr"], returns: "i32" },
   perf_buffer__free: { args: ["ptr"], returns: "void" },
@@ -53,9 +46,6 @@ const functions = {
   ring_buffer__poll: { args: ["ptr", "i32"], returns: "i32" },
   ring_buffer__new: { args: ["i32", "ptr", "ptr", "ptr"], returns: "ptr" }, // NULL with errno
 } as const;
-
-/** Where the kernel tells its own types, since Linux 5.4 with CONFIG_DEBUG_INFO_BTF. Readable by everybody. */
-export const KERNEL_BTF = "/sys/kernel/btf/vmlinux";
 
 /** Where a failing verifier writes; it keeps the end of its log, which holds the cause. */
 const VERIFIER_LOG_SIZE = 64 * 1024;
@@ -87,11 +77,6 @@ export class Libbpf {
   /** Opens an eBPF object from memory. `name` is for messages alone. */
   openObject(bytes: Uint8Array, name: string): BpfObject {
     return new BpfObject(this.#library, bytes, name);
-  }
-
-  /** Reads BTF from a raw file such as /sys/kernel/btf/vmlinux, or from an ELF file's .BTF section. */
-  openBtf(path: string): Btf {
-    return new Btf(this.#library, path);
   }
 
   /** Begins BTF of types that are still to be added. */
@@ -477,122 +462,6 @@ export class EventReader implements Disposable {
     (this.#isPerf ? freePerf : freeRing)(this.#address);
     this.#address = null;
     for (const callback of this.#callbacks) callback.close();
-  }
-}
-
-/** BTF_KIND_* of include/uapi/linux/btf.h. */
-export const BTF_KIND_STRUCT = 4;
-export const BTF_KIND_UNION = 5;
-const BTF_KIND_ARRAY = 3;
-const BTF_KIND_TYPEDEF = 8;
-const BTF_KIND_VOLATILE = 9;
-const BTF_KIND_CONST = 10;
-const BTF_KIND_RESTRICT = 11;
-const BTF_KIND_TYPE_TAG = 18;
-const aliases: ReadonlySet<number> = new Set([
-  BTF_KIND_TYPEDEF,
-  BTF_KIND_VOLATILE,
-  BTF_KIND_CONST,
-  BTF_KIND_RESTRICT,
-  BTF_KIND_TYPE_TAG,
-]);
-
-/** BTF_INFO_KIND. */
-const kindOf = (info: number): number => (info >>> 24) & 0x1f;
-
-/** A member of a struct or union as BTF tells it. */
-export interface BtfMember {
-  /** Empty for an anonymous struct or union. */
-  readonly name: string;
-  readonly type: number;
-  /** Bits from the start of the struct. */
-  readonly bitOffset: number;
-}
-
-/** Parsed type information of a kernel or an object file. */
-export class Btf implements Disposable {
-  #address: Address | null;
-  readonly #library: Library<typeof functions>;
-  readonly #path: string;
-  readonly #structs = new Map<string, number | null>();
-  readonly #members = new Map<number, readonly BtfMember[] | null>();
-
-  constructor(library: Library<typeof functions>, path: string) {
-    this.#library = library;
-    this.#path = path;
-    const { btf__load_vmlinux_btf: load, btf__parse: parse } = library.symbols;
-    // The kernel's own is mapped where the kernel lets it (6.16), instead of copied. Without the file, libbpf would
-    // look for another kernel image on the disk.
-    const isKernels = path === KERNEL_BTF && existsSync(path);
-    this.#address = present(isKernels ? load() : parse(path, null), `read BTF from ${path}`);
-  }
-
-  /** The struct of this name, or null when the BTF has none. */
-  struct(name: string): number | null {
-    const known = this.#structs.get(name);
-    if (known !== undefined) return known;
-    // libbpf walks all types for a name, tens of thousands of them.
-    const id = this.#library.symbols.btf__find_by_name_kind(this.#live(), name, BTF_KIND_STRUCT);
-    this.#structs.set(name, id < 0 ? null : id);
-    return id < 0 ? null : id;
-  }
-
-  /** The members of a struct or union, through typedefs and qualifiers; null when `type` is neither. */
-  members(type: number): readonly BtfMember[] | null {
-    const known = this.#members.get(type);
-    if (known !== undefined) return known;
-    const members = this.#readMembers(type);
-    this.#members.set(type, members);
-    return members;
-  }
-
-  #readMembers(type: number): readonly BtfMember[] | null {
-    const { at, info } = this.#resolve(type);
-    const kind = kindOf(info);
-    if (kind !== BTF_KIND_STRUCT && kind !== BTF_KIND_UNION) return null;
-    const offsetMask = info >>> 31 ? 0xffffff : 0xffffffff; // kind_flag: the top byte is a bit-field's size
-    return Array.from({ length: info & 0xffff }, (_, index) => {
-      // behind struct btf_type, struct btf_member: u32 name_off, type, offset
-      const member = 12 + index * 12;
-      return {
-        name: this.#library.symbols.btf__name_by_offset(this.#address, read.u32(at, member)) ?? "",
-        type: read.u32(at, member + 4),
-        bitOffset: (read.u32(at, member + 8) & offsetMask) >>> 0,
-      };
-    });
-  }
-
-  /** The element type of an array and its size in bytes; null when `type` is no array. */
-  element(type: number): { type: number; size: number } | null {
-    const { at, info } = this.#resolve(type);
-    if (kindOf(info) !== BTF_KIND_ARRAY) return null;
-    const element = read.u32(at, 12); // behind struct btf_type, struct btf_array: u32 type, index_type, nelems
-    const size = Number(this.#library.symbols.btf__resolve_size(this.#live(), element));
-    return { type: element, size: check(size, `size of type ${element} in ${this.#path}`) };
-  }
-
-  /** struct btf_type of what typedefs and qualifiers stand for: u32 name_off, info, size_or_type. */
-  #resolve(type: number): { at: Address; info: number } {
-    for (let id = type; ; ) {
-      const at = present(
-        this.#library.symbols.btf__type_by_id(this.#live(), id),
-        `type ${id} in ${this.#path}`,
-      );
-      const info = read.u32(at, 4);
-      if (!aliases.has(kindOf(info))) return { at, info };
-      id = read.u32(at, 8);
-    }
-  }
-
-  #live(): Address {
-    if (this.#address === null) throw new ClosedError(`the BTF of ${this.#path}`);
-    return this.#address;
-  }
-
-  [Symbol.dispose](): void {
-    if (this.#address === null) return;
-    this.#library.symbols.btf__free(this.#address);
-    this.#address = null;
   }
 }
 

@@ -140,7 +140,7 @@ export class EbpfObject {
     const btf = this.#sections.find(({ name, type }) => name === ".BTF" && type === sectionType.progbits);
     if (names.size === 0 || btf === undefined) return [...names];
     const bytes = this.#bytes.subarray(btf.offset, btf.offset + btf.size);
-    const resolved = loaderExterns(bytes, this.#little, this.#path, btf.offset);
+    const resolved = loaderExterns(bytes, this.#path, btf.offset);
     return [...names].filter((name) => !resolved.has(name));
   }
 

@@ -1,47 +1,38 @@
-import { type Btf, KERNEL_BTF, type Libbpf } from "../../ffi/libbpf.ts";
+import { Btf } from "../btf/btf.ts";
+import { parsePath, placeOf } from "../btf/member.ts";
+import { InputFile } from "../elf/input.ts";
 import type { Evidence } from "../offsets/evidence.ts";
 import { kernelFields } from "./fields.ts";
 
+/** The running kernel's own type information. */
+export const KERNEL_BTF = "/sys/kernel/btf/vmlinux";
+
+/** That of a kernel with everything in it has 10 MiB. */
+const largestBtf = 128 << 20;
+
+/** @throws InputError where it is not sound; the system's error where it cannot be read */
+export function readKernelBtf(path: string = KERNEL_BTF): Btf {
+  using file = InputFile.open(path);
+  return new Btf(file.read(0, file.size, "BTF", largestBtf), { path });
+}
+
 /** The `btf` source: what the running kernel's own type information says of every field. */
-export function btfEvidence(libbpf: Libbpf, path: string = KERNEL_BTF): Evidence[] {
-  using btf = libbpf.openBtf(path);
+export function btfEvidence(btf: Btf): Evidence[] {
   return kernelFields.map(({ constant, member }) => {
     const offset = memberOffset(btf, member);
-    if (offset !== null) return { source: "btf", constant, candidates: [offset] };
-    return { source: "btf", constant, candidates: [], reason: `the kernel's BTF has no ${member}` };
+    return typeof offset === "number"
+      ? { source: "btf", constant, candidates: [offset] }
+      : { source: "btf", constant, candidates: [], reason: `the kernel's BTF has no ${member}: ${offset}` };
   });
 }
 
 /**
- * Byte offset of `type.member[.member…]` from the start of the type, where a member may be an element of an array,
- * `member[1]`. Null when there is no such member, or when it is a bit-field that starts inside a byte. Anonymous
- * structs and unions on the way are looked through.
+ * Byte offset of `type.member[.member...]` from the start of the type.
+ * @returns why there is none, where there is none: also of a bit-field that begins inside a byte
  */
-export function memberOffset(btf: Btf, path: string): number | null {
-  const [struct = "", ...steps] = path.split(".");
-  let type = btf.struct(struct);
-  let bits = 0;
-  for (const step of steps) {
-    const [, name = "", index] = /^(\w+)(?:\[(\d+)\])?$/.exec(step) ?? [];
-    const found = type === null ? null : findMember(btf, type, name);
-    if (found === null) return null;
-    bits += found.bitOffset;
-    type = found.type;
-    if (index === undefined) continue;
-    const element = btf.element(type);
-    if (element === null) return null;
-    bits += Number(index) * element.size * 8;
-    type = element.type;
-  }
-  return type === null || bits % 8 !== 0 ? null : bits / 8;
-}
-
-function findMember(btf: Btf, type: number, name: string): { type: number; bitOffset: number } | null {
-  for (const member of btf.members(type) ?? []) {
-    if (member.name === name) return member;
-    if (member.name !== "") continue;
-    const inner = findMember(btf, member.type, name);
-    if (inner !== null) return { type: inner.type, bitOffset: member.bitOffset + inner.bitOffset };
-  }
-  return null;
+export function memberOffset(btf: Btf, member: string): number | string {
+  const path = parsePath(member);
+  const place = path === null ? "it is no member" : placeOf(btf, path);
+  if (typeof place === "string") return place;
+  return place.bitOffset % 8 === 0 ? place.bitOffset / 8 : "it begins inside a byte";
 }

@@ -6,7 +6,7 @@ import { judge, type Verdict } from "../offsets/truth.ts";
 import type { Diagnostic, KernelReport, Strategy } from "../output/document.ts";
 import { toFields } from "../output/verdicts.ts";
 import { during } from "../whereabouts.ts";
-import { btfEvidence } from "./btf.ts";
+import { btfEvidence, readKernelBtf } from "./btf.ts";
 import { type Bytecode, isForbiddenToRead, isUnknownToKernel, objectsOf } from "./bytecode.ts";
 import { kernelFields } from "./fields.ts";
 import { kernelFlags } from "./flags.ts";
@@ -60,13 +60,10 @@ export function kernelReport(options: KernelOptions): { report: KernelReport; di
   const diagnostics: Diagnostic[] = [];
   const note = (code: string) => (message: string) => void diagnostics.push({ code, message });
   const started = performance.now();
-  const libbpf = sources.some(isKernelSource) ? new Libbpf(asset("libbpf.so"), options.trace) : null;
-  const btf =
-    libbpf !== null && sources.includes("btf")
-      ? readBtf(libbpf, host, note("W_NO_BTF"))
-      : silent("btf", unchosen);
+  const libbpf = sources.includes("guess") ? new Libbpf(asset("libbpf.so"), options.trace) : null;
+  const btf = sources.includes("btf") ? readBtf(host, note("W_NO_BTF")) : silent("btf", unchosen);
   const tried =
-    libbpf !== null && sources.includes("guess")
+    libbpf !== null
       ? tryGuess(guesserOf(libbpf, options, note("W_BYTECODE")), host, note("W_RUNG"), note("E_NO_GUESS"))
       : { guess: null, evidence: silent("guess", unchosen) };
   const reason = tried.guess === null ? tried.evidence[0]?.reason : undefined;
@@ -90,8 +87,6 @@ export function kernelReport(options: KernelOptions): { report: KernelReport; di
   };
   return { report, diagnostics };
 }
-
-const isKernelSource = (source: Source): boolean => source === "guess" || source === "btf";
 
 /** A guess, and the name of the eBPF object that it used. */
 type ObjectGuess = Guess & { readonly bytecode: string };
@@ -136,11 +131,11 @@ function verdictsOn(evidence: readonly Evidence[], families: Families): [constan
 const silent = (source: Source, reason: string): Evidence[] =>
   kernelFields.map(({ constant }) => ({ source, constant, candidates: [], reason }));
 
-function readBtf(libbpf: Libbpf, { btf }: KernelHost, note: (message: string) => void): Evidence[] {
+function readBtf({ btf }: KernelHost, note: (message: string) => void): Evidence[] {
   using _ = during("the kernel's BTF");
   if (btf.is === "no") return silent("btf", btf.why);
   try {
-    return btfEvidence(libbpf);
+    return btfEvidence(readKernelBtf());
   } catch (error) {
     const reason = reasonOf(error);
     note(reason);

@@ -4,60 +4,12 @@ import { Libbpf } from "../../../ffi/libbpf.ts";
 import { assetBytes } from "../../../src/assets.ts";
 import { socketEvent } from "../../../src/bytecode/events.ts";
 import { bakeEmbedded } from "../../../src/bytecode/objects.ts";
-import { memberOffset } from "../../../src/kernel/btf.ts";
-import { truthOf } from "../../lab/truth.ts";
 
-const KERNEL_BTF = "/sys/kernel/btf/vmlinux";
 const OBJECT = "socket_guess.o";
 let libbpf: Libbpf;
 
 beforeAll(() => {
   libbpf = new Libbpf(assetBytes("libbpf.so"));
-});
-
-describe("BTF", () => {
-  test("members lie where bpftool and gcc say, nested, anonymous and missing ones included", async () => {
-    const members = [
-      "sock_common.skc_daddr", // in an anonymous struct in an anonymous union
-      "sock_common.skc_net.net", // in a typedef of a struct
-      "inet_sock.inet_sport",
-      "tcp_sock.inet_conn.icsk_inet.sk.__sk_common.skc_num", // five structs deep
-      "tcp_sock.srtt_us",
-      "net.ns.inum",
-      "flowi4.uli.ports.sport", // in a union
-      "sk_buff.head",
-      "task_struct.comm",
-      "sock_common.no_such_member",
-      "no_such_struct.member",
-    ];
-    const truth = await truthOf(KERNEL_BTF, members);
-    expect([...truth.values()].filter((offset) => offset !== null).length).toBeGreaterThan(7);
-    using btf = libbpf.openBtf(KERNEL_BTF);
-    expect(new Map(members.map((member) => [member, memberOffset(btf, member)]))).toEqual(truth);
-  });
-
-  test("a bit-field that starts inside a byte has no offset, one that starts with it has", async () => {
-    // In the byte at 0 of struct iphdr; bpftool's reader refuses the one inside.
-    const truth = await truthOf(KERNEL_BTF, ["iphdr.ihl"]);
-    await expect(truthOf(KERNEL_BTF, ["iphdr.version"])).rejects.toThrow(
-      "iphdr.version is a bit-field at bit 4",
-    );
-    using btf = libbpf.openBtf(KERNEL_BTF);
-    expect(memberOffset(btf, "iphdr.ihl")).toBe(truth.get("iphdr.ihl") ?? -1);
-    expect(memberOffset(btf, "iphdr.version")).toBeNull();
-  });
-
-  test("a file without BTF is an error that names it", () => {
-    expect(() => libbpf.openBtf("/etc/passwd")).toThrow("read BTF from /etc/passwd: ");
-    expect(() => libbpf.openBtf("/no/such/file")).toThrow("/no/such/file: ENOENT");
-  });
-
-  test("used after it was closed it throws", () => {
-    const btf = libbpf.openBtf(KERNEL_BTF);
-    btf[Symbol.dispose]();
-    btf[Symbol.dispose]();
-    expect(() => btf.struct("sock")).toThrow(ClosedError);
-  });
 });
 
 describe("an eBPF object", () => {

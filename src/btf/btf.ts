@@ -1,0 +1,339 @@
+import { InputError } from "../elf/input.ts";
+
+/**
+ * BTF, the type information of kernels and of eBPF objects: the kernel's Documentation/bpf/btf.rst, include/uapi/linux/btf.h.
+ * It is hostile: each read is bounded, each error names the file and the offset.
+ */
+
+/** BTF_KIND_* of include/uapi/linux/btf.h. */
+export const kinds = {
+  void: 0,
+  int: 1,
+  pointer: 2,
+  array: 3,
+  struct: 4,
+  union: 5,
+  enum: 6,
+  forward: 7,
+  typedef: 8,
+  volatile: 9,
+  const: 10,
+  restrict: 11,
+  function: 12,
+  prototype: 13,
+  variable: 14,
+  section: 15,
+  float: 16,
+  declTag: 17,
+  typeTag: 18,
+  enum64: 19,
+} as const;
+
+/** struct btf_header; bytes. */
+const header = { size: 24, length: 4, types: 8, typesSize: 12, strings: 16, stringsSize: 20 };
+const MAGIC = 0xeb9f;
+/** Words of struct btf_type: name_off, info, size or type. */
+const TYPE = { name: 0, info: 1, size: 2, words: 3 } as const;
+/** Words behind a btf_type, by its kind: so many in any case, and so many for each of its members. */
+const tails: readonly (readonly [fixed: number, each: number])[] = [
+  [0, 0],
+  [1, 0], // int: encoding
+  [0, 0],
+  [3, 0], // struct btf_array
+  [0, 3], // struct btf_member
+  [0, 3],
+  [0, 2], // struct btf_enum
+  [0, 0],
+  [0, 0],
+  [0, 0],
+  [0, 0],
+  [0, 0],
+  [0, 0],
+  [0, 2], // struct btf_param
+  [1, 0], // struct btf_var
+  [0, 3], // struct btf_var_secinfo
+  [0, 0],
+  [1, 0], // struct btf_decl_tag
+  [0, 0],
+  [0, 3], // struct btf_enum64
+];
+const kindOf = (info: number): number => (info >>> 24) & 0x1f;
+const countOf = (info: number): number => info & 0xffff;
+/** Kinds that stand for the type they name. */
+const aliases: ReadonlySet<number> = new Set([
+  kinds.typedef,
+  kinds.volatile,
+  kinds.const,
+  kinds.restrict,
+  kinds.typeTag,
+]);
+/** Compilers nest no deeper; a chain that is longer leads back to itself. */
+const DEEPEST = 64;
+
+/** A member of a struct or union. */
+export interface Member {
+  readonly name: string;
+  /** Number of its type. */
+  readonly type: number;
+  /** From the start of the struct. */
+  readonly bitOffset: number;
+  /** Bits of a bit-field; null for any other member. */
+  readonly bitSize: number | null;
+}
+
+/** Where BTF lies. */
+export interface BtfOptions {
+  /** The name of its file, for errors. */
+  readonly path: string;
+  /** Bytes before it in that file, for errors. */
+  readonly at?: number;
+  /** What split BTF, a module's, builds on: its types and strings are counted on from those of this one. */
+  readonly base?: Btf;
+}
+
+/** All types of one BTF. They are numbered from 1; 0 is void. */
+export class Btf {
+  readonly #options: BtfOptions;
+  /** The types in words of this machine's byte order. */
+  readonly #words: Uint32Array;
+  /** Where each type begins among the words. */
+  readonly #starts: Uint32Array;
+  /** Where each type's name lies among the strings. */
+  readonly #names: Uint32Array;
+  readonly #strings: Buffer;
+  readonly #types: number;
+  readonly #named = new Map<string, ReadonlySet<number>>();
+
+  /** @throws InputError where it is not sound, or of a kind of type that is younger than this */
+  constructor(bytes: Uint8Array, options: BtfOptions) {
+    this.#options = options;
+    const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+    if (bytes.length < header.size) throw this.#error(0, "cut short");
+    const little = view.getUint16(0, true) === MAGIC;
+    if (!little && view.getUint16(0, false) !== MAGIC) throw this.#error(0, "no magic number");
+    const u32 = (offset: number): number => view.getUint32(offset, little);
+    const section = (start: number, size: number, what: string): Uint8Array => {
+      const from = u32(header.length) + u32(start);
+      if (from + u32(size) > bytes.length) throw this.#error(start, `${what} beyond the end`);
+      return bytes.subarray(from, from + u32(size));
+    };
+    this.#types = u32(header.length) + u32(header.types);
+    const strings = section(header.strings, header.stringsSize, "strings");
+    this.#strings = Buffer.from(strings.buffer, strings.byteOffset, strings.byteLength);
+    this.#words = wordsOf(section(header.types, header.typesSize, "types"), little);
+    this.#starts = this.#index();
+    this.#names = this.#starts.map((start) => this.#words[start + TYPE.name] ?? 0);
+  }
+
+  #index(): Uint32Array {
+    const words = this.#words;
+    const starts = new Uint32Array(words.length / TYPE.words + 1);
+    let count = 0;
+    for (let at = 0; at < words.length; ) {
+      const info = words[at + TYPE.info] ?? 0;
+      const tail = tails[kindOf(info)];
+      if (tail === undefined || kindOf(info) === kinds.void)
+        throw this.#error(this.#types + at * 4, `a type of kind ${kindOf(info)}, which is not known`);
+      starts[count++] = at;
+      at += TYPE.words + tail[0] + tail[1] * countOf(info);
+      if (at > words.length)
+        throw this.#error(this.#types + (starts[count - 1] ?? 0) * 4, "a type beyond the end");
+    }
+    return starts.subarray(0, count);
+  }
+
+  /** The number of its first own type; below lie those of the base. */
+  get first(): number {
+    return this.#options.base?.end ?? 1;
+  }
+
+  /** The number behind its last type. */
+  get end(): number {
+    return this.first + this.#starts.length;
+  }
+
+  /** Numbers of its own types of this name and one of these kinds. */
+  named(name: string, wanted: readonly number[]): number[] {
+    const found: number[] = [];
+    for (const offset of this.#offsetsOf(name)) {
+      for (let at = this.#names.indexOf(offset); at >= 0; at = this.#names.indexOf(offset, at + 1))
+        if (wanted.includes(this.kind(this.first + at))) found.push(this.first + at);
+    }
+    return found;
+  }
+
+  /** One of {@link kinds}. */
+  kind(type: number): number {
+    return type === 0 ? kinds.void : kindOf(this.#word(type, TYPE.info));
+  }
+
+  name(type: number): string {
+    return type === 0 ? "void" : this.#text(this.#word(type, TYPE.name));
+  }
+
+  /** What typedefs and qualifiers stand for. @throws InputError where they go round in a circle */
+  resolve(type: number): number {
+    let resolved = type;
+    for (let depth = 0; depth < DEEPEST; depth++) {
+      if (!aliases.has(this.kind(resolved))) return resolved;
+      resolved = this.#word(resolved, TYPE.size);
+    }
+    throw this.#error(0, `type ${type} leads to itself`);
+  }
+
+  /** The members of a struct or union, through typedefs and qualifiers; null where a type is neither. */
+  members(type: number): readonly Member[] | null {
+    const id = this.resolve(type);
+    return this.#isStruct(id) ? this.#memberRows(id).map((row) => this.#member(id, row)) : null;
+  }
+
+  /** The members of this name, and those without one. Null where the type is no struct or union. */
+  membersNamed(type: number, name: string): readonly Member[] | null {
+    const id = this.resolve(type);
+    if (!this.#isStruct(id)) return null;
+    return this.#memberRows(id).flatMap((row) => {
+      const offset = this.#word(id, row);
+      return offset === 0 || this.#isText(offset, name) ? [this.#member(id, row)] : [];
+    });
+  }
+
+  #isStruct(id: number): boolean {
+    const kind = this.kind(id);
+    return kind === kinds.struct || kind === kinds.union;
+  }
+
+  #memberRows(id: number): number[] {
+    const count = countOf(this.#word(id, TYPE.info));
+    return Array.from({ length: count }, (_, index) => TYPE.words + index * 3);
+  }
+
+  /** struct btf_member: name_off, type, offset, whose top byte is a bit-field's size where the struct's kind_flag is set. */
+  #member(id: number, row: number): Member {
+    const [name, type, offset] = [this.#word(id, row), this.#word(id, row + 1), this.#word(id, row + 2)];
+    const text = this.#text(name);
+    if (this.#word(id, TYPE.info) >>> 31 === 1)
+      return { name: text, type, bitOffset: offset & 0xffffff, bitSize: offset >>> 24 || null };
+    const bits = this.#oldBitField(type);
+    return { name: text, type, bitOffset: offset + (bits?.offset ?? 0), bitSize: bits?.size ?? null };
+  }
+
+  /** Before kind_flag (Linux 4.20) a bit-field was an int of fewer bits than its bytes have. */
+  #oldBitField(type: number): { readonly offset: number; readonly size: number } | null {
+    const id = this.resolve(type);
+    if (this.kind(id) !== kinds.int) return null;
+    const encoding = this.#word(id, TYPE.words);
+    const [size, offset] = [encoding & 0xff, (encoding >>> 16) & 0xff];
+    return size === this.#word(id, TYPE.size) * 8 ? null : { offset, size };
+  }
+
+  /** The type of an array's elements and how many there are; null where a type is no array. */
+  array(type: number): { readonly element: number; readonly count: number } | null {
+    const id = this.resolve(type);
+    if (this.kind(id) !== kinds.array) return null;
+    return { element: this.#word(id, TYPE.words), count: this.#word(id, TYPE.words + 2) };
+  }
+
+  /** Bytes of a type; null for those that have no size. @param pointer bytes of a pointer where this BTF is of */
+  sizeOf(type: number, pointer = 8): number | null {
+    let factor = 1;
+    let id = this.resolve(type);
+    for (let depth = 0; depth < DEEPEST; depth++) {
+      const kind = this.kind(id);
+      if (kind === kinds.pointer) return factor * pointer;
+      if (sized.has(kind)) return factor * this.#word(id, TYPE.size);
+      const array = this.array(id);
+      if (array === null) return null;
+      factor *= array.count;
+      id = this.resolve(array.element);
+    }
+    throw this.#error(0, `type ${type} leads to itself`);
+  }
+
+  /** The names and values of an enum of 32 or 64 bits. */
+  enumerators(type: number): readonly { readonly name: string; readonly value: bigint }[] {
+    const info = this.#word(type, TYPE.info);
+    const isLong = kindOf(info) === kinds.enum64;
+    const isSigned = info >>> 31 === 1;
+    const wide = isSigned ? BigInt.asIntN : BigInt.asUintN;
+    return Array.from({ length: countOf(info) }, (_, index) => {
+      const row = TYPE.words + index * (isLong ? 3 : 2);
+      const low = BigInt(this.#word(type, row + 1));
+      const value = isLong ? wide(64, (BigInt(this.#word(type, row + 2)) << 32n) | low) : wide(32, low);
+      return { name: this.#text(this.#word(type, row)), value };
+    });
+  }
+
+  /** Variables of a section, by the numbers of their types. */
+  sectionEntries(type: number): number[] {
+    const count = countOf(this.#word(type, TYPE.info));
+    return Array.from({ length: count }, (_, index) => this.#word(type, TYPE.words + index * 3));
+  }
+
+  #word(type: number, word: number): number {
+    const { base } = this.#options;
+    if (base !== undefined && type < base.end) return base.#word(type, word);
+    const start = this.#starts[type - this.first];
+    const value = start === undefined ? undefined : this.#words[start + word];
+    if (value === undefined) throw this.#error(0, `no type ${type}, of ${this.end}`);
+    return value;
+  }
+
+  #text(offset: number): string {
+    const { base } = this.#options;
+    const start = offset - this.#firstText;
+    if (base !== undefined && start < 0) return base.#text(offset);
+    const end = this.#strings.indexOf(0, start);
+    if (start >= this.#strings.length || end < 0) throw this.#error(0, `no text at ${offset}`);
+    return this.#strings.toString("latin1", start, end);
+  }
+
+  /** What its own strings are counted on from. */
+  get #firstText(): number {
+    const { base } = this.#options;
+    return base === undefined ? 0 : base.#firstText + base.#strings.length;
+  }
+
+  #isText(offset: number, text: string): boolean {
+    return this.#offsetsOf(text).has(offset);
+  }
+
+  /** Every place of a string in the table, which should be one: writers of BTF keep each once, and whole. */
+  #offsetsOf(text: string): ReadonlySet<number> {
+    const known = this.#named.get(text);
+    if (known !== undefined) return known;
+    const { base } = this.#options;
+    const offsets = new Set<number>(base === undefined ? [] : base.#offsetsOf(text));
+    const from = this.#firstText;
+    const bytes = Buffer.from(`\0${text}\0`, "latin1");
+    for (let at = this.#strings.indexOf(bytes); at >= 0; at = this.#strings.indexOf(bytes, at + 1))
+      offsets.add(from + at + 1);
+    // Split BTF does not begin with an empty string.
+    if (from > 0 && this.#strings.indexOf(bytes.subarray(1)) === 0) offsets.add(from);
+    this.#named.set(text, offsets);
+    return offsets;
+  }
+
+  #error(offset: number, what: string): InputError {
+    const { path, at = 0 } = this.#options;
+    return new InputError(path, at + offset, `BTF: ${what}`);
+  }
+}
+
+/** Kinds whose third word is a size in bytes. */
+const sized: ReadonlySet<number> = new Set([
+  kinds.int,
+  kinds.struct,
+  kinds.union,
+  kinds.enum,
+  kinds.float,
+  kinds.enum64,
+]);
+
+/** Words in this machine's order, which is little-endian on all that this runs on. The bytes are copied where they have to be. */
+function wordsOf(bytes: Uint8Array, little: boolean): Uint32Array {
+  const whole = bytes.length & ~3;
+  if (little && bytes.byteOffset % 4 === 0) return new Uint32Array(bytes.buffer, bytes.byteOffset, whole / 4);
+  const copy = Buffer.from(bytes.slice(0, whole).buffer);
+  if (!little) copy.swap32();
+  return new Uint32Array(copy.buffer, copy.byteOffset, whole / 4);
+}
