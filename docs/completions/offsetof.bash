@@ -33,6 +33,7 @@ _offsetof() {
   *" --deadline") : ;;
   *" --only") : ;;
   *" --get") : ;;
+  *" --member") : ;;
   *" --constants") files=1 ;;
   *" --release") : ;;
   *" --build-id") : ;;
@@ -53,14 +54,14 @@ _offsetof() {
     "") words="run detect kernel tls btf gateway bytecode verify diff merge config --verify --export --only --get $common" ;;
     "run") words="--verify --export --only --get $common" ;;
     "detect") words="$common" ;;
-    "kernel") words="--constants --release --build-id --export --only --get $common" ;;
+    "kernel") words="--member --constants --release --build-id --export --only --get $common" ;;
     "tls") words="--pid --all --version-text --constants --release --build-id --export --only --get $common" files=1 ;;
     "btf") words="-o --output --constants --release --build-id $common" ;;
     "gateway") words="--netns --translated --cloud --imds --batch $common" ;;
     "bytecode") words="list extract edit --help" ;;
     "bytecode list") words="$common" ;;
-    "bytecode extract") words="--for -o --output --constants --release --build-id --allow-missing --set $common" ;;
-    "bytecode edit") words="--for -o --output --constants --release --build-id --allow-missing --set $common" files=1 ;;
+    "bytecode extract") words="--member --for -o --output --constants --release --build-id --allow-missing --set $common" ;;
+    "bytecode edit") words="--member --for -o --output --constants --release --build-id --allow-missing --set $common" files=1 ;;
     "verify") words="kernel tls --help" ;;
     "verify kernel") words="--constants --release --build-id $common" ;;
     "verify tls") words="--pid --against --seconds --constants --release --build-id $common" files=1 ;;

@@ -162,6 +162,27 @@ export class Btf {
     return found;
   }
 
+  /** Names of its own types of these kinds. */
+  names(wanted: readonly number[]): string[] {
+    const all = Array.from(this.#starts, (_, index) => this.first + index);
+    return [
+      ...new Set(all.filter((type) => wanted.includes(this.kind(type))).map((type) => this.name(type))),
+    ];
+  }
+
+  /** Values of every enumerator of this name in its own enums. */
+  enumerated(name: string): bigint[] {
+    const offsets = this.#offsetsOf(name);
+    const found: bigint[] = [];
+    if (offsets.size === 0) return found;
+    for (let type = this.first; type < this.end; type++) {
+      const kind = this.kind(type);
+      if (kind !== kinds.enum && kind !== kinds.enum64) continue;
+      found.push(...this.enumerators(type).flatMap((one) => (one.name === name ? [one.value] : [])));
+    }
+    return found;
+  }
+
   /** One of {@link kinds}. */
   kind(type: number): number {
     return type === 0 ? kinds.void : kindOf(this.#word(type, TYPE.info));

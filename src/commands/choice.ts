@@ -1,3 +1,4 @@
+import type { Asked } from "../kernel/asked.ts";
 import { exitCodes, Failure } from "../output/failure.ts";
 import { didYouMean } from "../output/suggest.ts";
 import type { DocumentFlags } from "./flags.ts";
@@ -11,6 +12,8 @@ export interface Choice {
   readonly parts: readonly Part[];
   /** By their published names; undefined: all. */
   readonly names?: readonly string[];
+  /** Members of the kernel's types that are asked for besides. */
+  readonly asked?: readonly Asked[];
 }
 
 /** The constants that a part can hold. Loaded on demand: without --only and --get nobody needs them. */
@@ -29,13 +32,22 @@ export const constantsOf: Readonly<Record<Part, () => Promise<readonly string[]>
  * The constants that --only or --get name, and the parts that need to be looked at for them.
  * @throws Failure with exit code 2 where flags contradict each other, or a name is none of the parts' constants
  */
-export async function choiceOf(args: DocumentFlags, parts: readonly Part[]): Promise<Choice> {
-  const { get, only, format } = args;
+export async function choiceOf(
+  args: DocumentFlags & { readonly member?: string | undefined },
+  parts: readonly Part[],
+): Promise<Choice> {
+  const { get, only, format, member } = args;
   if (get !== undefined && (only !== undefined || format !== undefined)) {
     throw usage("--get prints one bare number and takes neither --only nor --format");
   }
   if (args.export === true && format !== "env") throw usage("--export is for --format env");
-  if (get === undefined && only === undefined) return { parts };
+  if (get === undefined && only === undefined && member === undefined) return { parts };
+  if (get !== undefined && member !== undefined)
+    throw usage("--get prints one bare number and takes no --member");
+  const isMember = get !== undefined && /[.:]/.test(get);
+  const members = await membersOf(isMember ? get : member, parts);
+  if (isMember || (get === undefined && only === undefined))
+    return { parts: ["kernel"], names: members.map(({ constant }) => constant), asked: members };
 
   const asked = get === undefined ? (only ?? "").split(",") : [get];
   const flag = get === undefined ? "--only" : "--get";
@@ -43,9 +55,33 @@ export async function choiceOf(args: DocumentFlags, parts: readonly Part[]): Pro
   const all = known.flatMap(([, names]) => names);
   const names = asked.map((name) => published(name, all, flag));
   return {
-    names,
+    names: [...names, ...members.map(({ constant }) => constant)],
+    ...(members.length > 0 && { asked: members }),
     parts: known.filter(([, each]) => names.some((name) => each.includes(name))).map(([part]) => part),
   };
+}
+
+/** @throws Failure with exit code 2 where one is no member, or two would have one name */
+export async function membersOf(list: string | undefined, parts: readonly Part[]): Promise<readonly Asked[]> {
+  if (list === undefined) return [];
+  if (!parts.includes("kernel")) throw usage("members are of the kernel's types");
+  const { askedOf } = await import("../kernel/asked.ts");
+  const asked = [...new Set(list.split(","))].map((text) => {
+    const one = askedOf(text);
+    if (one !== null) return one;
+    throw usage(`"${text}" is no member: TYPE.MEMBER, TYPE.ARRAY[1].MEMBER, sizeof:TYPE and enum:NAME are`);
+  });
+  const published = await constantsOf.kernel();
+  const taken = asked.find(({ constant }) => published.includes(constant));
+  if (taken !== undefined)
+    throw usage(`"${taken.text}" would be ${taken.constant}, which is a constant of another meaning`);
+  const [twice] = [...Map.groupBy(asked, ({ constant }) => constant).values()].filter(
+    ({ length }) => length > 1,
+  );
+  if (twice === undefined) return asked;
+  throw usage(
+    `${twice.map(({ text }) => text).join(" and ")} would both be ${twice[0]?.constant}: ask for one at a time`,
+  );
 }
 
 /** A constant by its name in any case: --format env and header write those of the kernel in capitals. */

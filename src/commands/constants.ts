@@ -6,7 +6,7 @@ import { shownName } from "../elf/name.ts";
 import { type Chosen, choose } from "../fleet/choose.ts";
 import { earlierOf, largestDocument, readEither } from "../output/earlier.ts";
 import { Failure } from "../output/failure.ts";
-import type { Part } from "./choice.ts";
+import { membersOf, type Part } from "./choice.ts";
 import { type ConstantsFlags, type Flags, usage } from "./flags.ts";
 import { tellDiagnostics } from "./print.ts";
 import { collect } from "./run.ts";
@@ -14,14 +14,16 @@ import { collect } from "./run.ts";
 /** The constants of the subject: out of the document that --constants names, else measured on this machine. */
 export async function constantsFor(
   wanted: string,
-  args: Flags & ConstantsFlags,
+  args: Flags & ConstantsFlags & { readonly member?: string | undefined },
 ): Promise<{ chosen: Chosen; subject: Subject }> {
   const isKernel = wanted === "kernel";
   const part = isKernel ? "kernel" : "tls";
   const chosen = chosenIn(args, part);
+  if (args.member !== undefined && (chosen !== null || !isKernel))
+    throw usage("--member is of the running kernel: it takes --for kernel, and no --constants");
   if (chosen !== null) return { chosen, subject: subjectIn(chosen, shownName(wanted)) };
   const document = await (isKernel
-    ? collect(["kernel"], args)
+    ? collect(["kernel"], args, undefined, undefined, await membersOf(args.member, [part]))
     : collect(["tls"], args, { kind: "files", paths: [wanted] }));
   tellDiagnostics(document.diagnostics);
   const measured = choose(earlierOf(document), part, {}, "this machine");

@@ -28,6 +28,10 @@ export const examples: Readonly<Record<string, readonly Example[]>> = {
       line: "offsetof kernel --only offset_rtt,offset_rtt_var | jq .kernel.fields",
       does: "How sure two of them are",
     },
+    {
+      line: "offsetof kernel --member task_struct.pid,sk_buff.cloned --format env",
+      does: "Any member of the kernel's types",
+    },
     { line: "offsetof kernel --source btf", does: "Only what the kernel's own BTF says; no privilege" },
   ],
   tls: [

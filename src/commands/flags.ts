@@ -118,8 +118,19 @@ export const btfFlags = {
   ...flags,
 } as const satisfies ArgsDef;
 
+const memberFlag = {
+  type: "string",
+  valueHint: "TYPE.MEMBER,...",
+  description:
+    "Any member of the kernel's types, such as task_struct.pid, sk_buff.cloned or nf_conn.tuplehash[1]; sizeof:TYPE, enum:NAME",
+} as const;
+
 /** What the kernel command takes. */
-export const kernelFlags = { ...constantsFlags, ...documentFlags } as const satisfies ArgsDef;
+export const kernelFlags = {
+  member: memberFlag,
+  ...constantsFlags,
+  ...documentFlags,
+} as const satisfies ArgsDef;
 
 /** Flags of the tls command alone, parsed. Positional arguments are in `_`. */
 export type TlsFlags = ParsedArgs<typeof tlsFlags>;
@@ -185,6 +196,7 @@ export const gatewayFlags = {
 export type BakeFlags = ParsedArgs<typeof bakeFlags>;
 
 const bakeFlags = {
+  member: { ...memberFlag, description: `With --for kernel: also ${memberFlag.description.toLowerCase()}` },
   for: {
     type: "string",
     valueHint: "kernel|PATH",

@@ -7,7 +7,15 @@ import { toHeader } from "../output/header.ts";
 import { toJson } from "../output/json.ts";
 import { log } from "../output/log.ts";
 import { printable } from "../output/printable.ts";
-import { doubts, isBlank, isSettledPart, keepOnly, partsOf, singleOf } from "../output/selection.ts";
+import {
+  bitConstants,
+  doubts,
+  isBlank,
+  isSettledPart,
+  keepOnly,
+  partsOf,
+  singleOf,
+} from "../output/selection.ts";
 import { writeStdout } from "../output/stdout.ts";
 import { toTable } from "../output/table.ts";
 import { hasHeld } from "../verify/held.ts";
@@ -75,10 +83,15 @@ export function exitCodeOf(document: Document, whole = document): ExitCode {
 }
 
 /** Checks a document against its schema, and prints what is chosen of it. @returns the exit code that this earns */
-export async function print(document: unknown, { names }: Choice, style: Style): Promise<ExitCode> {
+export async function print(
+  document: unknown,
+  { names, asked = [] }: Choice,
+  style: Style,
+): Promise<ExitCode> {
   const whole = v.parse(documentSchema, document);
   if (style.isSingle) return printValue(whole, names?.[0] ?? "");
-  const checked = names === undefined ? whole : keepOnly(whole, names);
+  const bits = asked.flatMap(({ constant }) => bitConstants(constant));
+  const checked = names === undefined ? whole : keepOnly(whole, names, bits);
   const { isWhole, write } = writers[style.format];
   if (!isWhole) {
     tellDiagnostics(checked.diagnostics);

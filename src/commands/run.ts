@@ -7,6 +7,7 @@ import { type Config, configOf, loadConfig, settings } from "../config.ts";
 import { type Tell, withinDeadline, withLate } from "../deadline.ts";
 import { hostFiles } from "../host/files.ts";
 import { hostReport, probeHost } from "../host/report.ts";
+import type { Asked } from "../kernel/asked.ts";
 import type { Families } from "../kernel/options.ts";
 import type { Allowance } from "../offsets/truth.ts";
 import { type Document, formatVersion, type LibraryReport } from "../output/document.ts";
@@ -37,12 +38,14 @@ export async function answer(
  * Looks at this machine and puts the parts asked for into one document, within the deadline.
  *
  * @param choice what is printed of it at the deadline, in the place of all. Default: then it failed
+ * @param asked members of the kernel's types that are asked for besides
  */
 export async function collect(
   parts: readonly Part[],
   args: Flags | DocumentFlags | RunFlags,
   question: TlsQuestion = { kind: "machine", deep: false },
   choice?: Choice,
+  asked = choice?.asked,
 ): Promise<Document> {
   const config = configOf(loadConfig({ flags: args, env: process.env }));
   const { deadline: milliseconds } = config;
@@ -52,14 +55,22 @@ export async function collect(
     late: withLate<Document>,
   };
   return withinDeadline({ milliseconds, format, ...partial }, async (tell) => {
-    if (!("verify" in args) || args.verify !== true) return look(parts, config, question, { tell });
+    if (!("verify" in args) || args.verify !== true)
+      return look(parts, config, question, {
+        tell,
+        ...(asked && { asked }),
+        isOnlyAsked: isOnlyAsked(choice),
+      });
     const { lookAndVerify } = await import("./verify.ts");
     return lookAndVerify(parts, config, tell);
   });
 }
 
-/** Who is told of a document while it grows. */
-export interface Listeners {
+/** Who is told of a document while it grows, and what is asked for besides the constants of ours. */
+export interface Details {
+  /** Members of the kernel's types, and whether they are all that is wanted of the kernel. */
+  readonly asked?: readonly Asked[];
+  readonly isOnlyAsked?: boolean;
   /** Called with each library while its files are open. */
   readonly each?: TlsOptions["each"];
   /** Told what is ready. */
@@ -71,7 +82,7 @@ export async function look(
   parts: readonly Part[],
   config: Config,
   question: TlsQuestion,
-  { each, tell }: Listeners = {},
+  { each, tell, asked, isOnlyAsked = false }: Details = {},
 ): Promise<Document> {
   const host = probeHost(hostFiles("/", config.proc_root));
   for (const part of ["btf", "kprobes", "rawTracepoints", "tracefs", "lockdown"] as const) {
@@ -101,6 +112,7 @@ export async function look(
       families: familiesOf(config),
       stability: { window: config.stability_window, attempts: config.stability_attempts },
       ...(trace && { trace }),
+      ...(asked && { asked, isOnlyAsked }),
     });
     document.kernel = kernel.report;
     document.diagnostics.push(...kernel.diagnostics);
@@ -122,6 +134,10 @@ export async function look(
   }
   return document;
 }
+
+/** Whether no constant of ours is wanted besides members. */
+const isOnlyAsked = (choice: Choice | undefined): boolean =>
+  choice?.names !== undefined && choice.names.length === choice.asked?.length;
 
 /** Where libraries are looked for, which may be executed, and how long a mount is waited for. */
 export const tlsPlaces = (config: Config) => ({

@@ -35,7 +35,7 @@ import type { Part } from "./choice.ts";
 import { chosenIn, constantsFor } from "./constants.ts";
 import { type Flags, usage, type VerifyTlsFlags, verifyFlags, verifyTlsFlags } from "./flags.ts";
 import { formatFor, tellDiagnostics } from "./print.ts";
-import { type Listeners, look } from "./run.ts";
+import { type Details, look } from "./run.ts";
 
 const kernel = defineCommand({
   meta: {
@@ -135,7 +135,7 @@ export async function lookAndVerify(parts: readonly Part[], config: Config, tell
       failures.push(error);
     }
   };
-  const each: Listeners["each"] = (report, open) =>
+  const each: Details["each"] = (report, open) =>
     attempt(async () => {
       const library = libraryOf(report, open, null);
       if (library !== null) tls.push(await verifiedTls(libbpf(), library, where));
@@ -207,7 +207,7 @@ async function verifyLibraries(
   const failures: unknown[] = [];
   // Where the constants come from elsewhere nothing is measured.
   const measured: Config = source === null ? config : { ...config, source: ["table"] };
-  const each: Listeners["each"] = async (report, open) => {
+  const each: Details["each"] = async (report, open) => {
     try {
       const library = libraryOf(report, open, source);
       if (library === null) return;

@@ -10,10 +10,10 @@ export const KERNEL_BTF = "/sys/kernel/btf/vmlinux";
 /** That of a kernel with everything in it has 10 MiB. */
 const largestBtf = 128 << 20;
 
-/** @throws InputError where it is not sound; the system's error where it cannot be read */
-export function readKernelBtf(path: string = KERNEL_BTF): Btf {
+/** @param base what a module's builds on @throws InputError where it is not sound; the system's error where it cannot be read */
+export function readKernelBtf(path: string = KERNEL_BTF, base?: Btf): Btf {
   using file = InputFile.open(path);
-  return new Btf(file.read(0, file.size, "BTF", largestBtf), { path });
+  return new Btf(file.read(0, file.size, "BTF", largestBtf), { path, ...(base && { base }) });
 }
 
 /** The `btf` source: what the running kernel's own type information says of every field. */

@@ -6,7 +6,8 @@ import { judge, type Verdict } from "../offsets/truth.ts";
 import type { Diagnostic, KernelReport, Strategy } from "../output/document.ts";
 import { toFields } from "../output/verdicts.ts";
 import { during } from "../whereabouts.ts";
-import { btfEvidence, readKernelBtf } from "./btf.ts";
+import { type Asked, askedVerdicts, isMeasured, runningTypes, type Types } from "./asked.ts";
+import { btfEvidence } from "./btf.ts";
 import { type Bytecode, isForbiddenToRead, isUnknownToKernel, objectsOf } from "./bytecode.ts";
 import { kernelFields } from "./fields.ts";
 import { kernelFlags } from "./flags.ts";
@@ -37,6 +38,10 @@ export interface KernelOptions extends GuessOptions {
   readonly strategy: Strategy;
   /** Which eBPF objects may be loaded. */
   readonly bytecode: Bytecode;
+  /** What else is asked for, besides the constants of ours. */
+  readonly asked?: readonly Asked[];
+  /** Whether only that is asked for: what cannot be measured of it needs no guess. */
+  readonly isOnlyAsked?: boolean;
 }
 
 /** A way to guess: its eBPF program, and what asks it. */
@@ -56,12 +61,15 @@ export const TYPED_BYTECODE = "socket_typed";
 
 /** Asks every source for the running kernel's constants and joins what they say. */
 export function kernelReport(options: KernelOptions): { report: KernelReport; diagnostics: Diagnostic[] } {
-  const { host, asset, sources, strategy } = options;
+  const { host, asset, strategy, asked = [], isOnlyAsked = false } = options;
+  const isGuessNeeded = !isOnlyAsked || isMeasured(asked);
+  const sources = isGuessNeeded ? options.sources : options.sources.filter((source) => source !== "guess");
   const diagnostics: Diagnostic[] = [];
   const note = (code: string) => (message: string) => void diagnostics.push({ code, message });
   const started = performance.now();
   const libbpf = sources.includes("guess") ? new Libbpf(asset("libbpf.so"), options.trace) : null;
-  const btf = sources.includes("btf") ? readBtf(host, note("W_NO_BTF")) : silent("btf", unchosen);
+  const types = sources.includes("btf") ? readTypes(host, note("W_NO_BTF")) : unchosen;
+  const btf = typeof types === "string" ? silent("btf", types) : btfEvidence(types.kernel);
   const tried =
     libbpf !== null
       ? tryGuess(guesserOf(libbpf, options, note("W_BYTECODE")), host, note("W_RUNG"), note("E_NO_GUESS"))
@@ -75,7 +83,11 @@ export function kernelReport(options: KernelOptions): { report: KernelReport; di
   const measured = tried.guess ?? typed;
   for (const limit of measured?.limits ?? []) note("W_GUESS_LIMITED")(limit);
 
-  const verdicts = verdictsOn([...(measured?.evidence ?? tried.evidence), ...btf], options.families);
+  const evidence = [...(measured?.evidence ?? tried.evidence), ...btf];
+  const verdicts = [
+    ...(isOnlyAsked ? [] : verdictsOn(evidence, options.families)),
+    ...askedVerdicts(asked, types, evidence),
+  ];
   const report: KernelReport = {
     bytecode: tried.guess?.bytecode ?? (typed === null ? null : TYPED_BYTECODE),
     strategy: tried.guess === null ? null : strategy,
@@ -131,15 +143,16 @@ function verdictsOn(evidence: readonly Evidence[], families: Families): [constan
 const silent = (source: Source, reason: string): Evidence[] =>
   kernelFields.map(({ constant }) => ({ source, constant, candidates: [], reason }));
 
-function readBtf({ btf }: KernelHost, note: (message: string) => void): Evidence[] {
+/** The kernel's types; why there are none. */
+function readTypes({ btf }: KernelHost, note: (message: string) => void): Types | string {
   using _ = during("the kernel's BTF");
-  if (btf.is === "no") return silent("btf", btf.why);
+  if (btf.is === "no") return btf.why;
   try {
-    return btfEvidence(readKernelBtf());
+    return runningTypes();
   } catch (error) {
     const reason = reasonOf(error);
     note(reason);
-    return silent("btf", reason);
+    return reason;
   }
 }
 

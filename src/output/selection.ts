@@ -28,8 +28,22 @@ export const isSettledPart = (part: Part): boolean =>
 export const isBlank = ({ constants }: Part): boolean =>
   Object.values(constants).every((value) => value === null);
 
-/** The document with these constants alone. One that no part of it has is asked for and not known, which is told. */
-export function keepOnly(document: Document, names: readonly string[]): Document {
+/** Of a bit-field, besides the byte that it begins in: the bit of that byte, counted from the lowest, and how many it has. */
+export const bitConstants = (constant: string): readonly [offset: string, size: string] => [
+  `${constant}_bit_offset`,
+  `${constant}_bit_size`,
+];
+
+/**
+ * The document with these constants alone. One that no part of it has is asked for and not known, which is told.
+ * @param besides are kept where they are there
+ */
+export function keepOnly(
+  document: Document,
+  names: readonly string[],
+  besides: readonly string[] = [],
+): Document {
+  const kept = [...names, ...besides];
   const { kernel, tls } = document;
   const unknown = names.filter(
     (name) => !partsOf(document).some(({ fields }) => Object.hasOwn(fields, name)),
@@ -37,8 +51,8 @@ export function keepOnly(document: Document, names: readonly string[]): Document
   const message = `not known: ${unknown.join(", ")}: ${tls?.length === 0 ? "no TLS library was found" : "no library that was found has it"}`;
   return {
     ...document,
-    ...(kernel && { kernel: keep(kernel, names) }),
-    ...(tls && { tls: tls.map((library) => keep(library, names)) }),
+    ...(kernel && { kernel: keep(kernel, kept) }),
+    ...(tls && { tls: tls.map((library) => keep(library, kept)) }),
     diagnostics: [...document.diagnostics, ...(unknown.length === 0 ? [] : [{ code: "E_ONLY", message }])],
   };
 }

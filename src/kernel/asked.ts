@@ -1,0 +1,165 @@
+import { readdirSync } from "node:fs";
+import { type Btf, kinds } from "../btf/btf.ts";
+import { type MemberPath, parsePath, placeOf, typesOf } from "../btf/member.ts";
+import type { Evidence } from "../offsets/evidence.ts";
+import { judge, type Verdict } from "../offsets/truth.ts";
+import { bitConstants } from "../output/selection.ts";
+import { didYouMean } from "../output/suggest.ts";
+import { KERNEL_BTF, readKernelBtf } from "./btf.ts";
+import { kernelFields } from "./fields.ts";
+
+/** Something of the kernel's types that a person named: a member, a type's size, or an enum's value. */
+export interface Asked {
+  /** As it was named. */
+  readonly text: string;
+  /** An identifier of it, under which it stands in every format. */
+  readonly constant: string;
+}
+
+const size = /^sizeof:((?:struct |union )?[A-Za-z_]\w*)$/;
+const enumerator = /^enum:([A-Za-z_]\w*)$/;
+
+/** Null where a text names none. */
+export function askedOf(text: string): Asked | null {
+  const isNamed = parsePath(text) !== null || size.test(text) || enumerator.test(text);
+  return isNamed ? { text, constant: text.replace(/\]/g, "").replace(/\W/g, "_") } : null;
+}
+
+/** The row of ours that measures a member, if there is one. */
+const rowOf = ({ text }: Asked) => kernelFields.find(({ member }) => member === text);
+
+/** Whether a guess can say anything of these. */
+export const isMeasured = (asked: readonly Asked[]): boolean => asked.some((one) => rowOf(one) !== undefined);
+
+/** What is known of what was asked for. @param evidence of the fields, of which the guess's is taken */
+export function askedVerdicts(
+  asked: readonly Asked[],
+  types: Types | string,
+  evidence: readonly Evidence[],
+): [constant: string, Verdict][] {
+  return asked.flatMap((one) => {
+    const told = typeof types === "string" ? types : toldBy(one, types);
+    const guessed = evidence.filter(
+      ({ source, constant }) => source === "guess" && constant === rowOf(one)?.constant,
+    );
+    const rows = typeof told === "string" ? { [one.constant]: told } : rowsOf(one, told);
+    const fields = Object.keys(rows).map((constant) => ({ constant, member: one.text }));
+    const said = Object.entries(rows).map(([constant, row]) =>
+      typeof row === "string"
+        ? ({ source: "btf", constant, candidates: [], reason: row } as const)
+        : ({ source: "btf", constant, candidates: [row] } as const),
+    );
+    return [...judge(fields, [...guessed.map((each) => ({ ...each, constant: one.constant })), ...said])];
+  });
+}
+
+/** A number, and the bits of a bit-field. */
+interface Told {
+  readonly value: number;
+  readonly bits?: { readonly offset: number; readonly size: number };
+}
+
+function rowsOf({ constant }: Asked, { value, bits }: Told): Record<string, number> {
+  const [offset, size] = bitConstants(constant);
+  return { [constant]: value, ...(bits && { [offset]: bits.offset, [size]: bits.size }) };
+}
+
+/** The kernel's types, and those of its modules, which are read where the kernel's own have no answer. */
+export class Types {
+  #modules: readonly Btf[] | undefined;
+
+  constructor(
+    readonly kernel: Btf,
+    private readonly readModules: () => readonly Btf[] = () => [],
+  ) {}
+
+  get modules(): readonly Btf[] {
+    this.#modules ??= this.readModules();
+    return this.#modules;
+  }
+}
+
+/** Those of the running kernel. @throws InputError, or the system's error */
+export function runningTypes(): Types {
+  const kernel = readKernelBtf();
+  const folder = KERNEL_BTF.slice(0, KERNEL_BTF.lastIndexOf("/"));
+  return new Types(kernel, () =>
+    readdirSync(folder)
+      .filter((name) => `${folder}/${name}` !== KERNEL_BTF)
+      .sort()
+      .map((name) => readKernelBtf(`${folder}/${name}`, kernel)),
+  );
+}
+
+/** What BTF says; why it says nothing. */
+function toldBy({ text }: Asked, types: Types): Told | string {
+  const own = toldIn(text, types.kernel);
+  if (typeof own !== "string") return own;
+  const others = types.modules.map((btf) => toldIn(text, btf)).filter((told) => typeof told !== "string");
+  const [first] = others;
+  if (first === undefined) return `${own}${nearName(text, types)}`;
+  const isOne = others.every((told) => JSON.stringify(told) === JSON.stringify(first));
+  return isOne ? first : "modules have it at different places";
+}
+
+function toldIn(text: string, btf: Btf): Told | string {
+  const path = parsePath(text);
+  if (path !== null) return memberIn(path, btf);
+  const [, type] = size.exec(text) ?? [];
+  return type === undefined ? enumeratorIn(enumerator.exec(text)?.[1] ?? "", btf) : sizeIn(type, btf);
+}
+
+function memberIn(path: MemberPath, btf: Btf): Told | string {
+  const place = placeOf(btf, path);
+  if (typeof place === "string") return place;
+  const { bitOffset, bitSize } = place;
+  const value = Math.floor(bitOffset / 8);
+  return bitSize === null ? { value } : { value, bits: { offset: bitOffset % 8, size: bitSize } };
+}
+
+const sizedKinds = [kinds.struct, kinds.union, kinds.typedef, kinds.enum, kinds.enum64, kinds.int];
+
+function sizeIn(name: string, btf: Btf): Told | string {
+  const [keyword, type] = name.includes(" ") ? name.split(" ") : [undefined, name];
+  const path = { keyword, type: type ?? "", steps: [] };
+  const named = typesOf(btf, path);
+  const all = named.length > 0 || keyword !== undefined ? named : btf.named(path.type, sizedKinds);
+  return theOne(
+    all.map((each) => btf.sizeOf(each)),
+    `no type ${name}`,
+    `types called ${name} have different sizes`,
+  );
+}
+
+function enumeratorIn(name: string, btf: Btf): Told | string {
+  const values = btf.enumerated(name);
+  const [first] = values;
+  if (first !== undefined && values.every((value) => value === first) && (first < 0n || first > maximum))
+    return `it is ${first}, which this document does not hold`;
+  return theOne(values.map(Number), `no enum has ${name}`, `enums have different values called ${name}`);
+}
+const maximum = BigInt(Number.MAX_SAFE_INTEGER);
+
+function theOne(values: readonly (number | null)[], none: string, several: string): Told | string {
+  const [value = null] = values;
+  if (value === null) return none;
+  return values.every((each) => each === value) ? { value } : several;
+}
+
+/** A name that is close to the one that there is not. */
+function nearName(text: string, { kernel, modules }: Types): string {
+  const path = parsePath(text);
+  if (path === null) return "";
+  const btf = [kernel, ...modules].find((each) => typesOf(each, path).length > 0);
+  if (btf === undefined) return didYouMean(path.type, kernel.names([kinds.struct, kinds.union]));
+  const [step] = path.steps;
+  const [type] = typesOf(btf, path);
+  return step === undefined || type === undefined ? "" : didYouMean(step.name, memberNames(btf, type, 0));
+}
+
+/** Names of members, those of anonymous structs and unions too. */
+function memberNames(btf: Btf, type: number, depth: number): string[] {
+  return (btf.members(type) ?? []).flatMap((member) =>
+    member.name !== "" ? [member.name] : depth < 8 ? memberNames(btf, member.type, depth + 1) : [],
+  );
+}

@@ -1,0 +1,35 @@
+import { expect, test } from "bun:test";
+import type { Btf } from "../../../src/btf/btf.ts";
+import { parsePath, placeOf } from "../../../src/btf/member.ts";
+import { readKernelBtf } from "../../../src/kernel/btf.ts";
+import { seeded } from "../elf/seeded.ts";
+import { dumpOf, randomMembers } from "./random.ts";
+
+const KERNEL_BTF = "/sys/kernel/btf/vmlinux";
+
+test("2,000 random members of this kernel lie where bpftool says, bit-fields included", () => {
+  const btf: Btf = readKernelBtf(KERNEL_BTF);
+  const members = randomMembers(dumpOf(KERNEL_BTF), 2000, seeded(20261126));
+  expect(members.some(({ bitSize }) => bitSize !== null)).toBe(true);
+  const different = members.filter(({ path, bitOffset, bitSize }) => {
+    const parsed = parsePath(path);
+    const place = parsed === null ? "no path" : placeOf(btf, parsed);
+    return typeof place === "string" || place.bitOffset !== bitOffset || place.bitSize !== bitSize;
+  });
+  expect(different).toEqual([]);
+});
+
+test.each([
+  "sock",
+  "sock.",
+  ".sk",
+  "sock sk",
+  "sock.a-b",
+  "sock.a[]",
+  "sock.a[-1]",
+  "sock.a[1]b",
+  "enum x.y",
+  "a.b\n",
+])("%p is no path of a member", (text) => {
+  expect(parsePath(text)).toBeNull();
+});
