@@ -6,7 +6,7 @@ packages="
   qemu-system-arm qemu-system-x86
   binutils dpkg-dev gcc libc6-dev
   bpftool curl dropbear-bin dwarves
-  kmod cpio gzip lz4 xz-utils zstd
+  kmod cpio gzip lz4 rpm skopeo umoci xz-utils zstd
   git groff-base iproute2 jq libcap2-bin lsof man-db openssh-client openssl procps strace util-linux zsh
 "
 

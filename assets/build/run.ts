@@ -1,6 +1,8 @@
 export interface RunOptions {
   readonly cwd?: string;
   readonly stdin?: Uint8Array<ArrayBuffer>;
+  /** Added to the environment. */
+  readonly env?: Readonly<Record<string, string>>;
 }
 
 export interface Finished {
@@ -20,7 +22,7 @@ export async function run(command: readonly string[], options: RunOptions = {}):
 export async function attempt(command: readonly string[], options: RunOptions = {}): Promise<Finished> {
   const child = Bun.spawn([...command], {
     ...(options.cwd === undefined ? {} : { cwd: options.cwd }),
-    env: { ...process.env, LC_ALL: "C" },
+    env: { ...process.env, ...options.env, LC_ALL: "C" },
     stdin: options.stdin ?? "ignore",
     stdout: "pipe",
     stderr: "pipe",

@@ -5,25 +5,28 @@ import { executable, type Run, run, Scratch } from "./executable.ts";
 /** Packages of each Debian suite. */
 export type Packages = Readonly<Record<string, readonly string[]>>;
 
+/** Folders that a package may have beside /usr, and that lead into it. */
+const merged = ["bin", "sbin", "lib", "lib64"] as const;
+
 /**
- * A tree in which /lib and /lib64 lead into /usr, with the packages and the executable. A library there has the C library
+ * A tree in which /bin, /sbin, /lib and /lib64 lead into /usr, with the packages and the executable. A library there has the C library
  * that it was built for: this machine's may be too old for it.
  */
 export async function treeWith(packages: Packages): Promise<Scratch> {
   const root = new Scratch();
   chmodSync(root.path, 0o755); // as any root is: the child is nobody
   for (const folder of ["proc", "sys"]) mkdirSync(root.at(folder));
-  for (const folder of ["lib", "lib64"]) {
+  for (const folder of merged) {
     mkdirSync(root.at(`usr/${folder}`), { recursive: true });
     symlinkSync(`usr/${folder}`, root.at(folder));
   }
   for (const [suite, names] of Object.entries(packages)) {
     for (const name of names) {
       const from = (await loadPackage(suite, name)).root;
-      const merge = `for each in usr:usr lib:usr/lib lib64:usr/lib64; do
+      const copy = `for each in usr:usr ${merged.map((folder) => `${folder}:usr/${folder}`).join(" ")}; do
         [ ! -d "$1/\${each%:*}" ] || cp -a "$1/\${each%:*}/." "$2/\${each#*:}/" || exit 1; done`;
-      const merged = run(["sh", "-c", merge, "sh", from, root.path]);
-      if (merged.status !== 0) throw new Error(`${name}: ${merged.stderr}`);
+      const copied = run(["sh", "-c", copy, "sh", from, root.path]);
+      if (copied.status !== 0) throw new Error(`${name}: ${copied.stderr}`);
     }
   }
   copyFileSync(executable, root.at("offsetof"));
