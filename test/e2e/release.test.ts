@@ -148,7 +148,7 @@ describe("the .rpm", () => {
     const query = ["rpm", "--query", "--queryformat", perFile, "--package", made("offsetof.rpm")];
     const rpm = [...succeed(query).matchAll(/^-\S+ (.*)$/gm)].map(([, path = ""]) => path);
     const list = 'dpkg-deb --fsys-tarfile "$0" | tar --list';
-    const deb = [...succeed(["sh", "-c", list, made("offsetof.deb")]).matchAll(/^\.(.*[^/])$/gm)].map(
+    const deb = [...succeed(["sh", "-c", list, made("offsetof.deb")]).matchAll(/^\.(.*[^/\n])$/gm)].map(
       ([, path = ""]) => path.replace("vendor-completions", "site-functions"),
     );
     const isDebians = /\/(changelog\.gz|copyright|lintian\/.*)$/;
