@@ -1,11 +1,11 @@
 import type { Diagnostic } from "./output/document.ts";
 import { Failure } from "./output/failure.ts";
-import type { Patch } from "./output/partial.ts";
+import type { Part, Patch } from "./output/partial.ts";
 import { DONE, EXPIRED, type Printing, RUNNING, type Watch } from "./watchdog.ts";
 import { follow, now, readWhereabouts, type Stage } from "./whereabouts.ts";
 
-/** Hands on what is ready of the document. */
-export type Tell = (ready: Patch) => void;
+/** Hands on what is ready of the document. @param rank where it stands, whenever it comes; default 0, as it came */
+export type Tell = (ready: Patch, rank?: number) => void;
 
 export interface Deadline<Result> {
   readonly milliseconds: number;
@@ -47,11 +47,12 @@ export async function withinDeadline<Result>(
   act: (tell: Tell) => Promise<Result>,
 ): Promise<Result> {
   const state = new Int32Array(new SharedArrayBuffer(Int32Array.BYTES_PER_ELEMENT));
+  const end = now() + milliseconds;
   const watch: Watch = {
     state,
-    whereabouts: follow(),
+    whereabouts: follow(end),
     milliseconds,
-    end: now() + milliseconds,
+    end,
     format,
     printing,
   };
@@ -59,8 +60,8 @@ export async function withinDeadline<Result>(
   watchdog.postMessage(watch);
   watchdog.unref();
   try {
-    const result = await act((ready) => {
-      if (printing !== null) watchdog.postMessage(ready);
+    const result = await act((patch, rank = 0) => {
+      if (printing !== null) watchdog.postMessage({ patch, rank } satisfies Part);
     });
     return now() > watch.end ? late(result, lateness(watch)) : result;
   } finally {

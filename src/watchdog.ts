@@ -1,6 +1,6 @@
 import type { Choice } from "./commands/choice.ts";
 import type { Style } from "./commands/print.ts";
-import { joined, type Patch } from "./output/partial.ts";
+import { assembled, type Part, type Patch } from "./output/partial.ts";
 import { now, type Whereabouts } from "./whereabouts.ts";
 
 /** What `state` holds: the run goes on, came to its end, or ran out of time. */
@@ -57,9 +57,9 @@ declare const self: Worker;
 // This file is imported for its words too; as a thread of its own it guards.
 if (!Bun.isMainThread)
   self.onmessage = ({ data: watch }: MessageEvent<Watch>) => {
-    let ready: Patch = {};
-    self.onmessage = ({ data }: MessageEvent<Patch>) => {
-      ready = joined(ready, data);
+    const parts: Part[] = [];
+    self.onmessage = ({ data }: MessageEvent<Part>) => {
+      parts.push(data);
     };
-    setTimeout(() => expire(watch, ready), Math.max(0, watch.end - now()));
+    setTimeout(() => expire(watch, assembled(parts)), Math.max(0, watch.end - now()));
   };

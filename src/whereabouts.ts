@@ -27,45 +27,107 @@ export const now = (): number => {
   return seconds * 1000 + nanoseconds / 1e6;
 };
 
+/** Some of a run that goes on. */
+interface Open {
+  readonly what: string;
+  /** How many were begun before it. */
+  readonly number: number;
+  /** When it was begun, or gone on with. */
+  since: number;
+}
+
 let memory: Whereabouts | null = null;
-let current: Omit<Written, "longest"> = { what: "the start", since: 0 };
+let end = Number.POSITIVE_INFINITY;
+let begun = 0;
+/** What this thread is at; each inside of the one before it. */
+const stages: Open[] = [];
+/** What goes on beside that, such as a child's work. */
+const waits = new Set<Open>();
 let longest: Stage = { what: "the start", milliseconds: 0 };
 
-/** From now on what this thread is at is written there. */
-export function follow(): Whereabouts {
+const open = (what: string): Open => ({ what, number: begun++, since: now() });
+
+/** From now on what this thread is at is written there. @param until when the run has to be done, by {@link now} */
+export function follow(until = Number.POSITIVE_INFINITY): Whereabouts {
   memory = new SharedArrayBuffer(HEADER + room);
+  end = until;
   longest = { what: "the start", milliseconds: 0 };
-  current = { what: "the start", since: now() };
+  stages.splice(0, stages.length, open("the start"));
+  waits.clear();
   write();
   return memory;
 }
+
+/**
+ * Milliseconds that one thing which may never come may be waited for: a share of what is left of the run, so that however many
+ * take all of theirs, something is left for the rest.
+ */
+export const share = (): number =>
+  end === Number.POSITIVE_INFINITY ? 5000 : Math.max(1000, Math.round((end - now()) / 8));
 
 /**
  * Says what is done next that may take its time: a path, a process, a source. When that is disposed, what was done before
  * goes on. Costs next to nothing where nobody follows.
  */
 export function during(what: string): Disposable {
-  const outer = current.what;
-  begin(what);
-  return { [Symbol.dispose]: () => begin(outer) };
+  if (memory === null) return nothing;
+  pause();
+  const stage = open(what);
+  stages.push(stage);
+  write();
+  return {
+    [Symbol.dispose]: () => {
+      if (stage === stages.at(-1)) pause();
+      stages.splice(stages.indexOf(stage), 1);
+      const outer = stages.at(-1);
+      if (outer !== undefined) outer.since = now();
+      write();
+    },
+  };
 }
 
-function begin(what: string): void {
-  if (memory === null) return;
-  const time = now();
-  const milliseconds = time - current.since;
-  if (milliseconds > longest.milliseconds) longest = { what: current.what, milliseconds };
-  current = { what, since: time };
+/** Says what is waited for that goes on beside what this thread does, and beside other waits. */
+export async function awaiting<Value>(what: string, value: Promise<Value>): Promise<Value> {
+  const wait = open(what);
+  waits.add(wait);
   write();
+  try {
+    return await value;
+  } finally {
+    over(wait);
+    waits.delete(wait);
+    write();
+  }
+}
+
+const nothing: Disposable = { [Symbol.dispose]() {} };
+
+/** The clock of what this thread is at stops. */
+function pause(): void {
+  const stage = stages.at(-1);
+  if (stage !== undefined) over(stage);
+}
+
+function over({ what, since }: Open): void {
+  const milliseconds = now() - since;
+  if (milliseconds > longest.milliseconds) longest = { what, milliseconds };
+}
+
+/** What the run is at: what this thread began beside what it waits for, or else what it has waited for longest. */
+function current(): Open {
+  const stage = stages.at(-1) ?? open("the start");
+  const [wait] = waits;
+  return wait === undefined || stage.number > wait.number ? stage : wait;
 }
 
 function write(): void {
   if (memory === null) return;
   const words = new Int32Array(memory, 0, HEADER / 4);
   const cut = ({ what }: { what: string }): string => what.slice(0, room / 16);
+  const at = current();
   const text = JSON.stringify({
-    ...current,
-    what: cut(current),
+    what: cut(at),
+    since: at.since,
     longest: { ...longest, what: cut(longest) },
   } satisfies Written);
   Atomics.add(words, WRITES, 1);

@@ -63,7 +63,8 @@ async function detect(config: Config, tell: Tell): Promise<DetectDocument> {
     const tls = await tlsPlans(sources, {
       ...tlsPlaces(config),
       progress: (what, done, total) => meter.show(what, done, total),
-      tell: ({ reports, diagnostics }) => tell({ detect: { tls: reports.map(picked) }, diagnostics }),
+      tell: ({ reports, diagnostics }, rank) =>
+        tell({ detect: { tls: reports.map(picked) }, diagnostics }, rank),
     });
     document.detect.tls = tls.reports.map(picked);
     document.diagnostics.push(...tls.diagnostics);

@@ -127,7 +127,7 @@ export async function look(
     const tls = await tlsAnswers(question, config, {
       ...(trace && { trace }),
       ...(each && { each }),
-      tell: ({ reports, diagnostics }) => tell?.({ tls: reports.map(picked), diagnostics }),
+      tell: ({ reports, diagnostics }, rank) => tell?.({ tls: reports.map(picked), diagnostics }, rank),
     });
     document.tls = tls.reports.map(picked);
     document.diagnostics.push(...tls.diagnostics);

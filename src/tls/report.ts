@@ -1,5 +1,7 @@
 import { SystemError } from "../../ffi/error.ts";
 import { shownName } from "../elf/name.ts";
+import { hostFiles } from "../host/files.ts";
+import { processors } from "../host/processors.ts";
 import { mayExecute, ownerOf } from "../host/trusted.ts";
 import { askMounts, deadMounts } from "../mounts.ts";
 import { type Evidence, sources as everySource, type Source, unchosen } from "../offsets/evidence.ts";
@@ -7,14 +9,15 @@ import { type Allowance, judge, type Refutation, refutations } from "../offsets/
 import type { Diagnostic, LibraryReport } from "../output/document.ts";
 import { Failure } from "../output/failure.ts";
 import { toFields } from "../output/verdicts.ts";
-import { during } from "../whereabouts.ts";
+import { awaiting, during } from "../whereabouts.ts";
 import { fieldsOf, measuredIn } from "./fields.ts";
+import { sideBySide } from "./lanes.ts";
 import { type Layouts, loadLayouts } from "./layouts.ts";
 import type { Located, Place } from "./locate.ts";
 import type { Trust } from "./probe/closure.ts";
-import type { LibraryFiles } from "./probe/evidence.ts";
+import type { LibraryFiles, Probed } from "./probe/evidence.ts";
 import { Root } from "./root.ts";
-import { type Scope, scan } from "./scan.ts";
+import { type Found, type Scope, scan } from "./scan.ts";
 import {
   type Choice,
   chooseLayout,
@@ -43,15 +46,19 @@ export interface TlsOptions {
   readonly trace?: (message: string) => void;
   /** Told how many of how many are done, and of what. */
   readonly progress?: (what: string, done: number, total: number) => void;
-  /** Told what is ready, as soon as it is. */
-  readonly tell?: (ready: TlsReports) => void;
-  /** Called with each report while the library's files are open. */
+  /** Told what is ready, as soon as it is, and by rank where in the whole it stands. */
+  readonly tell?: (ready: TlsReports, rank: number) => void;
+  /** Libraries that are looked at side by side. Default: as many as there are processors, within reason. */
+  readonly lanes?: number;
+  /** Called with each report, one after the other in their order, while the library's files are open. */
   readonly each?: (report: LibraryReport, library: OpenLibrary) => Promise<void>;
 }
 
 /** A library with its open files. */
 export interface OpenLibrary {
   readonly files: LibraryFiles;
+  /** Another library has its build id. */
+  readonly hasTwin: boolean;
   readonly trust: Trust;
   /** How this host calls the file, whatever the user called it. */
   readonly name: string;
@@ -71,6 +78,9 @@ interface Measured {
   readonly hindrances: readonly Diagnostic[];
 }
 
+/** What was probed in this run, by the bytes of all that was loaded. */
+type Known = Map<string, Promise<Probed>>;
+
 /**
  * What the library's machine code says, and what it does in a child. Both are loaded for the first library that needs them;
  * the child works while the code is read.
@@ -78,26 +88,27 @@ interface Measured {
 async function measure(
   { library }: Identity,
   sources: readonly Source[],
-  { files, trust }: OpenLibrary,
+  { files, trust, hasTwin }: OpenLibrary,
+  known: Known,
 ): Promise<Measured> {
   if (library !== "openssl" && library !== "boringssl") return { evidence: [], hindrances: [] };
+  const { probeEvidence } = await import("./probe/evidence.ts");
   const probed = sources.includes("probe")
-    ? import("./probe/evidence.ts").then(({ probeEvidence }) => probeEvidence(library, files, trust))
-    : { evidence: [] };
+    ? probeEvidence(library, files, trust, hasTwin ? known : undefined)
+    : Promise.resolve({ evidence: [] });
   const hindrances: Diagnostic[] = [];
   let evidence: readonly Evidence[] = [];
   try {
     if (sources.includes("code")) {
-      using _ = during(`the code of ${files.ssl.path}`);
       const { codeEvidence } = await import("./code/evidence.ts");
+      using _ = during(`the code of ${files.ssl.path}`);
       evidence = await codeEvidence(library, files);
     }
   } catch (error) {
     const message = `${files.ssl.path}: its code is not read: ${messageOf(error)}`;
     hindrances.push({ code: "W_TLS_CODE", message });
   }
-  using _ = during(`the probe of ${files.ssl.path}`);
-  const told = await probed;
+  const told = await awaiting(`the probe of ${files.ssl.path}`, probed);
   if ("evidence" in told) return { evidence: [...told.evidence, ...evidence], hindrances };
   hindrances.push({ code: "W_TLS_PROBE", message: `${files.ssl.path}: not probed: ${told.reason}` });
   return { evidence, hindrances };
@@ -113,16 +124,14 @@ export interface Looked {
 
 async function reportOn(
   { identity, library, file }: Looked,
-  { sources = everySource, allow, each }: TlsOptions,
-  diagnostics: Diagnostic[],
+  { sources = everySource, allow }: TlsOptions,
+  { known, diagnostics }: { readonly known: Known; readonly diagnostics: Diagnostic[] },
 ): Promise<LibraryReport> {
-  const { evidence, hindrances } = await measure(identity, sources, library);
+  const { evidence, hindrances } = await measure(identity, sources, library, known);
   const { report, complaints } = await answer(identity, evidence, sources, allow);
   for (const { code, message } of complaints) diagnostics.push({ code, message: `${file.path}: ${message}` });
   diagnostics.push(...hindrances);
-  const whole: LibraryReport = { ...file, ...report };
-  await each?.(whole, library);
-  return whole;
+  return { ...file, ...report };
 }
 
 /** What a report says of a library, wherever it lies, and what the reader should know of it. */
@@ -215,24 +224,41 @@ function complaints(
  * Failure where the one process asked for cannot be read
  */
 export async function tlsReports(options: TlsOptions = {}): Promise<TlsReports> {
+  const known: Known = new Map();
+  let before: Promise<void> = Promise.resolve();
   return survey(options, async (one, diagnostics) => {
-    const report = await reportOn(one, options, diagnostics);
-    options.trace?.(`tls: ${one.file.path} is ${report.library} ${report.version ?? "of unknown version"}`);
-    return report;
+    const turn = before;
+    const { promise, resolve } = Promise.withResolvers<void>();
+    before = promise;
+    try {
+      const report = await reportOn(one, options, { known, diagnostics });
+      if (options.each !== undefined || options.trace !== undefined) await turn;
+      options.trace?.(`tls: ${one.file.path} is ${report.library} ${report.version ?? "of unknown version"}`);
+      await options.each?.(report, one.library);
+      return report;
+    } finally {
+      resolve();
+    }
   });
 }
 
 /** Milliseconds. */
 const usualPatience = 1000;
 
+/** Libraries side by side at most: each may have a child, with memory of its own. */
+const mostLanes = 8;
+
 /** Where libraries are looked for. */
 export interface SurveyOptions<Report>
-  extends Pick<TlsOptions, "root" | "proc" | "scope" | "trust" | "progress" | "patience"> {
-  /** Told what is ready, as soon as it is. */
-  readonly tell?: (ready: { reports: Report[]; diagnostics: Diagnostic[] }) => void;
+  extends Pick<TlsOptions, "root" | "proc" | "scope" | "trust" | "progress" | "patience" | "lanes"> {
+  /** Told what is ready, as soon as it is, and by rank where in the whole it stands. */
+  readonly tell?: (ready: { reports: Report[]; diagnostics: Diagnostic[] }, rank: number) => void;
 }
 
-/** Finds the libraries in scope and looks at each. @throws Failure where the one process asked for cannot be read */
+/**
+ * Finds the libraries in scope and looks at several of them side by side: while a child works on one, the next is begun. What
+ * comes of it stands in their order, whichever is done first. @throws Failure where the one process asked for cannot be read
+ */
 export async function survey<Report>(
   {
     root: at = "/",
@@ -242,11 +268,11 @@ export async function survey<Report>(
     progress,
     tell,
     patience = usualPatience,
+    lanes = Math.min(processors(hostFiles()), mostLanes),
   }: SurveyOptions<Report>,
   look: (one: Looked, diagnostics: Diagnostic[]) => Promise<Report>,
 ): Promise<{ reports: Report[]; diagnostics: Diagnostic[] }> {
-  using _ = during("asking mounts whether their servers answer");
-  await askMounts(proc ?? null, patience);
+  await awaiting("the answers of mounts' servers", askMounts(proc ?? null, patience));
   const unseen = whyUnseen(at);
   if (unseen !== null)
     return { reports: [], diagnostics: [{ code: "E_TLS_ROOT", message: `${at} ${unseen}` }] };
@@ -259,8 +285,7 @@ export async function survey<Report>(
     }),
   });
   const { found, here, isAt } = scanned;
-  const diagnostics = [...scanned.diagnostics];
-  tell?.({ reports: [], diagnostics });
+  tell?.({ reports: [], diagnostics: [...scanned.diagnostics] }, 0);
   // A tree elsewhere on this host is seen by this host's paths; another mount namespace's only from its own root.
   const isOwn = proc !== undefined && at.startsWith(`${proc}/`);
   const treeOf = ({ root, path, container, deleted }: Place) =>
@@ -268,16 +293,15 @@ export async function survey<Report>(
       ? { tree: here, path: root.name(path), deleted }
       : { tree: root, path, deleted };
   const signatures = new Signatures();
-  const reports: Report[] = [];
-  for (const [index, one] of found.entries()) {
+  const twins = sharedIds(found);
+  const isNamed = (identity: string): boolean => trust.some((path) => isAt(path, identity));
+
+  async function lookAt(one: Found, diagnostics: Diagnostic[]): Promise<Report> {
     const { path, container, deleted, named } = one;
-    progress?.("libraries", index, found.length);
-    using _ = during(shownName(named ?? path));
-    const told = { reports: reports.length, diagnostics: diagnostics.length };
-    try {
-      using held = new DisposableStack();
+    using held = new DisposableStack();
+    const looked = ((): Looked => {
+      using _ = during(shownName(named ?? path));
       const ssl = held.use(one.open());
-      const isNamed = (identity: string): boolean => trust.some((path) => isAt(path, identity));
       const isTrusted = ({ elf: { fd }, place }: Located): boolean =>
         mayExecute({ fd, ...treeOf(place) }, isNamed, proc);
       // What belongs to whom a library belongs to that is not trusted can be no more its word than the library is.
@@ -286,10 +310,12 @@ export async function survey<Report>(
       const identity = identify(ssl.elf, one, { signatures, held, mayHear });
       const cryptos = identity.libcryptos ?? [ssl];
       const places = new Map([ssl, ...cryptos].map(({ elf, place }) => [elf.identity, place]));
-      const looked: Looked = {
+      const buildId = ssl.elf.buildId();
+      return {
         identity,
         library: {
           files: { ssl: ssl.elf, cryptos: cryptos.map(({ elf }) => elf) },
+          hasTwin: buildId !== null && twins.has(buildId),
           trust: {
             places,
             seenAs: treeOf,
@@ -302,23 +328,47 @@ export async function survey<Report>(
           path: shownName(named ?? path),
           ...(container === null || named !== null ? {} : { root: shownName(container) }),
           ...(deleted && named === null ? { deleted } : {}),
-          build_id: ssl.elf.buildId(),
+          build_id: buildId,
           used_by: [...one.usedBy],
         },
       };
-      reports.push(await look(looked, diagnostics));
+    })();
+    return await look(looked, diagnostics);
+  }
+
+  let done = 0;
+  const parts = await sideBySide(found, lanes, async (one, index) => {
+    progress?.("libraries", done, found.length);
+    const part: { reports: Report[]; diagnostics: Diagnostic[] } = { reports: [], diagnostics: [] };
+    try {
+      part.reports.push(await lookAt(one, part.diagnostics));
     } catch (error) {
       if (error instanceof Failure) throw error;
-      diagnostics.push({ code: "W_TLS_FILE", message: messageOf(error) });
+      part.diagnostics.push({ code: "W_TLS_FILE", message: messageOf(error) });
     }
-    tell?.({
-      reports: reports.slice(told.reports),
-      diagnostics: diagnostics.slice(told.diagnostics),
-    });
-  }
+    done += 1;
+    tell?.(part, index + 1);
+    return part;
+  });
   const dead = deadMounts().map((message) => ({ code: "E_TLS_MOUNT", message }));
-  if (dead.length > 0) tell?.({ reports: [], diagnostics: dead });
-  return { reports, diagnostics: [...diagnostics, ...dead] };
+  if (dead.length > 0) tell?.({ reports: [], diagnostics: dead }, found.length + 1);
+  return {
+    reports: parts.flatMap(({ reports }) => reports),
+    diagnostics: [...scanned.diagnostics, ...parts.flatMap(({ diagnostics }) => diagnostics), ...dead],
+  };
+}
+
+/** The build ids that more than one of the files has. */
+function sharedIds(found: readonly Found[]): ReadonlySet<string> {
+  const [seen, shared] = [new Set<string>(), new Set<string>()];
+  for (const one of found.length > 1 ? found : []) {
+    try {
+      using ssl = one.open();
+      const id = ssl.elf.buildId();
+      if (id !== null) (seen.has(id) ? shared : seen).add(id);
+    } catch {} // told when it is looked at
+  }
+  return shared;
 }
 
 /**

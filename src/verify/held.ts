@@ -6,21 +6,18 @@ const isTrue = (counts: Counts): boolean => Object.values(counts).every((one) =>
 const isAny = (counts: Counts): boolean => Object.keys(counts).length > 0;
 
 /**
- * Whether every comparison held, and there were some: of the kernel of each constant, of the libraries of at least one. A
- * library of which nothing could be compared says why. An end or an event that was missed is a failure, and a constant
- * that its program takes and that is not known.
+ * Whether every comparison held, and there were some: of the kernel of each constant, of each library. An end or an event that
+ * was missed is a failure, and a constant that its program takes and that is not known.
  */
 export function hasHeld({ kernel, tls = [] }: Verified): boolean {
   const kernelHeld =
     kernel === undefined ||
     (isAny(kernel.constants) && isTrue(kernel.constants) && kernel.not_compared.length === 0);
-  const tlsHeld = tls.length === 0 || tls.some(({ items }) => isAny(items));
   return (
     kernelHeld &&
-    tlsHeld &&
     tls.every(
       ({ items, lost, missed, not_known }) =>
-        isTrue(items) && lost === 0 && missed === 0 && not_known.length === 0,
+        isAny(items) && isTrue(items) && lost === 0 && missed === 0 && not_known.length === 0,
     )
   );
 }

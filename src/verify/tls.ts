@@ -6,13 +6,12 @@ import { runChild } from "../tls/child/run.ts";
 import type { Trust } from "../tls/probe/closure.ts";
 import { filesToLoad, type LibraryFiles } from "../tls/probe/evidence.ts";
 import { sessionsSchema } from "../tls/probe/sessions.ts";
+import { share } from "../whereabouts.ts";
 import { TlsCapture } from "./capture.ts";
 import { type Compared, compareConnections, type Expected, surelyWatched } from "./compare.ts";
 import { Connections, type End } from "./connections.ts";
 import type { KeyLog } from "./keylog.ts";
 
-/** Milliseconds for the child; a real library takes 100. */
-const longestSessions = 5000;
 /** Milliseconds between two looks at whether it is to go on. */
 const pause = 50;
 /** Milliseconds between two looks at whether a child has answered. */
@@ -70,7 +69,7 @@ export async function verifySessions(
   const fds = [...loaded.fds, ...pair.map(({ fd }) => fd)];
   const outcome = await whilePolling(
     watch,
-    runChild("sessions", { crypto: loaded.crypto }, { files: fds, milliseconds: longestSessions }),
+    runChild("sessions", { crypto: loaded.crypto }, { files: fds, milliseconds: share() }),
   );
   if (outcome.state !== "answered") return { reason: outcome.reason };
   const sessions = v.safeParse(sessionsSchema, outcome.answer);

@@ -93,7 +93,7 @@ describe("code and table answer, the reason is told, and nothing is done", () =>
     .map((deed) => ({ ...deed, reason: "it ended with 1 and without an answer" }));
   test.each([
     ...refused,
-    { name: "sleeps", code: "for (;;) sleep(1000);", reason: "not done after 5000 ms" },
+    { name: "sleeps", code: "for (;;) sleep(1000);", reason: /not probed: not done after \d+ ms$/ },
     {
       name: "faults",
       code: "return *(volatile int *)8;",
@@ -114,7 +114,9 @@ describe("code and table answer, the reason is told, and nothing is done", () =>
     const library = buildHostile({ ...deed, name: unique }, scratch.at("libraries"));
     const result = askAlone(library);
     expect([0, 3]).toContain(result.status); // as the table knows the version or not
-    expect(reasonOf(result)).toBe(`${library}: not probed: ${reason}`);
+    expect(reasonOf(result)).toMatch(
+      typeof reason === "string" ? `${library}: not probed: ${reason}` : reason,
+    );
     const [report] = documentOf(result).tls ?? [];
     expect(report?.fields.SSL_ST_RBIO).toMatchObject({ value: 16, evidence: { code: [16], table: [16] } });
     expect(report?.fields.SSL_ST_SESSION).toMatchObject({

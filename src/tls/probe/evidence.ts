@@ -1,3 +1,5 @@
+import { createHash } from "node:crypto";
+import { readSync } from "node:fs";
 import * as v from "valibot";
 import { SystemError } from "../../../ffi/error.ts";
 import { glibcVersion } from "../../../ffi/libc.ts";
@@ -5,13 +7,11 @@ import { type Elf, segment } from "../../elf/elf.ts";
 import { InputError } from "../../elf/input.ts";
 import { checkExecutable, UntrustedError } from "../../host/trusted.ts";
 import type { Evidence } from "../../offsets/evidence.ts";
+import { share } from "../../whereabouts.ts";
 import { runChild } from "../child/run.ts";
 import { boundsOf } from "../layouts.ts";
 import { closureOf, type Loadable, LoadError, type Trust } from "./closure.ts";
 import { answerSchema, type ProbeLibrary } from "./request.ts";
-
-/** Milliseconds for the child; a real library takes 100. */
-const longestProbe = 5000;
 
 /** Bytes of dynamic strings; libcrypto has 300 KiB. */
 const mostStrings = 16 << 20;
@@ -32,17 +32,44 @@ export type Probed = { readonly evidence: readonly Evidence[] } | { readonly rea
 /**
  * Measures a library by loading it into a confined child and having it shake hands with itself there. Each constant comes
  * with one candidate, bytes from the start of the type, or with a reason. Never throws for what the library does.
+ *
+ * @param known what was measured before, by the bytes of all that was loaded: a copy of that is not measured again. Without it
+ *   nothing is compared, which takes time
  */
 export async function probeEvidence(
   library: ProbeLibrary,
   { ssl, cryptos }: LibraryFiles,
   trust: Trust,
+  known?: Map<string, Promise<Probed>>,
 ): Promise<Probed> {
   const loadable = filesToLoad({ ssl, cryptos }, trust);
   if ("reason" in loadable) return loadable;
   using files = loadable;
-  const { fds, crypto } = files;
-  const outcome = await runChild("probe", { library, crypto }, { files: fds, milliseconds: longestProbe });
+  if (known === undefined) return await measured(library, files);
+  const key = digestOf(files.fds);
+  const before = known.get(key) ?? measured(library, files);
+  known.set(key, before);
+  return await before;
+}
+
+/** Of the bytes of files, one after the other. @throws the system's error */
+function digestOf(fds: readonly number[]): string {
+  const digest = createHash("sha256");
+  const bytes = Buffer.allocUnsafe(1 << 20);
+  for (const fd of fds) {
+    let at = 0;
+    for (let got = -1; got !== 0; at += got) {
+      got = readSync(fd, bytes, 0, bytes.length, at);
+      digest.update(bytes.subarray(0, got));
+    }
+    digest.update(`${at}\n`); // where one ends
+  }
+  return digest.digest("hex");
+}
+
+/** A real library takes the child 100 milliseconds. */
+async function measured(library: ProbeLibrary, { fds, crypto }: Loadable): Promise<Probed> {
+  const outcome = await runChild("probe", { library, crypto }, { files: fds, milliseconds: share() });
   if (outcome.state !== "answered") return { reason: outcome.reason };
   const answer = v.safeParse(answerSchema(await boundsOf(library)), outcome.answer);
   if (!answer.success) return { reason: "what it answered is no answer" };
