@@ -63,7 +63,7 @@ export function follow(until = Number.POSITIVE_INFINITY): Whereabouts {
  * take all of theirs, something is left for the rest.
  */
 export const share = (): number =>
-  end === Number.POSITIVE_INFINITY ? 5000 : Math.max(1000, Math.round((end - now()) / 8));
+  end === Number.POSITIVE_INFINITY ? 5000 : Math.max(1000, Math.round((end - now()) / 6));
 
 /**
  * Says what is done next that may take its time: a path, a process, a source. When that is disposed, what was done before

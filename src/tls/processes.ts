@@ -1,11 +1,12 @@
-import { closeSync, openSync, readdirSync, readlinkSync, readSync } from "node:fs";
+import { closeSync, openSync, readdirSync, readlinkSync, readSync, statSync } from "node:fs";
 import { nameOf } from "../elf/name.ts";
 import { during } from "../whereabouts.ts";
+import type { Budget } from "./budget.ts";
 import { type Mapping, parseMaps } from "./maps.ts";
 
 /** A file that processes execute from. */
 export interface MappedFile extends Pick<Mapping, "device" | "inode" | "path"> {
-  /** One a process: where in it the file is mapped. */
+  /** One a process: where in it the file is mapped. Those of root's and this user's come first. */
   readonly uses: { readonly pid: number; readonly range: string }[];
 }
 
@@ -18,7 +19,18 @@ export interface Processes {
   readonly denied: readonly number[];
   /** Those whose maps are longer than the {@link longestMaps} bytes that are read of each. */
   readonly cut: readonly number[];
+  /** Other users' processes for whose maps no time, or no room, was left. */
+  readonly unread: readonly number[];
 }
+
+/** Whose processes are read with bounds: a user can have many, and many files mapped in each. */
+export interface Others {
+  readonly isOwn: (pid: number) => boolean;
+  readonly budget: Budget;
+}
+
+/** Files that other users' processes may have mapped, of which more is kept. */
+const mostOfOthers = 200_000;
 
 /** Bytes. A process with the most mappings a kernel allows by default (65,530), of usual paths, has less. */
 const longestMaps = 16 << 20;
@@ -31,11 +43,12 @@ export const isGone = (error: unknown): boolean => ["ENOENT", "ESRCH"].includes(
 export const isDenied = (error: unknown): boolean => ["EACCES", "EPERM"].includes(errnoOf(error));
 
 /**
- * Reads the maps of all processes but this one, each once and with bounds. One that ends meanwhile is passed over.
+ * Reads the maps of all processes but this one, each once and with bounds. One that ends meanwhile is passed over. Root's and
+ * this user's come first; then the others', of each user one in turn, as far as time and room for them reach.
  *
  * @param proc where procfs is mounted @throws the system's error when that cannot be listed
  */
-export function readProcesses(proc: string): Processes {
+export function readProcesses(proc: string, { isOwn, budget }: Others): Processes {
   const own = ownPid(proc);
   const pids = readdirSync(proc)
     .filter((name) => /^\d+$/.test(name))
@@ -45,8 +58,9 @@ export function readProcesses(proc: string): Processes {
   const files = new Map<string, MappedFile>();
   const denied: number[] = [];
   const cut: number[] = [];
+  const unread: number[] = [];
   const buffer = Buffer.allocUnsafe(64 << 10);
-  for (const pid of pids) {
+  const read = (pid: number): void => {
     using _ = during(`process ${pid}`);
     try {
       const { text, isWhole } = readMaps(`${proc}/${pid}/maps`, buffer);
@@ -62,8 +76,40 @@ export function readProcesses(proc: string): Processes {
     } catch (error) {
       if (!isGone(error)) denied.push(pid);
     }
+  };
+  const others: number[] = [];
+  for (const pid of pids) {
+    if (isOwn(pid)) read(pid);
+    else others.push(pid);
   }
-  return { files: [...files.values()], count: pids.length, denied, cut };
+  const most = files.size + mostOfOthers;
+  for (const pid of inTurns(others, proc)) {
+    if (budget.isSpent || files.size >= most) unread.push(pid);
+    else budget.spend(() => read(pid));
+  }
+  const ascending = (all: number[]) => all.sort((a, b) => a - b);
+  return {
+    files: [...files.values()],
+    count: pids.length,
+    denied: ascending(denied),
+    cut: ascending(cut),
+    unread,
+  };
+}
+
+/** The first process of each user, then the second of each, and so on. */
+function inTurns(pids: readonly number[], proc: string): readonly number[] {
+  const turns: number[][] = [];
+  const counts = new Map<number, number>();
+  for (const pid of pids) {
+    const uid = statSync(`${proc}/${pid}`, { throwIfNoEntry: false })?.uid ?? 0;
+    const turn = counts.get(uid) ?? 0;
+    counts.set(uid, turn + 1);
+    const others = turns[turn];
+    if (others === undefined) turns.push([pid]);
+    else others.push(pid);
+  }
+  return turns.flat();
 }
 
 /** This process's number in the pid namespace of that procfs; null where it is not in it. */

@@ -9,7 +9,7 @@ import { type Allowance, judge, type Refutation, refutations } from "../offsets/
 import type { Diagnostic, LibraryReport } from "../output/document.ts";
 import { Failure } from "../output/failure.ts";
 import { toFields } from "../output/verdicts.ts";
-import { awaiting, during } from "../whereabouts.ts";
+import { awaiting, during, now, share } from "../whereabouts.ts";
 import { fieldsOf, measuredIn } from "./fields.ts";
 import { sideBySide } from "./lanes.ts";
 import { type Layouts, loadLayouts } from "./layouts.ts";
@@ -336,8 +336,19 @@ export async function survey<Report>(
     return await look(looked, diagnostics);
   }
 
-  let done = 0;
-  const parts = await sideBySide(found, lanes, async (one, index) => {
+  // What other users alone have comes last, and may take its share of the time.
+  const order = [...found.entries()].sort(
+    ([, one], [, other]) => Number(one.isOthers) - Number(other.isOthers),
+  );
+  let [done, passedOver] = [0, 0];
+  let end: number | null = null;
+  const parts = new Map<number, { reports: Report[]; diagnostics: Diagnostic[] }>();
+  await sideBySide(order, lanes, async ([index, one]) => {
+    if (one.isOthers) end ??= now() + share();
+    if (end !== null && now() >= end) {
+      passedOver += 1;
+      return;
+    }
     progress?.("libraries", done, found.length);
     const part: { reports: Report[]; diagnostics: Diagnostic[] } = { reports: [], diagnostics: [] };
     try {
@@ -347,16 +358,25 @@ export async function survey<Report>(
       part.diagnostics.push({ code: "W_TLS_FILE", message: messageOf(error) });
     }
     done += 1;
+    parts.set(index, part);
     tell?.(part, index + 1);
-    return part;
   });
-  const dead = deadMounts().map((message) => ({ code: "E_TLS_MOUNT", message }));
-  if (dead.length > 0) tell?.({ reports: [], diagnostics: dead }, found.length + 1);
+  const last = [
+    ...deadMounts().map((message) => ({ code: "E_TLS_MOUNT", message })),
+    ...(passedOver === 0 ? [] : [tooMany(passedOver)]),
+  ];
+  if (last.length > 0) tell?.({ reports: [], diagnostics: last }, found.length + 1);
+  const ordered = [...found.keys()].flatMap((index) => parts.get(index) ?? []);
   return {
-    reports: parts.flatMap(({ reports }) => reports),
-    diagnostics: [...scanned.diagnostics, ...parts.flatMap(({ diagnostics }) => diagnostics), ...dead],
+    reports: ordered.flatMap(({ reports }) => reports),
+    diagnostics: [...scanned.diagnostics, ...ordered.flatMap(({ diagnostics }) => diagnostics), ...last],
   };
 }
+
+const tooMany = (count: number): Diagnostic => ({
+  code: "E_TLS_OTHERS",
+  message: `processes of other users have so many TLS libraries that ${count} were not looked at; name them, or allow more with --deadline`,
+});
 
 /** The build ids that more than one of the files has. */
 function sharedIds(found: readonly Found[]): ReadonlySet<string> {

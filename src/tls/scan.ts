@@ -7,7 +7,8 @@ import { isOthers } from "../host/holders.ts";
 import { DeadMountError } from "../mounts.ts";
 import type { Diagnostic } from "../output/document.ts";
 import { exitCodes, Failure } from "../output/failure.ts";
-import { during } from "../whereabouts.ts";
+import { during, share } from "../whereabouts.ts";
+import { Budget } from "./budget.ts";
 import { findLibssl, findNeeded, isLibssl, readSearchPath, type SearchPath } from "./find.ts";
 import { type Handle, handleAt, type Located, Locator, openAt, openIn, type Place } from "./locate.ts";
 import { pathsOf, shownPath } from "./maps.ts";
@@ -27,6 +28,8 @@ export interface Found extends Place {
   readonly usedBy: readonly number[];
   /** The libcryptos those have mapped. */
   readonly companions: readonly Companion[];
+  /** Only processes of other users, who are not root, lead to it. */
+  readonly isOthers: boolean;
 }
 
 /** What is looked at. */
@@ -68,6 +71,10 @@ const smallestFile = 16 << 10;
 const mostNeeded = 512;
 /** How many that were not found are named. */
 const mostMissing = 5;
+/** Libcryptos that processes have beside one libssl, of which more are heard. */
+const mostCompanions = 64;
+/** TLS libraries that only processes of other users have, of which more are looked at: each is held open. */
+const mostOfOthers = 256;
 
 const rootAdvice = (): string => (process.geteuid?.() === 0 ? "" : "; run as root to look at more");
 const messageOf = (error: unknown): string => (error instanceof Error ? error.message : String(error));
@@ -116,6 +123,7 @@ interface Candidate {
   readonly named?: string;
   /** Its name or its finder says that it is one, so that what is wrong with it is told. */
   readonly isSure: boolean;
+  readonly isOthers?: boolean;
 }
 
 /** The file at a real path. @param stat what it was when it was seen */
@@ -135,6 +143,14 @@ interface Chosen {
   readonly identity: string;
   readonly place: Place;
   readonly named: string | null;
+  readonly isOthers: boolean;
+}
+
+/** A libcrypto that processes have mapped; the lower its number, the earlier it was heard of. */
+interface Crypto {
+  readonly number: number;
+  readonly name: string;
+  readonly file: MappedFile;
 }
 
 class Scan {
@@ -147,7 +163,11 @@ class Scan {
   readonly #progress: (done: number, total: number) => void;
   readonly #diagnostics: Diagnostic[] = [];
   readonly #searchPaths = new Map<Root, SearchPath>();
-  #processes: Processes = { files: [], count: 0, denied: [], cut: [] };
+  #processes: Processes = { files: [], count: 0, denied: [], cut: [], unread: [] };
+  /** For all that processes of other users have. */
+  readonly #budget = new Budget(share());
+  /** How many of their files were not looked at. */
+  #passedOver = 0;
   /** Mapped files by identity, filled as they are asked for. */
   readonly #handles = new Map<MappedFile, Handle | "denied" | null>();
 
@@ -174,7 +194,10 @@ class Scan {
     }
     const chosen = this.#sift([...candidates.values()]);
     const mapped = this.#mappedBy(new Set(chosen.map(({ identity }) => identity)), scope);
-    const found = chosen.map((one) => this.#finding(one, mapped.get(one.identity) ?? []));
+    const found = chosen.flatMap((one) => {
+      const finding = () => this.#finding(one, mapped.get(one.identity) ?? []);
+      return this.#bounded(one.isOthers, finding) ?? [];
+    });
     this.#tellUnread();
     const order = ({ container, path }: Found): string => `${container ?? ""}\0${path}`;
     return {
@@ -197,10 +220,16 @@ class Scan {
   #candidates(scope: Scope): readonly Candidate[] {
     if (scope.kind === "files") return scope.paths.flatMap((path) => this.#named(path));
     if (scope.kind === "process") {
-      return this.#mapped(({ uses }) => uses.some(({ pid }) => pid === scope.pid));
+      return this.#mapped(
+        ({ uses }) => uses.some(({ pid }) => pid === scope.pid),
+        () => false,
+      );
     }
     const standard = this.#standard(this.#main, null);
-    const mapped = this.#mapped(() => true);
+    const mapped = this.#mapped(
+      () => true,
+      (file) => this.#isOthers(file),
+    );
     if (!scope.deep) return [...standard, ...mapped];
     const containers = new Map<Root, string>();
     for (const place of mapped.map(({ handle, place }) => place(handle.identity))) {
@@ -224,15 +253,30 @@ class Scan {
     return [candidateAt({ root, path: reached.path, container, deleted: false }, reached.stat, isSure)];
   }
 
-  #mapped(isWanted: (file: MappedFile) => boolean): readonly Candidate[] {
+  #mapped(
+    isWanted: (file: MappedFile) => boolean,
+    isOthersFile: (file: MappedFile) => boolean,
+  ): readonly Candidate[] {
     return this.#processes.files.filter(isWanted).flatMap((file) => {
-      const handle = this.#handle(file);
+      const isOthers = isOthersFile(file);
+      const handle = this.#bounded(isOthers, () => this.#handle(file));
       if (handle === null || handle === "denied") return [];
       const isSure = isLibssl(lastOf(file.path));
       const name = `${shownName(file.path)}, which process ${file.uses[0]?.pid} has mapped`;
-      return [{ handle, name, isSure, place: (identity) => this.#locator.place(file, identity) }];
+      return [{ handle, name, isSure, isOthers, place: (identity) => this.#locator.place(file, identity) }];
     });
   }
+
+  /** Null where nothing of what other users may take is left. */
+  #bounded<Result>(isOthers: boolean, act: () => Result): Result | null {
+    if (!isOthers) return act();
+    if (!this.#budget.isSpent) return this.#budget.spend(act);
+    this.#passedOver += 1;
+    return null;
+  }
+
+  /** Whether no process of root's or this user's has it mapped: those come first. */
+  #isOthers = ({ uses: [first] }: MappedFile): boolean => first !== undefined && !this.#isOwn(first.pid);
 
   #handle(file: MappedFile): Handle | "denied" | null {
     const known = this.#handles.get(file);
@@ -251,14 +295,22 @@ class Scan {
       const path = shownName(first.place(first.handle.identity).path);
       this.#diagnostics.push({ code: "W_TLS_LARGE", message: `${path}${those} not read: more than 512 MiB` });
     }
+    let ofOthers = 0;
     return candidates.flatMap((one, index) => {
       this.#progress(index + 1, candidates.length);
-      return this.#chosen(one);
+      const { isOthers = false } = one;
+      if (isOthers && ofOthers >= mostOfOthers) {
+        this.#passedOver += 1;
+        return [];
+      }
+      const chosen = this.#bounded(isOthers, () => this.#chosen(one)) ?? [];
+      if (isOthers) ofOthers += chosen.length;
+      return chosen;
     });
   }
 
   /** Opens a candidate for good where it holds a TLS library, or is to. */
-  #chosen({ handle, name, place, named, isSure }: Candidate): readonly Chosen[] {
+  #chosen({ handle, name, place, named, isSure, isOthers = false }: Candidate): readonly Chosen[] {
     if (!isSure && handle.size > largestFile) return [];
     using taken = new DisposableStack();
     using _ = during(name);
@@ -267,7 +319,7 @@ class Scan {
       if (!isSure && !holds(fd)) return [];
       const identity = identityOf(fstatSync(fd.fd, { bigint: true }));
       this.#held.use(taken.move());
-      return [{ fd, identity, place: place(identity), named: named ?? null }];
+      return [{ fd, identity, place: place(identity), named: named ?? null, isOthers }];
     } catch (error) {
       // What was reached through a process is gone with it.
       if (isSure && !isGone(error)) this.#diagnostics.push({ code: "W_TLS_FILE", message: messageOf(error) });
@@ -282,24 +334,29 @@ class Scan {
     for (const file of this.#processes.files) {
       // A machine's files have all been looked at: where stat(2) tells another inode than maps, that counts too.
       if (scope.kind !== "machine" && !inodes.has(file.inode)) continue;
-      const handle = this.#handle(file);
+      const handle = this.#bounded(this.#isOthers(file), () => this.#handle(file));
       if (handle === null || handle === "denied" || !identities.has(handle.identity)) continue;
-      mapped.set(handle.identity, [...(mapped.get(handle.identity) ?? []), file]);
+      const known = mapped.get(handle.identity);
+      if (known === undefined) mapped.set(handle.identity, [file]);
+      else known.push(file);
     }
     return mapped;
   }
 
-  #finding({ fd, place, named }: Chosen, mapped: readonly MappedFile[]): Found {
+  #finding({ fd, place, named, isOthers }: Chosen, mapped: readonly MappedFile[]): Found {
     const pids = new Set(mapped.flatMap(({ uses }) => uses.map(({ pid }) => pid)));
-    const companions = this.#cryptos().flatMap(([name, file]): Companion[] => {
-      const users = file.uses.map(({ pid }) => pid).filter((pid) => pids.has(pid));
-      if (users.length === 0) return [];
-      const isSure = users.some((pid) => this.#isOwn(pid));
-      return [{ name, isSure, open: () => this.#openMapped(file) }];
-    });
+    const cryptos = [...new Set([...pids].flatMap((pid) => this.#cryptosOf(pid)))];
+    const companions = cryptos
+      .sort((one, other) => one.number - other.number)
+      .slice(0, mostCompanions)
+      .map(({ name, file }): Companion => {
+        const isSure = file.uses.some(({ pid }) => pids.has(pid) && this.#isOwn(pid));
+        return { name, isSure, open: () => this.#openMapped(file) };
+      });
     const searchPath = this.#searchPath(place.root, place.container);
     const open = () => openAt(fd.fd, place, shownName(named ?? place.path));
-    return { ...place, named, open, searchPath, companions, usedBy: [...pids].sort((a, b) => a - b) };
+    const usedBy = [...pids].sort((a, b) => a - b);
+    return { ...place, named, open, searchPath, companions, usedBy, isOthers };
   }
 
   readonly #own = new Map<number, boolean>();
@@ -324,15 +381,26 @@ class Scan {
     return openAt(fd.fd, this.#locator.place(file, identityOf(fstatSync(fd.fd, { bigint: true }))));
   }
 
-  #cryptoFiles: readonly (readonly [name: string, file: MappedFile])[] | undefined;
-  /** The mapped libcryptos, by name: of a file in memory, whose own name says nothing, by that which it gives itself. */
-  #cryptos(): readonly (readonly [name: string, file: MappedFile])[] {
-    this.#cryptoFiles ??= this.#processes.files
-      .map(
-        (file) => [file.path.startsWith("/memfd:") ? this.#soname(file) : lastOf(file.path), file] as const,
-      )
-      .filter(([name]) => /^libcrypto[-.]/.test(name));
-    return this.#cryptoFiles;
+  #cryptos: ReadonlyMap<number, readonly Crypto[]> | undefined;
+  /** The libcryptos that a process has mapped, by name: of a file in memory, whose own name says nothing, by that which it gives itself. */
+  #cryptosOf(process: number): readonly Crypto[] {
+    if (this.#cryptos === undefined) {
+      const cryptos = new Map<number, Crypto[]>();
+      for (const [number, file] of this.#processes.files.entries()) {
+        const isInMemory = file.path.startsWith("/memfd:");
+        const soname = () => this.#soname(file);
+        const name = isInMemory ? this.#bounded(this.#isOthers(file), soname) : lastOf(file.path);
+        if (name === null || !/^libcrypto[-.]/.test(name)) continue;
+        const crypto = { number, name, file };
+        for (const { pid } of file.uses) {
+          const known = cryptos.get(pid);
+          if (known === undefined) cryptos.set(pid, [crypto]);
+          else known.push(crypto);
+        }
+      }
+      this.#cryptos = cryptos;
+    }
+    return this.#cryptos.get(process) ?? [];
   }
 
   /** Nothing where it is no library. */
@@ -480,7 +548,8 @@ class Scan {
 
   #readProcesses(proc: string, scope: Scope): void {
     try {
-      this.#processes = readProcesses(proc);
+      const isOwn = (pid: number) => (scope.kind === "process" && pid === scope.pid) || this.#isOwn(pid);
+      this.#processes = readProcesses(proc, { isOwn, budget: this.#budget });
     } catch (error) {
       const message = `${proc} cannot be listed, so no process was looked at: ${messageOf(error)}`;
       this.#diagnostics.push({ code: "W_TLS_PROCESSES", message });
@@ -500,7 +569,7 @@ class Scan {
 
   /** One line for all that was refused, however much it was. */
   #tellUnread(): void {
-    const { count, denied, cut } = this.#processes;
+    const { count, denied, cut, unread } = this.#processes;
     const refusedFiles = [...this.#handles].filter(([, handle]) => handle === "denied").length;
     const refused = [
       ...(denied.length === 0 ? [] : [`${denied.length} of ${count} processes`]),
@@ -509,6 +578,14 @@ class Scan {
     if (refused.length > 0) {
       const message = `${refused.join(" and ")} may not be looked at${rootAdvice()}`;
       this.#diagnostics.push({ code: "W_TLS_DENIED", message });
+    }
+    if (unread.length > 0 || this.#passedOver > 0) {
+      const parts = [
+        ...(unread.length === 0 ? [] : [`${unread.length} of their processes`]),
+        ...(this.#passedOver === 0 ? [] : [`${files(this.#passedOver)} that they have mapped`]),
+      ];
+      const message = `other users have so much mapped that ${parts.join(" and ")} were not looked at; name what is missing, by --pid or its path, or allow more with --deadline`;
+      this.#diagnostics.push({ code: "E_TLS_OTHERS", message });
     }
     if (cut.length > 0) {
       const message = `of process ${cut.join(", ")} only the first 16 MiB of maps were read`;
