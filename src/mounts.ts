@@ -2,6 +2,7 @@ import { readdirSync, readFileSync, readlinkSync, readSync } from "node:fs";
 import { SystemError } from "../ffi/error.ts";
 import { type FileDescriptor, memoryFile } from "../ffi/libc.ts";
 import { nameOf, shownName } from "./elf/name.ts";
+import { isOther, isOthers } from "./host/others.ts";
 import { askArgument } from "./tls/child/argument.ts";
 import { program } from "./tls/child/program.ts";
 import { now } from "./whereabouts.ts";
@@ -18,29 +19,41 @@ export interface Mount {
   readonly point: string;
   /** The file system's type, such as `fuse.sshfs`. */
   readonly type: string;
+  /** The user whose program serves it; null where there is none, or the kernel does not tell. */
+  readonly user: number | null;
 }
 
 /** Types of file systems that some server answers for, over a network or as a program. */
 const served =
   /^(fuse|fuseblk|fuse\..*|nfs4?|cifs|smb3?|smbfs|9p|ceph|glusterfs|lustre|afs|coda|ncpfs|gfs2|ocfs2|beegfs|gpfs|virtiofs|orangefs|pvfs2|panfs)$/;
 
-const line = /^(\d+) \d+ (\d+):(\d+) \S+ (\S+) .*? - (\S+) /;
+const line = /^(\d+) \d+ (\d+):(\d+) \S+ (\S+) .*? - (\S+) (?:.* )?(\S*)$/;
 const hex = (decimal = ""): string => Number(decimal).toString(16).padStart(2, "0");
 
 /** The mounts of a mountinfo. Lines of any other form are passed over. */
 export const parseMounts = (text: string): readonly Mount[] =>
   text.split("\n").flatMap((each) => {
-    const [, id, major, minor, point, type] = line.exec(each) ?? [];
+    const [, id, major, minor, point, type, options = ""] = line.exec(each) ?? [];
     if (id === undefined || point === undefined || type === undefined) return [];
     const name = point.replace(/\\([0-7]{3})/g, (_, octal) => String.fromCharCode(Number.parseInt(octal, 8)));
-    return [{ id, device: `${hex(major)}:${hex(minor)}`, point: nameOf(Buffer.from(name, "latin1")), type }];
+    const user = /(?:^|,)user_id=(\d+)(?:,|$)/.exec(options)?.[1];
+    return [
+      {
+        id,
+        device: `${hex(major)}:${hex(minor)}`,
+        point: nameOf(Buffer.from(name, "latin1")),
+        type,
+        user: user === undefined ? null : Number(user),
+      },
+    ];
   });
 
-/** A file system whose server does not answer. */
+/** A file system whose server does not answer, or may choose not to. */
 interface Dead {
   /** What to call it: the first of its mount points. */
   readonly name: string;
   readonly type: string;
+  readonly user: number | null;
   /** Numbers of its mounts. */
   readonly ids: Set<string>;
   /** Its mount points, as this host calls them. */
@@ -62,8 +75,15 @@ export class DeadMountError extends SystemError {
   }
 }
 
-const reasonOf = ({ name, type }: Dead): string =>
-  `the server of the mount ${shownName(name)} (${type}) does not answer`;
+const isForeign = ({ user }: Pick<Mount, "user">): boolean => user !== null && isOther(user);
+
+const reasonOf = (mount: Dead): string => {
+  const { name, type, user } = mount;
+  const why = isForeign(mount)
+    ? `is a program of user ${user}, which could hold this run for ever`
+    : "does not answer";
+  return `the server of the mount ${shownName(name)} (${type}) ${why}`;
+};
 
 /** Milliseconds between two looks at the answers, and without a new one, after which the next mounts are asked by one more child. */
 const [pause, patience] = [5, 100];
@@ -71,7 +91,8 @@ const mostChildren = 32;
 
 /**
  * Asks each mounted file system that has a server whether it is there, for so many milliseconds at most. From then on
- * what lies on one that did not answer is skipped. Child processes ask, and only where there are such mounts: one that is
+ * what lies on one that did not answer is skipped, and on one whose server is a program of another user: that could answer
+ * now, and not when its files are opened, and who waits for it cannot even be killed. Child processes ask, and only where there are such mounts: one that is
  * not answered may not even be killed, and is left behind to end when the server or its mount is gone.
  *
  * @param proc where procfs is mounted; null: only this process's own mounts are asked
@@ -80,12 +101,13 @@ export async function askMounts(proc: string | null, milliseconds: number): Prom
   const systems = new Map<string, Dead>();
   const paths: string[] = [];
   for (const { root, mounts } of namespaces(proc)) {
-    for (const { id, device, point, type } of mounts) {
+    for (const { id, device, point, type, user } of mounts) {
       const path = `${root}${point}`;
-      if (!systems.has(device)) paths.push(path);
+      if (!systems.has(device) && !isForeign({ user })) paths.push(path);
       const system = systems.get(device) ?? {
         name: path,
         type,
+        user,
         ids: new Set(),
         points: new Set(),
         skipped: new Set(),
@@ -95,8 +117,9 @@ export async function askMounts(proc: string | null, milliseconds: number): Prom
       systems.set(device, system);
     }
   }
-  const answered = paths.length === 0 ? [] : await answersOf(paths, milliseconds);
-  dead = new Map([...systems].filter((_, index) => answered[index] !== true));
+  const answers = paths.length === 0 ? [] : await answersOf(paths, milliseconds);
+  const answered = new Set(paths.filter((_, index) => answers[index] === true));
+  dead = new Map([...systems].filter(([, system]) => !answered.has(system.name)));
 }
 
 /** Whether each path was answered for in time. */
@@ -135,11 +158,17 @@ function start(from: number, questions: FileDescriptor, answers: FileDescriptor)
   return child;
 }
 
-/** The mounts with servers of this process, and of each other mount namespace of the procfs. */
+/**
+ * The mounts with servers of this process, and of each other mount namespace of the procfs: first of those in which processes of
+ * root's or this user's are, so that no other user's silence takes the time from them.
+ */
 function* namespaces(proc: string | null): Generator<{ root: string; mounts: readonly Mount[] }> {
   const seen = new Set<string>();
   const folders = proc === null ? [] : pidsOf(proc).map((pid) => `${proc}/${pid}`);
-  for (const folder of ["/proc/self", ...folders]) {
+  const [own, others] = [false, true].map((isIt) =>
+    folders.filter((folder) => isOthersFolder(folder) === isIt),
+  );
+  for (const folder of ["/proc/self", ...(own ?? []), ...(others ?? [])]) {
     try {
       const namespace = readlinkSync(`${folder}/ns/mnt`);
       if (seen.has(namespace)) continue;
@@ -150,6 +179,14 @@ function* namespaces(proc: string | null): Generator<{ root: string; mounts: rea
         mounts: mounts.filter(({ type }) => served.test(type)),
       };
     } catch {} // gone, or not ours to see: then nothing of it is looked at either
+  }
+}
+
+function isOthersFolder(folder: string): boolean {
+  try {
+    return isOthers(folder);
+  } catch {
+    return true; // gone
   }
 }
 

@@ -233,6 +233,10 @@ export const buildNeeded = (soname: string, { code }: Deed, folder: string, ...f
 export const buildHarmless = (name: string, folder: string, ...flags: string[]): string =>
   compile(facade, folder, name, `-Wl,-soname,${name}`, ...flags);
 
+/** Compiles a library that looks like OpenSSL's and has this C code beside. @returns its path */
+export const buildWith = (name: string, code: string, folder: string, ...flags: string[]): string =>
+  compile(facade + code, folder, name, ...flags);
+
 /** Compiles a library without a name, so that who is linked with it needs it by its path. @returns its path */
 export const buildAnonymous = (folder: string): string => compile("", folder, "anonymous.so");
 

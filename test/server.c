@@ -6,6 +6,7 @@
 #include <linux/fuse.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
@@ -38,7 +39,9 @@ int main(int argc, char **argv) {
 	struct sigaction action = { .sa_handler = on_signal, .sa_flags = SA_RESTART };
 	sigaction(SIGUSR1, &action, NULL);
 	device = open("/dev/fuse", O_RDWR);
-	snprintf(options, sizeof options, "fd=%d,rootmode=40000,user_id=0,group_id=0,allow_other", device);
+	// As fusermount(1) mounts it for a user.
+	const char *user = getenv("SERVER_USER");
+	snprintf(options, sizeof options, "fd=%d,rootmode=40000,user_id=%s,group_id=0,allow_other", device, user ? user : "0");
 	if (device < 0 || mount("server", argv[1], "fuse.server", 0, options) < 0) return perror(argv[1]), 1;
 	for (;;) {
 		ssize_t got = read(device, request, sizeof request);

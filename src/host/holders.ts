@@ -1,5 +1,6 @@
 import { readdirSync, readFileSync, statSync } from "node:fs";
 import { isOnDeadMount } from "../mounts.ts";
+import { isOthers } from "./others.ts";
 
 const codeOf = (error: unknown): unknown => (error instanceof Error && "code" in error ? error.code : null);
 const isGone = (error: unknown): boolean => ["ENOENT", "ESRCH"].includes(String(codeOf(error)));
@@ -27,21 +28,6 @@ export function otherHolder(
     }
   }
   return null;
-}
-
-/**
- * Whether one of a process's or thread's four user ids is neither root's nor this user's.
- *
- * @param folder of it in procfs @throws the system's error where it is gone
- */
-export function isOthers(folder: string): boolean {
-  const own = ["0", String(process.geteuid?.() ?? 0)];
-  const ids =
-    /^Uid:(.*)$/m
-      .exec(readFileSync(`${folder}/status`, "latin1"))?.[1]
-      ?.trim()
-      .split(/\s+/) ?? [];
-  return ids.length !== 4 || !ids.every((id) => own.includes(id));
 }
 
 /** @throws the system's error where the thread is gone or may not be looked at */

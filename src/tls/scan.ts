@@ -3,7 +3,7 @@ import type { FileDescriptor } from "../../ffi/libc.ts";
 import { Elf } from "../elf/elf.ts";
 import { InputError, InputFile, identityOf, largestFile } from "../elf/input.ts";
 import { below, folderOf, lastOf, shownName } from "../elf/name.ts";
-import { isOthers } from "../host/holders.ts";
+import { isOthers } from "../host/others.ts";
 import { DeadMountError } from "../mounts.ts";
 import type { Diagnostic } from "../output/document.ts";
 import { exitCodes, Failure } from "../output/failure.ts";

@@ -3,8 +3,8 @@
  * docs/benchmarks.md; with --sections these alone, the others stay as they are.
  *
  * In guests: the snapshot strategy against the stepwise one, with BTF hidden. On this machine: offsetof against the
- * tools that read the same BTF, its gateway lookups against ip(8), its reports of TLS libraries, and what a server loses
- * while its connections are verified. Machines are noisy, so the ratios of medians are what counts.
+ * tools that read the same BTF, its gateway lookups against ip(8), its reports of TLS libraries, of many at once and beside a
+ * hostile user, and what a server loses while its connections are verified. Machines are noisy, so the ratios of medians are what counts.
  */
 import { join } from "node:path";
 import { parseArgs } from "node:util";
@@ -14,6 +14,7 @@ import { bootGuest, type CommandResult, HIDE_BTF, text } from "../lab/guest.ts";
 import { labKernel, loadKernel } from "../lab/kernels.ts";
 import { type Figures, medians, round, row, sideBySide, table } from "./figures.ts";
 import { gatewaySection } from "./gateway.ts";
+import { manySection } from "./many.ts";
 import { tlsSection } from "./tls.ts";
 import { verifySection } from "./verify.ts";
 
@@ -138,6 +139,7 @@ the ratios, not single times. All figures are medians.
 const sections = {
   host: { heading: "## On one machine", measure: hostSection },
   tls: { heading: "## TLS reports", measure: tlsSection },
+  many: { heading: "## Many libraries", measure: manySection },
   verify: { heading: "## A server", measure: verifySection },
   gateway: { heading: "## Gateway", measure: gatewaySection },
   guest: { heading: "## In one guest", measure: guestSection },

@@ -1,15 +1,15 @@
 /** Runs as root beside a hostile user: what is known of the kernel and of the machine's own libraries is as without that user. */
 import { afterAll, beforeAll, expect, test } from "bun:test";
-import { chmodSync, chownSync, copyFileSync, mkdirSync, realpathSync } from "node:fs";
+import { chmodSync, copyFileSync, mkdirSync, realpathSync } from "node:fs";
 import { basename, join } from "node:path";
 import * as v from "valibot";
 import { detectDocumentSchema } from "../../src/output/document.ts";
-import { buildHarmless, buildHostile } from "../hostile.ts";
+import { Beside, buildCrowd, give } from "../crowd.ts";
+import { buildHarmless } from "../hostile.ts";
 import { jsonOf } from "../schema.ts";
 import { documentOf, executable, type Run, repository, run, Scratch } from "./executable.ts";
 
 const machines = realpathSync("/usr/lib/x86_64-linux-gnu/libssl.so.3");
-const user = ["setpriv", "--reuid=1234", "--regid=1234", "--clear-groups"];
 /** A busy machine must not make the difference. */
 const patient = ["--deadline", "600000", "--format", "json"];
 
@@ -28,45 +28,23 @@ function own(result: Run) {
   return rest;
 }
 
-/** Waits until a program of that user's says that it is ready. */
-async function beside(command: readonly string[], act: (pid: number) => void): Promise<void> {
-  const crowd = Bun.spawn([...user, ...command], { stdin: "ignore", stdout: "pipe", stderr: "inherit" });
-  try {
-    const { value } = await crowd.stdout.getReader().read();
-    expect(new TextDecoder().decode(value)).toBe("ready\n");
-    act(crowd.pid);
-  } finally {
-    crowd.kill("SIGKILL");
-    await crowd.exited;
-  }
-}
-
 test("a crowd with hostile maps, names, caches, mounts and files costs nobody else anything", async () => {
-  const source = join(repository, "test/crowd.c");
-  const flags = ["-static", "-pthread", "-O1", "-Wall", "-Wno-unused-result"];
-  const compiled = run(["gcc", ...flags, "-o", scratch.at("crowd"), source]);
-  if (compiled.status !== 0) throw new Error(compiled.stderr);
+  const crowd = buildCrowd(scratch.path, 200);
   const folder = scratch.at("theirs");
-  mkdirSync(folder);
-  const library = buildHostile({ name: "hostile", code: "return 77;" }, folder);
-  // On most distributions everybody may open it.
-  run(["mknod", "--mode=666", join(folder, "fuse"), "c", "10", "229"]);
-  for (const path of [folder, library]) chownSync(path, 1234, 1234);
   const quiet = run([executable, "run", ...patient]);
-  await beside([scratch.at("crowd"), folder, "200", library], () => {
-    const result = run([executable, "run", ...patient]);
-    const { kernel, tls = [], diagnostics } = documentOf(result);
-    expect(kernel?.constants).toEqual(documentOf(quiet).kernel?.constants);
-    expect(own(result)).toEqual(own(quiet));
-    expect(diagnostics.map(({ code }) => code)).not.toContain("E_DEADLINE");
-    // Entries of its own it gets, and nothing of them was executed.
-    expect(tls.filter(({ path }) => path?.startsWith(folder)).length).toBeGreaterThan(10);
-    expect(diagnostics.filter(({ message }) => message.includes("it ended with"))).toEqual([]);
-    const detected = run([executable, "detect", ...patient]);
-    const { detect } = v.parse(detectDocumentSchema, jsonOf("detect", detected.stdout));
-    const plan = detect.tls.find(({ path, root }) => path === machines && root === undefined);
-    expect(plan?.sources.probe.would).toBe(true);
-  });
+  await using _ = await Beside.start(crowd);
+  const result = run([executable, "run", ...patient]);
+  const { kernel, tls = [], diagnostics } = documentOf(result);
+  expect(kernel?.constants).toEqual(documentOf(quiet).kernel?.constants);
+  expect(own(result)).toEqual(own(quiet));
+  expect(diagnostics.map(({ code }) => code)).not.toContain("E_DEADLINE");
+  // Entries of its own it gets, and nothing of them was executed.
+  expect(tls.filter(({ path }) => path?.startsWith(folder)).length).toBeGreaterThan(10);
+  expect(diagnostics.filter(({ message }) => message.includes("it ended with"))).toEqual([]);
+  const detected = run([executable, "detect", ...patient]);
+  const { detect } = v.parse(detectDocumentSchema, jsonOf("detect", detected.stdout));
+  const plan = detect.tls.find(({ path, root }) => path === machines && root === undefined);
+  expect(plan?.sources.probe.would).toBe(true);
 });
 
 test("of more TLS libraries than a run looks at the machine's own come first, and what is left out is told", async () => {
@@ -76,20 +54,19 @@ test("of more TLS libraries than a run looks at the machine's own come first, an
   mkdirSync(folder);
   const files = Array.from({ length: 300 }, (_, index) => join(folder, `libssl.so.${index}`));
   for (const file of files) copyFileSync(harmless, file);
-  for (const path of [folder, ...files]) chownSync(path, 1234, 1234);
+  give(folder, ...files);
   const quiet = own(run([executable, "tls", ...patient]));
-  await beside([scratch.at("holder"), "1", ...files], (pid) => {
-    const result = run([executable, "tls", ...patient]);
-    const { tls = [], diagnostics } = documentOf(result);
-    expect(result.status).toBe(3);
-    expect(own(result)).toEqual(quiet);
-    expect(tls.filter(({ path }) => path?.startsWith(folder)).length).toBe(256);
-    const [left, ...more] = diagnostics.filter(({ code }) => code === "E_TLS_OTHERS");
-    expect(more).toEqual([]);
-    expect(left?.message).toContain("were not looked at; name what is missing");
-    // Who is asked for by name is looked at whole.
-    const asked = documentOf(run([executable, "tls", "--pid", String(pid), ...patient]));
-    expect(asked.tls?.map(({ path }) => basename(path ?? "")).length).toBe(300);
-    expect(asked.diagnostics.map(({ code }) => code)).not.toContain("E_TLS_OTHERS");
-  });
+  await using holder = await Beside.start([scratch.at("holder"), "1", ...files]);
+  const result = run([executable, "tls", ...patient]);
+  const { tls = [], diagnostics } = documentOf(result);
+  expect(result.status).toBe(3);
+  expect(own(result)).toEqual(quiet);
+  expect(tls.filter(({ path }) => path?.startsWith(folder)).length).toBe(256);
+  const [left, ...more] = diagnostics.filter(({ code }) => code === "E_TLS_OTHERS");
+  expect(more).toEqual([]);
+  expect(left?.message).toContain("were not looked at; name what is missing");
+  // Who is asked for by name is looked at whole.
+  const asked = documentOf(run([executable, "tls", "--pid", String(holder.pid), ...patient]));
+  expect(asked.tls?.map(({ path }) => basename(path ?? "")).length).toBe(300);
+  expect(asked.diagnostics.map(({ code }) => code)).not.toContain("E_TLS_OTHERS");
 });

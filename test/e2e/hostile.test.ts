@@ -19,6 +19,7 @@ import {
   buildHarmless,
   buildHostile,
   buildNeeded,
+  buildWith,
   type Deed,
   refusedDeeds,
 } from "../hostile.ts";
@@ -312,6 +313,61 @@ describe("what a library needs is held to the same", () => {
     }
   });
 
+  test("a variant for newer processors, which the linker would take first, is not loaded", () => {
+    const { ours } = folders();
+    const needed = buildNeeded(soname, foreign, ours);
+    const library = buildHarmless("libssl.so.9", ours, "-Wl,-rpath,$ORIGIN", needed);
+    for (const level of ["x86-64-v2", "x86-64-v3", "x86-64-v4"]) {
+      const folder = join(ours, "glibc-hwcaps", level);
+      buildNeeded(soname, leavesWith(78), folder);
+      give(folder, join(folder, soname));
+    }
+    expect(reasonOf(ask(library))).toBe(`${library}: not probed: ${executed}`);
+  });
+
+  test.each<[name: string, open: (folder: string) => void]>([
+    ["its group", (folder) => chmodSync(folder, 0o775)],
+    [
+      "one user by an ACL",
+      (folder) => {
+        // system.posix_acl_access (linux/posix_acl_xattr.h): user::rwx user:1234:rwx group::r-x mask::rwx other::r-x
+        const set = process.arch === "arm64" ? 5 : 188;
+        const script = `my $acl = pack("V", 2) . pack("vvV" x 5, 1,7,~0, 2,7,1234, 4,5,~0, 16,7,~0, 32,5,~0); my $name = "system.posix_acl_access"; syscall(${set}, $ARGV[0], $name, $acl, length $acl, 0) == 0 or die $!`;
+        const { status, stderr } = run(["perl", "-e", script, folder]);
+        expect({ status, stderr }).toEqual({ status: 0, stderr: "" });
+      },
+    ],
+  ])("where a folder may be written to by %s", (_, open) => {
+    const { ours } = folders();
+    const needed = buildNeeded(soname, foreign, join(ours, "open"));
+    const library = buildHarmless("libssl.so.9", ours, `-Wl,-rpath,${ours}/open`, needed);
+    open(join(ours, "open"));
+    const told = `${ours}/open can be written by group or others; take that from them (chmod go-w)`;
+    expect(reasonOf(ask(library))).toBe(
+      `${library}: not probed: it ${looked(needed)}: ${told}${allowing(join(ours, "open"))}`,
+    );
+  });
+
+  test("what a name leads to is what is loaded, however often it is changed meanwhile", async () => {
+    const { ours, theirs } = folders();
+    const fake = buildHostile(leavesWith(78), theirs);
+    const real = buildHostile(leavesWith(77), ours);
+    give(theirs, fake);
+    const script = `chdir($ARGV[0]); $| = 1; print "ready"; for (;;) { for my $to (@ARGV[1,2]) { symlink($to, "next"); rename("next", "link") } }`;
+    symlinkSync(real, join(theirs, "link"));
+    const user = ["setpriv", "--reuid=1234", "--regid=1234", "--clear-groups"];
+    const swapper = Bun.spawn([...user, "perl", "-e", script, theirs, real, fake], { stdout: "pipe" });
+    try {
+      await swapper.stdout.getReader().read();
+      const told = Array.from({ length: 10 }, () => reasonOf(ask(join(theirs, "link"))) ?? "");
+      for (const reason of told)
+        expect(reason).toMatch(/it ended with 77 and|belongs to user 1234|another file/);
+    } finally {
+      swapper.kill();
+      await swapper.exited;
+    }
+  });
+
   test("a library's own audit libraries are not heeded", () => {
     const { ours, theirs } = folders();
     const auditor = buildNeeded("libaudit.so.9", foreign, theirs);
@@ -338,6 +394,51 @@ describe("what a library needs is held to the same", () => {
     const copy = run(["unshare", "--mount", "sh", "-c", inMemory, "sh", executable, "tls", at("copy.so")]);
     expect(reasonOf(copy)).toBe(`${at("copy.so")}: not probed: ${executed}`);
   });
+});
+
+/** Code that no constructor has to be called for, by the system call fork(2) itself: in a resolver nothing is linked yet. */
+const forks = `
+  static long number(long call, long argument) { long r; asm volatile("syscall" : "=a"(r) : "a"(call), "D"(argument) : "rcx", "r11", "memory"); return r; }
+  static void act(void) { long pid = number(SYS_fork, 0); number(SYS_exit_group, pid < 0 ? -pid : 99); }`;
+
+test.skipIf(process.arch !== "x64").each<[name: string, code: string, flags: string[]]>([
+  [
+    "the resolver of an indirect function",
+    `static void *resolve(void) { act(); return 0; } void chosen(void) __attribute__((ifunc("resolve"))); void (*const use)(void) = chosen;`,
+    [],
+  ],
+  ["DT_INIT", "void begin(void) { act(); }", ["-Wl,-init,begin"]],
+  [
+    "a constructor of the highest priority",
+    "__attribute__((constructor(101))) static void begin(void) { act(); }",
+    [],
+  ],
+])("%s may do no more than any code of the library", (_, code, flags) => {
+  const library = buildWith("runs-early.so", forks + code, scratch.at("libraries"), ...flags);
+  expect(reasonOf(ask(library))).toBe(`${library}: not probed: it ended with 1 and without an answer`);
+});
+
+test("nothing of a library runs when its process ends", () => {
+  const code =
+    "void end(void) { _exit(77); } __attribute__((destructor)) static void destroy(void) { _exit(78); }";
+  const library = buildWith("runs-late.so", code, scratch.at("libraries"), "-Wl,-fini,end");
+  expect(reasonOf(ask(library))).toStartWith(`${library}: not probed: `);
+  expect(reasonOf(ask(library))).not.toMatch(/it ended with/);
+});
+
+test("a library sees no environment: not the caller's, nor that of a process which uses it", () => {
+  const code = "extern char **environ; return environ && environ[0] ? 41 : 40;";
+  const library = buildHostile({ name: "tells its environment", code }, scratch.at("libraries"));
+  const env = {
+    LD_LIBRARY_PATH: scratch.at("open"),
+    LD_BIND_NOW: "1",
+    GLIBC_TUNABLES: "glibc.malloc.check=3",
+    OPENSSL_CONF: scratch.at("open/openssl.cnf"),
+    SSLKEYLOGFILE: scratch.at("open/keys"),
+  };
+  const result = run([executable, "tls", library], { env });
+  expect(reasonOf(result)).toBe(`${library}: not probed: it ended with 40 and without an answer`);
+  expect(readdirSync(scratch.at("open"))).toEqual([]);
 });
 
 describe("what another user has mapped beside the machine's libssl takes nothing from it", () => {
@@ -490,6 +591,22 @@ describe("less privilege", () => {
     },
     60_000,
   );
+
+  test("a user whose executable has capabilities of its own hands none to what it executes", () => {
+    mkdirSync(scratch.at("capable"));
+    const capable = scratch.at("capable/offsetof");
+    copyFileSync(executable, capable);
+    chmodSync(capable, 0o755);
+    const set = run(["setcap", "cap_bpf,cap_perfmon,cap_net_admin,cap_sys_admin,cap_sys_ptrace=ep", capable]);
+    expect(set.stderr).toBe("");
+    const code = `FILE *f = fopen("/proc/self/status", "r"); char line[256]; int bits = 0; while (fgets(line, 256, f)) if (!strncmp(line, "CapEff:", 7) || !strncmp(line, "CapPrm:", 7)) bits |= strtoull(line + 7, 0, 16) != 0; return 40 + bits;`;
+    const library = buildHostile({ name: "tells its capabilities", code }, scratch.at("libraries"));
+    const user = ["setpriv", "--reuid=1234", "--regid=1234", "--clear-groups", capable, "tls"];
+    expect(reasonOf(run([...user, library]))).toContain("it ended with 40 and");
+    const [deed] = refusedDeeds(surroundings).filter(({ name }) => name === "connects");
+    const other = buildHostile(deed ?? leavesWith(9), scratch.at("libraries"));
+    expect(reasonOf(run([...user, other]))).toContain("it ended with 1 and");
+  });
 
   test("root that may become nobody but make no namespace, as in a container, probes", () => {
     const container = [

@@ -30,13 +30,14 @@ class Served implements Disposable {
   readonly #server: Bun.Subprocess<"ignore", "pipe", "inherit">;
   readonly #users: Bun.Subprocess[] = [];
 
-  private constructor(folder: string, files: readonly string[]) {
+  private constructor(folder: string, files: readonly string[], user: number) {
     const command = ["unshare", "--mount", "--propagation", "private", program, folder, ...files];
-    this.#server = Bun.spawn(command, { stdin: "ignore", stdout: "pipe", stderr: "inherit" });
+    const env = { ...process.env, SERVER_USER: String(user) };
+    this.#server = Bun.spawn(command, { env, stdin: "ignore", stdout: "pipe", stderr: "inherit" });
   }
 
-  static async on(folder: string, files: readonly string[] = []): Promise<Served> {
-    const served = new Served(folder, files);
+  static async on(folder: string, files: readonly string[] = [], user = 0): Promise<Served> {
+    const served = new Served(folder, files, user);
     const { value } = await served.#server.stdout.getReader().read();
     if (new TextDecoder().decode(value) !== "up\n") throw new Error("the server did not come up");
     return served;
@@ -136,6 +137,27 @@ describe("a mount whose server does not answer", () => {
     served.die();
     expect(told(served.run("tls"), "E_TLS_MOUNT")).toEqual([]);
   });
+});
+
+test("what a program of another user serves is not touched, though it answers now", async () => {
+  const copy = scratch.at("libssl.so.5");
+  copyFileSync(library, copy);
+  const folder = scratch.at("foreign");
+  mkdirSync(folder);
+  using served = await Served.on(folder, [copy], 1234);
+  const path = `${folder}/libssl.so.5`;
+  await served.mapping(path);
+  const reason = "(fuse.server) is a program of user 1234, which could hold this run for ever";
+  for (const result of [run([executable, "tls"]), served.run("tls")]) {
+    expect(ofSystem(result)).toBeDefined();
+    expect(documentOf(result).tls?.map(({ path: one }) => one)).not.toContain(path);
+    expect(told(result, "E_TLS_MOUNT")).toEqual([
+      expect.stringContaining(`${folder} ${reason}; not looked at: `),
+    ]);
+  }
+  expect(told(served.run("tls", path), "E_TLS_PATH")).toEqual([
+    `${path}: the server of the mount ${folder} ${reason}`,
+  ]);
 });
 
 describe("a run that the kernel holds", () => {

@@ -2,7 +2,7 @@ import { afterAll, beforeAll, expect, test } from "bun:test";
 import { chmodSync, copyFileSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { isOthers } from "../../../src/host/holders.ts";
+import { isOthers } from "../../../src/host/others.ts";
 import { Budget } from "../../../src/tls/budget.ts";
 import { readProcesses } from "../../../src/tls/processes.ts";
 
