@@ -141,7 +141,7 @@ export async function lookAndVerify(parts: readonly Part[], config: Config, tell
       if (library !== null) tls.push(await verifiedTls(libbpf(), library, where));
     });
   const document = await look(parts, config, { kind: "machine", deep: false }, { each, tell });
-  const verify: Verified = parts.includes("tls") ? { tls } : {};
+  const verify: Verified = parts.includes("tls") ? { tls: inOrder(tls, document) } : {};
   await attempt(() => {
     if (document.kernel === undefined) return;
     const subject = subjectIn(earlierOf(document), "kernel");
@@ -222,7 +222,14 @@ async function verifyLibraries(
   for (const error of failures) throw error;
   tellDiagnostics(document.diagnostics);
   if (found.length === 0) throw new Failure("E_VERIFY", noneFound(args));
-  return { tls: found };
+  return { tls: inOrder(found, document) };
+}
+
+/** In the document's order: what other users alone have was looked at last. */
+function inOrder(verified: readonly VerifiedTls[], { tls = [] }: Document): VerifiedTls[] {
+  const place = ({ root, path }: VerifiedTls): number =>
+    tls.findIndex((one) => one.path === path && one.root === root);
+  return verified.toSorted((one, other) => place(one) - place(other));
 }
 
 function scopeOf({ path }: VerifyTlsFlags, watch: Watch | null): Scope {

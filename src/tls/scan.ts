@@ -188,9 +188,11 @@ class Scan {
   run(scope: Scope): Omit<ScanResult, typeof Symbol.dispose> {
     if (this.#proc !== null) this.#readProcesses(this.#proc, scope);
     const candidates = new Map<string, Candidate>();
-    // The first finder of a file names it.
+    // The first finder of a file names it, but for other users' processes where there is another.
     for (const one of this.#candidates(scope)) {
-      if (!candidates.has(one.handle.identity)) candidates.set(one.handle.identity, one);
+      const known = candidates.get(one.handle.identity);
+      if (known === undefined || (known.isOthers === true && one.isOthers !== true))
+        candidates.set(one.handle.identity, one);
     }
     const chosen = this.#sift([...candidates.values()]);
     const mapped = this.#mappedBy(new Set(chosen.map(({ identity }) => identity)), scope);
@@ -231,12 +233,17 @@ class Scan {
       (file) => this.#isOthers(file),
     );
     if (!scope.deep) return [...standard, ...mapped];
-    const containers = new Map<Root, string>();
-    for (const place of mapped.map(({ handle, place }) => place(handle.identity))) {
-      const { root, container } = place;
-      if (container !== null) containers.set(root, container);
+    // What root's processes or this user's have comes first.
+    const containers = new Map<Root, { readonly container: string; readonly isOthers: boolean }>();
+    for (const { handle, place, isOthers = false } of mapped) {
+      const at = this.#bounded(isOthers, () => place(handle.identity));
+      const { root, container } = at ?? { root: this.#main, container: null };
+      if (container !== null && !containers.has(root)) containers.set(root, { container, isOthers });
     }
-    const others = [...containers].flatMap(([root, container]) => this.#standard(root, container));
+    const others = [...containers].flatMap(([root, { container, isOthers }]) => {
+      const candidates = this.#bounded(isOthers, () => this.#standard(root, container)) ?? [];
+      return candidates.map((one) => ({ ...one, isOthers }));
+    });
     return [...standard, ...mapped, ...others, ...this.#walk()];
   }
 
