@@ -31,8 +31,30 @@ async function main(args: string[]): Promise<void> {
 `);
     return;
   }
+  await checkInputs(rest);
   setVerbosity({ quiet: rest.includes("--quiet"), verbose: rest.includes("--verbose") });
   await command.run(rest);
+}
+
+/** Flags with a file that is read before any deadline begins. */
+const inputFlag = /^--(?:config|constants|against)(?:=(.*))?$/s;
+
+/** Sees to it that no file which is read first lies on a mount that keeps this process waiting for ever. @throws Failure */
+async function checkInputs(args: readonly string[]): Promise<void> {
+  for (const [index, each] of args.entries()) {
+    const [flag, value = args[index + 1]] = inputFlag.exec(each) ?? [];
+    if (flag === undefined || value === undefined) continue;
+    const [{ checkAnswers, DeadMountError }, { resolve }] = await Promise.all([
+      import("./mounts.ts"),
+      import("node:path"),
+    ]);
+    try {
+      await checkAnswers(resolve(value), 1000);
+    } catch (error) {
+      if (!(error instanceof DeadMountError)) throw error;
+      throw new Failure("E_MOUNT", `${value} is not read: ${error.reason}`);
+    }
+  }
 }
 
 const textFormats: readonly string[] = documentFormats.filter((format) => format !== "json");

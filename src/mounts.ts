@@ -48,12 +48,14 @@ export const parseMounts = (text: string): readonly Mount[] =>
     ];
   });
 
-/** A file system whose server does not answer, or may choose not to. */
-interface Dead {
+/** A file system that has a server. */
+interface Served extends Pick<Mount, "type" | "user"> {
   /** What to call it: the first of its mount points. */
   readonly name: string;
-  readonly type: string;
-  readonly user: number | null;
+}
+
+/** One whose server does not answer, or may choose not to. */
+interface Dead extends Served {
   /** Numbers of its mounts. */
   readonly ids: Set<string>;
   /** Its mount points, as this host calls them. */
@@ -69,7 +71,7 @@ let dead: ReadonlyMap<string, Dead> = new Map();
 export class DeadMountError extends SystemError {
   readonly reason: string;
 
-  constructor(path: string, mount: Dead) {
+  constructor(path: string, mount: Served) {
     super(`open ${path}`, ETIMEDOUT, reasonOf(mount));
     this.reason = reasonOf(mount);
   }
@@ -77,7 +79,7 @@ export class DeadMountError extends SystemError {
 
 const isForeign = ({ user }: Pick<Mount, "user">): boolean => user !== null && isOther(user);
 
-const reasonOf = (mount: Dead): string => {
+const reasonOf = (mount: Served): string => {
   const { name, type, user } = mount;
   const why = isForeign(mount)
     ? `is a program of user ${user}, which could hold this run for ever`
@@ -120,6 +122,24 @@ export async function askMounts(proc: string | null, milliseconds: number): Prom
   const answers = paths.length === 0 ? [] : await answersOf(paths, milliseconds);
   const answered = new Set(paths.filter((_, index) => answers[index] === true));
   dead = new Map([...systems].filter(([, system]) => !answered.has(system.name)));
+}
+
+/**
+ * Asks the mounts of this process that have a server and that a path lies below by its name, before the path is read.
+ *
+ * @param path absolute @throws DeadMountError where one does not answer in time, or is served by a program of another user
+ */
+export async function checkAnswers(path: string, milliseconds: number): Promise<void> {
+  const above = [...namespaces(null)]
+    .flatMap(({ mounts }) => mounts)
+    .filter(({ point }) => `${path}/`.startsWith(`${point}/`));
+  if (above.length === 0) return;
+  const answers = await answersOf(
+    above.map(({ point }) => point),
+    above.some(isForeign) ? 0 : milliseconds,
+  );
+  const silent = above.find((mount, index) => isForeign(mount) || answers[index] !== true);
+  if (silent !== undefined) throw new DeadMountError(path, { ...silent, name: silent.point });
 }
 
 /** Whether each path was answered for in time. */

@@ -1,11 +1,11 @@
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
-import { copyFileSync, mkdirSync, symlinkSync } from "node:fs";
+import { copyFileSync, mkdirSync, symlinkSync, writeFileSync } from "node:fs";
 import { basename, join } from "node:path";
 import * as v from "valibot";
 import { detectDocumentSchema } from "../../src/output/document.ts";
 import { jsonOf } from "../schema.ts";
 import { until } from "../until.ts";
-import { documentOf, executable, type Run, repository, run, Scratch } from "./executable.ts";
+import { documentOf, errorOf, executable, type Run, repository, run, Scratch } from "./executable.ts";
 
 /** A folder of the dynamic linker's search path on every Linux. */
 const linkers = "/usr/local/lib";
@@ -127,6 +127,27 @@ describe("a mount whose server does not answer", () => {
       const [message, ...more] = told(result, "E_TLS_MOUNT");
       expect(more).toEqual([]);
       expect(message).toContain(`${folder} (fuse.server) does not answer; not looked at: ${path}`);
+    }
+  });
+
+  test("below a file that is read before the deadline begins ends the run at once", async () => {
+    const copy = scratch.at("settings.json");
+    writeFileSync(copy, '{"threshold": 500}');
+    const folder = scratch.at("settings");
+    mkdirSync(folder);
+    using served = await Served.on(folder, [copy]);
+    const path = `${folder}/settings.json`;
+    served.die();
+    for (const args of [
+      ["config", "--config", path],
+      ["run", `--config=${path}`],
+      ["verify", "kernel", "--constants", path],
+      ["verify", "tls", "--pid", "1", "--against", path],
+    ]) {
+      const result = served.run(...args, "--format", "json");
+      expect({ status: result.status, stdout: result.stdout }).toEqual({ status: 1, stdout: "" });
+      const reason = `the server of the mount ${folder} (fuse.server) does not answer`;
+      expect(errorOf(result)).toMatchObject({ code: "E_MOUNT", message: `${path} is not read: ${reason}` });
     }
   });
 
