@@ -344,7 +344,7 @@ export async function survey<Report>(
   let end: number | null = null;
   const parts = new Map<number, { reports: Report[]; diagnostics: Diagnostic[] }>();
   await sideBySide(order, lanes, async ([index, one]) => {
-    if (one.isOthers) end ??= now() + share();
+    if (one.isOthers) end ??= now() + share() / 2;
     if (end !== null && now() >= end) {
       passedOver += 1;
       return;

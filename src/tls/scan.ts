@@ -164,8 +164,8 @@ class Scan {
   readonly #diagnostics: Diagnostic[] = [];
   readonly #searchPaths = new Map<Root, SearchPath>();
   #processes: Processes = { files: [], count: 0, denied: [], cut: [], unread: [] };
-  /** For all that processes of other users have. */
-  readonly #budget = new Budget(share());
+  /** For all that processes of other users have: half of a share, as what is found of it takes the other half (report.ts). */
+  readonly #budget = new Budget(share() / 2);
   /** How many of their files were not looked at. */
   #passedOver = 0;
   /** Mapped files by identity, filled as they are asked for. */
