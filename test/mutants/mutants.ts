@@ -356,4 +356,28 @@ export const mutants: readonly Mutant[] = [
     tests: [["test/unit/ffi/libbpf.test.ts", "a bit-field that starts inside a byte"]],
     why: "whoever reads there gets its neighbours as well",
   },
+  {
+    name: "processes: other users' take all the time",
+    file: "src/tls/processes.ts",
+    text: "if (budget.isSpent || files.size >= most)",
+    replacement: "if (files.size >= most)",
+    tests: [["test/unit/tls/processes.test.ts", "where nothing is left"]],
+    why: "a user with many processes would hold a run of root's until its deadline",
+  },
+  {
+    name: "lanes: what comes of each stands as it came",
+    file: "src/tls/lanes.ts",
+    text: "results[index] = await act(one, index);",
+    replacement: "results.push(await act(one, index));",
+    tests: [["test/unit/tls/lanes.test.ts", "stands in their order"]],
+    why: "the same machine would print another document each time",
+  },
+  {
+    name: "deadline: parts stand as they came",
+    file: "src/output/partial.ts",
+    text: "one.rank - other.rank",
+    replacement: "other.rank - one.rank",
+    tests: [["test/unit/output/partial.test.ts", "in any order"]],
+    why: "what is printed at the deadline stands in the order of the whole",
+  },
 ];
