@@ -109,6 +109,25 @@ test("a struct whose type is itself ends as an error, not in a circle", () => {
   ).toThrow(/^x: BTF: /);
 });
 
+test("two structs of one name that differ in a member have none", () => {
+  const strings = Buffer.from("\0pair\0u32\0thing\0");
+  const struct = (at: number) => [10, ((kinds.struct << 24) | 1) >>> 0, 8, 1, 1, at];
+  const of = (...offsets: number[]) => {
+    const types = Uint32Array.from([6, (kinds.int << 24) >>> 0, 4, 32, ...offsets.flatMap(struct)]);
+    const head = Uint32Array.from([0x1eb9f, 24, 0, types.byteLength, types.byteLength, strings.length]);
+    return new Btf(
+      Buffer.concat(
+        [head, types, strings].map((part) => new Uint8Array(part.buffer, part.byteOffset, part.byteLength)),
+      ),
+      { path: "x" },
+    );
+  };
+  expect(memberOffset(of(32, 32), "thing.pair")).toBe(4);
+  expect(memberOffset(of(32, 0), "thing.pair")).toBe(
+    "2 types are called thing, and have it at different places",
+  );
+});
+
 test("BTF that is cut short anywhere is an error, never another crash", () => {
   const whole = new Uint8Array(tiny(true).buffer);
   for (let size = 0; size < whole.length; size++) {
