@@ -331,10 +331,17 @@ export class BpfMap {
   /** The elements of a loaded array map, mapped where it is mmapable and by system calls elsewhere. */
   share(): SharedArray {
     if (!this.mmapable) {
+      let isClosed = false;
+      const live = (): this => {
+        if (isClosed) throw new ClosedError(`the elements of ${this.#name}`);
+        return this;
+      };
       return {
-        read: (index) => this.lookup(index),
-        write: (index, value) => this.update(index, value),
-        [Symbol.dispose]() {},
+        read: (index) => live().lookup(index),
+        write: (index, value) => live().update(index, value),
+        [Symbol.dispose]: () => {
+          isClosed = true;
+        },
       };
     }
     const size = this.valueSize;

@@ -149,6 +149,25 @@ export function lastErrno(): number {
   return read.i32(location);
 }
 
+/** What native code may read or write at this moment. */
+const inUse = new Set<ArrayBufferView>();
+
+/**
+ * Has a function called that takes addresses as numbers, or in structs: what lies there stays alive until it has returned.
+ * To the garbage collector an address is a number like others.
+ */
+export function withAddresses<Arrays extends readonly NodeJS.TypedArray[], Result>(
+  arrays: readonly [...Arrays],
+  call: (...addresses: { readonly [Index in keyof Arrays]: Pointer }) => Result,
+): Result {
+  for (const each of arrays) inUse.add(each);
+  try {
+    return call(...(arrays.map((each) => ptr(each)) as { readonly [Index in keyof Arrays]: Pointer }));
+  } finally {
+    for (const each of arrays) inUse.delete(each);
+  }
+}
+
 /** Passes a call's result on, or throws when it is negative. */
 function check(result: number | bigint, call: string): number {
   if (result < 0) throw new SystemError(call, lastErrno());
@@ -333,13 +352,13 @@ export function enterNetwork(namespace: FileDescriptor): void {
 /** This thread's name as its TASK_COMM_LEN raw bytes, with the closing zeros. */
 export function threadName(): Uint8Array {
   const name = new Uint8Array(TASK_COMM_LEN);
-  check(c.prctl(PR_GET_NAME, ptr(name), 0, 0, 0), "prctl(PR_GET_NAME)");
+  withAddresses([name], (at) => check(c.prctl(PR_GET_NAME, at, 0, 0, 0), "prctl(PR_GET_NAME)"));
   return name;
 }
 
 /** Names this thread; `name` is TASK_COMM_LEN bytes that end in zero. */
 export function setThreadName(name: Uint8Array): void {
-  check(c.prctl(PR_SET_NAME, ptr(name), 0, 0, 0), "prctl(PR_SET_NAME)");
+  withAddresses([name], (at) => check(c.prctl(PR_SET_NAME, at, 0, 0, 0), "prctl(PR_SET_NAME)"));
 }
 
 /** Formats what C code would print; returns the length that the whole text needs, which may be more than fits. */
@@ -349,12 +368,14 @@ export function vsnprintf(text: Uint8Array, format: Pointer, list: Pointer): num
 
 /** An anonymous file in memory that holds `bytes`; it has no name in any file system. */
 export function memoryFile(name: string, bytes: Uint8Array): FileDescriptor {
-  const title = cString(name);
-  let fd = Number(c.syscall(SYS_MEMFD_CREATE, ptr(title), MFD_CLOEXEC, 0));
-  // With vm.memfd_noexec=2 only non-executable files may be made; mapping them executable stays allowed.
-  if (fd < 0 && lastErrno() === EACCES)
-    fd = Number(c.syscall(SYS_MEMFD_CREATE, ptr(title), MFD_CLOEXEC | MFD_NOEXEC_SEAL, 0));
-  const file = new FileDescriptor(check(fd, "memfd_create"), name);
+  const fd = withAddresses([cString(name)], (title) => {
+    const made = Number(c.syscall(SYS_MEMFD_CREATE, title, MFD_CLOEXEC, 0));
+    // With vm.memfd_noexec=2 only non-executable files may be made; mapping them executable stays allowed.
+    return made < 0 && lastErrno() === EACCES
+      ? check(c.syscall(SYS_MEMFD_CREATE, title, MFD_CLOEXEC | MFD_NOEXEC_SEAL, 0), "memfd_create")
+      : check(made, "memfd_create");
+  });
+  const file = new FileDescriptor(fd, name);
   writeAll(file.fd, bytes, name);
   return file;
 }
@@ -413,10 +434,11 @@ export function exitNow(status: number): void {
  * no_new_privs and all descriptors that are not close-on-exec. @returns its exit code, or 128 + the signal that ended it
  */
 export function runProgram(path: string, args: readonly string[]): number {
-  const texts = args.map(cString);
-  const argv = new BigUint64Array([...texts.map((text) => BigInt(ptr(text))), 0n]);
   const pid = new Int32Array(1);
-  const errno = c.posix_spawn(pid, path, null, null, argv, new BigUint64Array(1));
+  const errno = withAddresses(args.map(cString), (...texts) => {
+    const argv = new BigUint64Array([...texts.map(BigInt), 0n]);
+    return c.posix_spawn(pid, path, null, null, argv, new BigUint64Array(1));
+  });
   if (errno !== 0) throw new SystemError(`posix_spawn ${path}`, errno);
   const status = new Int32Array(1);
   while (c.waitpid(pid[0] ?? 0, status, 0) < 0) {
@@ -452,9 +474,11 @@ export function clearAmbientCapabilities(): void {
 export function clearInheritableCapabilities(): void {
   const header = new Uint32Array([LINUX_CAPABILITY_VERSION_3, 0]);
   const sets = new Uint32Array(6); // effective, permitted, inheritable: the low halves, then the high ones
-  check(c.syscall(SYS_CAPGET, ptr(header), ptr(sets), 0), "capget");
-  sets[2] = sets[5] = 0;
-  check(c.syscall(SYS_CAPSET, ptr(header), ptr(sets), 0), "capset");
+  withAddresses([header, sets], (...at) => {
+    check(c.syscall(SYS_CAPGET, ...at, 0), "capget");
+    sets[2] = sets[5] = 0;
+    check(c.syscall(SYS_CAPSET, ...at, 0), "capset");
+  });
 }
 
 /**
@@ -463,7 +487,7 @@ export function clearInheritableCapabilities(): void {
  */
 export function clearCapabilities(): void {
   const header = new Uint32Array([LINUX_CAPABILITY_VERSION_3, 0]);
-  check(c.syscall(SYS_CAPSET, ptr(header), ptr(new Uint32Array(6)), 0), "capset");
+  withAddresses([header, new Uint32Array(6)], (...at) => check(c.syscall(SYS_CAPSET, ...at, 0), "capset"));
 }
 
 /** No core dump of this process, and no process of the same user may trace it. */
@@ -499,9 +523,13 @@ export function setLimit(resource: number, limit: number): void {
 
 /** Puts a system call filter (an array of struct sock_filter) on all threads. Needs no_new_privs or CAP_SYS_ADMIN. */
 export function setSystemCallFilter(filter: Uint8Array): void {
-  const program = new BigUint64Array([BigInt(filter.byteLength / 8), BigInt(ptr(filter))]); // struct sock_fprog
-  const result = c.syscall(SYS_SECCOMP, SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_TSYNC, ptr(program));
-  const unsynced = check(result, "seccomp(SECCOMP_SET_MODE_FILTER)");
+  const unsynced = withAddresses([filter], (at) => {
+    const program = new BigUint64Array([BigInt(filter.byteLength / 8), BigInt(at)]); // struct sock_fprog
+    return withAddresses([program], (address) => {
+      const result = c.syscall(SYS_SECCOMP, SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_TSYNC, address);
+      return check(result, "seccomp(SECCOMP_SET_MODE_FILTER)");
+    });
+  });
   if (unsynced !== 0) throw new Error(`seccomp: thread ${unsynced} has a filter of its own`);
 }
 

@@ -1,4 +1,6 @@
-import { CString, type FFIFunction, JSCallback, type Library, linkSymbols, type Pointer, ptr } from "bun:ffi";
+import { CString, type FFIFunction, JSCallback, type Library, linkSymbols, type Pointer } from "bun:ffi";
+import { ClosedError } from "./error.ts";
+import { withAddresses } from "./libc.ts";
 import type { NativeLibrary } from "./library.ts";
 
 /** By their manual pages. No library has all of them: a call to one that it lacks throws a MissingFunctionError. */
@@ -254,22 +256,33 @@ export class TlsLibrary {
 
   /** A session from its serialised form (d2i_SSL_SESSION); null where the library refuses it. */
   parseSession(der: Uint8Array): Session | null {
-    // The function moves the pointer that it is given the address of.
-    const cursor = new BigUint64Array([BigInt(ptr(der))]);
-    const address = this.#bound.calls.d2i_SSL_SESSION(null, cursor, der.byteLength);
+    const address = withAddresses([der], (at) => {
+      // The function moves the pointer that it is given the address of.
+      const cursor = new BigUint64Array([BigInt(at)]);
+      return this.#bound.calls.d2i_SSL_SESSION(null, cursor, der.byteLength);
+    });
     return address === null ? null : new Session(this.#bound, Number(address));
   }
 }
 
-/** Something the library made. Its address is a number to be looked for in memory. */
+/** Something the library made. Its address is a number to be looked for in memory, also when it is there no more. */
 class Made {
+  #isGone = false;
+
   constructor(
     protected readonly bound: Bound,
     readonly address: number,
   ) {}
 
-  protected get pointer(): Pointer {
+  /** For the library's functions. @throws ClosedError where the library has freed it */
+  get pointer(): Pointer {
+    if (this.#isGone) throw new ClosedError(`what a TLS library made at 0x${this.address.toString(16)}`);
     return this.address as Pointer;
+  }
+
+  /** The library has freed it: with what owns it, or by itself. */
+  forget(): void {
+    this.#isGone = true;
   }
 }
 
@@ -330,6 +343,8 @@ export class Context extends Made {
 
 /** An SSL. */
 export class Connection extends Made {
+  #owned: readonly Made[] = [];
+
   become(role: "client" | "server"): void {
     const { calls } = this.bound;
     if (role === "client") calls.SSL_set_connect_state(this.pointer);
@@ -340,11 +355,13 @@ export class Connection extends Made {
   free(): void {
     const { calls, has } = this.bound;
     if (has("SSL_free")) calls.SSL_free(this.pointer);
+    for (const each of [this, ...this.#owned]) each.forget();
   }
 
   /** The connection owns both from now on. */
   setBios(read: Bio, write: Bio): void {
-    this.bound.calls.SSL_set_bio(this.pointer, read.address as Pointer, write.address as Pointer);
+    this.bound.calls.SSL_set_bio(this.pointer, read.pointer, write.pointer);
+    this.#owned = [read, write];
   }
 
   /** Goes on with the handshake; whether it is done. @throws TlsCallError where it failed */
@@ -371,7 +388,7 @@ export class Connection extends Made {
 
   /** SSL_set_session; whether the library took it. */
   resume(session: Session): boolean {
-    return this.bound.calls.SSL_set_session(this.pointer, session.address as Pointer) === 1;
+    return this.bound.calls.SSL_set_session(this.pointer, session.pointer) === 1;
   }
 
   /** SSL_write of one byte. */

@@ -1,6 +1,6 @@
 import { resolve } from "node:path";
 import * as v from "valibot";
-import { below } from "./elf/name.ts";
+import { below, nameOf } from "./elf/name.ts";
 import { readTrusted, UntrustedError } from "./host/trusted.ts";
 import { JsonError, parseJson } from "./json.ts";
 import { sources } from "./offsets/evidence.ts";
@@ -238,7 +238,7 @@ function readFile(named: string | undefined): { path: string; values: Readonly<R
     if (named !== undefined) throw refuse(`${path} is not there; --config needs a file`);
     return { path, values: {} };
   }
-  const values = attempt(path, () => parseJson(decode(bytes)));
+  const values = attempt(path, () => parseJson(nameOf(bytes)));
   if (typeof values !== "object" || values === null || Array.isArray(values)) {
     throw refuse(`${path}: must be one JSON object, such as {"threshold": 400}`);
   }
@@ -248,14 +248,6 @@ function readFile(named: string | undefined): { path: string; values: Readonly<R
     throw refuse(`${path}: unknown key ${shown(key)}${hint}; keys are ${settingKeys.join(", ")}`);
   }
   return { path, values: { ...values } };
-}
-
-function decode(bytes: Uint8Array): string {
-  try {
-    return new TextDecoder("utf-8", { fatal: true }).decode(bytes);
-  } catch {
-    throw new Error("is not UTF-8 text");
-  }
 }
 
 /** Runs `read`; what it throws becomes a failure that names the file. */

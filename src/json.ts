@@ -1,3 +1,5 @@
+import { foreign } from "./elf/name.ts";
+
 /** JSON that is none: what is wrong, and where (both counted from 1, columns in UTF-16 units). */
 export class JsonError extends Error {
   override readonly name = "JsonError";
@@ -11,22 +13,53 @@ export class JsonError extends Error {
 /** Deeper nesting than this is refused: it would only eat the stack. */
 const deepest = 16;
 
-/** One token of RFC 8259 after white space; empty at the end and where no token is. */
+/** One token of RFC 8259 after white space, of a string its first quote alone; empty at the end and where no token is. */
 const tokens =
-  /[ \t\n\r]*([{}[\]:,]|"(?:[ !#-[\]-\uffff]|\\(?:["\\/bfnrt]|u[\dA-Fa-f]{4}))*"|(?:-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][+-]?\d+)?|true|false|null)(?![\w.+-])|)/y;
+  /[ \t\n\r]*([{}[\]:,"]|(?:-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][+-]?\d+)?|true|false|null)(?![\w.+-])|)/y;
+/** Characters of a string that stand for themselves, and one that is written otherwise. A pattern for all would eat the stack. */
+const plain = /[ !#-[\]-\uffff]*/y;
+const escaped = /\\(?:["\\/bfnrt]|u[\dA-Fa-f]{4})/y;
+
+/** Where a string ends, behind its last quote. @param from behind its first quote @throws JsonError */
+function endOfString(text: string, from: number): number {
+  const skip = (pattern: RegExp, at: number): number => {
+    pattern.lastIndex = at;
+    return pattern.test(text) ? pattern.lastIndex : at;
+  };
+  for (let at = from; ; ) {
+    at = skip(plain, at);
+    if (text[at] === '"') return at + 1;
+    if (at === text.length) throw new JsonError("a string without an end", text, from - 1);
+    const next = skip(escaped, at);
+    if (next === at) {
+      const what = text[at] === "\\" ? "no escape of JSON" : "a control character in a string";
+      throw new JsonError(what, text, at);
+    }
+    at = next;
+  }
+}
+
+const shortened = (token: string): string => (token.length > 64 ? `${token.slice(0, 64)}…` : token);
 
 /**
  * Reads JSON as JSON.parse does, which in this runtime cannot tell where an error is. Stricter in one thing: a key
- * must not stand twice in an object. What is wrong is told without quoting the text, which may be a secret.
+ * must not stand twice in an object; and in one less: a byte order mark may stand first. What is wrong is told without quoting the text, which may be a secret.
  * @throws JsonError with line and column
  */
 export function parseJson(text: string): unknown {
-  let at = 0;
+  const lost = text.search(foreign);
+  if (lost >= 0) throw new JsonError("not UTF-8", text, lost);
+  let at = text.startsWith("\ufeff") ? 1 : 0;
   let token = "";
   const next = (): void => {
     tokens.lastIndex = at;
     token = tokens.exec(text)?.[1] ?? "";
     at = tokens.lastIndex;
+    if (token === '"') {
+      const start = at - 1;
+      at = endOfString(text, at);
+      token = text.slice(start, at);
+    }
   };
   const fail = (what: string): never => {
     const isEnd = token === "" && at === text.length;
@@ -61,7 +94,7 @@ export function parseJson(text: string): unknown {
         const members = new Map<string, unknown>();
         items("}", () => {
           if (!token.startsWith('"')) fail("a key in double quotes expected");
-          if (members.has(JSON.parse(token))) fail(`key ${token} stands twice`);
+          if (members.has(JSON.parse(token))) fail(`key ${shortened(token)} stands twice`);
           const key = String(scalar());
           take(":");
           members.set(key, value(depth + 1));

@@ -3,7 +3,7 @@ import { version } from "../package.json";
 import { readArguments } from "./commands/arguments.ts";
 import { checkUsage, documentFormats } from "./commands/flags.ts";
 import { callOf, commandOf, isGroup } from "./commands/program.ts";
-import { asFailure, exitCodes, Failure, failureText } from "./output/failure.ts";
+import { asFailure, exitCodes, Failure, failureText, stackText } from "./output/failure.ts";
 import { setVerbosity } from "./output/log.ts";
 import { writeStderr } from "./output/stderr.ts";
 import { writeStdout } from "./output/stdout.ts";
@@ -68,9 +68,8 @@ function report(thrown: unknown, args: readonly string[]): void {
   const asked = /(?:^| )--format[ =](\w+)/.exec(args.join(" "))?.[1] ?? "";
   const isText = args.some((each) => /^--get(=|$)/.test(each)) || textFormats.includes(asked);
   const isJson = asked === "json" || (!isText && !process.stdout.isTTY);
-  const cause = failure.cause instanceof Error ? failure.cause : failure;
   writeStderr(`${failureText(failure, isJson ? "json" : "table")}\n`);
-  if (args.includes("--verbose")) writeStderr(`${cause.stack}\n`);
+  if (args.includes("--verbose")) writeStderr(`${stackText(failure)}\n`);
   process.exitCode = failure.exit;
 }
 

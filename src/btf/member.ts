@@ -61,7 +61,7 @@ function walk(btf: Btf, start: number, { type: name, steps }: MemberPath): Place
   let place: Place = { bitOffset: 0, bitSize: null, type: start };
   let way = name;
   for (const step of steps) {
-    const member = find(btf, place.type, step.name, 0);
+    const member = find(btf, place.type, step.name);
     if (member === null) return `${way} has no member ${step.name}`;
     if (typeof member === "string") return `${way} is ${member}: no member can be named behind it`;
     place = { ...member, bitOffset: place.bitOffset + member.bitOffset };
@@ -82,16 +82,26 @@ function walk(btf: Btf, start: number, { type: name, steps }: MemberPath): Place
 /** Deeper anonymous structs are in no kernel; a circle of them would be. */
 const DEEPEST = 16;
 
-/** Null: no such member. A text: what the type is, which has no members. */
-function find(btf: Btf, type: number, name: string, depth: number): Place | string | null {
+/**
+ * Null: no such member. A text: what the type is, which has no members.
+ * @param seen types that have no such member: of those that hold each other many times there would be no end
+ */
+function find(
+  btf: Btf,
+  type: number,
+  name: string,
+  seen = new Set<number>(),
+  depth = 0,
+): Place | string | null {
+  seen.add(type);
   const members = btf.membersNamed(type, name);
   if (members === null)
     return btf.kind(btf.resolve(type)) === kinds.pointer ? "a pointer" : "no struct or union";
   const own = members.find((member) => member.name === name);
   if (own !== undefined) return own;
   for (const inner of depth < DEEPEST ? members : []) {
-    if (inner.name !== "") continue;
-    const found = find(btf, inner.type, name, depth + 1);
+    if (inner.name !== "" || seen.has(inner.type)) continue;
+    const found = find(btf, inner.type, name, seen, depth + 1);
     if (found !== null && typeof found !== "string")
       return { ...found, bitOffset: inner.bitOffset + found.bitOffset };
   }

@@ -1,4 +1,5 @@
 import { InputError } from "../elf/input.ts";
+import { nameOf } from "../elf/name.ts";
 import { loaderExterns } from "./externs.ts";
 
 /**
@@ -318,7 +319,7 @@ export class EbpfObject {
     const length = bytes.indexOf(0);
     if (length < 0)
       throw this.#error(table.offset + start, `a name without an end, or of more than ${limits.name} bytes`);
-    return new TextDecoder("latin1").decode(bytes.subarray(0, length));
+    return nameOf(bytes.subarray(0, length));
   }
 
   #check(offset: number, size: number, what: string): void {

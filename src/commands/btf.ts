@@ -9,7 +9,6 @@ import { isNumber } from "../offsets/truth.ts";
 import { exitCodes, Failure } from "../output/failure.ts";
 import { writeFileWhole } from "../output/file.ts";
 import { log } from "../output/log.ts";
-import { printable } from "../output/printable.ts";
 import { writeStdout } from "../output/stdout.ts";
 import { constantsFor } from "./constants.ts";
 import { btfFlags } from "./flags.ts";
@@ -29,7 +28,7 @@ export default defineCommand({
     const { bytes, unplaced } = makeBtf(subject, chosen.arch);
     if (file === "-") await writeStdout(bytes);
     else writeFileWhole(file, bytes);
-    for (const line of reasons(unplaced)) log.warn(printable(line));
+    for (const line of reasons(unplaced)) log.warn(line);
     process.exitCode = unplaced.length === 0 ? exitCodes.known : exitCodes.incomplete;
   },
 });

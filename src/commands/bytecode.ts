@@ -14,7 +14,6 @@ import { exitCodes, Failure } from "../output/failure.ts";
 import { writeFileWhole } from "../output/file.ts";
 import { toJson } from "../output/json.ts";
 import { log } from "../output/log.ts";
-import { printable } from "../output/printable.ts";
 import { writeStdout } from "../output/stdout.ts";
 import { didYouMean } from "../output/suggest.ts";
 import { toBakedTable, toBytecodeTable } from "../output/table.ts";
@@ -97,8 +96,7 @@ const edit = defineCommand({
     const bytes = attempt(() => object.bake(choice.values));
     const what = { bytecode: null, bytecode_reason: `${shownName(input)} was given`, for: subject.name };
     await deliver(output, bytes, { ...choice, missing: [...choice.missing, ...left] }, what, args);
-    if (left.length > 0)
-      log.warn(`left undefined: ${printable(left.join(", "))}; another edit has to define them`);
+    if (left.length > 0) log.warn(`left undefined: ${left.join(", ")}; another edit has to define them`);
   },
 });
 
@@ -215,7 +213,6 @@ async function deliver(
     });
     await writeStdout(formatFor(args.format) === "json" ? toJson(baked) : toBakedTable(baked));
   }
-  if (assumed.length > 0)
-    log.warn(`only assumed, by a table of another version: ${printable(assumed.join(", "))}`);
+  if (assumed.length > 0) log.warn(`only assumed, by a table of another version: ${assumed.join(", ")}`);
   process.exitCode = assumed.length + missing.length > 0 ? exitCodes.incomplete : exitCodes.known;
 }

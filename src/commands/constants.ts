@@ -2,7 +2,7 @@ import { withRemedy } from "../../ffi/remedies.ts";
 import { type Subject, subjectIn } from "../bytecode/constants.ts";
 import { BakeError } from "../bytecode/object.ts";
 import { InputError, InputFile } from "../elf/input.ts";
-import { shownName } from "../elf/name.ts";
+import { nameOf, shownName } from "../elf/name.ts";
 import { type Chosen, choose } from "../fleet/choose.ts";
 import { earlierOf, largestDocument, readEither } from "../output/earlier.ts";
 import { Failure } from "../output/failure.ts";
@@ -51,7 +51,7 @@ export function chosenIn(
     if (release === undefined && buildId === undefined) return null;
     throw usage("--release and --build-id choose of a document, which --constants names");
   }
-  const text = new TextDecoder().decode(readWhole(constants, largestDocument));
+  const text = nameOf(readWhole(constants, largestDocument));
   return choose(readEither(text, constants), part, { release, buildId }, shownName(constants));
 }
 

@@ -8,7 +8,7 @@ import { MetadataService, standardService } from "../gateway/metadata.ts";
 import { parseQuestion } from "../gateway/question.ts";
 import { formatVersion, gatewayDocumentSchema } from "../output/document.ts";
 import { exitCodes, Failure } from "../output/failure.ts";
-import { toJson } from "../output/json.ts";
+import { toJson, toJsonLine } from "../output/json.ts";
 import { writeStderr } from "../output/stderr.ts";
 import { writeStdout } from "../output/stdout.ts";
 import { toGatewayTable } from "../output/table.ts";
@@ -53,7 +53,7 @@ async function batch(args: GatewayFlags): Promise<void> {
     (question, netns) => lookup.lookup(question, netns ?? usual),
     writeStdout,
   );
-  if (!args.quiet) writeStderr(`${JSON.stringify({ ...result, caches: lookup.statistics })}\n`);
+  if (!args.quiet) writeStderr(`${toJsonLine({ ...result, caches: lookup.statistics })}\n`);
   process.exitCode = result.errors + result.incomplete > 0 ? exitCodes.incomplete : exitCodes.known;
 }
 

@@ -6,7 +6,6 @@ import { type ExitCode, exitCodes } from "../output/failure.ts";
 import { toHeader } from "../output/header.ts";
 import { toJson } from "../output/json.ts";
 import { log } from "../output/log.ts";
-import { printable } from "../output/printable.ts";
 import {
   bitConstants,
   doubts,
@@ -43,6 +42,8 @@ export interface Style {
   readonly colour: boolean;
   /** Assignments are for the programs that a shell starts too. */
   readonly exported: boolean;
+  /** It is read by a person on a terminal. */
+  readonly isTerminal: boolean;
   /** One bare number is asked for instead. */
   readonly isSingle: boolean;
 }
@@ -51,6 +52,7 @@ export const styleOf = (args: Flags | DocumentFlags): Style => ({
   format: formatFor(args.format),
   colour: wantsColour(),
   exported: "export" in args && args.export === true,
+  isTerminal: process.stdout.isTTY === true,
   isSingle: "get" in args && args.get !== undefined,
 });
 
@@ -95,7 +97,7 @@ export async function print(
   const { isWhole, write } = writers[style.format];
   if (!isWhole) {
     tellDiagnostics(checked.diagnostics);
-    for (const doubt of doubts(checked)) log.warn(printable(doubt));
+    for (const doubt of doubts(checked)) log.warn(doubt);
     if (checked.verify !== undefined && !hasHeld(checked.verify))
       log.error("not every constant was proved: --format json or table tells which");
   }
@@ -106,7 +108,7 @@ export async function print(
 /** One bare number; where it is not certain, why, on stderr. */
 async function printValue(document: Document, name: string): Promise<ExitCode> {
   const { value, why, isSettled } = singleOf(document, name);
-  if (why !== null) log.warn(`${name}: ${printable(why)}`);
+  if (why !== null) log.warn(`${name}: ${why}`);
   if (value !== null) await writeStdout(`${value}\n`);
   return isSettled ? exitCodes.known : exitCodes.incomplete;
 }
@@ -122,7 +124,7 @@ export async function printDetect(document: unknown, { format }: Style): Promise
 /** Says on stderr what a result that is no document leaves out: what could not be done, and the rest to who wants more. */
 export function tellDiagnostics(diagnostics: readonly Diagnostic[]): void {
   for (const { code, message } of diagnostics) {
-    const text = `${code} ${printable(message)}`;
+    const text = `${code} ${message}`;
     if (code.startsWith("E_")) log.error(text);
     else log.debug(text);
   }

@@ -90,7 +90,7 @@ export async function look(
   }
   const { report, diagnostics } = hostReport(host);
   // libbpf's messages cost a call back into this runtime each, so they are asked for only where they are shown.
-  const trace = log.level >= LogLevels.debug ? (message: string) => log.debug(message) : undefined;
+  const trace = log.level >= LogLevels.debug ? traceLines : undefined;
   const document: Document = {
     format_version: formatVersion,
     tool: { name: "offsetof", version, ...target },
@@ -138,6 +138,11 @@ export async function look(
 /** Whether no constant of ours is wanted besides members. */
 const isOnlyAsked = (choice: Choice | undefined): boolean =>
   choice?.names !== undefined && choice.names.length === choice.asked?.length;
+
+/** Each line of what libbpf says is a message. */
+function traceLines(text: string): void {
+  for (const line of text.split("\n")) log.debug(line);
+}
 
 /** Where libraries are looked for, which may be executed, and how long a mount is waited for. */
 export const tlsPlaces = (config: Config) => ({

@@ -209,6 +209,7 @@ export class Elf implements Disposable {
 
   /** Empty where the file has none (stripped of them). @throws InputError */
   sections(): readonly SectionHeader[] {
+    this.#checkOpen();
     const at = this.#header.u64(40);
     if (at === 0) return [];
     const first = this.#readSectionHeaders(at, 1)[0];
@@ -225,6 +226,7 @@ export class Elf implements Disposable {
 
   /** Read by PT_DYNAMIC, as the dynamic linker does. All empty in a static file. @throws InputError */
   dynamic(): Dynamic {
+    this.#checkOpen();
     const header = this.programHeaders.find((one) => one.type === segment.dynamic);
     if (header === undefined) return { needed: [], filtees: [], soname: null, rpath: null, runpath: null };
     const entries = this.#dynamicEntries(header);
@@ -247,6 +249,7 @@ export class Elf implements Disposable {
 
   /** Read by PT_DYNAMIC, as the dynamic linker does. @throws InputError */
   versionNodes(): VersionNodes {
+    this.#checkOpen();
     const header = this.programHeaders.find((one) => one.type === segment.dynamic);
     if (header === undefined) return { defined: [], needed: [] };
     const entries = this.#dynamicEntries(header);
@@ -303,6 +306,7 @@ export class Elf implements Disposable {
    * dynamic linker does, so that it costs a few small reads however large the file is. @throws InputError
    */
   *dynamicSymbols(name: string): Generator<ElfSymbol> {
+    this.#checkOpen();
     const header = this.programHeaders.find((one) => one.type === segment.dynamic);
     if (header === undefined) return;
     const entries = this.#dynamicEntries(header);
@@ -359,6 +363,7 @@ export class Elf implements Disposable {
 
   /** The GNU build-id in lower-case hexadecimal, null where the file has none. @throws InputError */
   buildId(): string | null {
+    this.#checkOpen();
     const segments = this.programHeaders.filter((one) => one.type === segment.note);
     const places =
       segments.length > 0
@@ -374,6 +379,7 @@ export class Elf implements Disposable {
 
   /** Where constants and strings lie: `.rodata`, or without section headers the segments no one may write. @throws InputError */
   readOnly(): readonly Region[] {
+    this.#checkOpen();
     const rodata = this.sections().filter((one) => one.name === ".rodata" && one.type === section.progbits);
     if (rodata.length > 0) return rodata;
     return this.programHeaders
@@ -386,6 +392,7 @@ export class Elf implements Disposable {
    * that no text of up to 512 bytes is cut in two. A piece holds until the next is asked for. @throws InputError
    */
   *bytes(region: Region): Generator<{ readonly offset: number; readonly bytes: Buffer }> {
+    this.#checkOpen();
     if (region.size > limits.scan) throw this.#error(region.offset, `${region.name} of ${region.size} bytes`);
     // One buffer for all pieces: memory that is fresh each time costs more than the reading.
     const buffer = Buffer.allocUnsafe(Math.min(chunk.size, region.size));
@@ -405,6 +412,7 @@ export class Elf implements Disposable {
 
   /** `size` bytes of machine code at an address before relocation. @throws InputError where none may be executed */
   code(address: number, size: number): Buffer {
+    this.#checkOpen();
     const header = this.programHeaders.find(
       (one) =>
         one.type === segment.load &&
@@ -485,6 +493,11 @@ export class Elf implements Disposable {
     const word = (index: number): number => this.#table(at + 8 + index * 4, 4, "hash table", 4).u32(0);
     let index = word(hash % buckets);
     for (let step = 0; index !== 0 && step < limits.chain; step++, index = word(buckets + index)) yield index;
+  }
+
+  /** What needs no read of the file answers no more either. @throws ClosedError */
+  #checkOpen(): void {
+    void this.#file.fd;
   }
 
   #error(offset: number, what: string): InputError {

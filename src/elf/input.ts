@@ -99,6 +99,7 @@ export class InputFile implements Disposable {
   }
 
   #check(offset: number, length: number, what: string): void {
+    void this.fd; // nothing is read of a closed file, not even nothing
     if (offset < 0 || length < 0 || offset + length > this.size) {
       throw new InputError(this.path, offset, `${what} of ${length} bytes beyond the end of ${this.size}`);
     }

@@ -7,6 +7,8 @@ import { isUtf8 } from "node:buffer";
  */
 
 const surrogates = 0xdc00;
+/** A byte of a name that is not of UTF-8. */
+export const foreign = /[\udc80-\udcff]/u;
 const escaped = /([\udc80-\udcff])/u;
 const everyEscaped = /[\udc80-\udcff]/gu;
 

@@ -1,6 +1,6 @@
 import { closeSync, constants, fstatSync, openSync, readSync } from "node:fs";
 import { AT_FDCWD, openPath } from "../../ffi/libc.ts";
-import { bytesOf, shownName } from "../elf/name.ts";
+import { bytesOf, nameOf, shownName } from "../elf/name.ts";
 import { largestDocument } from "../output/earlier.ts";
 import { Failure } from "../output/failure.ts";
 
@@ -11,7 +11,7 @@ const CHUNK = 1 << 20;
 export interface Piece {
   /** Counted from 1. */
   readonly number: number;
-  /** Undefined where it is longer than any document: it was not kept. */
+  /** A byte that is not of UTF-8 stands as in names. Undefined where it is longer than any document: it was not kept. */
   readonly text: string | undefined;
 }
 
@@ -26,7 +26,7 @@ export async function* piecesOf(input: string): AsyncGenerator<Piece> {
   let [number, size] = [0, 0];
   let lines: Buffer[] = [];
   const piece = (): Piece => {
-    const text = size > largestDocument ? undefined : Buffer.concat(lines).toString();
+    const text = size > largestDocument ? undefined : nameOf(Buffer.concat(lines));
     [lines, size] = [[], 0];
     return { number: ++number, text };
   };

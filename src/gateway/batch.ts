@@ -1,6 +1,8 @@
+import { nameOf } from "../elf/name.ts";
 import { StrandedError } from "../net/namespace.ts";
 import type { GatewayAnswer, GatewayLine } from "../output/document.ts";
 import { asFailure } from "../output/failure.ts";
+import { toJsonLine } from "../output/json.ts";
 import { parseQuestion, type Question } from "./question.ts";
 
 /** Two addresses with scopes and a path of PATH_MAX are shorter. */
@@ -25,12 +27,12 @@ type Look = (question: Question, netns: string | undefined) => Promise<GatewayAn
  * Answers lines of `SRC DST [NETNS]` with lines of JSON, in order, as they come: what is answered is written before
  * more is read. Empty lines are passed over; a line that is wrong is answered with what is wrong.
  *
- * @param write returns whether there still is a reader; without one the batch ends
+ * @throws what `write` throws: without a reader the batch ends
  */
 export async function answerBatch(
   input: AsyncIterable<Uint8Array>,
   look: Look,
-  write: (text: string) => Promise<boolean>,
+  write: (text: string) => Promise<void>,
 ): Promise<BatchResult> {
   const result = { lines: 0, errors: 0, incomplete: 0 };
   for await (const lines of linesOf(input)) {
@@ -41,12 +43,12 @@ export async function answerBatch(
       const answer = await answerLine(number, text, look);
       if ("code" in answer) result.errors++;
       else if (!isComplete(answer)) result.incomplete++;
-      answers += `${JSON.stringify(answer)}\n`;
+      answers += `${toJsonLine(answer)}\n`;
       if (answers.length < LARGEST_WRITE) continue;
-      if (!(await write(answers))) return result;
+      await write(answers);
       answers = "";
     }
-    if (answers !== "" && !(await write(answers))) return result;
+    if (answers !== "") await write(answers);
   }
   return result;
 }
@@ -59,7 +61,7 @@ async function answerLine(line: number, text: string | undefined, look: Look): P
   const wrong = (message: string): GatewayLine => ({ line, code: "E_LINE", message });
   if (text === undefined) return wrong(`longer than ${LONGEST_LINE} bytes`);
   // The rest of the line is the namespace: a path may hold spaces.
-  const [, source, destination, netns] = /^\s*(\S+)\s+(\S+)(?:\s+(\S.*?))?\s*$/.exec(text) ?? [];
+  const [, source, destination, netns] = /^\s*(\S+)\s+(\S+)(?:\s+(\S.*?))?\s*$/s.exec(text) ?? [];
   if (source === undefined || destination === undefined) return wrong("expected SRC DST [NETNS]");
   try {
     return { line, ...(await look(parseQuestion({ source, destination }), netns)) };
@@ -79,15 +81,13 @@ interface Line {
 
 /** The lines that each chunk completes; the last one need not end in a newline. */
 async function* linesOf(chunks: AsyncIterable<Uint8Array>): AsyncGenerator<Line[]> {
-  const decoder = new TextDecoder();
   let number = 0;
   let rest: Uint8Array = new Uint8Array(0);
   let isTooLong = false;
   const line = (bytes: Uint8Array): Line => {
     const isKept = !isTooLong && rest.length + bytes.length <= LONGEST_LINE;
-    const text = isKept
-      ? decoder.decode(rest.length === 0 ? bytes : Buffer.concat([rest, bytes]))
-      : undefined;
+    // A path may be of any bytes.
+    const text = isKept ? nameOf(rest.length === 0 ? bytes : Buffer.concat([rest, bytes])) : undefined;
     rest = new Uint8Array(0);
     isTooLong = false;
     return { number: ++number, text };

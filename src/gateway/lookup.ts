@@ -1,5 +1,6 @@
 import { SystemError } from "../../ffi/error.ts";
 import { AF_INET } from "../../ffi/libc.ts";
+import { shownName } from "../elf/name.ts";
 import { formatIp, type IpAddress } from "../net/address.ts";
 import { NetlinkError } from "../net/netlink.ts";
 import { type Link, type RefusingType, type Route, type RouteQuestion, routeTypes } from "../net/route.ts";
@@ -82,7 +83,7 @@ export class GatewayLookup implements Disposable {
       netns: network.inode,
       route: kind,
       gateway: gateway === null ? null : formatIp(gateway),
-      interface: link === null ? null : { index: link.index, name: link.name },
+      interface: link === null ? null : { index: link.index, name: shownName(link.name) },
       subnet: "cidr" in subnet ? subnet : null,
       reasons: {
         ...(reason !== undefined && { gateway: reason }),
@@ -165,7 +166,8 @@ export class GatewayLookup implements Disposable {
         const own = netlink.addresses().filter((address) => address.index === index);
         return { prefixes: own.map(({ network, prefix }) => ({ network, length: prefix, alias: null })) };
       }
-      if (hardwareAddress === null) return { reason: `${name} has no hardware address to ask the cloud for` };
+      if (hardwareAddress === null)
+        return { reason: `${shownName(name)} has no hardware address to ask the cloud for` };
       return { prefixes: await this.cloud.subnets(hardwareAddress) };
     } catch (error) {
       const isAnswer = [MetadataError, NetlinkError, SystemError].some((kind) => error instanceof kind);
@@ -259,7 +261,8 @@ function sourceFault(network: Network, { source, ...rest }: RouteQuestion, code:
   // __mkroute_output
   const link = linkWithout(network, rest);
   if (link === null || link.isLoopback || network.routesLocalnet(link.name)) return null;
-  return `${formatIp(source)} may not leave by ${link.name}: net.ipv4.conf.${link.name}.route_localnet is 0`;
+  const name = shownName(link.name);
+  return `${formatIp(source)} may not leave by ${name}: net.ipv4.conf.${name}.route_localnet is 0`;
 }
 
 /** The interface by which packets to a destination leave, whatever their source; null where none takes them. */
@@ -296,7 +299,7 @@ function isLocal({ netlink }: Network, destination: IpAddress): boolean {
 
 function whyNone(prefixes: readonly Prefix[], { name }: Link, gateway: IpAddress): string {
   const known = prefixes.slice(0, 8).map(formatPrefix);
-  return `neither the gateway ${formatIp(gateway)} nor the source is in a subnet of ${name} (${known.join(", ") || "none"})`;
+  return `neither the gateway ${formatIp(gateway)} nor the source is in a subnet of ${shownName(name)} (${known.join(", ") || "none"})`;
 }
 
 /** What `act` gives, or null where it throws this errno. */

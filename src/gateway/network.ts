@@ -45,10 +45,10 @@ export class Network implements Disposable {
     return this.#version;
   }
 
-  /** Whether a packet from 127.0.0.0/8 may leave by an interface (IN_DEV_ROUTE_LOCALNET). */
+  /** Whether a packet from 127.0.0.0/8 may leave by an interface of this name (IN_DEV_ROUTE_LOCALNET). */
   routesLocalnet(link: string): boolean {
     const read = (name: string): string =>
-      readFileSync(`/proc/sys/net/ipv4/conf/${name}/route_localnet`, "latin1").trim();
+      readFileSync(bytesOf(`/proc/sys/net/ipv4/conf/${name}/route_localnet`), "latin1").trim();
     return this.#enter(() => ["all", link].some((name) => read(name) !== "0"));
   }
 

@@ -1,3 +1,5 @@
+import { InputError } from "../elf/input.ts";
+
 /** Which kernel runs, as its own texts tell. */
 export interface KernelIdentity {
   /** `uname -r`, e.g. `6.1.0-47-cloud-amd64`. */
@@ -21,7 +23,7 @@ export interface KernelTexts {
 
 /**
  * Reads a kernel's identity from its texts.
- * @throws when the release has no version in it: without one nothing about the kernel can be chosen.
+ * @throws InputError when the release has no version in it: without one nothing about the kernel can be chosen.
  */
 export function kernelIdentity(texts: KernelTexts): KernelIdentity {
   const { release, machine, version = "", signature = "" } = texts;
@@ -41,9 +43,9 @@ const realVersion = (release: string, version: string, signature: string): [numb
   // "... SMP PREEMPT_DYNAMIC Debian 6.1.170-1 (2026-03-01)": the package version begins with upstream's.
   const debian = / (?:Debian|Uos) (\d+\.\d+(?:\.\d+)?)[^ ]*(?: \(|$)/.exec(version)?.[1];
   const text = ubuntu ?? debian ?? release;
-  const parts = /^(\d+)\.(\d+)(?:\.(\d+))?/.exec(text);
+  const parts = /^(\d{1,6})\.(\d{1,6})(?!\d)(?:\.(\d{1,6})(?!\d)|(?!\.\d))/.exec(text);
   if (parts === null) {
-    throw new Error(`/proc/sys/kernel/osrelease: no version in "${release.slice(0, 64)}"`);
+    throw new InputError("/proc/sys/kernel/osrelease", 0, `no version in "${release.slice(0, 64)}"`);
   }
   return [Number(parts[1]), Number(parts[2]), Number(parts[3] ?? 0)];
 };

@@ -241,9 +241,11 @@ export function attributesOf(body: Uint8Array, start: number): Map<number, Uint8
   return attributes;
 }
 
-/** An attribute's u32; undefined where there is no such attribute. */
-export const u32Of = (payload: Uint8Array | undefined): number | undefined =>
-  payload?.reduceRight((value, byte) => value * 256 + byte, 0);
+/** The u32 that these bytes are. @throws where they are not four: the message was cut short, or means something else */
+export function u32Of(bytes: Uint8Array): number {
+  if (bytes.length === 4) return view(bytes).getUint32(0, true);
+  throw new NetlinkError(`netlink: ${bytes.length} bytes where a number of 4 should be`);
+}
 
 /** A u32 as an attribute's payload. */
 export const u32 = (value: number): Uint8Array => Uint8Array.of(value, value >> 8, value >> 16, value >> 24);

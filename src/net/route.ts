@@ -1,5 +1,6 @@
 import { SystemError } from "../../ffi/error.ts";
 import { AF_INET, AF_INET6 } from "../../ffi/libc.ts";
+import { nameOf, shownName } from "../elf/name.ts";
 import { type Family, type IpAddress, sharePrefix } from "./address.ts";
 import {
   attribute,
@@ -215,7 +216,7 @@ function encodeQuestion({ destination, source, through }: RouteQuestion, flags: 
 export function parseRoute(body: Uint8Array): Route {
   const attributes = attributesOf(body, SIZE_OF_RTMSG);
   const [family = 0] = body;
-  const through = u32Of(attributes.get(RTA_OIF));
+  const through = attributes.get(RTA_OIF);
   if (through === undefined) throw new NetlinkError("netlink: a route without an interface");
   // struct rtvia: u16 family, then the address: a next hop of the other family
   const via = attributes.get(RTA_VIA);
@@ -223,7 +224,7 @@ export function parseRoute(body: Uint8Array): Route {
   return {
     type: body[7] ?? 0,
     gateway: ipOf(family, gateway) ?? ipOf(via?.[0] ?? 0, via?.subarray(2)),
-    through,
+    through: u32Of(through),
     source: ipOf(family, attributes.get(RTA_PREFSRC)),
   };
 }
@@ -254,14 +255,14 @@ export function countNextHops(body: Uint8Array): number {
   return count;
 }
 
-/** Reads struct ifinfomsg and its attributes. */
+/** Reads struct ifinfomsg and its attributes. The name is bytes (see elf/name.ts). @throws where it is cut short */
 export function parseLink(body: Uint8Array): Link {
   const attributes = attributesOf(body, SIZE_OF_IFINFOMSG);
   const hardware = attributes.get(IFLA_ADDRESS);
   return {
-    index: u32Of(body.subarray(4, 8)) ?? 0,
-    name: new TextDecoder().decode(attributes.get(IFLA_IFNAME)).replace(/\0$/, ""),
-    isLoopback: ((u32Of(body.subarray(8, 12)) ?? 0) & IFF_LOOPBACK) !== 0,
+    index: u32Of(body.subarray(4, 8)),
+    name: linkName(attributes.get(IFLA_IFNAME) ?? new Uint8Array(0)),
+    isLoopback: (u32Of(body.subarray(8, 12)) & IFF_LOOPBACK) !== 0,
     hardwareAddress:
       hardware === undefined
         ? null
@@ -269,15 +270,24 @@ export function parseLink(body: Uint8Array): Link {
   };
 }
 
-/** Reads struct ifaddrmsg and its attributes; null for an address of neither family. */
-function parseAddress(body: Uint8Array): InterfaceAddress | null {
+/** An interface's name, which becomes part of a path (dev_valid_name of net/core/dev.c). @throws where it is none */
+function linkName(bytes: Uint8Array): string {
+  const end = bytes.indexOf(0);
+  const name = nameOf(end < 0 ? bytes : bytes.subarray(0, end));
+  if (name !== "" && name !== "." && name !== ".." && !name.includes("/")) return name;
+  throw new NetlinkError(`netlink: an interface named ${JSON.stringify(shownName(name))}`);
+}
+
+/** Reads struct ifaddrmsg and its attributes; null for an address of neither family. @throws where it is cut short */
+export function parseAddress(body: Uint8Array): InterfaceAddress | null {
   // struct ifaddrmsg: u8 family, prefixlen, flags, scope, u32 index
   const attributes = attributesOf(body, SIZE_OF_IFADDRMSG);
   const [family = 0, prefix = 0] = body;
   const network = ipOf(family, attributes.get(IFA_ADDRESS));
   const local = ipOf(family, attributes.get(IFA_LOCAL)) ?? network;
   if (network === null || local === null) return null;
-  return { index: u32Of(body.subarray(4, 8)) ?? 0, local, network, prefix };
+  if (prefix > 8 * network.address.length) throw new NetlinkError(`netlink: a prefix of ${prefix} bits`);
+  return { index: u32Of(body.subarray(4, 8)), local, network, prefix };
 }
 
 /** An address of so many bytes as its family has; else null. */

@@ -1,4 +1,5 @@
 import * as v from "valibot";
+import { foreign } from "../elf/name.ts";
 import { JsonError, parseJson } from "../json.ts";
 import { tableMatches } from "../offsets/evidence.ts";
 import { statuses } from "../offsets/truth.ts";
@@ -88,7 +89,7 @@ export const largestDocument = 64 << 20;
 export function readQuickly(text: string, path: string): Earlier {
   try {
     const result = v.safeParse(earlierSchema, JSON.parse(text), { abortEarly: true });
-    if (result.success) return result.output;
+    if (result.success && !foreign.test(text)) return result.output;
   } catch {
     // What is wrong with it, and where, is told below.
   }

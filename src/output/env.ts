@@ -1,4 +1,5 @@
 import type { Document, TlsReport } from "./document.ts";
+import { printable } from "./printable.ts";
 
 /** What a shell reads as one word: the text itself where no character of it means anything to a shell, else quoted. */
 export const shellWord = (text: string): string =>
@@ -12,7 +13,10 @@ type Assignment = readonly [name: string, value: string | number];
  * `TLS_COUNT` libraries follow, each with a prefix that tells which it is: `TLS_0_PATH`, `TLS_0_SSL_ST_RBIO`. The
  * constants of an only library stand there without a prefix too; of several they would hide each other.
  */
-export function toEnv({ kernel, tls }: Document, { exported }: { exported: boolean }): string {
+export function toEnv(
+  { kernel, tls }: Document,
+  { exported, isTerminal = false }: { readonly exported: boolean; readonly isTerminal?: boolean },
+): string {
   const [library, ...others] = tls ?? [];
   const assignments: readonly Assignment[] = [
     ...constantsOf(kernel),
@@ -25,7 +29,9 @@ export function toEnv({ kernel, tls }: Document, { exported }: { exported: boole
     ...(others.length === 0 ? constantsOf(library) : []),
   ];
   const prefix = exported ? "export " : "";
-  return assignments.map(([name, value]) => `${prefix}${name}=${shellWord(String(value))}\n`).join("");
+  // A shell gets each text as it is.
+  const written = (value: string | number): string => (isTerminal ? printable(String(value)) : String(value));
+  return assignments.map(([name, value]) => `${prefix}${name}=${shellWord(written(value))}\n`).join("");
 }
 
 const constantsOf = (part: Pick<TlsReport, "constants"> | undefined): Assignment[] =>

@@ -1,6 +1,7 @@
 import * as v from "valibot";
 import { name as program } from "../../package.json";
 import { wellFormed } from "../elf/name.ts";
+import { toJsonLine } from "./json.ts";
 import { printable } from "./printable.ts";
 
 /** Exit codes, the same for every command. */
@@ -49,6 +50,16 @@ export function asFailure(thrown: unknown): Failure {
   return failure;
 }
 
+/** Where the cause of a failure was thrown, for --verbose: the runtime's lines below the message, which is told already. */
+export function stackText(failure: Failure): string {
+  const { name, message, stack = "" } = failure.cause instanceof Error ? failure.cause : failure;
+  const frames = stack
+    .slice(Math.max(0, stack.indexOf(message)) + message.length)
+    .split("\n")
+    .slice(1);
+  return [`${name}: ${message}`, ...frames].map(printable).join("\n");
+}
+
 /** A failure as it stands on stderr: one JSON object where the result would have been JSON, else one line. */
 export const failureText = ({ code, message }: Failure, format: string): string =>
-  format === "json" ? JSON.stringify({ code, message }) : `${program}: ${printable(message)}`;
+  format === "json" ? toJsonLine({ code, message }) : `${program}: ${printable(message)}`;

@@ -1,7 +1,12 @@
 import { createConsola } from "consola/basic";
+import { printable } from "./printable.ts";
+import { writeStderr } from "./stderr.ts";
 
-/** Messages for people, on stderr only: stdout carries the document and nothing else. */
-export const log = createConsola({ stdout: process.stderr, stderr: process.stderr, level: 3 });
+/** Messages for people, on stderr only: stdout carries the document and nothing else. One line each, whatever is in it. */
+export const log = createConsola({
+  level: 3,
+  reporters: [{ log: ({ type, args }) => writeStderr(`[${type}] ${printable(args.join(" "))}\n`) }],
+});
 
 /** consola's levels: 0 errors, 3 information, 4 debug. */
 export function setVerbosity({ quiet, verbose }: { quiet: boolean; verbose: boolean }): void {

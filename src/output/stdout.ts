@@ -1,21 +1,46 @@
-import { writeSync } from "node:fs";
+import { readFileSync, writeSync } from "node:fs";
 import { exitCodes, Failure } from "./failure.ts";
 
+/** O_CLOEXEC in the flags of /proc/PID/fdinfo, which are octal. */
+const closeOnExec = 0o2000000;
+
 /**
- * Writes the result. A reader that has closed its end has had enough: that is no failure.
- * @returns whether there still is a reader
- * @throws when it cannot be written in full, e.g. on a full disk.
+ * Writes the result, all of it.
+ * @throws Failure when it cannot be written: where it is closed, on a full disk, or where nobody is left who reads it
  */
-export async function writeStdout(result: string | Uint8Array): Promise<boolean> {
+export async function writeStdout(result: string | Uint8Array): Promise<void> {
   const bytes = typeof result === "string" ? Buffer.from(result) : Buffer.from(result);
   try {
+    if (wasClosed()) throw failed("EBADF");
     // Bun.write begins again from the start where a pipe took only a part, so that a slow reader gets bytes twice.
     for (let done = 0; done < bytes.length; ) done += await writeSome(bytes.subarray(done));
-    return true;
   } catch (error) {
-    const errno = errnoOf(error);
-    if (errno === "EPIPE") return false;
-    throw new Failure("E_OUTPUT", `standard output cannot be written: ${errno}`, exitCodes.failed);
+    throw error instanceof Failure ? error : failed(errnoOf(error));
+  }
+}
+
+const meanings: Readonly<Record<string, string>> = {
+  EBADF: "it is closed",
+  EPIPE: "who read it has gone",
+};
+
+function failed(errno: string): Failure {
+  const meaning = meanings[errno] === undefined ? "" : ` (${meanings[errno]})`;
+  return new Failure("E_OUTPUT", `standard output cannot be written: ${errno}${meaning}`, exitCodes.failed);
+}
+
+/**
+ * Whether this process was started without a standard output. The runtime puts /dev/null in its place, close-on-exec, which
+ * nothing can be that a process was started with.
+ */
+function wasClosed(): boolean {
+  try {
+    const flags = /^flags:\s*(\d+)$/m.exec(
+      readFileSync(`/proc/self/fdinfo/${process.stdout.fd}`, "latin1"),
+    )?.[1];
+    return (Number.parseInt(flags ?? "0", 8) & closeOnExec) !== 0;
+  } catch {
+    return false; // without procfs nobody can tell
   }
 }
 

@@ -150,7 +150,7 @@ test.each([
   ["null", ": must be one JSON object"],
   ["", ": line 1, column 1: a value expected"],
   ['{\n  "threshold": 400,\n}', ": line 3, column 1: a key in double quotes expected"],
-  [new Uint8Array([0x7b, 0xff, 0x7d]), " is not UTF-8 text"],
+  [new Uint8Array([0x7b, 0xff, 0x7d]), ": line 1, column 2: not UTF-8"],
 ])("a file with %j is refused", (content, message) => {
   expect(fileRefusal(content)).toStartWith(message);
 });

@@ -1,5 +1,6 @@
 import { expect, test } from "bun:test";
 import fc from "fast-check";
+import { nameOf } from "../../src/elf/name.ts";
 import { JsonError, parseJson } from "../../src/json.ts";
 
 const errorOf = (text: string): string => {
@@ -61,11 +62,33 @@ test.each([
   ['{"a": 1} x', "line 1, column 10: nothing more expected"],
   ['{"a": 01}', "line 1, column 7: a value expected"],
   ["{'a': 1}", "line 1, column 2: a key in double quotes expected"],
-  ['{"a": "x\ny"}', "line 1, column 7: a value expected"],
+  ['{"a": "x\ny"}', "line 1, column 9: a control character in a string"],
+  ['{"a":\n "x\\y"}', "line 2, column 4: no escape of JSON"],
+  ['{"a":\n "xy}', "line 2, column 2: a string without an end"],
   ['{"a": 1,\n "b": 2,\n "a": 3}', 'line 3, column 2: key "a" stands twice'],
   ['// a comment\n{"a": 1}', "line 1, column 1: a value expected"],
 ])("tells where %j is wrong", (text, message) => {
   expect(errorOf(text)).toBe(message);
+});
+
+// Patterns of alternatives gave up on what is long: on 3,000,000 characters before the first of them.
+test.each(["x", "\\n", "\\u00e4", "é"])(
+  "a string of 3,000,000 of %j is read, and what is wrong in it found",
+  (each) => {
+    const long = each.repeat(3_000_000);
+    expect(parseJson(`{"a": "${long}"}`)).toEqual({ a: JSON.parse(`"${long}"`) });
+    expect(errorOf(`{"a":\n"${long}\u0001"}`)).toBe(
+      `line 2, column ${long.length + 2}: a control character in a string`,
+    );
+    expect(errorOf(`{\n"${long}": tru}`)).toBe(`line 2, column ${long.length + 5}: a value expected`);
+    expect(errorOf(`{"${long}":1,"${long}":2}`).length).toBeLessThan(200);
+  },
+);
+
+test("what is not UTF-8 is told with its place", () => {
+  const bytes = Buffer.concat([Buffer.from('{"a": 1,\n"é'), Buffer.of(0xff), Buffer.from('": 2}')]);
+  expect(() => parseJson(nameOf(bytes))).toThrow("line 2, column 3: not UTF-8");
+  expect(parseJson("\ufeff{}")).toEqual({});
 });
 
 test("nesting cannot eat the stack", () => {

@@ -92,8 +92,8 @@ async function readToEnd(pipe: ReadableStream<Uint8Array>, onExcess: () => void)
 
 const failed = (reason: string): Outcome => ({ state: "failed", reason });
 
-/** Null where nothing was written at all. */
-function outcomeOf(text: string): Outcome | null {
+/** What a child wrote, which may be anything; null where nothing was written at all. */
+export function outcomeOf(text: string): Outcome | null {
   if (text === "") return null;
   const message = v.safeParse(v.pipe(v.string(), v.parseJson(), messageSchema), text);
   if (!message.success) return failed("what it wrote is no answer");

@@ -12,8 +12,9 @@ import {
 } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { ClosedError } from "../../../ffi/error.ts";
 import { Elf } from "../../../src/elf/elf.ts";
-import { InputError } from "../../../src/elf/input.ts";
+import { InputError, InputFile } from "../../../src/elf/input.ts";
 import { debianPackage, fetchTimeout, loadSamples, samples } from "../tls/debian.ts";
 import { seeded } from "./seeded.ts";
 
@@ -369,4 +370,34 @@ describe("a damaged libssl gives answers or clear errors", () => {
     expect(new Set(results)).toEqual(new Set(["answered", "refused"]));
     expect(readAll(path)).toBe("answered");
   });
+});
+
+test("a closed file answers nothing, not even what it would not have to read", () => {
+  const [path = ""] = files;
+  const header = readFileSync(path).subarray(0, 64);
+  header.fill(0, 32, 48); // neither segments nor sections
+  header.fill(0, 56, 64);
+  const bare = join(folder, "bare");
+  writeFileSync(bare, header);
+  for (const each of [path, bare]) {
+    const elf = Elf.open(each);
+    elf[Symbol.dispose]();
+    const asks = [
+      () => elf.fd,
+      () => elf.sections(),
+      () => elf.dynamic(),
+      () => elf.versionNodes(),
+      () => elf.defines("SSL_new"),
+      () => elf.definesStatic("SSL_new"),
+      () => elf.buildId(),
+      () => elf.readOnly(),
+      () => [...elf.bytes({ name: "nothing", offset: 0, size: 0 })],
+      () => elf.code(0, 0),
+    ];
+    for (const ask of asks) expect(ask).toThrow(ClosedError);
+    const file = InputFile.open(each);
+    file[Symbol.dispose]();
+    expect(() => file.read(0, 0, "nothing", 0)).toThrow(ClosedError);
+    expect(() => file.readInto(Buffer.alloc(0), 0, "nothing")).toThrow(ClosedError);
+  }
 });

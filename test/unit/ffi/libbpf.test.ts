@@ -43,6 +43,9 @@ describe("an eBPF object", () => {
     shared.write(3, value);
     expect(shared.read(3)).toEqual(value);
     expect(shared.read(2)).toEqual(new Uint8Array(map.valueSize));
+    shared[Symbol.dispose]();
+    expect(() => shared.read(3)).toThrow(ClosedError);
+    expect(() => shared.write(3, value)).toThrow(ClosedError);
   });
 
   test("what the verifier refuses shows why", () => {

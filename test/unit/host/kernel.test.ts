@@ -137,6 +137,9 @@ test("a Debian release candidate keeps its upstream version", () => {
 test("a release without a version is an error that names the file", () => {
   const texts = { release: "custom", machine: "x86_64", version: undefined, signature: undefined };
   expect(() => kernelIdentity(texts)).toThrow(/osrelease.*"custom"/);
+  // No kernel has a part of so many digits, and a number of them would be another.
+  for (const release of ["6.90071992547409931", "18446744073709551616.1", "6.1.9007199254740993"])
+    expect(() => kernelIdentity({ ...texts, release })).toThrow(/osrelease.*no version/);
 });
 
 test("versions compare by number, not by text", () => {

@@ -1,7 +1,7 @@
 import { expect, test } from "bun:test";
 import fc from "fast-check";
 import { SystemError } from "../../../ffi/error.ts";
-import { attribute, attributesOf, messagesOf } from "../../../src/net/netlink.ts";
+import { attribute, attributesOf, messagesOf, NetlinkError } from "../../../src/net/netlink.ts";
 import { countNextHops, parseLink, parseRoute, RouteNetlink } from "../../../src/net/route.ts";
 
 test("attributes are read as they were written", () => {
@@ -41,6 +41,31 @@ test("bytes that no kernel sends are an error or an answer, never a hang or a re
     }),
     { numRuns: 2000 },
   );
+});
+
+// struct rtmsg of IPv4, struct ifinfomsg of interface 1, and their attributes RTA_OIF (4) and IFLA_IFNAME (3).
+const route = (through: Uint8Array) =>
+  Buffer.concat([Uint8Array.of(2), new Uint8Array(11), attribute(4, through)]);
+const link = (name: string) =>
+  Buffer.concat([
+    new Uint8Array(4),
+    Uint8Array.of(1),
+    new Uint8Array(11),
+    attribute(3, Buffer.from(name, "latin1")),
+  ]);
+
+test("a number has four bytes, and what is cut short is no answer", () => {
+  expect(parseRoute(route(Uint8Array.of(1, 2, 0, 0))).through).toBe(513);
+  for (const size of [0, 1, 3, 5, 8, 200])
+    expect(() => parseRoute(route(new Uint8Array(size).fill(1)))).toThrow(`${size} bytes where a number`);
+  for (const size of [0, 4, 7, 11]) expect(() => parseLink(new Uint8Array(size))).toThrow(NetlinkError);
+});
+
+test("an interface's name ends at its zero byte, may be of any bytes, and is none that leads elsewhere", () => {
+  expect(parseLink(link("eth0\0more")).name).toBe("eth0");
+  expect(parseLink(link("a\xff\0")).name).toBe("a\udcff");
+  for (const name of ["", "..", "../all", "\0eth0"])
+    expect(() => parseLink(link(name))).toThrow(NetlinkError);
 });
 
 test.each([0, 3])("an attribute whose length is %d does not end the program", (length) => {

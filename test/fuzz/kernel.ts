@@ -1,0 +1,128 @@
+import { writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { gzipSync } from "node:zlib";
+import { Libbpf } from "../../ffi/libbpf.ts";
+import { assetBytes } from "../../src/assets.ts";
+import { Btf, kinds } from "../../src/btf/btf.ts";
+import { parseLockedMemory, parseStatus } from "../../src/host/capabilities.ts";
+import { parseConfig, readConfig } from "../../src/host/config.ts";
+import { kernelIdentity } from "../../src/host/kernel.ts";
+import { parseLockdown } from "../../src/host/probes.ts";
+import { memberOffset } from "../../src/kernel/btf.ts";
+import { kernelFields } from "../../src/kernel/fields.ts";
+import { splitNames, symbolsOf } from "../../src/kernel/symbols.ts";
+import { placeMembers } from "../../src/kernel/synthetic/place.ts";
+import { btfTypes } from "../../src/kernel/synthetic/types.ts";
+import { truthOf } from "../lab/truth.ts";
+import { type Input, inputName, type Opened, same, type Target, unlessRefused, Wrong } from "./target.ts";
+
+/** Types that lead to each other as no compiler writes them, and structs of every kernel's members. */
+function btfSamples(libbpf: Libbpf): readonly Buffer[] {
+  const { structs } = placeMembers((constant) => ({
+    value: 8 * kernelFields.findIndex((row) => row.constant === constant),
+  }));
+  using made = libbpf.newBtf();
+  for (const type of btfTypes(structs)) made.add(type);
+  using alias = libbpf.newBtf();
+  const int = alias.add({ kind: "int", name: "int", size: 4 });
+  const renamed = alias.add({ kind: "typedef", name: "alias", of: int });
+  const array = alias.add({ kind: "array", of: renamed, index: int, count: 4 });
+  const inner = alias.add({
+    kind: "union",
+    name: "",
+    size: 16,
+    members: [{ name: "skc_daddr", type: array, offset: 0 }],
+  });
+  alias.add({
+    kind: "struct",
+    name: "sock_common",
+    size: 32,
+    members: [
+      { name: "", type: inner, offset: 0 },
+      { name: "skc_family", type: renamed, offset: 16 },
+    ],
+  });
+  return [Buffer.from(made.bytes()), Buffer.from(alias.bytes())];
+}
+
+const members = [...new Set(kernelFields.map(({ member }) => member as string)), "sock_common.skc_daddr[2]"];
+
+export const btf: Target = {
+  name: "btf",
+  what: "BTF of kernels and modules, and the ways to members",
+  share: 60,
+  compared: 300,
+  open: async (folder): Promise<Opened> => {
+    const libbpf = new Libbpf(assetBytes("libbpf.so"));
+    const path = join(folder, "btf");
+    return {
+      samples: btfSamples(libbpf).map((bytes) => ({ bytes, hot: [[0, 24]] })),
+      read: async ({ bytes, isCompared }: Input) => {
+        const btf = new Btf(bytes, { path: inputName });
+        unlessRefused(() => btf.names([kinds.struct, kinds.typedef]));
+        unlessRefused(() => btf.enumerated("TCP_ESTABLISHED"));
+        unlessRefused(() => new Btf(bytes, { path: inputName, base: btf }).named("sock", [kinds.struct]));
+        const offsetOf = (member: string): number | null => {
+          const offset = unlessRefused(() => memberOffset(btf, member));
+          return typeof offset === "number" ? offset : null;
+        };
+        const told = new Map(members.map((member) => [member, offsetOf(member)]));
+        if (isCompared) {
+          writeFileSync(path, bytes);
+          const truth = await truthOf(path, members).catch(() => null); // it is no reader of damaged types
+          for (const [member, offset] of told)
+            if (truth !== null && offset !== null) same(member, offset, truth.get(member));
+        }
+        return [...told.values()].some((offset) => offset !== null);
+      },
+    };
+  },
+};
+
+const kallsyms = `0000000000000000 T tcp_sendmsg\n0000000000000000 t ip_make_skb.constprop.0\n0000000000000000 t ip_make_skb.isra.0\n0000000000000000 D __tracepoint_sys_enter\n0000000000000000 T __ctnetlink_new_conntrack\t[nf_conntrack_netlink]\n`;
+const config =
+  '#\n# Linux\n#\nCONFIG_KPROBES=y\nCONFIG_BPF=y\nCONFIG_NAME="x=y"\n# CONFIG_OFF is not set\nCONFIG_BTF=m\n';
+const status = "Name:\tbash\nUid:\t0\t0\t0\t0\nCapEff:\t000001ffffffffff\nSeccomp:\t0\n";
+const limits =
+  "Limit Soft Hard Units\nMax locked memory         8388608              8388608              bytes\n";
+const version =
+  "Linux version 6.1.0-47-cloud-amd64 (debian-kernel@lists.debian.org) (gcc-12) #1 SMP PREEMPT_DYNAMIC Debian 6.1.170-1 (2026-03-01)\n";
+
+export const host: Target = {
+  name: "host",
+  what: "texts of the kernel: its options, symbols, version, lockdown, a process's status and limits",
+  share: 170,
+  open: async (): Promise<Opened> => ({
+    samples: [
+      kallsyms,
+      config,
+      gzipSync(config),
+      status,
+      limits,
+      version,
+      "6.1.0-47-cloud-amd64\n",
+      "none [integrity] confidentiality\n",
+    ].map((text) => ({ bytes: Buffer.from(text) })),
+    read: ({ bytes }) => {
+      const text = bytes.toString();
+      for (const name of splitNames(text, "ip_make_skb"))
+        if (!text.includes(` ${name}`)) throw new Wrong(`a name that is not there: ${name}`);
+      symbolsOf(text).hasFunction("tcp_sendmsg");
+      symbolsOf(text).hasTracepoint("sys_enter");
+      for (const [name, value] of parseConfig(text))
+        if (!text.includes(`${name}=${value}`)) throw new Wrong(`an option that is not there: ${name}`);
+      readConfig({ read: (path) => ({ state: "read", path, bytes }), exists: () => true }, "6.1");
+      for (const name of parseStatus(text).effective)
+        if (!/^CAP_\w+$/.test(name)) throw new Wrong(`a capability ${name}`);
+      const memory = parseLockedMemory(text) ?? 0;
+      if (Number.isNaN(memory) || memory < 0) throw new Wrong(`locked memory ${memory}`);
+      parseLockdown(text);
+      const identity = unlessRefused(() =>
+        kernelIdentity({ release: text, machine: "x86_64", version: text, signature: text }),
+      );
+      if (identity?.version.some((part) => !Number.isSafeInteger(part) || part < 0) === true)
+        throw new Wrong(`version ${identity.version}`);
+      return identity !== null;
+    },
+  }),
+};

@@ -1,0 +1,27 @@
+import { metadata, netlink, objects } from "./binary.ts";
+import { elf } from "./elf.ts";
+import { btf, host } from "./kernel.ts";
+import type { Target } from "./target.ts";
+import { answers, caches, configuration, documents, keylogs, lines, mapped, mounts, series } from "./text.ts";
+import { code, tls } from "./tls.ts";
+
+/** Every reader of bytes that come from outside. */
+export const targets: readonly Target[] = [
+  elf,
+  code,
+  tls,
+  btf,
+  objects,
+  caches,
+  mapped,
+  mounts,
+  netlink,
+  metadata,
+  host,
+  configuration,
+  documents,
+  series,
+  keylogs,
+  answers,
+  lines,
+];
