@@ -396,4 +396,31 @@ export const mutants: readonly Mutant[] = [
     tests: [["test/unit/output/partial.test.ts", "in any order"]],
     why: "what is printed at the deadline stands in the order of the whole",
   },
+  {
+    name: "netlink: a number may have any width",
+    file: "src/net/netlink.ts",
+    text: "if (bytes.length === 4) return",
+    replacement: "if (bytes.length >= 4) return",
+    tests: [
+      ["test/unit/net/netlink.test.ts", "a number has four bytes"],
+      ["test/fuzz/fuzz.test.ts", "nothing wrong"],
+    ],
+    why: "eight bytes became an interface of that number",
+  },
+  {
+    name: "log: what others wrote reaches the terminal",
+    file: "src/output/log.ts",
+    text: 'printable(args.join(" "))',
+    replacement: 'args.join(" ")',
+    tests: [["test/e2e/printable.test.ts", "and --verbose"]],
+    why: "a path that is told under --verbose cleared the screen",
+  },
+  {
+    name: "stdout: a closed one is as good as any",
+    file: "src/output/stdout.ts",
+    text: 'if (wasClosed()) throw failed("EBADF");',
+    replacement: "wasClosed();",
+    tests: [["test/e2e/stdout.test.ts", "standard output that"]],
+    why: "the runtime puts /dev/null in its place, and the run ended with 0",
+  },
 ];

@@ -1,5 +1,7 @@
 import { expect, test } from "bun:test";
-import type { Btf } from "../../../src/btf/btf.ts";
+import { Libbpf } from "../../../ffi/libbpf.ts";
+import { assetBytes } from "../../../src/assets.ts";
+import { Btf } from "../../../src/btf/btf.ts";
 import { parsePath, placeOf } from "../../../src/btf/member.ts";
 import { readKernelBtf } from "../../../src/kernel/btf.ts";
 import { seeded } from "../elf/seeded.ts";
@@ -32,4 +34,15 @@ test.each([
   "a.b\n",
 ])("%p is no path of a member", (text) => {
   expect(parsePath(text)).toBeNull();
+});
+
+// As no compiler writes it: to look through each member anew took 40 ** 16 steps.
+test("an anonymous struct that holds itself many times ends, without the member", () => {
+  using made = new Libbpf(assetBytes("libbpf.so")).newBtf();
+  const members = Array.from({ length: 40 }, () => ({ name: "", type: 2, offset: 0 }));
+  made.add({ kind: "struct", name: "outer", size: 8, members });
+  made.add({ kind: "struct", name: "", size: 8, members });
+  const btf = new Btf(made.bytes(), { path: "made" });
+  const path = parsePath("outer.missing");
+  expect(path && placeOf(btf, path)).toBe("outer has no member missing");
 });
