@@ -11,9 +11,11 @@ const unprintable = /[\p{C}\p{Zl}\p{Zp}]/gu;
 export const printable = (text: string): string =>
   wellFormed(text).replace(unprintable, (char) => `\\x${char.codePointAt(0)?.toString(16).padStart(2, "0")}`);
 
+/** The lines of JSON are its own: in its strings an end of line is escaped already. */
+const unprintableInJson = /[^\P{C}\n]|[\p{Zl}\p{Zp}]/gu;
+
 /** The same for JSON, whose own escapes say it: what reads it gets the text as it was. */
-export const printableJson = (json: string): string =>
-  json.replace(unprintable, (char) => (char === "\n" ? char : escapes(char)));
+export const printableJson = (json: string): string => json.replace(unprintableInJson, escapes);
 
 const escapes = (char: string): string =>
   Array.from(

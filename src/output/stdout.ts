@@ -4,6 +4,9 @@ import { exitCodes, Failure } from "./failure.ts";
 /** O_CLOEXEC in the flags of /proc/PID/fdinfo, which are octal. */
 const closeOnExec = 0o2000000;
 
+/** Asked once. */
+let closed: boolean | undefined;
+
 /**
  * Writes the result, all of it.
  * @throws Failure when it cannot be written: where it is closed, on a full disk, or where nobody is left who reads it
@@ -11,7 +14,8 @@ const closeOnExec = 0o2000000;
 export async function writeStdout(result: string | Uint8Array): Promise<void> {
   const bytes = typeof result === "string" ? Buffer.from(result) : Buffer.from(result);
   try {
-    if (wasClosed()) throw failed("EBADF");
+    closed ??= wasClosed();
+    if (closed) throw failed("EBADF");
     // Bun.write begins again from the start where a pipe took only a part, so that a slow reader gets bytes twice.
     for (let done = 0; done < bytes.length; ) done += await writeSome(bytes.subarray(done));
   } catch (error) {

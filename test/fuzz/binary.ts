@@ -17,24 +17,18 @@ const dumps = [
 ] as const;
 const NLM_F_REQUEST_DUMP = 0x301;
 
-/** What this machine's kernel answers when it is asked for its links, addresses and routes. */
-function datagrams(): readonly Buffer[] {
-  using netlink = socket(AF_NETLINK, SOCK_RAW, 0);
-  return dumps.map(([type, size], index) => {
+/** What this machine's kernel answers first when it is asked for its links, addresses and routes. */
+const datagrams = (): readonly Buffer[] =>
+  dumps.map(([type, size]) => {
+    using netlink = socket(AF_NETLINK, SOCK_RAW);
     const question = Buffer.alloc(16 + size);
     question.writeUInt32LE(question.length, 0);
     question.writeUInt16LE(type, 4);
     question.writeUInt16LE(NLM_F_REQUEST_DUMP, 6);
-    question.writeUInt32LE(index + 1, 8);
     send(netlink.fd, question);
     const answer = Buffer.alloc(32 << 10);
-    const first = answer.subarray(0, recv(netlink.fd, answer));
-    const rest = Buffer.alloc(32 << 10);
-    // The end of the list comes in a datagram of its own.
-    while (rest.readUInt16LE(4) !== 3) recv(netlink.fd, rest);
-    return Buffer.from(first);
+    return answer.subarray(0, recv(netlink.fd, answer));
   });
-}
 
 /** A route with two next hops, as rtnetlink.h has it. */
 function multipath(): Buffer {
