@@ -4,6 +4,7 @@ import { memoryFile } from "../../ffi/libc.ts";
 import { Elf } from "../../src/elf/elf.ts";
 import { InputFile } from "../../src/elf/input.ts";
 import { findFunctions } from "../../src/elf/symbols.ts";
+import { otherInside, otherLibrary } from "../../src/tls/others.ts";
 import { holdsTls, Signatures } from "../../src/tls/version.ts";
 import type { Range, Sample } from "./mutate.ts";
 import {
@@ -141,6 +142,8 @@ function readAll(elf: Elf): void {
     () => holdsTls(elf),
     () => new Signatures().of(elf),
     () => names.map((name) => elf.defines(name)),
+    () => otherLibrary(elf),
+    () => otherInside(elf),
     () => {
       for (const list of findFunctions(elf, names).values())
         for (const { address, size } of list) unlessRefused(() => elf.code(address, size));

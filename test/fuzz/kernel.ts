@@ -1,18 +1,23 @@
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { gzipSync } from "node:zlib";
+import * as v from "valibot";
 import { Libbpf } from "../../ffi/libbpf.ts";
 import { assetBytes } from "../../src/assets.ts";
 import { Btf, kinds } from "../../src/btf/btf.ts";
 import { parseLockedMemory, parseStatus } from "../../src/host/capabilities.ts";
 import { parseConfig, readConfig } from "../../src/host/config.ts";
+import type { HostFiles } from "../../src/host/files.ts";
 import { kernelIdentity } from "../../src/host/kernel.ts";
 import { parseLockdown } from "../../src/host/probes.ts";
+import { hostReport, probeHost } from "../../src/host/report.ts";
 import { memberOffset } from "../../src/kernel/btf.ts";
 import { kernelFields } from "../../src/kernel/fields.ts";
 import { splitNames, symbolsOf } from "../../src/kernel/symbols.ts";
 import { placeMembers } from "../../src/kernel/synthetic/place.ts";
 import { btfTypes } from "../../src/kernel/synthetic/types.ts";
+import { hostSchema } from "../../src/output/document.ts";
+import { identityNamed } from "../../src/tls/named.ts";
 import { truthOf } from "../lab/truth.ts";
 import { type Input, inputName, type Opened, same, type Target, unlessRefused, Wrong } from "./target.ts";
 
@@ -111,7 +116,11 @@ export const host: Target = {
       symbolsOf(text).hasTracepoint("sys_enter");
       for (const [name, value] of parseConfig(text))
         if (!text.includes(`${name}=${value}`)) throw new Wrong(`an option that is not there: ${name}`);
-      readConfig({ read: (path) => ({ state: "read", path, bytes }), exists: () => true }, "6.1");
+      const files: HostFiles = { read: (path) => ({ state: "read", path, bytes }), exists: () => true };
+      readConfig(files, "6.1");
+      const report = unlessRefused(() => hostReport(probeHost(files)));
+      if (report !== null) v.parse(hostSchema, report.report);
+      unlessRefused(() => identityNamed(text));
       for (const name of parseStatus(text).effective)
         if (!/^CAP_\w+$/.test(name)) throw new Wrong(`a capability ${name}`);
       const memory = parseLockedMemory(text) ?? 0;
