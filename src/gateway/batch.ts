@@ -27,12 +27,12 @@ type Look = (question: Question, netns: string | undefined) => Promise<GatewayAn
  * Answers lines of `SRC DST [NETNS]` with lines of JSON, in order, as they come: what is answered is written before
  * more is read. Empty lines are passed over; a line that is wrong is answered with what is wrong.
  *
- * @throws what `write` throws: without a reader the batch ends
+ * @param write returns whether there still is a reader; without one the batch ends
  */
 export async function answerBatch(
   input: AsyncIterable<Uint8Array>,
   look: Look,
-  write: (text: string) => Promise<void>,
+  write: (text: string) => Promise<boolean>,
 ): Promise<BatchResult> {
   const result = { lines: 0, errors: 0, incomplete: 0 };
   for await (const lines of linesOf(input)) {
@@ -45,10 +45,10 @@ export async function answerBatch(
       else if (!isComplete(answer)) result.incomplete++;
       answers += `${toJsonLine(answer)}\n`;
       if (answers.length < LARGEST_WRITE) continue;
-      await write(answers);
+      if (!(await write(answers))) return result;
       answers = "";
     }
-    if (answers !== "") await write(answers);
+    if (answers !== "" && !(await write(answers))) return result;
   }
   return result;
 }

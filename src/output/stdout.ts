@@ -8,28 +8,25 @@ const closeOnExec = 0o2000000;
 let closed: boolean | undefined;
 
 /**
- * Writes the result, all of it.
- * @throws Failure when it cannot be written: where it is closed, on a full disk, or where nobody is left who reads it
+ * Writes the result, all of it. A reader that has closed its end, as `head` does, has had enough: that is no failure.
+ * @returns whether there still is a reader @throws Failure when it cannot be written: where it is closed, on a full disk
  */
-export async function writeStdout(result: string | Uint8Array): Promise<void> {
+export async function writeStdout(result: string | Uint8Array): Promise<boolean> {
   const bytes = typeof result === "string" ? Buffer.from(result) : Buffer.from(result);
   try {
     closed ??= wasClosed();
     if (closed) throw failed("EBADF");
     // Bun.write begins again from the start where a pipe took only a part, so that a slow reader gets bytes twice.
     for (let done = 0; done < bytes.length; ) done += await writeSome(bytes.subarray(done));
+    return true;
   } catch (error) {
+    if (errnoOf(error) === "EPIPE") return false;
     throw error instanceof Failure ? error : failed(errnoOf(error));
   }
 }
 
-const meanings: Readonly<Record<string, string>> = {
-  EBADF: "it is closed",
-  EPIPE: "who read it has gone",
-};
-
 function failed(errno: string): Failure {
-  const meaning = meanings[errno] === undefined ? "" : ` (${meanings[errno]})`;
+  const meaning = errno === "EBADF" ? " (it is closed)" : "";
   return new Failure("E_OUTPUT", `standard output cannot be written: ${errno}${meaning}`, exitCodes.failed);
 }
 

@@ -71,6 +71,11 @@ describe("failures", () => {
     expect(stderr).toBe('offsetof: unknown flag "--pid"; see "offsetof kernel --help"\n');
   });
 
+  test("a reader that went away is no failure", () => {
+    const late = `{ sleep 0.2; ${executable}; echo "status $?" >&2; } | true; sleep 0.5`;
+    expect(run(["bash", "-c", late]).stderr).toMatch(/^status [03]\n$/);
+  });
+
   test("an argument cannot send control characters to the terminal", () => {
     const { stderr } = run([executable, "\x1b[2J", "--format", "table"]);
     expect(stderr).toStartWith('offsetof: unknown command "\\x1b[2J"; commands are run, ');

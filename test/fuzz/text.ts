@@ -270,6 +270,7 @@ export const lines: Target = {
         },
         async (text) => {
           answered += text;
+          return true;
         },
       );
       same("the lines", answered.split("\n").length - 1, lines);
