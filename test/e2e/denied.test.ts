@@ -1,19 +1,11 @@
 import { beforeAll, describe, expect, test } from "bun:test";
-import { join } from "node:path";
-import { CachedFolder } from "../../assets/build/cache.ts";
-import { zig } from "../../assets/build/zig.ts";
+import { testObject } from "../objects.ts";
 import { documentOf, executable, type Run, run } from "./executable.ts";
 
-/** What a cgroup's programs refuse: an eBPF object of test/deny.bpf.c. */
+/** What a cgroup's programs refuse. */
 let object = "";
 beforeAll(async () => {
-  const source = join(import.meta.dir, "../deny.bpf.c");
-  const name = `deny-${Bun.hash(await Bun.file(source).bytes()).toString(16)}`;
-  const cached = await CachedFolder.open(name, async (folder) => {
-    const args = ["clang", "-target", "bpf", "-g", "-O2", "-mcpu=v1", "-c", source];
-    await zig([...args, "-o", join(folder, "deny.o")], { cwd: folder, cache: join(folder, "zig") });
-  });
-  object = await cached.path("deny.o");
+  object = await testObject("deny.bpf.c");
 }, 300_000);
 
 /** Runs a command in a cgroup of its own that refuses this, in mounts of its own. */

@@ -5,6 +5,7 @@ import { kernelFields } from "../../src/kernel/fields.ts";
 import { type Document, documentSchema } from "../../src/output/document.ts";
 import { buildConfine, CAP } from "../confine.ts";
 import { jsonOf } from "../schema.ts";
+import { ALL, CONNTRACK, IPV6, NAMESPACE, type Unknown, withoutNamespaces } from "./constants.ts";
 import { asNobody, bootGuest, type CommandResult, guestTimeout, HIDE_BTF, text } from "./guest.ts";
 import { chosenKernels, type LabKernel, type LoadedKernel, loadKernel } from "./kernels.ts";
 import { truthOf } from "./truth.ts";
@@ -16,12 +17,6 @@ const ASK = "/opt/offsetof kernel --format json";
 const confined = (...options: string[]) => `/opt/confine ${options.join(" ")} ${ASK}`;
 /** Kernels before 5.11 charge maps to this limit, and 64 KiB are too little for any guess. */
 const UNLIMITED = "ulimit -l unlimited";
-
-const FLOWI6 = ["offset_saddr_fl6", "offset_daddr_fl6", "offset_sport_fl6", "offset_dport_fl6"];
-const IPV6 = ["offset_daddr_ipv6", "offset_saddr_ipv6", ...FLOWI6];
-const NAMESPACE = ["offset_netns", "offset_ino", "offset_ct_ino"];
-const CONNTRACK = ["offset_ct_origin", "offset_ct_reply", "offset_ct_netns", "offset_ct_status"];
-const ALL = kernelFields.map(({ constant }) => constant as string);
 
 /** What typed reads reach. */
 const TYPED = [
@@ -43,16 +38,12 @@ interface Case {
   /** The kind of the best rung that holds; none: there is no guess. */
   readonly rung: keyof typeof SOCK_RUNG | "none";
   /** Constants that stay null, by what their reason must say. */
-  readonly unknown: readonly (readonly [because: RegExp, constants: readonly string[]])[];
+  readonly unknown: Unknown;
   /** A diagnostic beside those of the host itself. */
   readonly diagnostic?: readonly [code: string, message: RegExp];
 }
 
 const NO_MODULE: Case["unknown"][number] = [/module nf_conntrack is not loaded \(modprobe/, CONNTRACK];
-const withoutNamespaces = (because: RegExp): Case["unknown"] => [
-  [because, [...NAMESPACE, ...IPV6, "offset_family"]],
-  NO_MODULE,
-];
 const NO_SYS_ADMIN = /unshare\(CLONE_NEWNET\): EPERM; needs CAP_SYS_ADMIN/;
 const TRIO = `-c ${CAP.netAdmin},${CAP.perfmon},${CAP.bpf}`;
 
@@ -78,14 +69,14 @@ const poorHosts = ({ name }: LabKernel): readonly Case[] => [
     name: "CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN; the distribution asks CAP_SYS_ADMIN for kprobes",
     command: `${UNLIMITED}; ${confined(TRIO)}`,
     rung: "raw_tp",
-    unknown: withoutNamespaces(NO_SYS_ADMIN),
+    unknown: [...withoutNamespaces(NO_SYS_ADMIN), NO_MODULE],
     diagnostic: ["W_GUESS_LIMITED", /current network namespace.* needs CAP_SYS_ADMIN/],
   },
   {
     name: "the same as an ordinary user",
     command: `${UNLIMITED}; ${confined("-u 65534", TRIO)}`,
     rung: "raw_tp",
-    unknown: withoutNamespaces(NO_SYS_ADMIN),
+    unknown: [...withoutNamespaces(NO_SYS_ADMIN), NO_MODULE],
     diagnostic: ["W_GUESS_LIMITED", /current network namespace.* needs CAP_SYS_ADMIN/],
   },
   {
@@ -93,14 +84,14 @@ const poorHosts = ({ name }: LabKernel): readonly Case[] => [
     command: `${UNLIMITED}; echo 2 >/proc/sys/kernel/perf_event_paranoid; ${confined(TRIO)}; status=$?
       echo 3 >/proc/sys/kernel/perf_event_paranoid; exit $status`,
     rung: "kprobe",
-    unknown: withoutNamespaces(NO_SYS_ADMIN),
+    unknown: [...withoutNamespaces(NO_SYS_ADMIN), NO_MODULE],
     diagnostic: ["W_GUESS_LIMITED", /current network namespace.* needs CAP_SYS_ADMIN/],
   },
   {
     name: "CAP_SYS_ADMIN without CAP_NET_ADMIN",
     command: `${UNLIMITED}; ${confined(`-c ${CAP.sysAdmin}`)}`,
     rung: "kprobe",
-    unknown: withoutNamespaces(/set link 1 up: EPERM; needs CAP_NET_ADMIN/),
+    unknown: [...withoutNamespaces(/set link 1 up: EPERM; needs CAP_NET_ADMIN/), NO_MODULE],
     diagnostic: ["W_GUESS_LIMITED", /current network namespace.* needs CAP_NET_ADMIN/],
   },
   ...(name.startsWith("5.10") ? [LITTLE_MEMORY] : []),

@@ -157,7 +157,7 @@ function solveScene(scene: Scene, hopeless: (field: KernelField) => string | nul
     return solution?.is === "solved" ? solution.offset : null;
   };
   for (let round = 0; round < ROUNDS; round++) {
-    stimulate(scene);
+    stimulate(scene, round);
     if (sightings(scene, "sock").length === 0) throw new Unwatchable(neverHit(scene.recorder));
     take(solveStruct(scene, "sock"));
     const isUnclear = (field: KernelField) => solutions.get(field.constant)?.is === "ambiguous";
@@ -171,7 +171,7 @@ function solveScene(scene: Scene, hopeless: (field: KernelField) => string | nul
 
   takeOf(["offset_sk_socket"], () => chaseSocket(scene, offset("offset_sport")));
   if (offset("offset_sk_socket") === null && scene.recorder.attachLate("socket")) {
-    stimulate(scene);
+    stimulate(scene, 0);
     // What is known stays so: what struct sock was seen to hold tells nothing of offset_netns, which a pointer proved.
     const isKnown = (constant: string) => solutions.get(constant)?.is === "solved";
     take([...solveStruct(scene, "sock")].filter(([constant]) => !isKnown(constant)));
@@ -195,10 +195,10 @@ function solveScene(scene: Scene, hopeless: (field: KernelField) => string | nul
 }
 
 /** Takes fresh connections of both families through their lives, all of them primed at once. */
-function stimulate({ sites, families, refusals }: Scene): void {
+function stimulate({ sites, families, refusals }: Scene, turn: number): void {
   using owned = new DisposableStack();
   const places = sites.map(({ network, witness }) => ({ network, spectator: witness }));
-  const connections = openConnections(owned, places, families, refusals);
+  const connections = openConnections(owned, places, families, refusals, turn);
   for (const connection of connections) connection.show("client");
   for (const connection of connections) connection.closeClient();
   const isOurs = sites.every(({ network }) => network.shared === null);

@@ -25,9 +25,7 @@ export const MOST_THRESHOLD = 3000;
  *
  * `common`: members of struct sock_common, which struct sock begins with (include/net/sock.h). What it holds in two
  * places, IPv4 addresses as v4-mapped ones too, `relations` tell apart.
- * `tcp`: members of inet_sock or tcp_sock, far behind. sock_common has the own port only in host order (skc_num). The
- * round-trip times have no copy: mdev_max_us and rttvar_us, which follow mdev_us, hold at least the minimal timeout of
- * 200 ms (include/linux/tcp.h; net/ipv4/tcp_input.c: tcp_rtt_estimator).
+ * `tcp`: members of inet_sock or tcp_sock, far behind. sock_common has the own port only in host order (skc_num).
  */
 const steps: readonly { readonly constant: KernelConstant; readonly within: "common" | "tcp" }[] = [
   { constant: "offset_saddr", within: "common" },
@@ -67,7 +65,7 @@ export function stepwise(libbpf: Libbpf, bytecode: Uint8Array, offers: Offers, o
   using prober = attached;
   const reach = { common: threshold, tcp: MOST_THRESHOLD };
   for (let attempts = 1; ; attempts++) {
-    const { solutions, limits, failed } = attempt(prober, rung, reach, options);
+    const { solutions, limits, failed } = attempt(prober, rung, reach, options, attempts - 1);
     if (failed && attempts <= retries) continue;
     return {
       evidence: kernelFields.map(({ constant }) =>
@@ -118,12 +116,13 @@ function attempt(
   rung: Rung,
   reach: { common: number; tcp: number },
   { families, stability }: GuessOptions,
+  turn: number,
 ): Attempt {
   using owned = new DisposableStack();
   owned.defer(() => prober.reset());
   const { networks, limits } = openNetworks(owned);
   const refusals: Refusals = new Map();
-  const subjects = openSubjects(owned, networks, rung, { families, stability }, refusals);
+  const subjects = openSubjects(owned, networks, rung, { families, stability }, refusals, turn);
   const facts = subjects.map((subject) => subject.facts);
   const pass = passOf(rung);
   const run = <Result>(search: Search<Result>): Result => {
@@ -198,6 +197,7 @@ function openSubjects(
   rung: Rung,
   { families, stability }: Pick<GuessOptions, "families" | "stability">,
   refusals: Refusals,
+  turn: number,
 ): Subject[] {
   const collectors = networks.map((network) => new Collector(network, stability));
   const places = collectors.map((spectator, index) => ({
@@ -205,7 +205,7 @@ function openSubjects(
     spectator,
     count: CONNECTIONS[index] ?? 1,
   }));
-  const connections = openConnections(owned, places, families, refusals);
+  const connections = openConnections(owned, places, families, refusals, turn);
   for (const connection of connections) connection.show("client", "server");
   settle(collectors.flatMap((collector) => collector.connected));
   const subjects = collectors.flatMap((collector) => collector.subjects());

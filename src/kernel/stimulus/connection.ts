@@ -25,8 +25,13 @@ export interface Spectator {
   resting(socket: TcpSocket, end: End): void;
 }
 
-/** Round trips that make srtt_us and mdev_us large and different. Pauses are in microseconds. */
-const PRIMING_ROUNDS = 2;
+/**
+ * Round trips that make srtt_us and mdev_us large and different. While each takes longer than the one before, as behind a
+ * queue that delays data, rttvar_us and mdev_max_us may be mdev_us; after so many more of one length mdev_us falls and they
+ * do not follow it (net/ipv4/tcp_input.c: tcp_rtt_estimator).
+ */
+const PRIMING_ROUNDS = { first: 2, again: 10 };
+/** Microseconds. */
 const PRIMING_PAUSE = { least: 200, spread: 600 };
 
 /** TCP_INFO once two readings in a row agree (waitUntilStable); null when they never do. */
@@ -107,10 +112,12 @@ export class Connection implements Disposable {
 
   /**
    * Exchanges delayed echoes over all connections at once, so that each end has measured round trips.
+   * @param rounds how many each
    * @param fail what is done about a connection over which nothing comes through: it is left out from then on
    */
   static prime(
     connections: readonly Connection[],
+    rounds: number,
     fail: (connection: Connection, error: SystemError) => void,
   ): void {
     const byte = new Uint8Array(1);
@@ -122,7 +129,7 @@ export class Connection implements Disposable {
         return error === null;
       });
     };
-    for (let round = 0; round < PRIMING_ROUNDS; round++) {
+    for (let round = 0; round < rounds; round++) {
       each((connection) => connection.#client.send(byte));
       pause();
       each((connection) => {
@@ -168,6 +175,7 @@ export interface Place {
  * it, is left out of all that follows: what it would have shown is lost, and nothing else.
  *
  * @param refusals families that failed before, and those that do now
+ * @param turn how often that was done before and left values that could not be told apart
  * @throws SystemError where no family is left
  */
 export function openConnections(
@@ -175,6 +183,7 @@ export function openConnections(
   places: readonly Place[],
   families: Families,
   refusals: Refusals,
+  turn = 0,
 ): Connection[] {
   const made: { connection: Connection; family: Family }[] = [];
   let last: SystemError | null = null;
@@ -197,6 +206,7 @@ export function openConnections(
   const isLeft = ({ family }: { family: Family }): boolean => !refusals.has(family);
   Connection.prime(
     made.filter(isLeft).map(({ connection }) => connection),
+    turn === 0 ? PRIMING_ROUNDS.first : PRIMING_ROUNDS.again,
     (connection, error) => {
       const failed = made.find((one) => one.connection === connection);
       if (failed !== undefined) refuse(failed.family, error);

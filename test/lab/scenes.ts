@@ -1,0 +1,224 @@
+import { ALL, CONNTRACK, type Unknown } from "./constants.ts";
+
+/** What a host that nobody tuned to us can be like: brought about in a guest, and undone again. */
+export interface Scene {
+  readonly name: string;
+  /** The first Linux that can be brought to it. */
+  readonly since?: readonly [major: number, minor: number];
+  readonly modules?: readonly string[];
+  /** Scripts of the shell, as root. */
+  readonly prepare: string;
+  /** Ends with 0 only where the scene is in force: asked after all that ran in it. */
+  readonly proof: string;
+  readonly undo: string;
+  /** Where commands run: it comes before each. */
+  readonly within?: string;
+  /** How the guess is asked, without BTF, and what it does not know then: nothing else may be null. */
+  readonly asks: Partial<Record<Ask, Unknown>>;
+  /** The exit code of `verify kernel`; where it is not 0, what stderr or the reason says. It is asked only where it is here. */
+  readonly verify?: number;
+}
+
+/** `shared`: where no network namespace may be made, so that the stimulus meets the settings of the host's own. */
+export type Ask = "snapshot" | "stepwise" | "shared snapshot" | "shared stepwise";
+
+type Staging = Pick<Scene, "prepare" | "proof" | "undo" | "within">;
+
+/** Settings below /proc/sys; what stood there is put back. */
+function sysctls(values: Readonly<Record<string, string>>): Staging {
+  const files = Object.entries(values).map(([name, value], index) => ({
+    file: `/proc/sys/${name}`,
+    value,
+    kept: `/run/kept.${index}`,
+  }));
+  return {
+    prepare: files
+      .map(({ file, value, kept }) => `cat ${file} >${kept} && echo '${value}' >${file}`)
+      .join(" && "),
+    proof: files.map(({ file, value }) => `[ "$(tr '\\t' ' ' <${file})" = '${value}' ]`).join(" && "),
+    undo: [...files.map(({ file, kept }) => `cat ${kept} >${file}`), "rm /run/kept.*"].join(" && "),
+  };
+}
+
+const CGROUP = "/sys/fs/cgroup/scene";
+const PINS = "/sys/fs/bpf/scene";
+const LOAD = (object: string) =>
+  `mkdir ${CGROUP} ${PINS} && bpftool prog loadall /opt/${object}.o ${PINS} pinmaps ${PINS}`;
+const UNLOAD = `rm -r ${PINS} && rmdir ${CGROUP}`;
+/** A shell's own process goes in, and back when it is over. */
+const WITHIN = `echo $$ >${CGROUP}/cgroup.procs; trap 'echo $$ >/sys/fs/cgroup/cgroup.procs' EXIT; `;
+
+/** In a cgroup with programs of deny.bpf.c, each at the hook of its name; the kernel counts how often they are run. */
+function refused(...hooks: readonly string[]): Staging {
+  const each = (verb: string) =>
+    hooks.map((hook) => `bpftool cgroup ${verb} ${CGROUP} ${hook} pinned ${PINS}/${hook}`);
+  return {
+    prepare: ["echo 1 >/proc/sys/kernel/bpf_stats_enabled", LOAD("deny"), ...each("attach")].join(" && "),
+    proof: hooks
+      .map((hook) => `bpftool prog show pinned ${PINS}/${hook} | grep -E 'run_cnt [1-9]'`)
+      .join(" && "),
+    undo: [...each("detach"), UNLOAD, "echo 0 >/proc/sys/kernel/bpf_stats_enabled"].join(" && "),
+    within: WITHIN,
+  };
+}
+
+/** Packets of loopback by iproute2's tools: those of busybox are of the same names. */
+const TC = "/usr/sbin/tc";
+const QUEUE = `${TC} qdisc add dev lo root`;
+const QUEUED: Pick<Staging, "proof" | "undo"> = {
+  proof: `${TC} -s qdisc show dev lo | grep netem && ${TC} -s qdisc show dev lo | grep -E 'Sent [1-9]'`,
+  undo: `${TC} qdisc del dev lo root`,
+};
+const MINIMUM = sysctls({ "net/ipv4/tcp_rto_min_us": "1" });
+
+const SILENT = /ETIMEDOUT; packets over loopback are dropped/;
+const LIMIT = /unshare\(CLONE_NEWNET\): ENOSPC; user.max_net_namespaces is reached/;
+const NOTHING: Unknown = [];
+const EVERYTHING = (because: RegExp): Unknown => [[because, ALL]];
+/** In its own namespaces as well as in the host's, nothing is lost. */
+const OWN = { snapshot: NOTHING, stepwise: NOTHING } as const;
+const SHARED = { "shared snapshot": NOTHING, "shared stepwise": NOTHING } as const;
+
+const OF4 = [
+  "offset_saddr",
+  "offset_daddr",
+  "offset_saddr_fl4",
+  "offset_daddr_fl4",
+  "offset_sport_fl4",
+  "offset_dport_fl4",
+];
+
+export const scenes: readonly Scene[] = [
+  { name: "nothing", prepare: "true", proof: "true", undo: "true", asks: { ...OWN, ...SHARED }, verify: 0 },
+  {
+    // Each round trip takes longer than the one before, so that rttvar_us, and in the end mdev_max_us, are mdev_us.
+    name: "a minimal timeout of 1 us, and netem that delays all but SYN",
+    since: [6, 12],
+    modules: ["sch_netem", "sch_prio", "cls_u32"],
+    prepare: `${MINIMUM.prepare} &&
+      ${QUEUE} handle 1: prio bands 3 priomap 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 &&
+      ${TC} qdisc add dev lo parent 1:3 handle 30: netem delay 30ms &&
+      ${TC} filter add dev lo parent 1: protocol ip u32 match u8 0 2 at 33 flowid 1:3`,
+    proof: `${MINIMUM.proof} && ${QUEUED.proof}`,
+    undo: `${QUEUED.undo} && ${MINIMUM.undo}`,
+    asks: SHARED,
+  },
+  {
+    name: "a minimal timeout of 1 us",
+    since: [6, 12],
+    ...MINIMUM,
+    asks: SHARED,
+  },
+  {
+    name: "netem that takes longer than the minimal timeout",
+    modules: ["sch_netem"],
+    prepare: `${QUEUE} netem delay 150ms`,
+    ...QUEUED,
+    asks: SHARED,
+  },
+  {
+    name: "nft drops everything",
+    modules: ["nf_tables"],
+    prepare:
+      "nft 'add table inet scene; add chain inet scene out { type filter hook output priority 0; policy drop; }'",
+    proof: "! ping -c 1 -W 1 127.0.0.1",
+    undo: "nft delete table inet scene",
+    asks: {
+      snapshot: NOTHING,
+      "shared snapshot": EVERYTHING(SILENT),
+      "shared stepwise": EVERYTHING(SILENT),
+    },
+  },
+  {
+    name: "a cgroup drops every packet",
+    ...refused("egress"),
+    asks: { snapshot: EVERYTHING(SILENT), stepwise: EVERYTHING(SILENT) },
+    verify: 4,
+  },
+  { name: "a cgroup refuses connect4", ...refused("connect4"), asks: OWN, verify: 0 },
+  { name: "a cgroup refuses connect6", ...refused("connect6"), asks: OWN, verify: 0 },
+  { name: "a cgroup refuses bind4", ...refused("bind4"), asks: OWN, verify: 0 },
+  { name: "a cgroup refuses bind6", ...refused("bind6"), asks: OWN, verify: 0 },
+  { name: "a cgroup refuses UDP to IPv4", ...refused("sendmsg4"), asks: { snapshot: NOTHING }, verify: 0 },
+  { name: "a cgroup refuses UDP to IPv6", ...refused("sendmsg6"), asks: { snapshot: NOTHING }, verify: 0 },
+  { name: "a cgroup refuses getsockopt", ...refused("getsockopt"), asks: OWN, verify: 0 },
+  { name: "a cgroup refuses setsockopt", ...refused("setsockopt"), asks: OWN, verify: 0 },
+  {
+    name: "ftrace off",
+    ...sysctls({ "kernel/ftrace_enabled": "0" }),
+    asks: { snapshot: [[/ftrace_enabled/, CONNTRACK]], stepwise: NOTHING },
+    verify: 0,
+  },
+  { name: "ftrace on again", ...sysctls({ "kernel/ftrace_enabled": "1" }), asks: { snapshot: NOTHING } },
+  {
+    name: "a full table of conntrack",
+    ...sysctls({ "net/netfilter/nf_conntrack_max": "1" }),
+    asks: { snapshot: [[/nf_conntrack_max is 1, too few/, CONNTRACK]] },
+  },
+  {
+    name: "room for one network namespace",
+    ...sysctls({ "user/max_net_namespaces": "1" }),
+    asks: { snapshot: NOTHING, stepwise: NOTHING },
+    verify: 0,
+  },
+  {
+    name: "four local ports",
+    ...sysctls({ "net/ipv4/ip_local_port_range": "32768 32771" }),
+    asks: SHARED,
+  },
+  {
+    name: "little memory",
+    prepare: `mkdir /tmp/hog && mount -t tmpfs -o size=100% hog /tmp/hog; i=0
+      while [ $(awk '/MemAvailable/ { print $2 }' /proc/meminfo) -gt 131072 ]; do
+        dd if=/dev/zero of=/tmp/hog/$i bs=1M count=8 2>/dev/null || exit 1; i=$((i + 1))
+      done`,
+    proof: "[ $(awk '/MemAvailable/ { print $2 }' /proc/meminfo) -le 147456 ]",
+    undo: "umount /tmp/hog && rmdir /tmp/hog",
+    asks: OWN,
+    verify: 0,
+  },
+  ...["bbr", "dctcp"].map(
+    (name): Scene => ({
+      name,
+      modules: [`tcp_${name}`],
+      ...sysctls({ "net/ipv4/tcp_congestion_control": name }),
+      asks: { ...OWN, ...SHARED },
+    }),
+  ),
+  { name: "ECN", ...sysctls({ "net/ipv4/tcp_ecn": "1" }), asks: SHARED },
+  { name: "no timestamps", ...sysctls({ "net/ipv4/tcp_timestamps": "0" }), asks: SHARED },
+  { name: "fast open", ...sysctls({ "net/ipv4/tcp_fastopen": "1027" }), asks: SHARED },
+  {
+    name: "every TCP socket is one of MPTCP",
+    since: [6, 6],
+    prepare: `mkdir ${PINS} && bpftool prog loadall /opt/mptcp.o ${PINS} autoattach`,
+    proof: "grep -E '^ *MPTcpExt:' /proc/net/netstat",
+    undo: `rm -r ${PINS}`,
+    asks: { ...OWN, ...SHARED },
+    verify: 0,
+  },
+  {
+    name: "a mesh hands messages from socket to socket",
+    prepare: `${LOAD("mesh")} && bpftool cgroup attach ${CGROUP} sock_ops pinned ${PINS}/established &&
+      bpftool prog attach pinned ${PINS}/redirect msg_verdict pinned ${PINS}/sockets`,
+    proof: `bpftool map dump pinned ${PINS}/redirected | grep -E '"value": [1-9]'`,
+    undo: `bpftool prog detach pinned ${PINS}/redirect msg_verdict pinned ${PINS}/sockets &&
+      bpftool cgroup detach ${CGROUP} sock_ops pinned ${PINS}/established && ${UNLOAD}`,
+    within: WITHIN,
+    asks: { ...OWN, ...SHARED },
+    verify: 0,
+  },
+  {
+    name: "a hardened host",
+    ...sysctls({
+      "net/core/bpf_jit_harden": "2",
+      "kernel/unprivileged_bpf_disabled": "2",
+      "kernel/kptr_restrict": "2",
+      "kernel/dmesg_restrict": "1",
+      "kernel/perf_event_paranoid": "3",
+      "kernel/yama/ptrace_scope": "2",
+    }),
+    asks: OWN,
+    verify: 0,
+  },
+];
