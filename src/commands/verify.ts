@@ -83,10 +83,10 @@ const libbpf = (): Libbpf => {
 
 /** A failure where lockdown forbids what a verification does: each try would be a line in the kernel's log. */
 function attemptWhere({ proc_root: proc, bytecode: choice }: Config): Where | Failure {
-  const { kernel, lockdown } = probeHost(hostFiles("/", proc));
+  const { kernel, lockdown, kprobes } = probeHost(hostFiles("/", proc));
   return lockdown.level === "confidentiality"
     ? new Failure("E_VERIFY", `nothing can be verified here: ${lockdown.why}`, exitCodes.impossible)
-    : { version: kernel.version, choice };
+    : { version: kernel.version, choice, kprobes };
 }
 
 /** @throws Failure where nothing can be verified */

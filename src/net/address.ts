@@ -1,4 +1,5 @@
 import { isIPv4, isIPv6 } from "node:net";
+import { SystemError } from "../../ffi/error.ts";
 import { AF_INET, AF_INET6 } from "../../ffi/libc.ts";
 
 export type Family = typeof AF_INET | typeof AF_INET6;
@@ -31,6 +32,32 @@ export function encodeSockaddr({ family, address, port }: SocketAddress): Uint8A
 /** The port of an encoded sockaddr_in or sockaddr_in6. */
 export const portOf = (sockaddr: Uint8Array): number =>
   new DataView(sockaddr.buffer, sockaddr.byteOffset).getUint16(2);
+
+/**
+ * Binds to a port that nobody has: a random one, so that net.ipv4.ip_local_port_range may leave as few as it likes, and where
+ * that is taken several times over, one of the kernel's choice (port 0).
+ *
+ * @param bind binds to a port
+ * @throws SystemError what `bind` throws but EADDRINUSE and EACCES, and all that it throws of port 0
+ */
+export function bindSomewhere(
+  address: Omit<SocketAddress, "port">,
+  bind: (address: SocketAddress) => void,
+): void {
+  for (let attempt = 0; attempt < PORTS_TRIED; attempt++) {
+    try {
+      bind({ ...address, port: FIRST_PORT + Math.floor(Math.random() * (LAST_PORT - FIRST_PORT + 1)) });
+      return;
+    } catch (error) {
+      if (!(error instanceof SystemError && ["EADDRINUSE", "EACCES"].includes(error.code))) throw error;
+    }
+  }
+  bind({ ...address, port: 0 });
+}
+
+const PORTS_TRIED = 4;
+/** The kernel's own range before anybody sets another (inet_init_net): no service listens there. */
+const [FIRST_PORT, LAST_PORT] = [32768, 60999];
 
 /** For messages: `127.0.0.1:80` or `[fd00:…]:80`. */
 export function formatAddress({ family, address, port }: SocketAddress): string {

@@ -32,7 +32,14 @@ import {
   TCP_QUICKACK,
   waitReadable,
 } from "../../ffi/libc.ts";
-import { encodeSockaddr, type Family, formatAddress, portOf, type SocketAddress } from "./address.ts";
+import {
+  bindSomewhere,
+  encodeSockaddr,
+  type Family,
+  formatAddress,
+  portOf,
+  type SocketAddress,
+} from "./address.ts";
 
 /** Socket states of include/net/tcp_states.h. */
 export const TCP_ESTABLISHED = 1;
@@ -90,12 +97,14 @@ export class TcpSocket implements Disposable {
   }
 
   /**
-   * Binds and returns the address with the port that the kernel chose for port 0. The address may be one of a local
+   * Binds to some port of an address and returns it with that. The address may be one of a local
    * route that no interface bears.
    */
-  bind(address: SocketAddress): SocketAddress {
+  bind(address: Omit<SocketAddress, "port">): SocketAddress {
     if (address.family === AF_INET6) setsockopt(this.#descriptor.fd, SOL_IPV6, IPV6_FREEBIND, 1);
-    bind(this.#descriptor.fd, encodeSockaddr(address), formatAddress(address));
+    bindSomewhere(address, (chosen) => {
+      bind(this.#descriptor.fd, encodeSockaddr(chosen), formatAddress(chosen));
+    });
     return { ...address, port: portOf(getsockname(this.#descriptor.fd)) };
   }
 

@@ -14,7 +14,14 @@ import {
   setsockoptBytes,
   socket,
 } from "../../ffi/libc.ts";
-import { encodeSockaddr, type Family, formatAddress, portOf, type SocketAddress } from "./address.ts";
+import {
+  bindSomewhere,
+  encodeSockaddr,
+  type Family,
+  formatAddress,
+  portOf,
+  type SocketAddress,
+} from "./address.ts";
 
 /** IPOPT_NOOP: one byte of padding in the options of an IPv4 header. */
 const IPOPT_NOOP = 1;
@@ -31,10 +38,12 @@ export class UdpSocket implements Disposable {
     return new UdpSocket(socket(family, SOCK_DGRAM));
   }
 
-  /** Binds and returns the address with the port that the kernel chose for port 0. */
-  bind(address: SocketAddress): SocketAddress {
+  /** Binds to some port of an address and returns it with that. */
+  bind(address: Omit<SocketAddress, "port">): SocketAddress {
     if (address.family === AF_INET6) setsockopt(this.#descriptor.fd, SOL_IPV6, IPV6_FREEBIND, 1);
-    bind(this.#descriptor.fd, encodeSockaddr(address), formatAddress(address));
+    bindSomewhere(address, (chosen) => {
+      bind(this.#descriptor.fd, encodeSockaddr(chosen), formatAddress(chosen));
+    });
     return { ...address, port: portOf(getsockname(this.#descriptor.fd)) };
   }
 

@@ -112,8 +112,10 @@ const verifiedKernelSchema = v.strictObject({
       ),
     }),
   ),
-  /** Constants that the program takes and nothing was compared of: not known, or no such socket here. */
+  /** Constants that the program takes and nothing was compared of: not known, or no such socket was seen. */
   not_compared: v.array(v.string()),
+  /** Kinds of sockets (tcp4, tcp6, udp4, udp6) of which some were not seen, how many, and why: nothing is said of them. */
+  not_seen: v.record(v.string(), v.strictObject({ sockets: v.number(), reason: v.string() })),
 });
 
 /** What a program read with a library's constants, against what the sessions' own ends say. Counts and names alone: no value. */

@@ -97,7 +97,13 @@ function verifiedKernel(kernel: VerifiedKernel): string {
       : `${mismatch.socket}: ${mismatch.got ?? "nothing"}, not ${mismatch.expected}`,
   ]);
   const missing = kernel.not_compared.map((name) => [name, "-", "not compared", ""]);
-  const table = columns([["CONSTANT", "HELD", "RESULT", "FIRST MISMATCH"], ...rows, ...missing]);
+  const unseen = Object.entries(kernel.not_seen).map(([socket, { sockets, reason }]) => [
+    socket,
+    `${sockets}`,
+    "not seen",
+    reason,
+  ]);
+  const table = columns([["CONSTANT", "HELD", "RESULT", "FIRST MISMATCH"], ...rows, ...missing, ...unseen]);
   return `VERIFIED  ${facts(["kernel", kernel.bytecode, kernel.attached.join(" ")])}\n${table.map(printable).join("\n")}`;
 }
 

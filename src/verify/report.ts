@@ -2,9 +2,10 @@ import type { Libbpf } from "../../ffi/libbpf.ts";
 import { chooseValues, type Latitude, type Subject } from "../bytecode/constants.ts";
 import { bakeEmbedded, embeddedObject } from "../bytecode/objects.ts";
 import { type KernelClass, pickSocketReader, pickTls } from "../bytecode/pick.ts";
+import type { Answer } from "../host/answer.ts";
 import type { VerifiedKernel, VerifiedTls } from "../output/document.ts";
 import type { OpenLibrary } from "../tls/report.ts";
-import { type KernelVerification, verifyKernel } from "./kernel.ts";
+import { type KernelVerification, type Unseen, verifyKernel } from "./kernel.ts";
 import { type Baked, type TlsVerification, verifyProcess, verifySessions, type Watched } from "./tls.ts";
 
 /** How many sockets of each kind are looked at. */
@@ -29,13 +30,15 @@ const asTold: Latitude = { missing: true, assumed: true };
 export interface Where {
   readonly version: readonly [number, number, number];
   readonly choice: KernelClass;
+  /** Whether kprobes may be attached. */
+  readonly kprobes: Answer;
 }
 
 /** Proves the kernel's constants on fresh sockets. @throws SystemError where the kernel lets no program in */
 export function verifiedKernel(
   libbpf: Libbpf,
   subject: Subject,
-  { version, choice }: Where,
+  { version, choice, kprobes }: Where,
   trace: (message: string) => void,
 ): VerifiedKernel {
   const { bytecode: name, bytecode_reason: why } = pickSocketReader(version, choice);
@@ -43,10 +46,24 @@ export function verifiedKernel(
   const names = embeddedObject(name).constants.map((constant) => constant.name);
   const { values } = chooseValues(names, subject, asTold);
   const bake = (filter: ReadonlyMap<string, bigint>) => bakeEmbedded(name, new Map([...values, ...filter]));
-  const result = verifyKernel(libbpf, { bake, name, rounds: ROUNDS });
+  const result = verifyKernel(libbpf, { bake, name, rounds: ROUNDS, kprobes });
   for (const refused of result.refused) trace(refused);
-  return { bytecode: name, attached: [...result.attached], ...byConstant(result, values) };
+  return {
+    bytecode: name,
+    attached: [...result.attached],
+    ...byConstant(result, values),
+    not_seen: byKind(result.unseen),
+  };
 }
+
+/** Counts the sockets that were not seen, with the reason of the first. */
+const byKind = (unseen: readonly Unseen[]): VerifiedKernel["not_seen"] =>
+  Object.fromEntries(
+    [...Map.groupBy(unseen, ({ socket }) => socket)].map(([socket, own]) => [
+      socket,
+      { sockets: own.length, reason: own[0]?.reason ?? "" },
+    ]),
+  );
 
 /** Counts what held of each constant. A comparison that rests on a constant that is absent says nothing. */
 function byConstant(

@@ -1,5 +1,8 @@
 import { beforeAll, describe, expect, test } from "bun:test";
+import * as v from "valibot";
+import { verifySchema } from "../../src/output/document.ts";
 import { testObject } from "../objects.ts";
+import { jsonOf } from "../schema.ts";
 import { documentOf, executable, type Run, run } from "./executable.ts";
 
 /** What a cgroup's programs refuse. */
@@ -40,6 +43,22 @@ describe("a cgroup that refuses", () => {
     expect(left).toEqual(
       all.filter((name) => !isLost(name) && (name !== "offset_family" || left.includes(name))),
     );
+  });
+
+  test.each([
+    ["connect4", ["tcp4", "udp4"]],
+    ["connect6", ["tcp6", "udp6"]],
+    ["bind6", ["tcp6", "udp6"]],
+  ] as const)("%s: verify says that it did not see that family, and nothing else of it", (hook, kinds) => {
+    const result = refused(hook, executable, "verify", "kernel", "--format", "json");
+    const { kernel } = v.parse(verifySchema, jsonOf("verify", result.stdout)).verify;
+    expect(result.status).toBe(3); // its own constants are not proved
+    for (const one of Object.values(kernel?.constants ?? {})) expect(one.held).toBe(one.compared);
+    expect(Object.keys(kernel?.not_seen ?? {}).sort()).toEqual([...kinds]);
+    for (const { reason } of Object.values(kernel?.not_seen ?? {})) expect(reason).toContain("EPERM");
+    const isLost = hook === "connect4" ? isOf4 : isOf6;
+    expect(kernel?.not_compared.length).toBeGreaterThan(0);
+    expect(kernel?.not_compared.filter((name) => !isLost(name))).toEqual([]);
   });
 
   test("all packets: no wait without an end, and BTF speaks all the same", () => {

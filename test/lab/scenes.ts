@@ -72,21 +72,11 @@ const QUEUED: Pick<Staging, "proof" | "undo"> = {
 const MINIMUM = sysctls({ "net/ipv4/tcp_rto_min_us": "1" });
 
 const SILENT = /ETIMEDOUT; packets over loopback are dropped/;
-const LIMIT = /unshare\(CLONE_NEWNET\): ENOSPC; user.max_net_namespaces is reached/;
 const NOTHING: Unknown = [];
 const EVERYTHING = (because: RegExp): Unknown => [[because, ALL]];
 /** In its own namespaces as well as in the host's, nothing is lost. */
 const OWN = { snapshot: NOTHING, stepwise: NOTHING } as const;
 const SHARED = { "shared snapshot": NOTHING, "shared stepwise": NOTHING } as const;
-
-const OF4 = [
-  "offset_saddr",
-  "offset_daddr",
-  "offset_saddr_fl4",
-  "offset_daddr_fl4",
-  "offset_sport_fl4",
-  "offset_dport_fl4",
-];
 
 export const scenes: readonly Scene[] = [
   { name: "nothing", prepare: "true", proof: "true", undo: "true", asks: { ...OWN, ...SHARED }, verify: 0 },

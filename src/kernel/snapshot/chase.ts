@@ -282,9 +282,9 @@ function sendPacket(
   const random = crypto.getRandomValues(new Uint8Array(1 + Math.floor(Math.random() * 64)));
   return network.inside(() => {
     const receiver = receivers.use(UdpSocket.open(family));
-    const peer = receiver.bind({ family, address: to, port: 0 });
+    const peer = receiver.bind({ family, address: to });
     using sender = kind.protocol === "udp" ? UdpSocket.open(family) : TcpSocket.open(family);
-    const own = sender.bind({ family, address: from, port: 0 });
+    const own = sender.bind({ family, address: from });
     if (sender instanceof UdpSocket) {
       if (kind.pad > 0) sender.padHeader(kind.pad);
       sender.connect(peer);

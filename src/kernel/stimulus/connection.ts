@@ -69,12 +69,12 @@ export class Connection implements Disposable {
     using undo = new DisposableStack();
     this.#spectator = spectator;
     const listener = undo.use(TcpSocket.open(family));
-    const listening: End = { own: listener.bind({ family, address: to, port: 0 }) };
+    const listening: End = { own: listener.bind({ family, address: to }) };
     spectator.moving(() => listener.listen(), [{ from: tcp.TCP_CLOSE, to: tcp.TCP_LISTEN, end: listening }]);
     spectator.resting(listener, listening);
 
     this.#client = undo.use(TcpSocket.open(family));
-    this.#clientEnd = { own: this.#client.bind({ family, address: from, port: 0 }), peer: listening.own };
+    this.#clientEnd = { own: this.#client.bind({ family, address: from }), peer: listening.own };
     this.#serverEnd = { own: listening.own, peer: this.#clientEnd.own };
     const transitions = [
       { from: tcp.TCP_CLOSE, to: tcp.TCP_SYN_SENT, end: this.#clientEnd },

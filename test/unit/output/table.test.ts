@@ -68,6 +68,7 @@ test("what was verified stands behind it: what is wrong, missed or lost leaps to
           offset_rtt: { compared: 4, held: 1, mismatch: { socket: "tcp4", expected: "1680", got: null } },
         },
         not_compared: ["offset_ino"],
+        not_seen: { udp4: { sockets: 8, reason: "kprobe:x is not there" } },
       },
       tls: [
         {
@@ -93,6 +94,7 @@ test("what was verified stands behind it: what is wrong, missed or lost leaps to
     /^offset_dport +4 of 4 +held$/m,
     /^offset_rtt +1 of 4 +WRONG +tcp4: nothing, not 1680$/m,
     /^offset_ino +- +not compared$/m,
+    /^udp4 +8 +not seen +kprobe:x is not there$/m,
     /^VERIFIED {2}\/a\\x1b {2}tls_openssl_3_0 · 2 connections · 3 ends · 9 events · 1 ends MISSED · 5 events LOST$/m,
     /^fd +2 of 3 +WRONG +SSL_ST_RBIO BIO_ST_NUM$/m,
     /^- +- +not compared +SSL_ST_WBIO$/m,

@@ -8,6 +8,7 @@ const kernel: VerifiedKernel = {
   attached: [],
   constants: { offset_saddr: held },
   not_compared: [],
+  not_seen: {},
 };
 const library: VerifiedTls = {
   path: "/libssl.so.3",

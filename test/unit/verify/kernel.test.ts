@@ -2,6 +2,7 @@ import { beforeAll, expect, test } from "bun:test";
 import { Libbpf } from "../../../ffi/libbpf.ts";
 import { assetBytes } from "../../../src/assets.ts";
 import { bakeEmbedded } from "../../../src/bytecode/objects.ts";
+import { no, yes } from "../../../src/host/answer.ts";
 import { kernelFields } from "../../../src/kernel/fields.ts";
 import { verifyKernel } from "../../../src/verify/kernel.ts";
 import { truthOf } from "../../lab/truth.ts";
@@ -18,14 +19,15 @@ beforeAll(async () => {
 
 const ROUNDS = 3;
 /** Verifies with the true constants, but for these. */
-function verify(name: string, changes: Readonly<Record<string, bigint | null>> = {}) {
+function verify(name: string, changes: Readonly<Record<string, bigint | null>> = {}, kprobes = yes("")) {
   const values = new Map<string, bigint | null>([...truth, ...Object.entries(changes)]);
   const bake = (filter: ReadonlyMap<string, bigint>) => bakeEmbedded(name, new Map([...values, ...filter]));
-  return verifyKernel(new Libbpf(assetBytes("libbpf.so")), { bake, name, rounds: ROUNDS });
+  return verifyKernel(new Libbpf(assetBytes("libbpf.so")), { bake, name, rounds: ROUNDS, kprobes });
 }
 
 test.each(["socket_reader", "socket_reader_old"])("%s reads the truth with the true constants", (name) => {
-  const { comparisons, attached } = verify(name);
+  const { comparisons, attached, unseen } = verify(name);
+  expect(unseen).toEqual([]);
   expect(attached).toContain("raw_tp:tcp_rcv_space_adjust");
   for (const one of comparisons) expect(one).toEqual({ ...one, got: one.expected });
   const compared = new Set(comparisons.flatMap(({ constants }) => constants));
@@ -74,4 +76,10 @@ test("what is absent is not read", () => {
   const { comparisons } = verify("socket_reader", { offset_netns: null, offset_rtt: null });
   const missing = comparisons.filter(({ got }) => got === null).flatMap(({ constants }) => constants);
   expect(new Set(missing)).toEqual(new Set(["offset_netns", "offset_ino", "offset_rtt"]));
+});
+
+test("kprobes that may not be attached are not tried", () => {
+  const { attached, refused } = verify("socket_reader", {}, no("kernel.ftrace_enabled is 0"));
+  expect(attached.filter((where) => where.startsWith("kprobe:"))).toEqual([]);
+  expect(refused.filter((why) => /^kprobe:\w+: kernel.ftrace_enabled is 0$/.test(why)).length).toBe(3);
 });
