@@ -7,8 +7,6 @@ SECTION("cgroup/bind4") int bind4(void *context) { return 0; }
 SECTION("cgroup/bind6") int bind6(void *context) { return 0; }
 SECTION("cgroup/sendmsg4") int sendmsg4(void *context) { return 0; }
 SECTION("cgroup/sendmsg6") int sendmsg6(void *context) { return 0; }
-SECTION("cgroup/getsockopt") int getsockopt(void *context) { return 0; }
-SECTION("cgroup/setsockopt") int setsockopt(void *context) { return 0; }
 SECTION("cgroup_skb/egress") int egress(void *context) { return 0; }
 
 char _license[] SECTION("license") = "GPL";

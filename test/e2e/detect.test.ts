@@ -77,13 +77,13 @@ test("with what was told to help, it is missing no longer", () => {
   expect(detectedBy(helped).missing.map(({ what }) => what)).not.toContain("lockdown level");
 });
 
-test("no room for network namespaces is missing where the rights are there", () => {
-  const full = "echo 0 > /run/none && mount --bind /run/none /proc/sys/user/max_net_namespaces";
+test.each([0, 1])("room for %p network namespaces is missing where the rights are there", (most) => {
+  const full = `echo ${most} > /run/none && mount --bind /run/none /proc/sys/user/max_net_namespaces`;
   const script = `mount -t tmpfs none /run && ${full}; exec ${executable} detect`;
   const namespaces = (command: string[]) =>
     detectedBy(run(command)).missing.find(({ what }) => what === "private network namespaces");
   expect(namespaces(["unshare", "--mount", "sh", "-c", script])).toMatchObject({
-    why: "/proc/sys/user/max_net_namespaces is 0",
+    why: `/proc/sys/user/max_net_namespaces is ${most}`,
     help: "sysctl user.max_net_namespaces=1024",
   });
   expect(namespaces([executable, "detect"])).toBeUndefined();

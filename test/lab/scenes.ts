@@ -1,10 +1,11 @@
-import { ALL, CONNTRACK, type Unknown } from "./constants.ts";
+import { ALL, CONNTRACK, IPV6, type Unknown, withoutNamespaces } from "./constants.ts";
 
 /** What a host that nobody tuned to us can be like: brought about in a guest, and undone again. */
 export interface Scene {
   readonly name: string;
-  /** The first Linux that can be brought to it. */
-  readonly since?: readonly [major: number, minor: number];
+  /** The first Linux that can be brought to it, and the first that cannot any more. */
+  readonly since?: Version;
+  readonly before?: Version;
   readonly modules?: readonly string[];
   /** Scripts of the shell, as root. */
   readonly prepare: string;
@@ -15,19 +16,24 @@ export interface Scene {
   readonly within?: string;
   /** How the guess is asked, without BTF, and what it does not know then: nothing else may be null. */
   readonly asks: Partial<Record<Ask, Unknown>>;
-  /** The exit code of `verify kernel`; where it is not 0, what stderr or the reason says. It is asked only where it is here. */
-  readonly verify?: number;
+  /** What `verify kernel` ends with, where it is asked, and the kinds of sockets that it does not see. */
+  readonly verify?: { readonly status: number; readonly unseen?: readonly string[] };
 }
+
+export type Version = readonly [major: number, minor: number];
 
 /** `shared`: where no network namespace may be made, so that the stimulus meets the settings of the host's own. */
 export type Ask = "snapshot" | "stepwise" | "shared snapshot" | "shared stepwise";
 
 type Staging = Pick<Scene, "prepare" | "proof" | "undo" | "within">;
 
-/** Settings below /proc/sys; what stood there is put back. */
-function sysctls(values: Readonly<Record<string, string>>): Staging {
+/** Settings below /proc/sys. */
+const sysctls = (values: Readonly<Record<string, string>>): Staging => settings("/proc/sys/", values);
+
+/** Settings in files of a folder; what stood there is put back. */
+function settings(folder: string, values: Readonly<Record<string, string>>): Staging {
   const files = Object.entries(values).map(([name, value], index) => ({
-    file: `/proc/sys/${name}`,
+    file: `${folder}${name}`,
     value,
     kept: `/run/kept.${index}`,
   }));
@@ -72,14 +78,43 @@ const QUEUED: Pick<Staging, "proof" | "undo"> = {
 const MINIMUM = sysctls({ "net/ipv4/tcp_rto_min_us": "1" });
 
 const SILENT = /ETIMEDOUT; packets over loopback are dropped/;
+export const LIMIT = /unshare\(CLONE_NEWNET\): ENOSPC; user.max_net_namespaces is reached/;
 const NOTHING: Unknown = [];
 const EVERYTHING = (because: RegExp): Unknown => [[because, ALL]];
 /** In its own namespaces as well as in the host's, nothing is lost. */
 const OWN = { snapshot: NOTHING, stepwise: NOTHING } as const;
 const SHARED = { "shared snapshot": NOTHING, "shared stepwise": NOTHING } as const;
 
+/** What a family that is refused costs: the snapshot finds offset_family by a packet socket all the same. */
+const REFUSED = /EPERM/;
+const PROVED = { status: 0 };
+const UNSEEN = (...unseen: readonly string[]) => ({ status: 3, unseen });
+const withoutIpv4: Scene["asks"] = {
+  snapshot: [
+    [
+      REFUSED,
+      [
+        ...["offset_saddr", "offset_daddr"],
+        ...["offset_saddr_fl4", "offset_daddr_fl4", "offset_sport_fl4", "offset_dport_fl4"],
+      ],
+    ],
+  ],
+  stepwise: [[REFUSED, ["offset_saddr", "offset_daddr", "offset_family"]]],
+};
+const withoutIpv6: Scene["asks"] = {
+  snapshot: [[REFUSED, IPV6]],
+  stepwise: [[REFUSED, ["offset_saddr_ipv6", "offset_daddr_ipv6", "offset_family"]]],
+};
+/** Tracepoints serve, of which none shows conntrack. */
+const WITHOUT_KPROBES = (because: RegExp): Scene["asks"] => ({
+  snapshot: [[because, CONNTRACK]],
+  stepwise: NOTHING,
+});
+
+const kprobesOff = settings("/sys/kernel/debug/", { "kprobes/enabled": "0" });
+
 export const scenes: readonly Scene[] = [
-  { name: "nothing", prepare: "true", proof: "true", undo: "true", asks: { ...OWN, ...SHARED }, verify: 0 },
+  { name: "nothing", prepare: "true", proof: "true", undo: "true", asks: SHARED },
   {
     // Each round trip takes longer than the one before, so that rttvar_us, and in the end mdev_max_us, are mdev_us.
     name: "a minimal timeout of 1 us, and netem that delays all but SYN",
@@ -91,12 +126,6 @@ export const scenes: readonly Scene[] = [
       ${TC} filter add dev lo parent 1: protocol ip u32 match u8 0 2 at 33 flowid 1:3`,
     proof: `${MINIMUM.proof} && ${QUEUED.proof}`,
     undo: `${QUEUED.undo} && ${MINIMUM.undo}`,
-    asks: SHARED,
-  },
-  {
-    name: "a minimal timeout of 1 us",
-    since: [6, 12],
-    ...MINIMUM,
     asks: SHARED,
   },
   {
@@ -123,23 +152,61 @@ export const scenes: readonly Scene[] = [
     name: "a cgroup drops every packet",
     ...refused("egress"),
     asks: { snapshot: EVERYTHING(SILENT), stepwise: EVERYTHING(SILENT) },
-    verify: 4,
+    verify: { status: 4 },
   },
-  { name: "a cgroup refuses connect4", ...refused("connect4"), asks: OWN, verify: 0 },
-  { name: "a cgroup refuses connect6", ...refused("connect6"), asks: OWN, verify: 0 },
-  { name: "a cgroup refuses bind4", ...refused("bind4"), asks: OWN, verify: 0 },
-  { name: "a cgroup refuses bind6", ...refused("bind6"), asks: OWN, verify: 0 },
-  { name: "a cgroup refuses UDP to IPv4", ...refused("sendmsg4"), asks: { snapshot: NOTHING }, verify: 0 },
-  { name: "a cgroup refuses UDP to IPv6", ...refused("sendmsg6"), asks: { snapshot: NOTHING }, verify: 0 },
-  { name: "a cgroup refuses getsockopt", ...refused("getsockopt"), asks: OWN, verify: 0 },
-  { name: "a cgroup refuses setsockopt", ...refused("setsockopt"), asks: OWN, verify: 0 },
+  {
+    name: "a cgroup refuses connect4",
+    ...refused("connect4"),
+    asks: withoutIpv4,
+    verify: UNSEEN("tcp4", "udp4"),
+  },
+  {
+    name: "a cgroup refuses connect6",
+    ...refused("connect6"),
+    asks: withoutIpv6,
+    verify: UNSEEN("tcp6", "udp6"),
+  },
+  {
+    name: "a cgroup refuses bind4",
+    ...refused("bind4"),
+    asks: { snapshot: withoutIpv4.snapshot ?? NOTHING },
+    verify: UNSEEN("tcp4", "udp4"),
+  },
+  {
+    name: "a cgroup refuses bind6",
+    ...refused("bind6"),
+    asks: { snapshot: withoutIpv6.snapshot ?? NOTHING },
+    verify: UNSEEN("tcp6", "udp6"),
+  },
+  {
+    // The hooks are of what names its destination, which nothing of ours does: they are never run.
+    name: "a cgroup refuses UDP without a connection",
+    ...refused("sendmsg4", "sendmsg6"),
+    proof: `[ $(bpftool cgroup show ${CGROUP} | grep -c sendmsg) = 2 ]`,
+    asks: { snapshot: NOTHING },
+    verify: PROVED,
+  },
   {
     name: "ftrace off",
     ...sysctls({ "kernel/ftrace_enabled": "0" }),
-    asks: { snapshot: [[/ftrace_enabled/, CONNTRACK]], stepwise: NOTHING },
-    verify: 0,
+    asks: WITHOUT_KPROBES(/kernel.ftrace_enabled/),
+    verify: PROVED,
   },
   { name: "ftrace on again", ...sysctls({ "kernel/ftrace_enabled": "1" }), asks: { snapshot: NOTHING } },
+  {
+    name: "kprobes turned off",
+    since: [6, 4],
+    ...kprobesOff,
+    asks: WITHOUT_KPROBES(/kprobes\/enabled is 0/),
+    verify: PROVED,
+  },
+  {
+    name: "kprobes turned off, before there was a tracepoint in sendmsg(2)",
+    before: [6, 4],
+    ...kprobesOff,
+    asks: WITHOUT_KPROBES(/kprobes\/enabled is 0/),
+    verify: { ...PROVED, unseen: ["udp4", "udp6"] },
+  },
   {
     name: "a full table of conntrack",
     ...sysctls({ "net/netfilter/nf_conntrack_max": "1" }),
@@ -148,8 +215,10 @@ export const scenes: readonly Scene[] = [
   {
     name: "room for one network namespace",
     ...sysctls({ "user/max_net_namespaces": "1" }),
-    asks: { snapshot: NOTHING, stepwise: NOTHING },
-    verify: 0,
+    asks: {
+      snapshot: [...withoutNamespaces(LIMIT), [LIMIT, CONNTRACK]],
+      stepwise: withoutNamespaces(LIMIT),
+    },
   },
   {
     name: "four local ports",
@@ -158,34 +227,42 @@ export const scenes: readonly Scene[] = [
   },
   {
     name: "little memory",
-    prepare: `mkdir /tmp/hog && mount -t tmpfs -o size=100% hog /tmp/hog; i=0
+    prepare: `mkdir /run/hog && mount -t tmpfs -o size=100% hog /run/hog; i=0
       while [ $(awk '/MemAvailable/ { print $2 }' /proc/meminfo) -gt 131072 ]; do
-        dd if=/dev/zero of=/tmp/hog/$i bs=1M count=8 2>/dev/null || exit 1; i=$((i + 1))
+        dd if=/dev/zero of=/run/hog/$i bs=1M count=8 2>/dev/null || exit 1; i=$((i + 1))
       done`,
     proof: "[ $(awk '/MemAvailable/ { print $2 }' /proc/meminfo) -le 147456 ]",
-    undo: "umount /tmp/hog && rmdir /tmp/hog",
+    undo: "umount /run/hog && rmdir /run/hog",
     asks: OWN,
-    verify: 0,
+    verify: PROVED,
   },
   ...["bbr", "dctcp"].map(
     (name): Scene => ({
       name,
       modules: [`tcp_${name}`],
       ...sysctls({ "net/ipv4/tcp_congestion_control": name }),
-      asks: { ...OWN, ...SHARED },
+      asks: { snapshot: NOTHING }, // a new namespace takes the first one's
     }),
   ),
-  { name: "ECN", ...sysctls({ "net/ipv4/tcp_ecn": "1" }), asks: SHARED },
-  { name: "no timestamps", ...sysctls({ "net/ipv4/tcp_timestamps": "0" }), asks: SHARED },
-  { name: "fast open", ...sysctls({ "net/ipv4/tcp_fastopen": "1027" }), asks: SHARED },
+  { name: "ECN", ...sysctls({ "net/ipv4/tcp_ecn": "1" }), asks: { "shared snapshot": NOTHING } },
+  {
+    name: "no timestamps",
+    ...sysctls({ "net/ipv4/tcp_timestamps": "0" }),
+    asks: { "shared snapshot": NOTHING },
+  },
+  {
+    name: "fast open",
+    ...sysctls({ "net/ipv4/tcp_fastopen": "1027" }),
+    asks: { "shared snapshot": NOTHING },
+  },
   {
     name: "every TCP socket is one of MPTCP",
     since: [6, 6],
     prepare: `mkdir ${PINS} && bpftool prog loadall /opt/mptcp.o ${PINS} autoattach`,
-    proof: "grep -E '^ *MPTcpExt:' /proc/net/netstat",
+    proof: "grep -E '^MPTcpExt: [0-9 ]*[1-9]' /proc/net/netstat",
     undo: `rm -r ${PINS}`,
-    asks: { ...OWN, ...SHARED },
-    verify: 0,
+    asks: { snapshot: NOTHING, stepwise: NOTHING, "shared snapshot": NOTHING },
+    verify: PROVED,
   },
   {
     name: "a mesh hands messages from socket to socket",
@@ -195,8 +272,8 @@ export const scenes: readonly Scene[] = [
     undo: `bpftool prog detach pinned ${PINS}/redirect msg_verdict pinned ${PINS}/sockets &&
       bpftool cgroup detach ${CGROUP} sock_ops pinned ${PINS}/established && ${UNLOAD}`,
     within: WITHIN,
-    asks: { ...OWN, ...SHARED },
-    verify: 0,
+    asks: OWN,
+    verify: PROVED,
   },
   {
     name: "a hardened host",
@@ -208,7 +285,7 @@ export const scenes: readonly Scene[] = [
       "kernel/perf_event_paranoid": "3",
       "kernel/yama/ptrace_scope": "2",
     }),
-    asks: OWN,
-    verify: 0,
+    asks: { snapshot: NOTHING },
+    verify: PROVED,
   },
 ];
