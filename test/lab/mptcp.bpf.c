@@ -5,6 +5,7 @@
 #define AF_INET 2
 #define AF_INET6 10
 #define SOCK_STREAM 1
+#define SOCK_TYPE_MASK 0xf
 #define IPPROTO_TCP 6
 #define IPPROTO_MPTCP 262
 
@@ -14,7 +15,8 @@ int mptcpify(unsigned long long *arguments)
 {
 	int family = arguments[0], type = arguments[1], protocol = arguments[2];
 
-	if ((family == AF_INET || family == AF_INET6) && type == SOCK_STREAM && (!protocol || protocol == IPPROTO_TCP))
+	if ((family == AF_INET || family == AF_INET6) && (type & SOCK_TYPE_MASK) == SOCK_STREAM &&
+	    (!protocol || protocol == IPPROTO_TCP))
 		return IPPROTO_MPTCP;
 	return 0;
 }
