@@ -1,5 +1,6 @@
 import { join } from "node:path";
 import { CachedFolder } from "../assets/build/cache.ts";
+import type { Architecture } from "../assets/build/debian.ts";
 import { zig } from "../assets/build/zig.ts";
 
 const SOURCE = join(import.meta.dir, "confine.c");
@@ -7,12 +8,21 @@ const SOURCE = join(import.meta.dir, "confine.c");
 /** Numbers of linux/capability.h, for `confine -c`. */
 export const CAP = { netAdmin: 12, sysAdmin: 21, perfmon: 38, bpf: 39 } as const;
 
+const TARGETS = { amd64: "x86_64-linux-musl", arm64: "aarch64-linux-musl" } as const;
+
 /** A static executable that runs a command with less than its caller may do: see confine.c. */
-export async function buildConfine(): Promise<string> {
+export async function buildConfine(architecture: Architecture = "amd64"): Promise<string> {
   const source = await Bun.file(SOURCE).bytes();
-  const cached = await CachedFolder.open(`confine-${Bun.hash(source).toString(16)}`, async (folder) => {
-    const args = ["cc", "-target", "x86_64-linux-musl", "-static", "-O2", "-Wall", "-Werror"];
-    await zig([...args, "-o", join(folder, "confine"), SOURCE], { cwd: folder, cache: join(folder, "zig") });
-  });
+  const target = TARGETS[architecture];
+  const cached = await CachedFolder.open(
+    `confine-${target}-${Bun.hash(source).toString(16)}`,
+    async (folder) => {
+      const args = ["cc", "-target", target, "-static", "-O2", "-Wall", "-Werror"];
+      await zig([...args, "-o", join(folder, "confine"), SOURCE], {
+        cwd: folder,
+        cache: join(folder, "zig"),
+      });
+    },
+  );
   return cached.path("confine");
 }

@@ -137,12 +137,21 @@ export class TcpSocket implements Disposable {
   /** Acknowledges with data, not at once: a round trip then lasts as long as the peer's answer takes. */
   delayAcknowledgements(): void {
     setsockopt(this.#descriptor.fd, SOL_TCP, TCP_NODELAY, 1);
-    setsockopt(this.#descriptor.fd, SOL_TCP, TCP_QUICKACK, 0);
+    this.#acknowledge(0);
   }
 
   /** Acknowledges what comes next as soon as it comes. */
   hastenAcknowledgements(): void {
-    setsockopt(this.#descriptor.fd, SOL_TCP, TCP_QUICKACK, 1);
+    this.#acknowledge(1);
+  }
+
+  /** A wish: where a socket was made one of MPTCP, as an eBPF program can, the kernel knows no such option. */
+  #acknowledge(quickly: 0 | 1): void {
+    try {
+      setsockopt(this.#descriptor.fd, SOL_TCP, TCP_QUICKACK, quickly);
+    } catch (error) {
+      if (!(error instanceof SystemError && ["ENOPROTOOPT", "EOPNOTSUPP"].includes(error.code))) throw error;
+    }
   }
 
   send(bytes: Uint8Array): void {

@@ -1,16 +1,15 @@
 import { describe, expect, test } from "bun:test";
-import { join } from "node:path";
 import * as v from "valibot";
 import { kernelFields } from "../../src/kernel/fields.ts";
 import { type Document, documentSchema } from "../../src/output/document.ts";
 import { buildConfine, CAP } from "../confine.ts";
 import { jsonOf } from "../schema.ts";
 import { ALL, CONNTRACK, IPV6, NAMESPACE, type Unknown, withoutNamespaces } from "./constants.ts";
+import { executableFor } from "./executable.ts";
 import { asNobody, bootGuest, type CommandResult, guestTimeout, HIDE_BTF, text } from "./guest.ts";
-import { chosenKernels, type LabKernel, type LoadedKernel, loadKernel } from "./kernels.ts";
+import { ARCHITECTURES, chosenKernels, type LabKernel, type LoadedKernel, loadKernel } from "./kernels.ts";
 import { truthOf } from "./truth.ts";
 
-const EXECUTABLE = join(import.meta.dir, "../../dist/offsetof");
 /** A guest that got no time from a busy machine is no finding. */
 const NO_STALLS = "rcupdate.rcu_cpu_stall_suppress=1";
 const ASK = "/opt/offsetof kernel --format json";
@@ -200,7 +199,7 @@ function expectKnown(document: Document, truth: ReadonlyMap<string, number | nul
   expect(told).toEqual(code === undefined ? [] : [{ code, message: expect.stringMatching(message ?? "") }]);
 }
 
-for (const row of chosenKernels()) {
+for (const row of chosenKernels(ARCHITECTURES, ["amd64"])) {
   describe(row.name, () => {
     test(
       "poor hosts: what can be known is true, the rest is null with the reason",
@@ -211,7 +210,10 @@ for (const row of chosenKernels()) {
         const { results } = await bootGuest({
           kernel,
           commands: [HIDE_BTF, STATE, LOG, ...cases.map(({ command }) => command), STATE, LOG],
-          files: { "/opt/offsetof": { from: EXECUTABLE }, "/opt/confine": { from: await buildConfine() } },
+          files: {
+            "/opt/offsetof": { from: await executableFor(row.architecture) },
+            "/opt/confine": { from: await buildConfine(row.architecture) },
+          },
           append: [NO_STALLS],
         });
         const [, state, log, ...rest] = results.map(({ stdout }) => text(stdout));
@@ -244,7 +246,7 @@ for (const row of chosenKernels()) {
             ...[LOG, ASK, "umount /sys/kernel/security", ASK, LOG],
             ...["mount -o bind /dev/null /proc/cmdline", ASK, HIDE_BTF, ASK, LOG],
           ],
-          files: { "/opt/offsetof": { from: EXECUTABLE } },
+          files: { "/opt/offsetof": { from: await executableFor(row.architecture) } },
           mounts: ["securityfs"],
           append: ["lockdown=confidentiality", NO_STALLS],
         });
@@ -296,7 +298,10 @@ for (const row of chosenKernels()) {
         const { results } = await bootGuest({
           kernel,
           commands: [LOG, ASK, HIDE_BTF, ASK, ASK, ASK, SHARED, COUNT, UNLOAD, MODULES, ASK, MODULES, LOG],
-          files: { "/opt/offsetof": { from: EXECUTABLE }, "/opt/confine": { from: await buildConfine() } },
+          files: {
+            "/opt/offsetof": { from: await executableFor(row.architecture) },
+            "/opt/confine": { from: await buildConfine(row.architecture) },
+          },
           modules: ["nf_conntrack_netlink"],
           append: ["ipv6.disable=1", NO_STALLS],
         });

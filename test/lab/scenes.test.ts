@@ -6,7 +6,14 @@ import { jsonOf } from "../schema.ts";
 import { ALL, CLASSIC, CONNTRACK, trueConstants, type Unknown, withoutNamespaces } from "./constants.ts";
 import { executableFor } from "./executable.ts";
 import { bootGuest, type CommandResult, HIDE_BTF, SHOW_BTF, text } from "./guest.ts";
-import { chosenKernels, type LabKernel, type LoadedKernel, labKernel, loadKernel } from "./kernels.ts";
+import {
+  ARCHITECTURES,
+  chosenKernels,
+  type LabKernel,
+  type LoadedKernel,
+  labKernel,
+  loadKernel,
+} from "./kernels.ts";
 import { type Ask, LIMIT, type Scene, scenes, type Version } from "./scenes.ts";
 
 /** Tools of one suite serve all kernels. */
@@ -21,7 +28,7 @@ const PACKAGES = [
 const { OFFSETOF_SCENE: wanted, OFFSETOF_LAB: asked } = process.env;
 /** Unasked one kernel has all scenes, and an older one those that newer ones have not. */
 const rows: readonly (readonly [row: LabKernel, scenes: RegExp])[] = asked
-  ? chosenKernels().map((row) => [row, /^/])
+  ? chosenKernels(ARCHITECTURES).map((row) => [row, /^/])
   : [
       [labKernel("6.12-cloud"), /^/],
       [labKernel("6.1-cloud"), /^kprobes turned off/],

@@ -213,7 +213,9 @@ export const scenes: readonly Scene[] = [
     ...sysctls({ "user/max_net_namespaces": "1" }),
     asks: {
       snapshot: [...withoutNamespaces(LIMIT), [LIMIT, CONNTRACK]],
-      stepwise: withoutNamespaces(LIMIT),
+      stepwise: [
+        [LIMIT, ["offset_family", "offset_netns", "offset_ino", "offset_daddr_ipv6", "offset_saddr_ipv6"]],
+      ],
     },
   },
   {
