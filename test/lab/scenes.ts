@@ -84,6 +84,11 @@ const MINIMUM = sysctls({ "net/ipv4/tcp_rto_min_us": "1" });
 const SILENT = /ETIMEDOUT; packets over loopback are dropped/;
 export const LIMIT = /unshare\(CLONE_NEWNET\): ENOSPC; user.max_net_namespaces is reached/;
 const NOTHING: Unknown = [];
+/** A subflow's struct sock is not the one that the program's struct socket leads to. */
+const OF_A_SUBFLOW: Unknown = [
+  [/no place held the expected value/, ["offset_socket_sk"]],
+  [/never observed/, ["offset_socket_file"]],
+];
 const EVERYTHING = (because: RegExp): Unknown => [[because, ALL]];
 /** In its own namespaces as well as in the host's, nothing is lost. */
 const OWN = { snapshot: NOTHING, stepwise: NOTHING } as const;
@@ -259,7 +264,7 @@ export const scenes: readonly Scene[] = [
     prepare: `mkdir ${PINS} && bpftool prog loadall /opt/mptcp.o ${PINS} autoattach`,
     proof: "grep -E '^MPTcpExt: [0-9 ]*[1-9]' /proc/net/netstat",
     undo: `rm -r ${PINS}`,
-    asks: { snapshot: NOTHING, stepwise: NOTHING, "shared snapshot": NOTHING },
+    asks: { snapshot: OF_A_SUBFLOW, stepwise: NOTHING, "shared snapshot": OF_A_SUBFLOW },
     verify: PROVED,
   },
   {
