@@ -174,6 +174,10 @@ export class TcpSocket implements Disposable {
     shutdown(this.#descriptor.fd, SHUT_WR);
   }
 
+  get isOpen(): boolean {
+    return this.#descriptor.isOpen;
+  }
+
   /** The inode number that the kernel gave the socket in sockfs. */
   get inode(): number {
     return fstatSync(this.#descriptor.fd).ino;

@@ -266,6 +266,7 @@ class Collector implements Spectator {
   /** The sockets that stand still, and what is known of them now. */
   subjects(): (Subject & { readonly isConnected: boolean })[] {
     return [...this.#ends].flatMap(([socket, end]) => {
+      if (!socket.isOpen) return []; // the connection that it was for was refused
       const info = restingInfo(socket, this.stability);
       if (info === null) return [];
       const isConnected = end.peer !== undefined;
