@@ -18,13 +18,18 @@ import {
   TCP_INFO,
 } from "../../ffi/libc.ts";
 import { assetBytes } from "../../src/assets.ts";
-import { Recorder } from "../../src/kernel/snapshot/recorder.ts";
+import type { Rung, Struct } from "../../src/kernel/ladder.ts";
+import { chaseNamespace } from "../../src/kernel/snapshot/chase.ts";
+import { type Hit, Recorder } from "../../src/kernel/snapshot/recorder.ts";
 import { chase, type Scene } from "../../src/kernel/snapshot/scene.ts";
 import { Witness } from "../../src/kernel/snapshot/witness.ts";
+import { Connection, type Spectator } from "../../src/kernel/stimulus/connection.ts";
+import type { End } from "../../src/kernel/stimulus/facts.ts";
 import { PrivateNetwork } from "../../src/kernel/stimulus/namespace.ts";
 import { encodeSockaddr } from "../../src/net/address.ts";
 import { TcpSocket } from "../../src/net/tcp.ts";
-import { placesOf, solve } from "../../src/offsets/solver.ts";
+import { UdpSocket } from "../../src/net/udp.ts";
+import { placesOf, type Solution, solve } from "../../src/offsets/solver.ts";
 import { truthOf } from "../lab/truth.ts";
 import { until } from "../until.ts";
 import { documentOf, executable, run } from "./executable.ts";
@@ -67,9 +72,9 @@ function openConnection(owned: DisposableStack) {
 }
 
 /** Of an object's rungs, that which shows struct sock on this machine. */
-function openRecorder(name: string): Recorder {
-  const isHere = ({ struct, kind, target }: { struct: string; kind: string; target: string }) =>
-    struct === "sock" && attached.includes(`${kind}:${target}`);
+function openRecorder(name: string, watched: readonly Struct[] = ["sock"]): Recorder {
+  const isHere = ({ struct, kind, target }: Rung) =>
+    watched.includes(struct) && attached.includes(`${kind}:${target}`);
   const libbpf = new Libbpf(assetBytes("libbpf.so"));
   return new Recorder(libbpf, assetBytes(`${name}.o`), (rung) => (isHere(rung) ? null : "not in this test"));
 }
@@ -166,3 +171,91 @@ test.each(["socket_guess", "socket_guess_old"])(
     }
   },
 );
+
+/** Packets and timers of others that interrupt this thread run under its name: here it does their work itself. */
+test.each(["socket_guess", "socket_guess_old"])(
+  "%s: what is done for another socket meanwhile is not taken for ours",
+  (name) => {
+    using owned = new DisposableStack();
+    const recorder = owned.use(openRecorder(name, ["sock", "sk_buff"]));
+    const network = owned.use(new PrivateNetwork());
+    const witness = new Witness(recorder, { window: 0, attempts: 1 });
+
+    const idle = owned.use(network.inside(() => TcpSocket.open(AF_INET)));
+    const undisturbed = witness.nudge(idle);
+    const { client } = openConnection(owned);
+    const listen = idle.listen.bind(idle);
+    idle.listen = () => {
+      shutdown(client.fd, SHUT_WR);
+      listen();
+    };
+    const disturbed = witness.nudge(idle);
+    expect(disturbed?.instance).toBe(undisturbed?.instance ?? 0n);
+
+    const senders: End[] = [];
+    const spectator: Spectator = {
+      stability: witness.stability,
+      resting: (socket, end) => witness.resting(socket, end),
+      moving: (act, transitions, sender) => {
+        if (sender !== undefined) senders.push(sender);
+        witness.moving(act, transitions, sender);
+      },
+    };
+    const [from, to] = [network.address(AF_INET), network.address(AF_INET)];
+    owned.use(network.inside(() => new Connection(AF_INET, from, to, spectator)));
+    const packets = witness.seen("sk_buff").length;
+    expect(packets).toBeGreaterThan(0);
+    const stranger = owned.use(UdpSocket.open(AF_INET));
+    const peer = stranger.bind({ family: AF_INET, address: Uint8Array.of(127, 0, 0, 1), port: 0 });
+    stranger.connect(peer);
+    witness.moving(() => stranger.send(Uint8Array.of(1)), [], senders[0]);
+    expect(witness.seen("sk_buff").length).toBe(packets);
+  },
+);
+
+/** Shows the inode number of its namespace at one more place, as a dead namespace behind it may hold it. */
+class Haunted extends Witness {
+  constructor(
+    recorder: Recorder,
+    private readonly inode: number,
+    private readonly place: number,
+    /** How many of the first windows are another's. */
+    private strangers: number,
+  ) {
+    super(recorder, { window: 0, attempts: 1 });
+  }
+
+  override nudge(socket: TcpSocket, path: readonly number[] = [], skip = 0): Hit | undefined {
+    const hit = super.nudge(socket, path, skip);
+    if (hit?.target === undefined || path[0] !== offset.net) return hit;
+    const bytes = hit.target.bytes.slice();
+    const isStrange = skip === 0 && this.strangers-- > 0;
+    if (isStrange) bytes.fill(0);
+    const at = this.place - skip;
+    if (at >= 0 && at + 4 <= bytes.length) new DataView(bytes.buffer).setUint32(at, this.inode, true);
+    return { ...hit, target: { ...hit.target, bytes } };
+  }
+}
+
+test("where one window was another's, a dead namespace's number is not told", () => {
+  using owned = new DisposableStack();
+  const recorder = owned.use(openRecorder("socket_guess"));
+  const families = { tcpv4: true, tcpv6: true, udpv4: true, udpv6: true };
+  const networks = [0, 1].map(() => owned.use(new PrivateNetwork()));
+  const inoWhere = (strangers: number) => {
+    const sites = networks.map((network, index) => ({
+      network,
+      witness: new Haunted(recorder, network.inode, 3 * WINDOW - 8, index === 0 ? strangers : 0),
+    }));
+    using connections = new DisposableStack();
+    for (const { network, witness } of sites) {
+      const [from, to] = [network.address(AF_INET), network.address(AF_INET)];
+      connections.use(network.inside(() => new Connection(AF_INET, from, to, witness)));
+    }
+    const scene: Scene = { recorder, families, sites, refusals: new Map() };
+    return new Map<string, Solution>(chaseNamespace(scene, null)).get("offset_ino");
+  };
+  expect(placesOf(inoWhere(0))).toContain(3 * WINDOW - 8);
+  expect(placesOf(inoWhere(0)).length).toBeGreaterThan(1);
+  expect(inoWhere(1)).toMatchObject({ is: "open" });
+});

@@ -20,6 +20,7 @@ const pointers = "test/unit/offsets/pointers.test.ts";
 const steps = "test/unit/kernel/steps.test.ts";
 const chase = "test/unit/kernel/chase.test.ts";
 const witness = "test/unit/kernel/witness.test.ts";
+const recorder = "test/e2e/recorder.test.ts";
 const probe = "test/unit/tls/probe.test.ts";
 const truth = "test/unit/offsets/truth.test.ts";
 const child = "test/unit/tls/child.test.ts";
@@ -323,6 +324,22 @@ export const mutants: readonly Mutant[] = [
     replacement: "true",
     tests: [[witness, "timing is believed"]],
     why: "the copy was made at a moment between the two readings",
+  },
+  {
+    name: "witness: whatever changes its state is our idle socket",
+    file: "src/kernel/snapshot/witness.ts",
+    text: "!viaStates || (from === TCP_CLOSE && to === TCP_LISTEN)",
+    replacement: "from === from && to === to",
+    tests: [[recorder, "done for another socket"]],
+    why: "a timer's change of another socket's state led to that one's namespace, and to a wrong offset_ino",
+  },
+  {
+    name: "chase: a number behind struct net is told though it was found once",
+    file: "src/kernel/snapshot/chase.ts",
+    text: "again.length !== 1 || again[0] !== found.offset",
+    replacement: "again.length < 0",
+    tests: [[recorder, "dead namespace"]],
+    why: "one in 555 runs told the place of a dead namespace's number, which the kernel had given again",
   },
   {
     name: "witness: every struct is ours",

@@ -54,24 +54,36 @@ export function chaseNamespace(scene: Scene, sportOffset: number | null): Soluti
     ["offset_netns", { is: "open", reason }],
     ["offset_ino", { is: "open", reason }],
   ];
+  const ino = fieldOf("offset_ino");
   const oneNamespace = whyNoNamespaces(scene.sites.map(({ network }) => network));
   if (oneNamespace !== null) return open(oneNamespace);
   const seen = scene.sites.map(({ witness }) => witness.seen("sock"));
   const pointers = pointersToGroup(seen, addressing, sportOffset ?? undefined);
   if (pointers.length > MOST_POINTERS) return open(`${pointers.length} pointers tell the namespaces apart`);
-  const leading = pointers.flatMap((at) => {
-    const namespaces = chase(scene, [at], NET).map(({ site, hit, target }) => ({
+  const inoBehind = (at: number, size: number): Solution => {
+    const namespaces = chase(scene, [at], size).map(({ site, hit, target }) => ({
       ...upToUnmapped(target, pointerAt(hit, at, addressing) ?? 0n),
       expected: facts([["offset_ino", host(4, site.network.inode ?? 0)]]),
     }));
-    const ino = solve([fieldOf("offset_ino")], [], namespaces).get("offset_ino");
-    return ino !== undefined && placesOf(ino).length > 0 ? [[at, ino] as const] : [];
+    return solve([ino], [], namespaces).get(ino.constant) ?? { is: "open", reason: "not observed" };
+  };
+  const leading = pointers.flatMap((at) => {
+    const found = inoBehind(at, NET);
+    return placesOf(found).length > 0 ? [[at, found] as const] : [];
   });
-  const { solution, found } = onlyOne(leading);
-  const ino = found ?? { is: "open", reason: "the pointer to struct net is not known" };
+  const { solution, found = { is: "open", reason: "the pointer to struct net is not known" } as const } =
+    onlyOne(leading);
+  // Numbers are given again, and the namespaces before ours lie about us, dead: one window read wrongly and such a one is
+  // all that holds the number. Fresh sockets must find the same, and nothing before it.
+  const [at] = placesOf(solution);
+  if (found.is === "solved" && at !== undefined) {
+    const again = placesOf(inoBehind(at, found.offset + ino.shape.width));
+    if (again.length !== 1 || again[0] !== found.offset)
+      return open(`the number was found at ${found.offset}, and then at ${again.join(", ") || "no place"}`);
+  }
   return [
     ["offset_netns", solution],
-    ["offset_ino", ino],
+    ["offset_ino", found],
   ];
 }
 

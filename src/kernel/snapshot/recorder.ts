@@ -34,6 +34,12 @@ const windows: Record<Struct, number> = {
   nf_conn: 320, // struct nf_conn, 248 to 320
 };
 
+/**
+ * Copies of strangers that one of ours may come after: packets and timers of others that interrupt this thread run under
+ * its name.
+ */
+export const INTERRUPTIONS = 3;
+
 /** One struct instance that a program copied. */
 export interface Hit {
   readonly struct: Struct;

@@ -74,7 +74,7 @@ export function chase(
     const hits: Hit[] = [];
     for (let skip = 0; skip < size; skip += WINDOW_SIZE) {
       const hit = site.witness.nudge(socket, path, skip);
-      if (hit === undefined)
+      if (hit === undefined || hits.some(({ instance }) => instance !== hit.instance))
         throw new Missed("a socket of ours was not seen, so that its pointers are not known");
       hits.push(hit);
       if (hit.target === undefined) break;

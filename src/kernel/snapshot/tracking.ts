@@ -8,6 +8,7 @@ import {
   IPS_SEEN_REPLY,
   type Tuple,
 } from "../../net/conntrack.ts";
+import { occurs } from "../../offsets/observation.ts";
 import { pointerAt } from "../../offsets/pointers.ts";
 import type { Solution } from "../../offsets/solver.ts";
 import { host, masked, network, pointer, raw } from "../../offsets/values.ts";
@@ -15,6 +16,7 @@ import { addressing } from "../addressing.ts";
 import type { KernelConstant } from "../fields.ts";
 import { facts } from "../stimulus/facts.ts";
 import { whyNoNamespaces } from "../stimulus/namespace.ts";
+import { INTERRUPTIONS } from "./recorder.ts";
 import { type Scene, type Site, solveStruct } from "./scene.ts";
 
 /** What the entries are marked with, one entry each in the first site, and the first of them in the others. */
@@ -86,7 +88,10 @@ function addEntries(
     const end = () => ({ address: site.address(AF_INET), port: 1024 + Math.floor(Math.random() * 64000) });
     const original = { source: end(), destination: end() };
     const reply = { source: end(), destination: end() };
-    const [hit] = recorder.during(() => conntrack.add(original, reply, status), { nf_conn: 1 });
+    // A packet of others that interrupts this thread may be entered as well (__nf_conntrack_confirm).
+    const hit = recorder
+      .during(() => conntrack.add(original, reply, status), { nf_conn: 1 + INTERRUPTIONS })
+      .find((each) => occurs(each, original.source.address));
     if (hit === undefined) continue;
     const expected = facts([
       ["offset_ct_origin", raw(encode(original, ORIGINAL))],

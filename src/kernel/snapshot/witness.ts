@@ -1,6 +1,6 @@
 import { AF_INET } from "../../../ffi/libc.ts";
 import type { SocketAddress } from "../../net/address.ts";
-import type { TcpSocket } from "../../net/tcp.ts";
+import { TCP_CLOSE, TCP_LISTEN, type TcpSocket } from "../../net/tcp.ts";
 import { type Facts, occurs } from "../../offsets/observation.ts";
 import type { Sighted } from "../../offsets/pointers.ts";
 import { network, pointer } from "../../offsets/values.ts";
@@ -8,7 +8,7 @@ import type { Struct } from "../ladder.ts";
 import type { Stability } from "../options.ts";
 import { type Spectator, stableInfo, type Transition } from "../stimulus/connection.ts";
 import { type End, facts, flowFacts, sockFacts, type Timing } from "../stimulus/facts.ts";
-import type { Hit, Quota, Recorder } from "./recorder.ts";
+import { type Hit, INTERRUPTIONS, type Quota, type Recorder } from "./recorder.ts";
 
 /** A program does not run when it interrupts another one (bpf_prog_active), which is rare. */
 const MOST_MISSES = 3;
@@ -84,16 +84,21 @@ export class Witness implements Spectator {
     this.note("sock", sock, facts([["offset_sk_socket", pointer(owner.instance)]]), end);
   }
 
-  /** Makes the rung of struct sock pass over an unconnected socket of ours once, which changes nothing that lasts. */
+  /**
+   * Makes the rung of struct sock pass over an unconnected socket of ours once, which changes nothing that lasts. The
+   * socket has no address to know it by; but what interrupts this thread makes no other socket listen.
+   */
   nudge(socket: TcpSocket, path: readonly number[] = [], skip = 0): Hit | undefined {
     const viaStates = this.#recorder.rung("sock")?.kind === "raw_tp";
     for (let miss = 0; miss < MOST_MISSES; miss++) {
-      const [hit] = this.#recorder.during(
-        () => (viaStates ? socket.listen() : socket.info()),
-        { sock: 1 },
-        path,
-        skip,
-      );
+      const hit = this.#recorder
+        .during(
+          () => (viaStates ? socket.listen() : socket.info()),
+          { sock: viaStates ? 1 + INTERRUPTIONS : 1 },
+          path,
+          skip,
+        )
+        .find(({ from, to }) => !viaStates || (from === TCP_CLOSE && to === TCP_LISTEN));
       if (viaStates) socket.unlisten();
       if (hit !== undefined) return hit;
     }
@@ -133,7 +138,8 @@ export class Witness implements Spectator {
     const later = this.#packets.flatMap(({ hit, sender }) => {
       const owner = this.#instances.get(sender);
       const { bytes, readable, instance } = hit;
-      if (owner === undefined) return [];
+      // A packet without the pointer is another's, sent while this thread was interrupted.
+      if (owner === undefined || !occurs(hit, pointer(owner).value)) return [];
       return [{ bytes, readable, instance, expected: facts([["offset_sk_buff_sock", pointer(owner)]]) }];
     });
     return [...later, ...(this.#seen.get("sk_buff") ?? [])];
