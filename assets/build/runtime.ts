@@ -7,10 +7,11 @@ import { run } from "./run.ts";
 
 const RUNTIME = "node_modules/@oven/bun-linux-aarch64";
 
-/** Puts Bun for arm64, of the locked version, where build.ts looks for it: npm installs that of this machine alone. */
-export async function installRuntime(): Promise<void> {
+/** Puts Bun for arm64, of the locked version, where build.ts looks for it: npm installs that of this machine alone. @returns its path */
+export async function installRuntime(): Promise<string> {
   const link = join(repository, RUNTIME);
-  if (await Bun.file(join(link, "bin/bun")).exists()) return;
+  const path = join(link, "bin/bun");
+  if (await Bun.file(path).exists()) return path;
   const { version, integrity } = lock.packages[RUNTIME];
   const name = RUNTIME.slice("node_modules/".length);
   const cached = await CachedFolder.open(`npm/${name}-${version}`, async (folder) => {
@@ -25,4 +26,5 @@ export async function installRuntime(): Promise<void> {
   await mkdir(dirname(link), { recursive: true });
   await rm(link, { force: true });
   await symlink(join(cached.folder, "package"), link);
+  return path;
 }

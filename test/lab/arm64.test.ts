@@ -1,22 +1,25 @@
 import { expect, test } from "bun:test";
 import * as v from "valibot";
+import { version } from "../../package.json";
 import { documentSchema, verifySchema } from "../../src/output/document.ts";
 import { jsonOf } from "../schema.ts";
 import { truthOf } from "../truth/read.ts";
+import { trueConstants } from "./constants.ts";
 import { executableFor } from "./executable.ts";
-import { bootGuest, guestTimeout, HIDE_BTF, text } from "./guest.ts";
+import { bootGuest, guestTimeout, HIDE_BTF, LOG, NO_STALLS, text } from "./guest.ts";
 import { chosenKernels, loadKernel } from "./kernels.ts";
 
-/** The kernel's log without what a boot still says of its clock. */
-const LOG = "dmesg | grep -viE 'clocksource|random: ' || true";
-/** A guest that got no time from a busy machine is no finding. */
-const NO_STALLS = "rcupdate.rcu_cpu_stall_suppress=1";
 /** The package with libssl in a suite, and the headers whose layout it has (test/truth). */
 const LIBSSL: Readonly<Record<string, readonly [name: string, truth: string]>> = {
   bookworm: ["libssl3", "openssl-3.0.20"],
   trixie: ["libssl3t64", "openssl-3.5.7"],
   sid: ["libssl3t64", "openssl-3.6.3"],
 };
+
+/** What libcrypto needs from trixie on: without it the library cannot be run. */
+const NEEDED = ["zlib1g", "libzstd1"];
+const LIBRARY = "/usr/lib/aarch64-linux-gnu/libssl.so.3";
+const ELF_MAGIC = "7f 45 4c 46";
 
 for (const row of chosenKernels(["arm64"], [])) {
   test(
@@ -25,9 +28,19 @@ for (const row of chosenKernels(["arm64"], [])) {
       const [libssl = "", headers = ""] = LIBSSL[row.suite] ?? [];
       const commands = {
         before: LOG,
+        version: "/opt/offsetof --version",
+        config: "/opt/offsetof config --format json",
         detect: "/opt/offsetof detect --format json",
         run: "/opt/offsetof run --format json",
-        tls: "/opt/offsetof tls /usr/lib/aarch64-linux-gnu/libssl.so.3 --format json",
+        kernel: "/opt/offsetof kernel --format env",
+        header: "/opt/offsetof kernel --format header",
+        tls: `/opt/offsetof tls ${LIBRARY} --format json`,
+        all: "/opt/offsetof tls --all --format json",
+        live: `/opt/offsetof verify tls ${LIBRARY} --format json`,
+        list: "/opt/offsetof bytecode list --format json",
+        extract:
+          "/opt/offsetof bytecode extract --for kernel -o /tmp/kernel.o >/dev/null && head -c 4 /tmp/kernel.o | od -An -tx1",
+        tlsObject: `/opt/offsetof bytecode extract --for ${LIBRARY} --allow-missing -o /tmp/tls.o >/dev/null; head -c 4 /tmp/tls.o | od -An -tx1`,
         btf: "/opt/offsetof btf -o /tmp/kernel.btf && head -c 4 /tmp/kernel.btf | od -An -tx1",
         gateway: "/opt/offsetof gateway 127.0.0.2 127.0.0.1 --format json",
         verify: "/opt/offsetof verify kernel --format json",
@@ -37,11 +50,12 @@ for (const row of chosenKernels(["arm64"], [])) {
         stepwise: "/opt/offsetof verify kernel --strategy stepwise --format json",
         after: LOG,
       };
+      const kernel = await loadKernel(row);
       const { results } = await bootGuest({
-        kernel: await loadKernel(row),
+        kernel,
         commands: Object.values(commands),
         files: { "/opt/offsetof": { from: await executableFor(row.architecture) } },
-        packages: [libssl],
+        packages: [libssl, ...NEEDED],
         modules: ["nf_conntrack_netlink"],
         append: [NO_STALLS],
         memoryMiB: 2048,
@@ -56,15 +70,35 @@ for (const row of chosenKernels(["arm64"], [])) {
       expect(result("detect").status).toBe(0);
       expect(result("btf").stdout.trim()).toBe("9f eb 01 00");
       expect(result("gateway").status).toBe(0);
+      expect(result("version").stdout.trim()).toBe(version);
+      for (const name of ["config", "list"] as const) expect([name, result(name).status]).toEqual([name, 0]);
+      for (const name of ["extract", "tlsObject"] as const)
+        expect([name, result(name).stdout.trim()]).toEqual([name, ELF_MAGIC]);
       for (const name of ["verify", "old", "hidden", "stepwise"] as const) {
         const { verify } = v.parse(verifySchema, jsonOf("verify", result(name).stdout));
         expect([name, result(name).status, verify.kernel?.not_compared]).toEqual([name, 0, []]);
       }
-      const { kernel } = v.parse(documentSchema, jsonOf("document", result("run").stdout));
-      expect(Object.values(kernel?.constants ?? {})).not.toContain(null);
+      const known = await trueConstants(kernel.btf);
+      expect(Object.values(known)).not.toContain(null);
+      const run = v.parse(documentSchema, jsonOf("document", result("run").stdout));
+      expect(run.kernel?.constants).toEqual(known);
+      const numbers = (text: string, pattern: RegExp): Record<string, number | null> =>
+        Object.fromEntries(
+          [...text.matchAll(pattern)].map(([, name = "", value]) => [name.toLowerCase(), Number(value)]),
+        );
+      expect(numbers(result("kernel").stdout, /^(\w+)=(\d+)$/gm)).toEqual(known);
+      expect(numbers(result("header").stdout, /^#define (\w+) (\d+)$/gm)).toMatchObject(known);
 
       const truth = truthOf(headers);
       const { tls } = v.parse(documentSchema, jsonOf("document", result("tls").stdout));
+      const all = v.parse(documentSchema, jsonOf("document", result("all").stdout));
+      expect(all.tls?.find(({ path }) => path === tls?.[0]?.path)?.constants).toEqual(
+        tls?.[0]?.constants ?? {},
+      );
+      const proof = v.parse(verifySchema, jsonOf("verify", result("live").stdout));
+      const items = proof.verify.tls?.flatMap(({ items }) => Object.entries(items)) ?? [];
+      expect(items.length).toBeGreaterThan(5);
+      for (const [item, { compared, held }] of items) expect([item, held]).toEqual([item, compared]);
       const fields = Object.values(tls?.[0]?.fields ?? {});
       const compared = fields.filter(({ member, value }) => value !== null && truth[member] !== undefined);
       for (const { member, value } of compared)

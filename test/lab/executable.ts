@@ -17,6 +17,10 @@ export async function executableFor(architecture: Architecture): Promise<string>
   return built.arm64;
 }
 
+/** Path of Bun itself for an architecture. */
+export const runtimeFor = async (architecture: Architecture): Promise<string> =>
+  architecture === "amd64" ? process.execPath : installRuntime();
+
 async function buildForArm64(): Promise<string> {
   await installRuntime();
   await run([process.execPath, "build.ts", "--target", "arm64-glibc"], { cwd: REPOSITORY });

@@ -61,6 +61,11 @@ export const guestTimeout = (DEADLINE_SECONDS + 300) * 1000;
 export const HIDE_BTF = "mkdir -p /run/empty && mount -o bind /run/empty /sys/kernel/btf";
 export const SHOW_BTF = "umount /sys/kernel/btf";
 
+/** The kernel's log without what it says of its clocks, and of a guest that got no time from a busy machine. */
+export const LOG = "dmesg | grep -viE 'clocksource|tsc: |random: |hrtimer: ' || true";
+/** For the kernel's command line: a guest that got no time is no finding. */
+export const NO_STALLS = "rcupdate.rcu_cpu_stall_suppress=1";
+
 /** `script` as a command run by an ordinary user (nobody, 65534) without capabilities. */
 export function asNobody(script: string): string {
   return `su -s /bin/sh nobody -c '${script.replaceAll("'", "'\\''")}'`;
@@ -272,7 +277,7 @@ interface Machine {
  * amd64: with `la57=off`, as five-level page tables only make TCG slower. `cx16=off`: QEMU 7.2 now and then spoils the
  * flags after CMPXCHG16B, which the allocator of 6.12 and later lives on; a third of its boots panicked.
  *
- * arm64: never `max`: with SVE, Bun crashed in 22 of 30 runs under QEMU 7.2, without it in none. cortex-a72 does not
+ * arm64: not `max`: with SVE, Bun once crashed in 22 of 30 runs under QEMU 7.2 (docs/storms.md). cortex-a72 does not
  * boot kernels with pages of 16 KiB.
  */
 const machines: Readonly<Record<Architecture, Machine>> = {

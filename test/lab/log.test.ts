@@ -3,14 +3,10 @@ import * as v from "valibot";
 import { documentSchema } from "../../src/output/document.ts";
 import { jsonOf } from "../schema.ts";
 import { executableFor } from "./executable.ts";
-import { bootGuest, type CommandResult, guestTimeout, text } from "./guest.ts";
+import { bootGuest, type CommandResult, guestTimeout, LOG, NO_STALLS, text } from "./guest.ts";
 import { ARCHITECTURES, chosenKernels, loadKernel } from "./kernels.ts";
 
 const ASK = "/opt/offsetof kernel --format json";
-/** The kernel's log without what a boot still says of its clock. */
-const LOG = "dmesg | grep -viE 'clocksource|tsc: |random: ' || true";
-/** A guest that got no time from a busy machine is no finding. */
-const NO_STALLS = "rcupdate.rcu_cpu_stall_suppress=1";
 
 const out = (result: CommandResult | undefined): string => text(result?.stdout ?? new Uint8Array());
 const documentOf = (result: CommandResult | undefined) =>
