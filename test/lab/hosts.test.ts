@@ -6,12 +6,19 @@ import { buildConfine, CAP } from "../confine.ts";
 import { jsonOf } from "../schema.ts";
 import { ALL, CONNTRACK, IPV6, NAMESPACE, type Unknown, withoutNamespaces } from "./constants.ts";
 import { executableFor } from "./executable.ts";
-import { asNobody, bootGuest, type CommandResult, guestTimeout, HIDE_BTF, text } from "./guest.ts";
+import {
+  asNobody,
+  bootGuest,
+  type CommandResult,
+  guestTimeout,
+  HIDE_BTF,
+  LOG,
+  NO_STALLS,
+  text,
+} from "./guest.ts";
 import { ARCHITECTURES, chosenKernels, type LabKernel, type LoadedKernel, loadKernel } from "./kernels.ts";
 import { truthOf } from "./truth.ts";
 
-/** A guest that got no time from a busy machine is no finding. */
-const NO_STALLS = "rcupdate.rcu_cpu_stall_suppress=1";
 const ASK = "/opt/offsetof kernel --format json";
 const confined = (...options: string[]) => `/opt/confine ${options.join(" ")} ${ASK}`;
 /** Kernels before 5.11 charge maps to this limit, and 64 KiB are too little for any guess. */
@@ -162,9 +169,8 @@ const COUNT = "cat /proc/sys/net/netfilter/nf_conntrack_count";
 const UNLOAD = "rmmod nf_conntrack_netlink";
 const MODULES = "cut -d' ' -f1 /proc/modules";
 
-/** What must be the same before and after, and the kernel's log without what a boot still says of its clock. */
+/** What must be the same before and after. */
 const STATE = "cat /proc/modules /proc/mounts; tail -n +2 /proc/net/tcp; ls -A /tmp /run /dev/shm 2>&1";
-const LOG = "dmesg | grep -viE 'clocksource|tsc: |random: |kprobes globally' || true";
 
 const documentOf = ({ stdout, stderr }: CommandResult): Document => {
   expect(text(stderr)).toBe("");

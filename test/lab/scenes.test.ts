@@ -5,7 +5,7 @@ import { testObject } from "../objects.ts";
 import { jsonOf } from "../schema.ts";
 import { ALL, CLASSIC, CONNTRACK, trueConstants, type Unknown, withoutNamespaces } from "./constants.ts";
 import { executableFor } from "./executable.ts";
-import { bootGuest, type CommandResult, HIDE_BTF, SHOW_BTF, text } from "./guest.ts";
+import { bootGuest, type CommandResult, HIDE_BTF, LOG, NO_STALLS, SHOW_BTF, text } from "./guest.ts";
 import {
   ARCHITECTURES,
   chosenKernels,
@@ -36,11 +36,8 @@ const rows: readonly (readonly [row: LabKernel, scenes: RegExp])[] = asked
 
 const OFFSETOF = "/opt/offsetof";
 const MOST = "/proc/sys/user/max_net_namespaces";
-/** The kernel's log without what a boot still says of its clock, and a guest's that got no time. */
-const LOG = "dmesg | grep -viE 'clocksource|tsc: |random: |hrtimer: interrupt took|kprobes globally' || true";
 /** Boot and all scenes, on a busy machine. */
 const DEADLINE_SECONDS = 3000;
-const NO_STALLS = "rcupdate.rcu_cpu_stall_suppress=1";
 /** What must be the same before and after. The kernel frees programs a moment after their last holder is gone. */
 const STATE = `state() {
   cut -d' ' -f1 /proc/modules; cat /proc/mounts; tail -q -n +2 /proc/net/tcp /proc/net/tcp6
