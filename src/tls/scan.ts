@@ -200,7 +200,7 @@ class Scan {
       const finding = () => this.#finding(one, mapped.get(one.identity) ?? []);
       return this.#bounded(one.isOthers, finding) ?? [];
     });
-    this.#tellUnread();
+    this.#tellUnread(scope);
     const order = ({ container, path }: Found): string => `${container ?? ""}\0${path}`;
     return {
       found: found.sort((a, b) => (order(a) < order(b) ? -1 : 1)),
@@ -575,7 +575,7 @@ class Scan {
   }
 
   /** One line for all that was refused, however much it was. */
-  #tellUnread(): void {
+  #tellUnread({ kind }: Scope): void {
     const { count, denied, cut, unread } = this.#processes;
     const refusedFiles = [...this.#handles].filter(([, handle]) => handle === "denied").length;
     const refused = [
@@ -584,7 +584,8 @@ class Scan {
     ];
     if (refused.length > 0) {
       const message = `${refused.join(" and ")} may not be looked at${rootAdvice()}`;
-      this.#diagnostics.push({ code: "W_TLS_DENIED", message });
+      // Of a process that was asked for it may be the library that was meant.
+      this.#diagnostics.push({ code: kind === "process" ? "E_TLS_DENIED" : "W_TLS_DENIED", message });
     }
     if (unread.length > 0 || this.#passedOver > 0) {
       const parts = [

@@ -55,6 +55,23 @@ test("--pid: the library of that process alone", () => {
   expect(tls).toMatchObject([{ path: linked(), used_by: [Number(pid)] }]);
 });
 
+test("--pid: where that process's library may not be opened, nothing known is no success", () => {
+  using scratch = new Scratch();
+  const hidden = scratch.at("hidden");
+  const script = `install -d -m 700 -o nobody ${hidden}; install -o nobody ${linked()} ${hidden}/libssl.so.3; chmod 711 ${scratch.path}
+    LD_PRELOAD=${hidden}/libssl.so.3 setpriv --reuid=nobody --clear-groups sleep 600 & pid=$!
+    until grep -q ${hidden} /proc/$pid/maps; do :; done
+    setpriv --bounding-set=-dac_override,-dac_read_search,-sys_admin,-checkpoint_restore ${executable} tls --pid $pid`;
+  const result = run(["unshare", "--pid", "--fork", "--mount-proc", "bash", "-c", script]);
+  expect(result.status).toBe(3);
+  const { tls, diagnostics } = documentOf(result);
+  expect(tls).toEqual([]);
+  expect(diagnostics).toContainEqual({
+    code: "E_TLS_DENIED",
+    message: expect.stringContaining("may not be looked at"),
+  });
+});
+
 test("--version-text answers from the table, suffix and all, and looks at no library", () => {
   const [plain] = tlsOf("--version-text", "openssl 3.0.10");
   expect(plain).toMatchObject({ path: null, version: "3.0.10", layout: "openssl_3_0_0", match: "exact" });
@@ -87,8 +104,8 @@ test("--version-text answers from the table, suffix and all, and looks at no lib
 test.each([
   [["--pid", "x"], "--pid cannot be"],
   [["--pid", "0"], "--pid cannot be"],
-  [["--pid=1", "/bin/true"], "one of PATH, --pid, --all and --version-text"],
-  [["--all", "--pid", "1"], "one of PATH, --pid, --all and --version-text"],
+  [["--pid=1", "/bin/true"], "one of PATH, --pid, --all, --version-text and --constants"],
+  [["--all", "--pid", "1"], "one of PATH, --pid, --all, --version-text and --constants"],
   [["--version-text", "3.0.12"], 'such as "openssl 3.0.12"'],
   [["--version-text", "gnutls 3.0.12"], 'such as "openssl 3.0.12"'],
   [["--al"], 'did you mean "--all"?'],
