@@ -575,9 +575,10 @@ class Scan {
   }
 
   /** One line for all that was refused, however much it was. */
-  #tellUnread({ kind }: Scope): void {
+  #tellUnread(scope: Scope): void {
     const { count, denied, cut, unread } = this.#processes;
-    const refusedFiles = [...this.#handles].filter(([, handle]) => handle === "denied").length;
+    const refusedHandles = [...this.#handles].filter(([, handle]) => handle === "denied");
+    const refusedFiles = refusedHandles.length;
     const refused = [
       ...(denied.length === 0 ? [] : [`${denied.length} of ${count} processes`]),
       ...(refusedFiles === 0 ? [] : [`${files(refusedFiles)} that they have mapped`]),
@@ -585,7 +586,10 @@ class Scan {
     if (refused.length > 0) {
       const message = `${refused.join(" and ")} may not be looked at${rootAdvice()}`;
       // Of a process that was asked for it may be the library that was meant.
-      this.#diagnostics.push({ code: kind === "process" ? "E_TLS_DENIED" : "W_TLS_DENIED", message });
+      const isAsked =
+        scope.kind === "process" &&
+        refusedHandles.some(([{ uses }]) => uses.some(({ pid }) => pid === scope.pid));
+      this.#diagnostics.push({ code: isAsked ? "E_TLS_DENIED" : "W_TLS_DENIED", message });
     }
     if (unread.length > 0 || this.#passedOver > 0) {
       const parts = [
