@@ -1,14 +1,16 @@
 /**
- * Builds the executable: bun build.ts [--target x64-glibc|arm64-glibc|x64-musl|arm64-musl]
+ * Builds the executable: bun build.ts [--target x64|arm64]
  *
- * Without a target it builds dist/offsetof for this machine, with one dist/<target>/offsetof. The same input gives
- * the same bytes.
+ * Without a target it builds dist/offsetof for this machine, with one dist/<target>/offsetof. It is one file that needs
+ * nothing of the host but a kernel (docs/design/executable.md). The same input gives the same bytes.
  */
 import { closeSync, openSync, writeSync } from "node:fs";
 import { mkdir, mkdtemp, readdir, rename, rm } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
 import { parseArgs } from "node:util";
-import { assetFolders, target as host, packagedAssets, type Target } from "./src/assets.ts";
+import { universal } from "./assets/build/universal.ts";
+import { version } from "./package.json";
+import { type Arch, arch, assetFolders, packagedAssets } from "./src/assets.ts";
 
 const root = import.meta.dir;
 
@@ -33,33 +35,14 @@ const closedVariables = [
 /** The second lock, should a later Bun read the variables another way: no scripts from files, no C compiler. */
 const execArgv = ["--disallow-code-generation-from-strings=strict", "--no-ffi-cc"];
 
-/** Bun's name of a target, and the npm package with its runtime. */
-const runtimes: Record<string, { target: Target; bun: Bun.Build.CompileTarget; package: string }> = {
-  "x64-glibc": {
-    target: { arch: "x64", libc: "glibc" },
-    bun: "bun-linux-x64",
-    package: "@oven/bun-linux-x64",
-  },
-  "arm64-glibc": {
-    target: { arch: "arm64", libc: "glibc" },
-    bun: "bun-linux-arm64",
-    package: "@oven/bun-linux-aarch64",
-  },
-  "x64-musl": {
-    target: { arch: "x64", libc: "musl" },
-    bun: "bun-linux-x64-musl",
-    package: "@oven/bun-linux-x64-musl",
-  },
-  "arm64-musl": {
-    target: { arch: "arm64", libc: "musl" },
-    bun: "bun-linux-arm64-musl",
-    package: "@oven/bun-linux-aarch64-musl",
-  },
+/** Bun's name of a target, and the npm package with its runtime. Built for glibc, the executable runs without one. */
+const runtimes: Record<string, { arch: Arch; bun: Bun.Build.CompileTarget; package: string }> = {
+  x64: { arch: "x64", bun: "bun-linux-x64", package: "@oven/bun-linux-x64" },
+  arm64: { arch: "arm64", bun: "bun-linux-arm64", package: "@oven/bun-linux-aarch64" },
 };
 
-const hostName = `${host.arch}-${host.libc}`;
 const { values } = parseArgs({ options: { target: { type: "string" } } });
-const name = values.target ?? hostName;
+const name = values.target ?? arch;
 const runtime = runtimes[name];
 if (runtime === undefined) {
   console.error(`build.ts: unknown target "${name}"; known are ${Object.keys(runtimes).join(", ")}`);
@@ -79,12 +62,11 @@ try {
     // Compiled ahead: starts in 7 ms instead of 16.
     bytecode: true,
     format: "esm",
-    define: { TARGET_LIBC: JSON.stringify(runtime.target.libc) },
     compile: {
       outfile: built,
       target: runtime.bun,
       executablePath: await runtimePath(runtime.package),
-      assets: await assetFiles(runtime.target),
+      assets: await assetFiles(runtime.arch),
       execArgv,
       autoloadDotenv: false,
       autoloadBunfig: false,
@@ -93,6 +75,9 @@ try {
     },
   });
   await closeVariables(built);
+  const parts = join(root, "assets/launcher", runtime.arch);
+  const files = { program: built, launcher: join(parts, "launcher"), libc: join(parts, "libc.so") };
+  await Bun.write(built, await universal(files, version));
   await rename(built, outfile);
 } finally {
   await rm(scratch, { recursive: true });
@@ -100,7 +85,7 @@ try {
 
 /** The runtime the executable is made from: this very one for this machine, else an installed npm package. */
 async function runtimePath(packageName: string): Promise<string> {
-  if (name === hostName) return process.execPath;
+  if (name === arch) return process.execPath;
   const path = join(root, "node_modules", packageName, "bin/bun");
   if (await Bun.file(path).exists()) return path;
   console.error(`build.ts: ${packageName} is not installed: unpack that npm package, version ${Bun.version}`);
@@ -109,9 +94,9 @@ async function runtimePath(packageName: string): Promise<string> {
 }
 
 /** The files the target needs, in a fixed order; two of one name would hide each other in the executable. */
-async function assetFiles(target: Target): Promise<string[]> {
+async function assetFiles(arch: Arch): Promise<string[]> {
   const files = packagedAssets.map((path) => join(root, path));
-  for (const folder of assetFolders(target)) {
+  for (const folder of assetFolders(arch)) {
     const path = join(root, "assets", folder);
     const names = await readdir(path);
     if (names.length === 0) throw new Error(`assets/${folder} is empty: run "bun run build:assets"`);

@@ -1,4 +1,4 @@
-import { linkSymbols, type Pointer, ptr, read, toArrayBuffer } from "bun:ffi";
+import { CString, linkSymbols, type Pointer, ptr, read, toArrayBuffer } from "bun:ffi";
 import { bind as bindFunctions } from "./bind.ts";
 import { ClosedError, SystemError } from "./error.ts";
 import { globalSymbol } from "./library.ts";
@@ -136,10 +136,23 @@ export const usableSize = (address: number): number => Number(c.malloc_usable_si
 
 /** The version of the GNU C library in this process, as `2.36`; null where it is another one, as musl. */
 export function glibcVersion(): string | null {
-  const address = globalSymbol("gnu_get_libc_version");
+  // The musl that the executable carries has the name as well, as Bun asks for it.
+  const address = muslVersion() === null ? globalSymbol("gnu_get_libc_version") : null;
   if (address === null) return null;
   const { symbols } = linkSymbols({ version: { ptr: address, args: [], returns: "cstring" } });
   return symbols.version()?.toString() ?? null;
+}
+
+/** The version of the musl in this process that the executable carries (assets/build/launcher); a host's musl tells none. */
+function muslVersion(): string | null {
+  const address = globalSymbol("__libc_version");
+  return address === null ? null : new CString(Number(address) as Pointer).toString();
+}
+
+/** The C library in this process, as `glibc 2.36` or `musl 1.2.5`. */
+export function cLibrary(): string {
+  const glibc = glibcVersion();
+  return glibc === null ? `musl ${muslVersion() ?? ""}`.trimEnd() : `glibc ${glibc}`;
 }
 
 /** The errno of the last failed call on this thread; read it before anything else runs. */

@@ -7,7 +7,6 @@ import { asFailure, exitCodes, Failure, failureText, stackText } from "./output/
 import { setVerbosity } from "./output/log.ts";
 import { writeStderr } from "./output/stderr.ts";
 import { writeStdout } from "./output/stdout.ts";
-import { restartSmaller } from "./restart.ts";
 import { askArgument, childArgument } from "./tls/child/argument.ts";
 
 /** Runs the command that the arguments name. Commands set the exit code. */
@@ -75,8 +74,6 @@ function report(thrown: unknown, args: readonly string[]): void {
 
 const args = readArguments(process.argv.slice(2));
 const fail = (thrown: unknown): never => {
-  const restarted = args[0] === childArgument ? null : restartSmaller(thrown, process.argv.slice(2));
-  if (restarted !== null) process.exit(restarted);
   report(thrown, args);
   process.exit();
 };

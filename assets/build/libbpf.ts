@@ -17,20 +17,11 @@ export const sourcePackages: readonly SourcePackage[] = [
   { suite: "forky", name: "zlib", version: "1:1.3.dfsg+really1.3.2-3" },
 ];
 
-/** One build of libbpf.so per libc; glibc 2.17 is what Bun itself asks for. */
-const libcs = [
-  { name: "glibc", zig: "linux-gnu.2.17", flags: [] },
-  { name: "musl", zig: "linux-musl", flags: ["-DMUSL"] },
-] as const;
-
-/** Every `<arch>-<libc>/libbpf.so` and the zig target it is built for. */
-export const libbpfTargets = architectures.flatMap((arch) =>
-  libcs.map((libc) => ({
-    path: `lib/${arch.name}-${libc.name}/libbpf.so`,
-    target: `${arch.zig}-${libc.zig}`,
-    flags: libc.flags,
-  })),
-);
+/** Every `<arch>/libbpf.so` and the zig target it is built for; glibc 2.17 is what Bun itself asks for. */
+export const libbpfTargets = architectures.map((arch) => ({
+  path: `lib/${arch.name}/libbpf.so`,
+  target: `${arch.zig}-linux-gnu.2.17`,
+}));
 
 /** Sources of one component, and how they are compiled. Paths are relative to the folder of the sources. */
 interface Component {
@@ -38,7 +29,7 @@ interface Component {
   readonly flags: readonly string[];
 }
 
-async function components(sources: string, libcFlags: readonly string[]): Promise<Component[]> {
+async function components(sources: string): Promise<Component[]> {
   const inFolder = async (folder: string) =>
     (await readdir(join(sources, folder)))
       .filter((name) => name.endsWith(".c"))
@@ -48,7 +39,7 @@ async function components(sources: string, libcFlags: readonly string[]): Promis
   return [
     {
       sources: [...(await libelfSources(sources)), `${ELFUTILS}/lib/eu-search.c`],
-      flags: ["-include", join(config, "config.h"), ...libcFlags, "-DHAVE_CONFIG_H", "-D_GNU_SOURCE"].concat(
+      flags: ["-include", join(config, "config.h"), "-DHAVE_CONFIG_H", "-D_GNU_SOURCE"].concat(
         [config, `${ELFUTILS}/lib`, `${ELFUTILS}/libelf`, ZLIB].map((folder) => `-I${folder}`),
       ),
     },
@@ -83,7 +74,7 @@ async function libelfSources(sources: string): Promise<string[]> {
  */
 export async function buildLibbpf(
   sources: string,
-  { target, flags: libcFlags }: (typeof libbpfTargets)[number],
+  { target }: (typeof libbpfTargets)[number],
   output: string,
   cache: string,
 ): Promise<void> {
@@ -102,7 +93,7 @@ export async function buildLibbpf(
       [`-ffile-prefix-map=${import.meta.dir}=.`],
     );
     const compiled: string[] = [];
-    const tasks = (await components(sources, libcFlags)).flatMap((component) =>
+    const tasks = (await components(sources)).flatMap((component) =>
       component.sources.map((source) => {
         const object = join(objects, `${source.replaceAll(/[/+]/g, "_")}.o`);
         compiled.push(object);

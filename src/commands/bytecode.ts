@@ -1,6 +1,6 @@
 import { defineCommand } from "citty";
 import * as v from "valibot";
-import { target } from "../assets.ts";
+import { arch } from "../assets.ts";
 import { type Choice, chooseValues, type Subject, withUntold } from "../bytecode/constants.ts";
 import { EbpfObject, largestObject } from "../bytecode/object.ts";
 import { bakeEmbedded, embeddedObject } from "../bytecode/objects.ts";
@@ -62,10 +62,10 @@ const extract = defineCommand({
     }
     const output = outputOf(args.output);
     const { chosen: from, subject } = await constantsFor(wanted, args);
-    if (from.arch !== target.arch) {
+    if (from.arch !== arch) {
       throw new Failure(
         "E_BYTECODE",
-        `the constants are of ${from.arch}, the objects in this executable of ${target.arch}`,
+        `the constants are of ${from.arch}, the objects in this executable of ${arch}`,
       );
     }
     const pick =

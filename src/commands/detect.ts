@@ -1,6 +1,7 @@
 import { defineCommand } from "citty";
+import { cLibrary } from "../../ffi/libc.ts";
 import { version } from "../../package.json";
-import { target } from "../assets.ts";
+import { arch } from "../assets.ts";
 import { pickTls } from "../bytecode/pick.ts";
 import { type Config, configOf, loadConfig } from "../config.ts";
 import { type Tell, withinDeadline, withLate } from "../deadline.ts";
@@ -44,7 +45,7 @@ async function detect(config: Config, tell: Tell): Promise<DetectDocument> {
   const symbols = symbolsHere();
   const document: DetectDocument = {
     format_version: formatVersion,
-    tool: { name: "offsetof", version, ...target },
+    tool: { name: "offsetof", version, arch, libc: cLibrary() },
     host: report,
     detect: {
       kernel: kernelPlan({ host, sources, strategy, bytecode, symbols, withoutConntrack }),

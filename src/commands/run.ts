@@ -1,7 +1,8 @@
 import { defineCommand } from "citty";
 import { LogLevels } from "consola/basic";
+import { cLibrary } from "../../ffi/libc.ts";
 import { version } from "../../package.json";
-import { assetBytes, target } from "../assets.ts";
+import { arch, assetBytes } from "../assets.ts";
 import { pickTls } from "../bytecode/pick.ts";
 import { type Config, configOf, loadConfig, settings } from "../config.ts";
 import { type Tell, withinDeadline, withLate } from "../deadline.ts";
@@ -93,7 +94,7 @@ export async function look(
   const trace = log.level >= LogLevels.debug ? traceLines : undefined;
   const document: Document = {
     format_version: formatVersion,
-    tool: { name: "offsetof", version, ...target },
+    tool: { name: "offsetof", version, arch, libc: cLibrary() },
     host: report,
     diagnostics,
   };

@@ -158,7 +158,8 @@ export const documentSchema = v.strictObject({
     name: v.literal("offsetof"),
     version: v.string(),
     arch: v.string(),
-    libc: v.picklist(["glibc", "musl"]),
+    /** The C library that runs: `glibc` with the host's version, or `musl` with that of the one inside the executable. */
+    libc: v.pipe(v.string(), v.regex(/^(glibc|musl)( \d+(\.\d+)+)?$/)),
   }),
   host: hostSchema,
   kernel: v.optional(kernelSchema),

@@ -41,9 +41,15 @@ const DEFECT = "this is a defect: report it with what --verbose shows";
 const isDefect = (thrown: unknown): boolean =>
   [TypeError, RangeError, ReferenceError].some((kind) => thrown instanceof kind);
 
+/** As the runtime throws it. Where it cannot even throw, the launcher has the same words (assets/build/launcher/guard.c). */
+const isOutOfMemory = (thrown: unknown): boolean =>
+  thrown instanceof RangeError && thrown.message === "Out of memory";
+const OUT_OF_MEMORY = "memory ran out (ulimit -v, systemd's LimitAS, vm.overcommit_memory=2): allow 600 MB";
+
 /** Any thrown value as a failure; what is not one already is a plain `E_FAILED`. */
 export function asFailure(thrown: unknown): Failure {
   if (thrown instanceof Failure) return thrown;
+  if (isOutOfMemory(thrown)) return new Failure("E_NO_MEMORY", OUT_OF_MEMORY, exitCodes.impossible);
   const message = thrown instanceof Error ? thrown.message : String(thrown);
   const failure = new Failure("E_FAILED", isDefect(thrown) ? `${message}; ${DEFECT}` : message);
   failure.cause = thrown;

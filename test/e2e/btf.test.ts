@@ -21,7 +21,7 @@ describe("a CO-RE program of libbpf's", () => {
     await foreignObject("tcpconnect");
   }, fetchTimeout);
   const load = (object = core.object) =>
-    `${core.loader} ${join(repository, "assets/lib/x64-glibc/libbpf.so")} ${object}`;
+    `${core.loader} ${join(repository, "assets/lib/x64/libbpf.so")} ${object}`;
 
   test.each(["tcpconnect", "tcptop", "tcptracer"])(
     "of others, Debian's %s, loads with ours too",

@@ -13,7 +13,7 @@ test("the same input gives the same bytes", () => {
 test("an unknown target is refused with the known ones", () => {
   const { status, stderr } = run([process.execPath, "build.ts", "--target", "riscv"], { cwd: repository });
   expect(status).toBe(2);
-  expect(stderr).toContain("x64-glibc, arm64-glibc, x64-musl, arm64-musl");
+  expect(stderr).toContain("known are x64, arm64");
 });
 
 test("npm start passes arguments, stdout and the exit code through", () => {

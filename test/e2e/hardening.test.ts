@@ -5,19 +5,18 @@
 import { afterAll, beforeAll, expect, test } from "bun:test";
 import { copyFileSync, existsSync, mkdirSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { assetFolders, target } from "../../src/assets.ts";
+import { arch, assetFolders } from "../../src/assets.ts";
 import { documentOf, executable, type Run, repository, run, Scratch } from "./executable.ts";
 
 const built = new Scratch();
 const plain = built.at("plain/offsetof");
 
 beforeAll(async () => {
-  const folders = assetFolders(target).map((folder) => join(repository, "assets", folder));
+  const folders = assetFolders(arch).map((folder) => join(repository, "assets", folder));
   await Bun.build({
     entrypoints: [join(repository, "src/main.ts"), join(repository, "src/watchdog.ts")],
     bytecode: true,
     format: "esm",
-    define: { TARGET_LIBC: JSON.stringify(target.libc) },
     compile: {
       outfile: plain,
       assets: folders.flatMap((folder) => readdirSync(folder).map((name) => join(folder, name))),

@@ -2,7 +2,7 @@ import { describe, expect, test } from "bun:test";
 import { writeFileSync } from "node:fs";
 import { compileEbpf, ebpfTargets } from "../../assets/build/ebpf.ts";
 import { Libbpf } from "../../ffi/libbpf.ts";
-import { assetBytes, target } from "../../src/assets.ts";
+import { arch, assetBytes } from "../../src/assets.ts";
 import { EbpfObject } from "../../src/bytecode/object.ts";
 import { bakeEmbedded, embeddedObject } from "../../src/bytecode/objects.ts";
 import { pickTls } from "../../src/bytecode/pick.ts";
@@ -21,7 +21,7 @@ const { version } = probeHost(hostFiles("/", "/proc")).kernel;
 async function compiledWith(header: string, name: string): Promise<Uint8Array> {
   using scratch = new Scratch();
   writeFileSync(scratch.at("offsets.h"), header);
-  const row = (await ebpfTargets()).find((one) => one.path === `bpf/${target.arch}/${name}.o`);
+  const row = (await ebpfTargets()).find((one) => one.path === `bpf/${arch}/${name}.o`);
   if (row === undefined) throw new Error(`${name} is no object`);
   const defines = [...row.defines, `OFFSETOF_HEADER="${scratch.at("offsets.h")}"`];
   await compileEbpf({ ...row, defines }, scratch.at("compiled.o"), scratch.at("cache"));

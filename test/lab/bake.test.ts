@@ -80,7 +80,7 @@ for (const row of chosenKernels()) {
           "/opt/bun": { from: process.execPath },
           "/opt/offsetof": { from: EXECUTABLE },
           "/opt/program.js": { content: await program.text() },
-          "/opt/libbpf.so": { from: join(assets, "lib/x64-glibc/libbpf.so") },
+          "/opt/libbpf.so": { from: join(assets, "lib/x64/libbpf.so") },
           "/opt/baked.o": { from: output },
           "/opt/wrong.json": { content: documentOf(wrong) },
           ...Object.fromEntries(

@@ -28,7 +28,7 @@ for (const row of chosenKernels()) {
         ],
         files: {
           "/opt/offsetof": { from: join(ROOT, "dist/offsetof") },
-          "/opt/libbpf.so": { from: join(ROOT, "assets/lib/x64-glibc/libbpf.so") },
+          "/opt/libbpf.so": { from: join(ROOT, "assets/lib/x64/libbpf.so") },
           "/opt/loader": { from: core.loader },
           "/opt/reader.bpf.o": { from: core.object },
           "/opt/tcpconnect.bpf.o": { content: await foreignObject("tcpconnect") },

@@ -23,6 +23,6 @@ export const runtimeFor = async (architecture: Architecture): Promise<string> =>
 
 async function buildForArm64(): Promise<string> {
   await installRuntime();
-  await run([process.execPath, "build.ts", "--target", "arm64-glibc"], { cwd: REPOSITORY });
-  return join(REPOSITORY, "dist/arm64-glibc/offsetof");
+  await run([process.execPath, "build.ts", "--target", "arm64"], { cwd: REPOSITORY });
+  return join(REPOSITORY, "dist/arm64/offsetof");
 }

@@ -24,7 +24,7 @@ for (const row of chosenKernels()) {
         files: {
           "/opt/bun": { from: process.execPath },
           "/opt/split.js": { content: await program.text() },
-          "/opt/libbpf.so": { from: join(assets, "lib/x64-glibc/libbpf.so") },
+          "/opt/libbpf.so": { from: join(assets, "lib/x64/libbpf.so") },
           "/opt/socket_guess.o": { from: join(assets, "bpf/x64/socket_guess.o") },
         },
       });

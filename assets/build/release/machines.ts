@@ -5,7 +5,7 @@
 export const machines = [
   {
     arch: "x64",
-    target: "x64-glibc",
+    target: "x64",
     runtime: "@oven/bun-linux-x64",
     debian: "amd64",
     rpm: "x86_64",
@@ -13,7 +13,7 @@ export const machines = [
   },
   {
     arch: "arm64",
-    target: "arm64-glibc",
+    target: "arm64",
     runtime: "@oven/bun-linux-aarch64",
     debian: "arm64",
     rpm: "aarch64",

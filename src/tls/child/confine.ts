@@ -1,6 +1,6 @@
 import { existsSync, readdirSync, readFileSync, readlinkSync } from "node:fs";
 import * as libc from "../../../ffi/libc.ts";
-import { target } from "../../assets.ts";
+import { arch } from "../../assets.ts";
 import { parseStatus } from "../../host/capabilities.ts";
 import { systemCallFilter } from "./seccomp.ts";
 
@@ -110,7 +110,7 @@ export function confine(parent: string, seconds: number): void {
     libc.lowerLimit(libc.RLIMIT_NPROC, readdirSync("/proc/self/task").length + threads);
   }
   libc.setNoNewPrivileges();
-  libc.setSystemCallFilter(systemCallFilter(target.arch, process.pid));
+  libc.setSystemCallFilter(systemCallFilter(arch, process.pid));
   for (const thread of readdirSync("/proc/self/task")) {
     const open = unconfined(readFileSync(`/proc/self/task/${thread}/status`, "latin1"), ids);
     if (open !== undefined) throw new Error(`thread ${thread} is not confined: ${open}`);

@@ -1,6 +1,7 @@
 import { describe, expect, test } from "bun:test";
 import { join } from "node:path";
 import { sourcePackages } from "../../../assets/build/libbpf.ts";
+import { muslPackage } from "../../../assets/build/musl.ts";
 import { repository } from "../../../assets/build/paths.ts";
 import packageJson from "../../../package.json";
 
@@ -9,7 +10,7 @@ const notices = await Bun.file(join(repository, "THIRD_PARTY.md")).text();
 const plain = (text: string) => text.replaceAll(/\s+/g, " ");
 
 describe("THIRD_PARTY.md names what the executable embeds", () => {
-  test.each(sourcePackages)("$name, at the version that is built", ({ name, version }) => {
+  test.each([...sourcePackages, muslPackage])("$name, at the version that is built", ({ name, version }) => {
     expect(notices).toContain(`(Debian source package \`${name}\` ${version})`);
   });
 

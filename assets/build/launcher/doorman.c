@@ -1,0 +1,93 @@
+#include "launcher.h"
+
+/* As in src/output/failure.ts. */
+#define IMPOSSIBLE 4
+
+/* Bun sets aside a gigabyte of addresses for compiled code, and takes what else it finds. */
+#define ALL_THAT_BUN_TAKES (5UL << 29)
+/* What it needs where it takes fewer, besides the file itself, which is mapped: all in all 410 MB. A whole run takes 450. */
+#define LEAST (288UL << 20)
+
+static int is_terminal(int fd)
+{
+	char termios[64];
+	return !failed(call(NR_ioctl, fd, TCGETS, (long)termios, 0, 0, 0));
+}
+
+static int has_argument(const char *argument)
+{
+	for (char **one = process.arguments + 1; *one != NULL; one++)
+		if (same(*one, argument)) return 1;
+	return 0;
+}
+
+/* Whether the answer would have been JSON: where it is asked for, and where nothing else is and no person looks on. */
+static int is_json(void)
+{
+	for (char **one = process.arguments + 1; *one != NULL; one++) {
+		const char *value = behind(*one, "--get");
+		if (value != NULL && (*value == 0 || *value == '=')) return 0;
+		value = behind(*one, "--format");
+		if (value == NULL) continue;
+		if (*value == '=') return same(value + 1, "json");
+		if (*value == 0 && one[1] != NULL) return same(one[1], "json");
+	}
+	return !is_terminal(1);
+}
+
+_Noreturn void refuse(int status, const char *code, const char *message)
+{
+	char text[1024];
+	size_t length = 0;
+	const char *plain[] = { "offsetof: ", message, "\n", NULL };
+	const char *json[] = { "{\"code\":\"", code, "\",\"message\":\"", message, "\"}\n", NULL };
+	for (const char **part = is_json() ? json : plain; *part != NULL; part++)
+		for (const char *at = *part; *at && length < sizeof(text); at++) text[length++] = *at;
+	call(NR_write, 2, (long)text, length, 0, 0, 0);
+	leave(status);
+}
+
+/* Bun cannot run; what it would only have been asked for its version for is known here. */
+_Noreturn static void turn_away(const char *code, const char *message)
+{
+	if (!has_argument("--version")) refuse(IMPOSSIBLE, code, message);
+	char text[sizeof(config.version) + 1];
+	size_t length = 0;
+	for (; config.version[length]; length++) text[length] = config.version[length];
+	text[length++] = '\n';
+	call(NR_write, 1, (long)text, length, 0, 0, 0);
+	leave(0);
+}
+
+int has_memory(uint64_t size)
+{
+	long area = map(0, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	if (failed(area)) return 0;
+	unmap(area, size);
+	return 1;
+}
+
+#if defined(__x86_64__)
+/* SSE4.2 and POPCNT, bits 20 and 23 of ecx (Intel SDM, CPUID leaf 1): without them Bun ends by SIGILL. */
+static int has_instructions(void)
+{
+	unsigned int a = 1, b, c = 0, d;
+	__asm__ volatile("cpuid" : "+a"(a), "=b"(b), "+c"(c), "=d"(d));
+	return (c >> 20 & 1) && (c >> 23 & 1);
+}
+#else
+static int has_instructions(void) { return 1; }
+#endif
+
+int check_host(void)
+{
+	char path[1];
+	if (!has_instructions())
+		turn_away("E_NO_SSE42", "this processor has no SSE4.2 and POPCNT, which every x86-64 server since 2009 has; use another machine");
+	if (failed(call(NR_readlinkat, AT_FDCWD, (long)"/proc/self/exe", (long)path, sizeof(path), 0, 0)))
+		turn_away("E_NO_PROC", "/proc is not mounted here: mount it in this root (mount -t proc proc /proc)");
+	if (has_memory(ALL_THAT_BUN_TAKES)) return 0;
+	if (!has_memory(LEAST))
+		turn_away("E_NO_MEMORY", "there is too little address space for the runtime (ulimit -v, systemd's LimitAS, vm.overcommit_memory=2): allow 600 MB");
+	return 1;
+}

@@ -1,0 +1,51 @@
+#include "launcher.h"
+
+/* Of src/output/failure.ts. */
+enum { FAILED = 1, IMPOSSIBLE = 4 };
+
+/* What Bun's report of a crash begins with: a line of so many of these. */
+#define RULE_LENGTH 60
+#define RULE_CHARACTER '='
+
+/* Enough for a thread's stack with all around it. */
+#define A_LITTLE (64UL << 20)
+
+/* The C library's write(2): the dynamic linker enters it here, as assets/build/universal.ts has it do. */
+__attribute__((section(".data"))) static long (*volatile system_write)(int fd, const char *bytes, size_t length);
+
+static int is_crash(int fd, const char *bytes, size_t length)
+{
+	if (fd != 2 || length != RULE_LENGTH + 1 || bytes[RULE_LENGTH] != '\n') return 0;
+	for (size_t index = 0; index < RULE_LENGTH; index++)
+		if (bytes[index] != RULE_CHARACTER) return 0;
+	return 1;
+}
+
+/* Whether another task may be started. A process counts as a thread does, and leaves nothing behind. */
+static int has_task(void)
+{
+	long pid = call(NR_clone, SIGCHLD, 0, 0, 0, 0, 0);
+	if (pid == 0) leave(0);
+	if (failed(pid)) return pid != -EAGAIN;
+	call(NR_wait4, pid, 0, 0, 0, 0, 0);
+	return 1;
+}
+
+/*
+ * Stands in for write(2) in Bun. Its report of a crash shows the arguments, asks people to report it to Bun's makers, and
+ * has a link with it all: what has happened is said in our own words, by what is missing now.
+ */
+static long guarded_write(int fd, const char *bytes, size_t length)
+{
+	if (!is_crash(fd, bytes, length)) return system_write(fd, bytes, length);
+	if (!has_memory(A_LITTLE))
+		refuse(IMPOSSIBLE, "E_NO_MEMORY", "memory ran out (ulimit -v, systemd's LimitAS, vm.overcommit_memory=2): allow 600 MB");
+	if (!has_task())
+		refuse(IMPOSSIBLE, "E_NO_TASK", "no thread can be started (ulimit -u, pids.max of the cgroup, systemd's TasksMax): allow 32 more");
+	refuse(FAILED, "E_CRASHED", "the runtime crashed; this is a defect: report the command and what this machine is");
+}
+
+__attribute__((section(".config"))) const volatile struct config config = {
+	.guarded_write = (uint64_t)guarded_write,
+	.system_write = (uint64_t)&system_write,
+};

@@ -1,0 +1,67 @@
+#include "launcher.h"
+
+/*
+ * Where addresses are short: bytes for compiled code, of which Bun sets aside a gigabyte, and for what its allocator keeps, which
+ * is another. They are two as the stack has to stay aligned to two words.
+ */
+static const char fewer_for_code[] = "BUN_JSC_jitMemoryReservationSize=16777216";
+static const char fewer_for_data[] = "mimalloc_arena_reserve=64MiB";
+
+/* Room is left below what the kernel put on the stack, for take_fewer_addresses. */
+#if defined(__x86_64__)
+__asm__(".globl _start\n_start:\n"
+	"xor %ebp, %ebp\n mov %rsp, %rdi\n lea -32(%rsp), %rsp\n and $-16, %rsp\n call launch\n"
+	"mov %rdx, %rsp\n xor %edx, %edx\n jmp *%rax\n");
+#else
+__asm__(".globl _start\n_start:\n"
+	"mov x29, #0\n mov x30, #0\n mov x0, sp\n sub sp, sp, #32\n bl launch\n"
+	"mov sp, x1\n mov x16, x0\n mov x0, #0\n br x16\n");
+#endif
+
+struct process process;
+
+/* Where to go on, and with what stack. */
+struct start {
+	uint64_t entry;
+	uint64_t *stack;
+};
+
+/* Adds both to the environment: what stands below the auxiliary vector moves down to make room for them. */
+static uint64_t *take_fewer_addresses(uint64_t *stack)
+{
+	uint64_t *end = (uint64_t *)process.auxiliary - 1; /* the NULL behind the last variable */
+	for (uint64_t *from = stack; from < end; from++) from[-2] = *from;
+	end[-2] = (uint64_t)fewer_for_code;
+	end[-1] = (uint64_t)fewer_for_data;
+	process.arguments -= 2;
+	process.environment -= 2;
+	return stack - 2;
+}
+
+__attribute__((used)) struct start launch(uint64_t *stack)
+{
+	uint64_t count = stack[0];
+	process.arguments = (char **)(stack + 1);
+	process.environment = process.arguments + count + 1;
+	char **end = process.environment;
+	int is_told = 0; /* who calls may know better */
+	for (; *end != NULL; end++) is_told |= behind(*end, "BUN_JSC_jitMemoryReservationSize=") != NULL;
+	process.auxiliary = (Elf64_auxv_t *)(end + 1);
+
+	if (check_host() && !is_told) stack = take_fewer_addresses(stack);
+
+	uint64_t page = 4096;
+	for (Elf64_auxv_t *one = process.auxiliary; one->a_type != AT_NULL; one++)
+		if (one->a_type == AT_PAGESZ) page = one->a_un.a_val;
+	struct library library = { config.musl_base, config.musl_entry };
+	map_host_library(&library, page);
+
+	/* What the kernel says of the file, the dynamic linker is to hear of Bun. */
+	for (Elf64_auxv_t *one = process.auxiliary; one->a_type != AT_NULL; one++) {
+		if (one->a_type == AT_PHDR) one->a_un.a_val = config.phdr;
+		if (one->a_type == AT_PHNUM) one->a_un.a_val = config.phnum;
+		if (one->a_type == AT_ENTRY) one->a_un.a_val = config.entry;
+		if (one->a_type == AT_BASE) one->a_un.a_val = library.base;
+	}
+	return (struct start){ library.entry, stack };
+}

@@ -1,0 +1,47 @@
+/*
+ * The launcher makes Bun's build for glibc a program that needs nothing of the host. It is the program's entry: it looks
+ * whether Bun can run here (doorman.c), takes the host's glibc or the musl that the file carries (library.c), and goes on as
+ * the kernel does where a program names its dynamic linker. What Bun writes when it crashes is ours, too (guard.c).
+ */
+#ifndef LAUNCHER_H
+#define LAUNCHER_H
+
+#include "system.h"
+
+/* Between the launcher and assets/build/universal.ts, which puts the file together. Addresses are the program's. */
+struct config {
+	/* Told by the launcher: where its part of each is, from its own beginning. */
+	uint64_t guarded_write, system_write;
+	/* Filled in: Bun's own program headers and entry, and musl. */
+	uint64_t phdr, phnum, entry, musl_base, musl_entry;
+	/* The newest node of glibc's that Bun is linked with, and this program's version. */
+	char glibc[24], version[24];
+};
+extern const volatile struct config config;
+
+/* The process as the kernel begins it (System V ABI, "Initial Process Stack"). */
+struct process {
+	char **arguments;
+	char **environment;
+	Elf64_auxv_t *auxiliary;
+};
+/* As it is handed on: guard.c looks at the arguments later. */
+extern struct process process;
+
+struct library {
+	uint64_t base, entry;
+};
+
+/* The host's glibc, mapped; where it has none that Bun can use, nothing is. */
+int map_host_library(struct library *library, uint64_t page);
+
+/* Ends the program with 4 and a reason where Bun cannot run. Whether Bun is to set aside fewer addresses. */
+int check_host(void);
+
+/* Ends the program with one line, or with one JSON object where the answer would have been JSON (src/main.ts: report). */
+_Noreturn void refuse(int status, const char *code, const char *message);
+
+/* Whether so many bytes of memory could be had. */
+int has_memory(uint64_t size);
+
+#endif
