@@ -1,8 +1,9 @@
 /*
- * confine [-u UID] [-c CAP,CAP...] [-d] COMMAND...
+ * confine [-u UID] [-c CAP,CAP...] [-d] [-x] COMMAND...
  *
  * Runs a command with less than its caller may do. -u: as this user and group, without further groups. -c: with these
  * capabilities alone, by number. -d: with a seccomp filter that answers bpf(2) with EPERM, as container runtimes' do.
+ * -x: without memory that can be written and executed, as systemd's MemoryDenyWriteExecute has it (Linux 6.3).
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -18,6 +19,11 @@
 #include <unistd.h>
 
 #define LAST_CAPABILITY 63
+
+#ifndef PR_SET_MDWE
+#define PR_SET_MDWE 65
+#define PR_MDWE_REFUSE_EXEC_GAIN 1
+#endif
 
 static void check(long result, const char *call)
 {
@@ -66,9 +72,9 @@ static void keep(unsigned long long capabilities, int uid)
 int main(int argc, char **argv)
 {
 	unsigned long long capabilities = 0;
-	int uid = -1, deny = 0, less = 0;
+	int uid = -1, deny = 0, less = 0, executable = 1;
 
-	for (int option; (option = getopt(argc, argv, "+u:c:d")) != -1;) {
+	for (int option; (option = getopt(argc, argv, "+u:c:dx")) != -1;) {
 		switch (option) {
 		case 'u':
 			uid = atoi(optarg);
@@ -84,12 +90,17 @@ int main(int argc, char **argv)
 		case 'd':
 			deny = 1;
 			break;
+		case 'x':
+			executable = 0;
+			break;
 		default:
 			return 125;
 		}
 	}
 	if (less)
 		keep(capabilities, uid);
+	if (!executable)
+		check(prctl(PR_SET_MDWE, PR_MDWE_REFUSE_EXEC_GAIN, 0, 0, 0), "PR_SET_MDWE");
 	if (deny)
 		deny_bpf();
 	execvp(argv[optind], argv + optind);

@@ -41,16 +41,27 @@ const DEFECT = "this is a defect: report it with what --verbose shows";
 const isDefect = (thrown: unknown): boolean =>
   [TypeError, RangeError, ReferenceError].some((kind) => thrown instanceof kind);
 
-/** As the runtime throws it. Where it cannot even throw, the launcher has the same words (assets/build/launcher/guard.c). */
-const isOutOfMemory = (thrown: unknown): boolean =>
-  thrown instanceof RangeError && thrown.message === "Out of memory";
-const OUT_OF_MEMORY = "memory ran out (ulimit -v, systemd's LimitAS, vm.overcommit_memory=2): allow 600 MB";
+/** What the runtime throws where there is no more of something. Where it cannot even throw, the launcher says the same (guard.c). */
+const exhausted = [
+  {
+    thrown: /^Out of memory$/,
+    code: "E_NO_MEMORY",
+    message: "memory ran out (ulimit -v, systemd's LimitAS, vm.overcommit_memory=2): allow 600 MB",
+  },
+  {
+    thrown: /^Failed to spawn worker thread/,
+    code: "E_NO_TASK",
+    message:
+      "no thread can be started (ulimit -u, pids.max of the cgroup, systemd's TasksMax): allow 32 more",
+  },
+] as const;
 
 /** Any thrown value as a failure; what is not one already is a plain `E_FAILED`. */
 export function asFailure(thrown: unknown): Failure {
   if (thrown instanceof Failure) return thrown;
-  if (isOutOfMemory(thrown)) return new Failure("E_NO_MEMORY", OUT_OF_MEMORY, exitCodes.impossible);
   const message = thrown instanceof Error ? thrown.message : String(thrown);
+  const ended = exhausted.find((one) => one.thrown.test(message));
+  if (ended !== undefined) return new Failure(ended.code, ended.message, exitCodes.impossible);
   const failure = new Failure("E_FAILED", isDefect(thrown) ? `${message}; ${DEFECT}` : message);
   failure.cause = thrown;
   return failure;

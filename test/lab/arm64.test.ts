@@ -48,6 +48,11 @@ for (const row of chosenKernels(["arm64"], [])) {
         hide: HIDE_BTF,
         hidden: "/opt/offsetof verify kernel --format json",
         stepwise: "/opt/offsetof verify kernel --strategy stepwise --format json",
+        // From here on the musl inside serves.
+        bare: "rm /lib/ld-linux-aarch64.so.1 && echo gone",
+        bareRun: "/opt/offsetof run --format json",
+        bareTls: `/opt/offsetof tls ${LIBRARY} --format json`,
+        bareVerify: "/opt/offsetof verify kernel --format json",
         after: LOG,
       };
       const kernel = await loadKernel(row);
@@ -74,7 +79,7 @@ for (const row of chosenKernels(["arm64"], [])) {
       for (const name of ["config", "list"] as const) expect([name, result(name).status]).toEqual([name, 0]);
       for (const name of ["extract", "tlsObject"] as const)
         expect([name, result(name).stdout.trim()]).toEqual([name, ELF_MAGIC]);
-      for (const name of ["verify", "old", "hidden", "stepwise"] as const) {
+      for (const name of ["verify", "old", "hidden", "stepwise", "bareVerify"] as const) {
         const { verify } = v.parse(verifySchema, jsonOf("verify", result(name).stdout));
         expect([name, result(name).status, verify.kernel?.not_compared]).toEqual([name, 0, []]);
       }
@@ -104,6 +109,16 @@ for (const row of chosenKernels(["arm64"], [])) {
       for (const { member, value } of compared)
         expect([member, value]).toEqual([member, truth[member] ?? -1]);
       expect(compared.filter(({ status }) => status === "confirmed").length).toBeGreaterThan(10);
+
+      const bare = v.parse(documentSchema, jsonOf("document", result("bareRun").stdout));
+      expect([run.tool.libc, bare.tool.libc]).toEqual([expect.stringMatching(/^glibc 2\.\d+$/), "musl 1.2.5"]);
+      expect(bare.kernel?.constants).toEqual(known);
+      // The library is glibc's: its code and the tables answer.
+      const unprobed = v.parse(documentSchema, jsonOf("document", result("bareTls").stdout));
+      const told = Object.values(unprobed.tls?.[0]?.fields ?? {}).filter(({ value }) => value !== null);
+      expect(told.length).toBeGreaterThan(5);
+      for (const { member, value } of told)
+        if (truth[member] !== undefined) expect([member, value]).toEqual([member, truth[member]]);
     },
     guestTimeout,
   );

@@ -22,6 +22,8 @@ export interface GuestOptions {
   /** When the guest is killed: boot and all commands together. */
   readonly deadlineSeconds?: number;
   readonly memoryMiB?: number;
+  /** QEMU's name of the processor, where it is not the one that serves best. */
+  readonly processor?: string;
 }
 
 export type GuestFile =
@@ -321,6 +323,7 @@ async function runQemu(
   const child = Bun.spawn(
     [
       [qemu, "-nodefaults", "-display", "none", "-no-reboot", "-serial", "file:console", ...kind],
+      options.processor === undefined ? [] : ["-cpu", options.processor],
       ["-accel", "tcg,thread=multi,tb-size=512", "-smp", "1", "-m", `${options.memoryMiB ?? 1024}`],
       ["-kernel", options.kernel.vmlinux, "-initrd", "initramfs"],
       ["-append", [...machine.append, ...COMMAND_LINE, ...(options.append ?? [])].join(" ")],

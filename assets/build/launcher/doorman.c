@@ -1,8 +1,5 @@
 #include "launcher.h"
 
-/* As in src/output/failure.ts. */
-#define IMPOSSIBLE 4
-
 /* Bun sets aside a gigabyte of addresses for compiled code, and takes what else it finds. */
 #define ALL_THAT_BUN_TAKES (5UL << 29)
 /* What it needs where it takes fewer, besides the file itself, which is mapped: all in all 410 MB. A whole run takes 450. */
@@ -47,10 +44,9 @@ _Noreturn void refuse(int status, const char *code, const char *message)
 	leave(status);
 }
 
-/* Bun cannot run; what it would only have been asked for its version for is known here. */
-_Noreturn static void turn_away(const char *code, const char *message)
+_Noreturn void turn_away(const char *code, const char *message)
 {
-	if (!has_argument("--version")) refuse(IMPOSSIBLE, code, message);
+	if (!has_argument("--version")) refuse(EXIT_IMPOSSIBLE, code, message);
 	char text[sizeof(config.version) + 1];
 	size_t length = 0;
 	for (; config.version[length]; length++) text[length] = config.version[length];

@@ -1,8 +1,5 @@
 #include "launcher.h"
 
-/* Of src/output/failure.ts. */
-enum { FAILED = 1, IMPOSSIBLE = 4 };
-
 /* What Bun's report of a crash begins with: a line of so many of these. */
 #define RULE_LENGTH 60
 #define RULE_CHARACTER '='
@@ -39,10 +36,10 @@ static long guarded_write(int fd, const char *bytes, size_t length)
 {
 	if (!is_crash(fd, bytes, length)) return system_write(fd, bytes, length);
 	if (!has_memory(A_LITTLE))
-		refuse(IMPOSSIBLE, "E_NO_MEMORY", "memory ran out (ulimit -v, systemd's LimitAS, vm.overcommit_memory=2): allow 600 MB");
+		turn_away("E_NO_MEMORY", "memory ran out (ulimit -v, systemd's LimitAS, vm.overcommit_memory=2): allow 600 MB");
 	if (!has_task())
-		refuse(IMPOSSIBLE, "E_NO_TASK", "no thread can be started (ulimit -u, pids.max of the cgroup, systemd's TasksMax): allow 32 more");
-	refuse(FAILED, "E_CRASHED", "the runtime crashed; this is a defect: report the command and what this machine is");
+		turn_away("E_NO_TASK", "no thread can be started (ulimit -u, pids.max of the cgroup, systemd's TasksMax): allow 32 more");
+	refuse(EXIT_FAILED, "E_CRASHED", "the runtime crashed; this is a defect: report the command and what this machine is");
 }
 
 __attribute__((section(".config"))) const volatile struct config config = {

@@ -35,11 +35,17 @@ struct library {
 /* The host's glibc, mapped; where it has none that Bun can use, nothing is. */
 int map_host_library(struct library *library, uint64_t page);
 
-/* Ends the program with 4 and a reason where Bun cannot run. Whether Bun is to set aside fewer addresses. */
+/* Turns away where Bun cannot run. Whether Bun is to set aside fewer addresses. */
 int check_host(void);
+
+/* As in src/output/failure.ts. */
+enum { EXIT_FAILED = 1, EXIT_IMPOSSIBLE = 4 };
 
 /* Ends the program with one line, or with one JSON object where the answer would have been JSON (src/main.ts: report). */
 _Noreturn void refuse(int status, const char *code, const char *message);
+
+/* Where Bun cannot run: ends the program with 4 and a reason, or with its version where only that is asked. */
+_Noreturn void turn_away(const char *code, const char *message);
 
 /* Whether so many bytes of memory could be had. */
 int has_memory(uint64_t size);
