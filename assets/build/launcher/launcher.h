@@ -8,6 +8,9 @@
 
 #include "system.h"
 
+/* All of it is in one file: addresses are told from where the code is, not by a table that somebody would have to fill in. */
+#pragma GCC visibility push(hidden)
+
 /* Between the launcher and assets/build/universal.ts, which puts the file together. Addresses are the program's. */
 struct config {
 	/* Told by the launcher: where its part of each is, from its own beginning. */
@@ -49,5 +52,7 @@ _Noreturn void turn_away(const char *code, const char *message);
 
 /* Whether so many bytes of memory could be had. */
 int has_memory(uint64_t size);
+
+#pragma GCC visibility pop
 
 #endif
