@@ -149,6 +149,12 @@ function muslVersion(): string | null {
   return address === null ? null : new CString(Number(address) as Pointer).toString();
 }
 
+/** The kinds of C library; what is made for one cannot be loaded into the other. */
+export type LibraryKind = "glibc" | "musl";
+
+/** Which is in this process. */
+export const libraryKind = (): LibraryKind => (glibcVersion() === null ? "musl" : "glibc");
+
 /** The C library in this process, as `glibc 2.36` or `musl 1.2.5`. */
 export function cLibrary(): string {
   const glibc = glibcVersion();
@@ -443,15 +449,19 @@ export function exitNow(status: number): void {
 }
 
 /**
- * Runs a program with no environment at all and waits, blocked, for its end. It inherits this thread's namespaces,
+ * Runs a program with this environment alone and waits, blocked, for its end. It inherits this thread's namespaces,
  * no_new_privs and all descriptors that are not close-on-exec. @returns its exit code, or 128 + the signal that ended it
  */
-export function runProgram(path: string, args: readonly string[]): number {
+export function runProgram(
+  path: string,
+  args: readonly string[],
+  environment: readonly string[] = [],
+): number {
   const pid = new Int32Array(1);
-  const errno = withAddresses(args.map(cString), (...texts) => {
-    const argv = new BigUint64Array([...texts.map(BigInt), 0n]);
-    return c.posix_spawn(pid, path, null, null, argv, new BigUint64Array(1));
-  });
+  const list = (texts: readonly number[]) => new BigUint64Array([...texts.map(BigInt), 0n]);
+  const errno = withAddresses([...args, ...environment].map(cString), (...texts) =>
+    c.posix_spawn(pid, path, null, null, list(texts.slice(0, args.length)), list(texts.slice(args.length))),
+  );
   if (errno !== 0) throw new SystemError(`posix_spawn ${path}`, errno);
   const status = new Int32Array(1);
   while (c.waitpid(pid[0] ?? 0, status, 0) < 0) {

@@ -1,4 +1,4 @@
-import { readdirSync, readFileSync, readlinkSync, readSync } from "node:fs";
+import { closeSync, openSync, readdirSync, readFileSync, readlinkSync, readSync } from "node:fs";
 import { SystemError } from "../ffi/error.ts";
 import { type FileDescriptor, memoryFile } from "../ffi/libc.ts";
 import { nameOf, shownName } from "./elf/name.ts";
@@ -169,13 +169,19 @@ async function answersOf(paths: readonly string[], milliseconds: number): Promis
 
 /** A process that asks from the one with that index on. It holds nothing that somebody waits for. */
 function start(from: number, questions: FileDescriptor, answers: FileDescriptor): Bun.Subprocess {
-  const child = Bun.spawn([...program, askArgument, String(from)], {
-    cwd: "/",
-    env: {},
-    stdio: [questions.fd, answers.fd, "ignore"],
-  });
-  child.unref();
-  return child;
+  // What it prints fails: there may be no /dev/null here.
+  const nowhere = openSync("/", "r");
+  try {
+    const child = Bun.spawn([...program, askArgument, String(from)], {
+      cwd: "/",
+      env: {},
+      stdio: [questions.fd, answers.fd, nowhere],
+    });
+    child.unref();
+    return child;
+  } finally {
+    closeSync(nowhere);
+  }
 }
 
 /**

@@ -67,10 +67,8 @@ export async function verifySessions(
   using sockets = new DisposableStack();
   const pair = socketPair().map((socket): FileDescriptor => sockets.use(socket));
   const fds = [...loaded.fds, ...pair.map(({ fd }) => fd)];
-  const outcome = await whilePolling(
-    watch,
-    runChild("sessions", { crypto: loaded.crypto }, { files: fds, milliseconds: share() }),
-  );
+  const options = { files: fds, milliseconds: share(), libc: loaded.libc };
+  const outcome = await whilePolling(watch, runChild("sessions", { crypto: loaded.crypto }, options));
   if (outcome.state !== "answered") return { reason: outcome.reason };
   const sessions = v.safeParse(sessionsSchema, outcome.answer);
   if (!sessions.success) return { reason: "what it answered is no answer" };

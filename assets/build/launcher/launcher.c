@@ -44,8 +44,11 @@ __attribute__((used)) struct start launch(uint64_t *stack)
 	process.arguments = (char **)(stack + 1);
 	process.environment = process.arguments + count + 1;
 	char **end = process.environment;
-	int is_told = 0; /* who calls may know better */
-	for (; *end != NULL; end++) is_told |= behind(*end, "BUN_JSC_jitMemoryReservationSize=") != NULL;
+	int is_told = 0, is_own = 0; /* who calls may know better */
+	for (; *end != NULL; end++) {
+		is_told |= behind(*end, "BUN_JSC_jitMemoryReservationSize=") != NULL;
+		is_own |= same(*end, "OFFSETOF_LIBC=musl"); /* src/tls/child: for a library that was made for musl */
+	}
 	process.auxiliary = (Elf64_auxv_t *)(end + 1);
 
 	if (check_host() && !is_told) stack = take_fewer_addresses(stack);
@@ -54,7 +57,7 @@ __attribute__((used)) struct start launch(uint64_t *stack)
 	for (Elf64_auxv_t *one = process.auxiliary; one->a_type != AT_NULL; one++)
 		if (one->a_type == AT_PAGESZ) page = one->a_un.a_val;
 	struct library library = { config.musl_base, config.musl_entry };
-	map_host_library(&library, page);
+	if (!is_own) map_host_library(&library, page);
 
 	/* What the kernel says of the file, the dynamic linker is to hear of Bun. */
 	for (Elf64_auxv_t *one = process.auxiliary; one->a_type != AT_NULL; one++) {

@@ -62,13 +62,16 @@ static int is_glibcs(const Elf64_Dyn *entry, uint64_t bias)
 static int map_loader(long fd, uint64_t page, struct library *library)
 {
 	struct image image;
-	if (!read_head(fd, &image)) return 0;
+	long length = call(NR_lseek, fd, 0, SEEK_END, 0, 0, 0);
+	if (failed(length) || !read_head(fd, &image)) return 0;
 	int count = image.header.e_phnum;
 	uint64_t low = -1UL, high = 0;
 	const Elf64_Phdr *dynamic = NULL;
 	for (const Elf64_Phdr *one = image.segments; one < image.segments + count; one++) {
 		if (one->p_type == PT_DYNAMIC) dynamic = one;
 		if (one->p_type != PT_LOAD) continue;
+		/* What is not in the file could be mapped, and would end the program when it is read. */
+		if (one->p_offset > (uint64_t)length || one->p_filesz > (uint64_t)length - one->p_offset) return 0;
 		if (one->p_vaddr < low) low = down(one->p_vaddr, page);
 		if (one->p_vaddr + one->p_memsz > high) high = up(one->p_vaddr + one->p_memsz, page);
 	}

@@ -55,13 +55,17 @@ static long call(long number, long a, long b, long c, long d, long e, long f)
 enum {
 	PROT_READ = 1, PROT_WRITE = 2, PROT_EXEC = 4,
 	MAP_PRIVATE = 0x02, MAP_FIXED = 0x10, MAP_ANONYMOUS = 0x20, MAP_NORESERVE = 0x4000,
-	O_CLOEXEC = 02000000, AT_FDCWD = -100, SEEK_END = 2, TCGETS = 0x5401, SIGCHLD = 17, EAGAIN = 11,
+	O_CLOEXEC = 02000000, O_NONBLOCK = 04000, AT_FDCWD = -100, SEEK_END = 2, TCGETS = 0x5401, SIGCHLD = 17, EAGAIN = 11,
 };
 
 /* The kernel answers a negative errno, which no address and no length is. */
 static inline int failed(long result) { return (unsigned long)result > -4096UL; }
 
-static inline long open_file(const char *path) { return call(NR_openat, AT_FDCWD, (long)path, O_CLOEXEC, 0, 0, 0); }
+/* Whatever lies there, a FIFO too: it is never waited for. */
+static inline long open_file(const char *path)
+{
+	return call(NR_openat, AT_FDCWD, (long)path, O_CLOEXEC | O_NONBLOCK, 0, 0, 0);
+}
 static inline void close_file(long fd) { call(NR_close, fd, 0, 0, 0, 0, 0); }
 static inline long map(uint64_t at, uint64_t size, int prot, int flags, long fd, uint64_t offset)
 {

@@ -2,3 +2,5 @@
 export const childArgument = "@child";
 /** The same, as one that asks mounts (asker.ts). */
 export const askArgument = "@ask";
+/** The variable that starts this program on the musl that it carries (assets/build/launcher/launcher.c). */
+export const muslVariable = { OFFSETOF_LIBC: "musl" } as const;

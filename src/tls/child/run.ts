@@ -1,9 +1,9 @@
 import { closeSync, openSync, readlinkSync } from "node:fs";
 import { constants } from "node:os";
 import * as v from "valibot";
-import { faultSignals, setUndumpable } from "../../../ffi/libc.ts";
+import { faultSignals, type LibraryKind, setUndumpable } from "../../../ffi/libc.ts";
 import { withRemedy } from "../../../ffi/remedies.ts";
-import { childArgument } from "./argument.ts";
+import { childArgument, muslVariable } from "./argument.ts";
 import type { JobName } from "./jobs.ts";
 import { messageSchema, type Outcome } from "./outcome.ts";
 import { program } from "./program.ts";
@@ -18,6 +18,8 @@ export interface ChildOptions {
   readonly files: readonly number[];
   /** How long the child may take, its start included. */
   readonly milliseconds: number;
+  /** The C library that the files are made for; musl is the one inside the executable. */
+  readonly libc: LibraryKind;
 }
 
 /**
@@ -45,11 +47,11 @@ export async function runChild(job: JobName, request: unknown, options: ChildOpt
 async function start(
   job: JobName,
   request: unknown,
-  { files, milliseconds }: ChildOptions,
+  { files, milliseconds, libc }: ChildOptions,
 ): Promise<Outcome> {
   const stage = ["isolate", readlinkSync("/proc/self"), String(files.length), String(milliseconds), job];
   const started = performance.now();
-  const child = spawn([childArgument, ...stage], request, { files, milliseconds });
+  const child = spawn([childArgument, ...stage], request, { files, milliseconds, libc });
   const output = readToEnd(child.stdout, () => child.kill("SIGKILL"));
   await child.exited;
   const text = await within(grace, output);
@@ -59,13 +61,13 @@ async function start(
   return outcomeOf(text) ?? failed(endOf(child.exitCode, child.signalCode));
 }
 
-function spawn(args: readonly string[], request: unknown, { files, milliseconds }: ChildOptions) {
+function spawn(args: readonly string[], request: unknown, { files, milliseconds, libc }: ChildOptions) {
   // What it prints fails: there may be no /dev/null here.
   const nowhere = openSync("/", "r");
   try {
     return Bun.spawn([...program, ...args], {
       cwd: "/",
-      env: {},
+      env: libc === "musl" ? muslVariable : {},
       stdio: [new Blob([JSON.stringify(request)]), "pipe", nowhere, ...files],
       timeout: milliseconds,
       killSignal: "SIGKILL",

@@ -3,7 +3,7 @@ import * as v from "valibot";
 import * as libc from "../../../ffi/libc.ts";
 import { isEmbedded } from "../../assets.ts";
 import { exitCodes, Failure } from "../../output/failure.ts";
-import { childArgument } from "./argument.ts";
+import { childArgument, muslVariable } from "./argument.ts";
 import { childUser, confine, dieWith, inheritBelow, leaveNamespaces } from "./confine.ts";
 import { jobs } from "./jobs.ts";
 import type { Message } from "./outcome.ts";
@@ -66,13 +66,10 @@ function isolate(parent: string, files: number, rest: readonly string[]): void {
   if (childUser() === null) libc.clearCapabilities();
   const script = isEmbedded ? [] : process.argv.slice(0, 2);
   const self = isEmbedded ? ["offsetof"] : script;
-  const status = libc.runProgram("/proc/self/exe", [
-    ...self,
-    childArgument,
-    "work",
-    readlinkSync("/proc/self"),
-    ...rest,
-  ]);
+  const arguments_ = [...self, childArgument, "work", readlinkSync("/proc/self"), ...rest];
+  const isOnMusl = process.env.OFFSETOF_LIBC === muslVariable.OFFSETOF_LIBC;
+  const environment = isOnMusl ? [`OFFSETOF_LIBC=${muslVariable.OFFSETOF_LIBC}`] : [];
+  const status = libc.runProgram("/proc/self/exe", arguments_, environment);
   libc.exitNow(status);
 }
 

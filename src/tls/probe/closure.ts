@@ -1,5 +1,5 @@
 import type { BigIntStats } from "node:fs";
-import { glibcVersion } from "../../../ffi/libc.ts";
+import type { LibraryKind } from "../../../ffi/libc.ts";
 import { Elf, type Machine } from "../../elf/elf.ts";
 import { InputError, InputFile, identityOf } from "../../elf/input.ts";
 import { folderOf, shownName } from "../../elf/name.ts";
@@ -25,6 +25,9 @@ const mostFiles = 32;
  */
 const ofGlibc = /^(?:ld-linux[^/]*|lib(?:c|m|mvec|dl|rt|pthread|resolv|util|anl|nsl|BrokenLocale))\.so\.\d+$/;
 
+/** musl's own name, as musl itself and Alpine have it. All else that a program of musl's needs is in its tree. */
+export const isOfMusl = (name: string): boolean => /^libc\.(?:so$|musl-)/.test(name);
+
 /** What may be executed. */
 export interface Trust {
   /** Where each of the files lies, by its identity. */
@@ -48,6 +51,16 @@ export interface Loadable extends Disposable {
   readonly fds: readonly number[];
   /** Which of them is the libcrypto. */
   readonly crypto: number;
+  /** The C library that they are loaded beside. */
+  readonly libc: LibraryKind;
+}
+
+/** How files are looked for, and what is asked of each. */
+export interface Loading {
+  readonly trust: Trust;
+  /** @throws UntrustedError, LoadError, InputError, SystemError */
+  readonly check: (elf: Elf) => void;
+  readonly libc: LibraryKind;
 }
 
 /**
@@ -58,15 +71,16 @@ export interface Loadable extends Disposable {
  * Not asked are the lists of audit libraries, which the linker heeds in programs alone, and ld.so.preload, of which
  * everything is in this process too.
  *
- * @param check what else is asked of each file that is found @throws UntrustedError, LoadError, InputError, SystemError
+ * @throws UntrustedError, LoadError, InputError, SystemError
  */
-export function closureOf(ssl: Elf, crypto: Elf, trust: Trust, check: (elf: Elf) => void): Loadable {
+export function closureOf(ssl: Elf, crypto: Elf, loading: Loading): Loadable {
   using held = new DisposableStack();
-  const elves = new Closure(crypto, { trust, check, held }).of(ssl);
+  const elves = new Closure(crypto, loading, held).of(ssl);
   const kept = held.move();
   return {
     fds: elves.map(({ fd }) => fd),
     crypto: elves.indexOf(crypto.identity === ssl.identity ? ssl : crypto),
+    libc: loading.libc,
     [Symbol.dispose]: () => kept.dispose(),
   };
 }
@@ -95,16 +109,13 @@ class Closure {
   /** By soname; null while what it needs is looked for. */
   readonly #loaded = new Map<string, Elf | null>();
   readonly #caches = new Map<Root, readonly CacheEntry[]>();
-  /** musl's linker knows only by their names what it found by their names: it looks for all itself. */
-  readonly #isByPath = glibcVersion() === null;
+  readonly #isMusl: boolean;
 
-  constructor(
-    crypto: Elf,
-    { trust, check, held }: { trust: Trust; check: (elf: Elf) => void; held: DisposableStack },
-  ) {
+  constructor(crypto: Elf, { trust, check, libc }: Loading, held: DisposableStack) {
     this.#crypto = crypto;
     this.#trust = trust;
     this.#check = check;
+    this.#isMusl = libc === "musl";
     this.#held = held;
     this.#own = { root: held.use(new Root("/")), container: null };
     using program = Elf.open("/proc/self/exe", "this program", { follow: true });
@@ -134,13 +145,13 @@ class Closure {
   }
 
   #need(by: Needing, name: string): void {
-    if (this.#present.has(name)) return;
+    if (this.#isMusl ? isOfMusl(name) : this.#present.has(name)) return;
     const known = this.#loaded.get(name);
     const text = needs(by, name);
     if (known === null) throw new LoadError(`${text}, which needs it in turn`);
     if (known !== undefined) return;
     if (/[/$]/.test(name)) throw new LoadError(`${text} by a path, not by a name`);
-    const located = by.by === null && isLibcrypto(name) ? this.#asCrypto(by, name) : this.#find(by, name);
+    const located = by.by === null && isLibcrypto(name) ? this.#asCrypto() : this.#find(by, name);
     const { elf, place } = located;
     // The linker knows what is loaded by the name that it gives itself.
     if (elf.dynamic().soname !== name) {
@@ -150,12 +161,8 @@ class Closure {
   }
 
   /** The libcrypto is known: it was heard of in more ways than by the linker's search. */
-  #asCrypto(by: Needing, name: string): Omit<Located, keyof Disposable> {
-    const elf = this.#crypto;
-    if (this.#isByPath && this.#find(by, name).elf.identity !== elf.identity) {
-      throw new LoadError(`the dynamic linker finds another ${shownName(name)} than ${elf.path}`);
-    }
-    return { elf, place: this.#placeOf(elf) };
+  #asCrypto(): Omit<Located, keyof Disposable> {
+    return { elf: this.#crypto, place: this.#placeOf(this.#crypto) };
   }
 
   /** The file that the linker takes for a name. What lies on the way there is trusted, and the file is. */
@@ -182,21 +189,19 @@ class Closure {
   *#paths(by: Needing, name: string): Generator<{ readonly tree: Tree; readonly path: string }> {
     const tree = by.place;
     const isOwn = tree.root.identity === this.#own.root.identity;
-    if (this.#isByPath && !isOwn)
-      throw new LoadError("musl's dynamic linker looks in this machine's tree alone");
-    if (!ofGlibc.test(name) || isOwn) {
+    if (this.#isMusl || !ofGlibc.test(name) || isOwn) {
       for (const folder of this.#runFolders(by, name)) yield { tree, path: `${folder}/${name}` };
       yield* this.#standard(tree, by.elf.machine, name);
     }
     // A tree may lack what the process has from elsewhere: of this machine's own, the linker would take it.
-    if (!isOwn) yield* this.#standard(this.#own, by.elf.machine, name);
+    if (!this.#isMusl && !isOwn) yield* this.#standard(this.#own, by.elf.machine, name);
   }
 
   /** RUNPATH; or RPATH, which holds for what is needed further on too (glibc), as both do in musl. */
   *#runFolders(by: Needing, name: string): Generator<string> {
     for (let one: Needing | null = by; one !== null; one = one.by) {
       const { rpath, runpath } = one.elf.dynamic();
-      const isInherited = this.#isByPath || runpath === null;
+      const isInherited = this.#isMusl || runpath === null;
       const folders = one === by || isInherited ? runFolders(runpath ?? rpath, folderOf(one.place.path)) : [];
       for (const folder of folders) {
         if (folder.startsWith("/") && !folder.includes("$")) yield folder;
@@ -212,10 +217,10 @@ class Closure {
   /** What the linker's own files say, and its own folders. */
   *#standard(tree: Tree, machine: Machine, name: string): Generator<{ tree: Tree; path: string }> {
     const { root } = tree;
-    const folders = this.#isByPath
+    const folders = this.#isMusl
       ? (this.#read(root, muslPath(machine), muslFoldersIn) ?? muslFolders)
       : glibcFolders(machine);
-    if (!this.#isByPath) {
+    if (!this.#isMusl) {
       if (!this.#caches.has(root)) this.#caches.set(root, this.#read(root, cachePath, cacheIn) ?? []);
       const isIt = ({ soname, flags, path }: CacheEntry): boolean =>
         // The variants for newer processors are left to the linker, which knows this one.

@@ -2,7 +2,8 @@ import { createHash } from "node:crypto";
 import { readSync } from "node:fs";
 import * as v from "valibot";
 import { SystemError } from "../../../ffi/error.ts";
-import { glibcVersion } from "../../../ffi/libc.ts";
+import { glibcVersion, type LibraryKind, libraryKind } from "../../../ffi/libc.ts";
+import { isEmbedded } from "../../assets.ts";
 import { type Elf, segment } from "../../elf/elf.ts";
 import { InputError } from "../../elf/input.ts";
 import { checkExecutable, UntrustedError } from "../../host/trusted.ts";
@@ -10,7 +11,7 @@ import type { Evidence } from "../../offsets/evidence.ts";
 import { share } from "../../whereabouts.ts";
 import { runChild } from "../child/run.ts";
 import { boundsOf } from "../layouts.ts";
-import { closureOf, type Loadable, LoadError, type Trust } from "./closure.ts";
+import { closureOf, isOfMusl, type Loadable, LoadError, type Trust } from "./closure.ts";
 import { answerSchema, type ProbeLibrary } from "./request.ts";
 
 /** Bytes of dynamic strings; libcrypto has 300 KiB. */
@@ -68,8 +69,9 @@ function digestOf(fds: readonly number[]): string {
 }
 
 /** A real library takes the child 100 milliseconds. */
-async function measured(library: ProbeLibrary, { fds, crypto }: Loadable): Promise<Probed> {
-  const outcome = await runChild("probe", { library, crypto }, { files: fds, milliseconds: share() });
+async function measured(library: ProbeLibrary, { fds, crypto, libc }: Loadable): Promise<Probed> {
+  const options = { files: fds, milliseconds: share(), libc };
+  const outcome = await runChild("probe", { library, crypto }, options);
   if (outcome.state !== "answered") return { reason: outcome.reason };
   const answer = v.safeParse(answerSchema(await boundsOf(library)), outcome.answer);
   if (!answer.success) return { reason: "what it answered is no answer" };
@@ -82,13 +84,15 @@ export function filesToLoad(
   trust: Trust,
 ): Loadable | { readonly reason: string } {
   try {
-    checkLoadable(ssl);
+    const libc = kindOf(ssl) ?? libraryKind();
+    const check = (elf: Elf): void => checkLoadable(elf, libc);
+    check(ssl);
     const [crypto] = cryptos;
     if (crypto === undefined) throw new LoadError("its libcrypto was not found");
     if (cryptos.length > 1) throw new LoadError("it may be used with several libcryptos");
-    checkLoadable(crypto);
+    check(crypto);
     checkTrusted([crypto, ssl], trust);
-    return closureOf(ssl, crypto, trust, checkLoadable);
+    return closureOf(ssl, crypto, { trust, check, libc });
   } catch (error) {
     const isReason = [UntrustedError, LoadError, InputError, SystemError].some(
       (kind) => error instanceof kind,
@@ -98,9 +102,9 @@ export function filesToLoad(
   }
 }
 
-/** Checks that a file can be loaded into a process of this machine. @throws LoadError */
-function checkLoadable(elf: Elf): void {
-  const reason = whyNot(elf) ?? whyOtherLibc(elf);
+/** Checks that a file can be loaded into a process of this machine that has such a C library. @throws LoadError */
+function checkLoadable(elf: Elf, libc: LibraryKind): void {
+  const reason = whyNot(elf) ?? whyOtherLibc(elf, libc);
   if (reason !== null) throw new LoadError(reason);
 }
 
@@ -112,17 +116,31 @@ function whyNot({ machine, type, programHeaders }: Elf): string | null {
     : null;
 }
 
-/** Why the C library in this process does not serve a file; null where it does, or is not asked for. */
-function whyOtherLibc(elf: Elf): string | null {
-  const asked = elf.dynamic().needed.find((name) => /^libc\.(so\.6$|musl-)/.test(name));
-  if (asked === undefined) return null;
+/** The C library by its name that a file needs itself; undefined where it needs none. */
+const neededLibc = (elf: Elf): string | undefined =>
+  elf.dynamic().needed.find((name) => name === "libc.so.6" || isOfMusl(name));
+
+/** Which kind of C library a file is made for; null where it asks for none. */
+function kindOf(elf: Elf): LibraryKind | null {
+  const needed = neededLibc(elf);
+  if (needed === undefined) return null;
+  return isOfMusl(needed) ? "musl" : "glibc";
+}
+
+/** Why a file cannot be loaded into a process with such a C library that this program can start; null where it can. */
+function whyOtherLibc(elf: Elf, libc: LibraryKind): string | null {
+  const needed = neededLibc(elf);
+  if (kindOf(elf) !== null && kindOf(elf) !== libc)
+    return `it needs ${needed}, and what it is loaded with is made for ${libc}`;
   const own = glibcVersion();
-  if ((asked === "libc.so.6") !== (own !== null))
-    return `it needs ${asked}, this program has another C library`;
-  const needed = newestGlibc(elf);
-  return needed === null || own === null || Bun.semver.order(`${needed}.0`, `${own}.0`) <= 0
+  if (libc === "musl")
+    return own === null || isEmbedded ? null : `it needs ${needed}, this program has another C library`;
+  if (own === null)
+    return `it needs ${needed}, and here is no glibc that this program runs on: it runs on its own musl`;
+  const newest = newestGlibc(elf);
+  return newest === null || Bun.semver.order(`${newest}.0`, `${own}.0`) <= 0
     ? null
-    : `it needs GLIBC_${needed}, this machine's C library is ${own}`;
+    : `it needs GLIBC_${newest}, this machine's C library is ${own}`;
 }
 
 /** The newest version of the GNU C library that a file's dynamic strings name; null where they name none. */

@@ -40,8 +40,7 @@ test.each(built)("%s names no folder of the machine that built it", async (path)
   const all = await readFile(join(assets, path), "latin1");
   // Functions of the C library make files of these names.
   const text = all.replaceAll(/\/tmp\/tmp\w+_XXXXXX/g, "");
-  for (const folder of [repository, homedir(), tmpdir()])
-    expect(text.includes(`${folder}/`)).toBe(false);
+  for (const folder of [repository, homedir(), tmpdir()]) expect(text.includes(`${folder}/`)).toBe(false);
   expect(/\/(home|root|tmp)\//.exec(text)).toBeNull();
 });
 

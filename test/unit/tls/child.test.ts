@@ -51,7 +51,7 @@ afterAll(() => {
 async function load(library: string, milliseconds = hang) {
   const fd = openSync(library, "r");
   try {
-    return await runChild("probe", { library: "openssl" }, { files: [fd], milliseconds });
+    return await runChild("probe", { library: "openssl" }, { files: [fd], milliseconds, libc: "glibc" });
   } finally {
     closeSync(fd);
   }
@@ -224,7 +224,9 @@ describe("files", () => {
     const library = buildHostile({ name: "gone", code: "return 3;" }, join(root, "libraries"));
     const fd = openSync(library, "r");
     unlinkSync(library);
-    expect(await runChild("probe", { library: "openssl" }, { files: [fd], milliseconds: hang })).toEqual({
+    expect(
+      await runChild("probe", { library: "openssl" }, { files: [fd], milliseconds: hang, libc: "glibc" }),
+    ).toEqual({
       state: "failed",
       reason: "it ended with 3 and without an answer",
     });
@@ -235,7 +237,9 @@ describe("files", () => {
     const files = ["libcrypto.so.3", "libssl.so.3"].map((name) =>
       openSync(`/usr/lib/x86_64-linux-gnu/${name}`, "r"),
     );
-    expect(await runChild("probe", { library: "openssl" }, { files, milliseconds: hang })).toEqual({
+    expect(
+      await runChild("probe", { library: "openssl" }, { files, milliseconds: hang, libc: "glibc" }),
+    ).toEqual({
       state: "answered",
       answer: expect.arrayContaining([{ constant: "SSL_ST_RBIO", candidates: [16] }]),
     });
@@ -249,7 +253,9 @@ describe("files", () => {
     bytes.write("libcryptx.so.3\0", bytes.indexOf("\0libcrypto.so.3\0") + 1);
     writeFileSync(other, bytes);
     const files = [other, "/usr/lib/x86_64-linux-gnu/libssl.so.3"].map((path) => openSync(path, "r"));
-    expect(await runChild("probe", { library: "openssl" }, { files, milliseconds: 10_000 })).toEqual({
+    expect(
+      await runChild("probe", { library: "openssl" }, { files, milliseconds: 10_000, libc: "glibc" }),
+    ).toEqual({
       state: "failed",
       reason: expect.stringMatching(
         new RegExp(`^BIO_new is of /usr/lib/x86_64-linux-gnu/libcrypto.so.3, not of ${other}$`),

@@ -1,0 +1,126 @@
+/** One file, the same bytes, whatever C library a root has. Truth is the kernel's own BTF, read by another reader. */
+import { beforeAll, describe, expect, test } from "bun:test";
+import { copyFileSync, mkdirSync, readFileSync, symlinkSync, writeFileSync } from "node:fs";
+import { dirname } from "node:path";
+import { loadPackage } from "../../assets/build/debian.ts";
+import { kernelFields } from "../../src/kernel/fields.ts";
+import { truthOf } from "../lab/truth.ts";
+import { documentOf, executable, type Run, run, Scratch } from "./executable.ts";
+
+const LOADER = "lib64/ld-linux-x86-64.so.2";
+const LIBC = "lib/x86_64-linux-gnu/libc.so.6";
+const MUSL = "musl 1.2.5";
+
+let glibc: string;
+let truth: ReadonlyMap<string, number | null>;
+beforeAll(async () => {
+  glibc = (await loadPackage("bullseye", "libc6")).root;
+  const members = kernelFields.map(({ member }) => member);
+  truth = await truthOf("/sys/kernel/btf/vmlinux", members);
+});
+
+/** Runs the executable in a root of its own with /proc, and with what `fill` puts there. */
+function inRoot(fill: (root: Scratch) => void, ...args: string[]): Run {
+  using root = new Scratch();
+  copyFileSync(executable, root.at("offsetof"));
+  mkdirSync(root.at("proc"));
+  fill(root);
+  const script = `mount -t proc proc ${root.at("proc")} && exec chroot ${root.path} /offsetof "$@"`;
+  return run(["unshare", "--mount", "sh", "-c", script, "sh", ...args]);
+}
+
+const put = (root: Scratch, path: string, bytes: Uint8Array): void => {
+  mkdirSync(dirname(root.at(path)), { recursive: true });
+  writeFileSync(root.at(path), bytes, { mode: 0o755 });
+};
+const withGlibc = (root: Scratch): void => {
+  run(["cp", "-a", `${glibc}/.`, root.path]);
+};
+
+/** What the dynamic linker's path leads to, and the C library that runs then. */
+const roots: readonly { name: string; libc: string; fill: (root: Scratch) => void }[] = [
+  { name: "nothing at all", libc: MUSL, fill: () => {} },
+  { name: "glibc 2.31", libc: "glibc 2.31", fill: withGlibc },
+  {
+    name: "another program's linker, as NixOS and gcompat have it",
+    libc: MUSL,
+    fill: (root) => put(root, LOADER, readFileSync(`${glibc}/lib/x86_64-linux-gnu/libm-2.31.so`)),
+  },
+  {
+    name: "a linker without its library",
+    libc: MUSL,
+    fill: (root) => put(root, LOADER, readFileSync(`${glibc}/lib/x86_64-linux-gnu/ld-2.31.so`)),
+  },
+  {
+    name: "a glibc that does not know GLIBC_2.17",
+    libc: MUSL,
+    fill: (root) => {
+      withGlibc(root);
+      const bytes = readFileSync(root.at(LIBC));
+      const at = bytes.indexOf("GLIBC_2.17\0");
+      bytes.write("GLIBC_2.XX", at);
+      run(["rm", root.at(LIBC)]);
+      put(root, LIBC, bytes);
+    },
+  },
+  { name: "a text", libc: MUSL, fill: (root) => put(root, LOADER, Buffer.from("#!/bin/sh\n")) },
+  {
+    name: "half a linker",
+    libc: MUSL,
+    fill: (root) => {
+      withGlibc(root);
+      const path = root.at("lib/x86_64-linux-gnu/ld-2.31.so");
+      writeFileSync(path, readFileSync(path).subarray(0, 60_000));
+    },
+  },
+  {
+    name: "a FIFO",
+    libc: MUSL,
+    fill: (root) => {
+      mkdirSync(root.at("lib64"));
+      run(["mkfifo", root.at(LOADER)]);
+    },
+  },
+  {
+    name: "a link to itself",
+    libc: MUSL,
+    fill: (root) => {
+      mkdirSync(root.at("lib64"));
+      symlinkSync("ld-linux-x86-64.so.2", root.at(LOADER));
+    },
+  },
+];
+
+describe.each(roots)("a root with $name", ({ libc, fill }) => {
+  test("runs, and says on what", () => {
+    const { tool, kernel } = documentOf(inRoot(fill, "kernel", "--format", "json"));
+    expect(tool.libc).toBe(libc);
+    for (const { member, value } of Object.values(kernel?.fields ?? {}))
+      if (value !== null && truth.has(member))
+        expect([member, value]).toEqual([member, truth.get(member) ?? -1]);
+    expect(kernel?.constants.offset_daddr).toBe(0);
+  });
+});
+
+test("every command runs where there is nothing but the file and /proc", () => {
+  const bare = (...args: string[]) => inRoot(() => {}, ...args);
+  for (const args of [["--version"], ["--help"], ["detect"], ["tls"], ["config"], ["bytecode", "list"]])
+    expect([args, bare(...args).stderr, [0, 3].includes(bare(...args).status)]).toEqual([args, "", true]);
+  expect(bare("verify", "kernel").status).toBe(0);
+  expect(bare("gateway", "127.0.0.2", "127.0.0.1").status).toBe(0);
+});
+
+test("on a host with glibc too it runs on its own musl where it is told to", () => {
+  const env = { OFFSETOF_LIBC: "musl" };
+  const own = documentOf(run([executable, "run", "--format", "json"], { env }));
+  const host = documentOf(run([executable, "run", "--format", "json"]));
+  expect([own.tool.libc, host.tool.libc]).toEqual([MUSL, expect.stringMatching(/^glibc \d/)]);
+  expect(own.kernel?.constants).toEqual(host.kernel?.constants ?? {});
+  // Its libraries are glibc's: their code and the tables answer, and why they are not probed is told.
+  const reasons = own.diagnostics.filter(({ code }) => code === "W_TLS_PROBE").map(({ message }) => message);
+  const ofLibraries = reasons.filter((reason) => /^\S*\/libssl\.so\.\d/.test(reason));
+  expect(ofLibraries.length).toBeGreaterThan(0);
+  for (const reason of ofLibraries) expect(reason).toContain("no glibc that this program runs on");
+  const told = (document: typeof own) => document.tls?.map(({ path, fields }) => [path, Object.keys(fields)]);
+  expect(told(own)).toEqual(told(host));
+});
