@@ -79,7 +79,7 @@ int check_host(void)
 {
 	char path[1];
 	if (!has_instructions())
-		turn_away("E_NO_SSE42", "this processor has no SSE4.2 and POPCNT, which every x86-64 server since 2009 has; use another machine");
+		turn_away("E_NO_SSE42", "this processor has no SSE4.2 and POPCNT, which the runtime needs: use another machine, or have the virtual one show them (QEMU: -cpu host)");
 	if (failed(call(NR_readlinkat, AT_FDCWD, (long)"/proc/self/exe", (long)path, sizeof(path), 0, 0)))
 		turn_away("E_NO_PROC", "/proc is not mounted here: mount it in this root (mount -t proc proc /proc)");
 	if (has_memory(ALL_THAT_BUN_TAKES)) return 0;
