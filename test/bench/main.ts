@@ -2,7 +2,8 @@
  * bun run bench [--sections NAME,…] [--kernels NAME,…] [--runs N]: measures whole processes side by side and writes
  * docs/benchmarks.md; with --sections these alone, the others stay as they are.
  *
- * In guests: the snapshot strategy against the stepwise one, with BTF hidden. On this machine: offsetof against the
+ * The executable's start against that of what Bun makes. In guests: the snapshot strategy against the stepwise
+ * one, with BTF hidden. On this machine: offsetof against the
  * tools that read the same BTF, its gateway lookups against ip(8), its reports of TLS libraries, of many at once and beside a
  * hostile user, and what a server loses while its connections are verified. Machines are noisy, so the ratios of medians are what counts.
  */
@@ -15,6 +16,7 @@ import { labKernel, loadKernel } from "../lab/kernels.ts";
 import { type Figures, medians, round, row, sideBySide, table } from "./figures.ts";
 import { gatewaySection } from "./gateway.ts";
 import { manySection } from "./many.ts";
+import { startSection } from "./start.ts";
 import { tlsSection } from "./tls.ts";
 import { verifySection } from "./verify.ts";
 
@@ -138,6 +140,7 @@ the ratios, not single times. All figures are medians.
 /** In the page's order, with what their headings begin with. */
 const sections = {
   host: { heading: "## On one machine", measure: hostSection },
+  start: { heading: "## Starting", measure: startSection },
   tls: { heading: "## TLS reports", measure: tlsSection },
   many: { heading: "## Many libraries", measure: manySection },
   verify: { heading: "## A server", measure: verifySection },
