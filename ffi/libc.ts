@@ -136,6 +136,14 @@ export const usableSize = (address: number): number => Number(c.malloc_usable_si
 
 /** The version of the GNU C library in this process, as `2.36`; null where it is another one, as musl. */
 export function glibcVersion(): string | null {
+  asked ??= { version: askGlibcVersion() };
+  return asked.version;
+}
+
+/** Each file of a TLS library is compared with it. */
+let asked: { readonly version: string | null } | undefined;
+
+function askGlibcVersion(): string | null {
   // The musl that the executable carries has the name as well, as Bun asks for it.
   const address = muslVersion() === null ? globalSymbol("gnu_get_libc_version") : null;
   if (address === null) return null;

@@ -1,4 +1,4 @@
-import { NoJitError } from "../ffi/error.ts";
+import { NoJitError, SystemError } from "../ffi/error.ts";
 import { version } from "../package.json";
 import { readArguments } from "./commands/arguments.ts";
 import { checkUsage, documentFormats } from "./commands/flags.ts";
@@ -58,12 +58,17 @@ async function checkInputs(args: readonly string[]): Promise<void> {
 
 const textFormats: readonly string[] = documentFormats.filter((format) => format !== "json");
 
+/** What this host refuses to any run; null where it is something else. */
+function refusalOf(thrown: unknown): Failure | null {
+  if (thrown instanceof NoJitError) return new Failure("E_NO_JIT", thrown.message, exitCodes.impossible);
+  return thrown instanceof SystemError && thrown.call === "memfd_create"
+    ? new Failure("E_NO_MEMFD", thrown.message, exitCodes.impossible)
+    : null;
+}
+
 /** One line, or one JSON object where the result would have been JSON; the stack only when asked for. */
 function report(thrown: unknown, args: readonly string[]): void {
-  const failure =
-    thrown instanceof NoJitError
-      ? new Failure("E_NO_JIT", thrown.message, exitCodes.impossible)
-      : asFailure(thrown);
+  const failure = refusalOf(thrown) ?? asFailure(thrown);
   const asked = /(?:^| )--format[ =](\w+)/.exec(args.join(" "))?.[1] ?? "";
   const isText = args.some((each) => /^--get(=|$)/.test(each)) || textFormats.includes(asked);
   const isJson = asked === "json" || (!isText && !process.stdout.isTTY);

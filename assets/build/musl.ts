@@ -69,7 +69,7 @@ async function sourcesOf(source: string, arch: string): Promise<string[][]> {
   );
 }
 
-/** musl as the executable needs it, unpacked below `folder`. @returns its folder */
+/** Changes the musl that is unpacked below `sources` to the one that the executable needs. @returns its folder */
 export async function patchMusl(sources: string): Promise<string> {
   const source = join(sources, MUSL);
   await run(["patch", "--strip=1", "--forward", "--input", changes], { cwd: source });

@@ -5,7 +5,7 @@ import { loadPackage } from "../../assets/build/debian.ts";
 import { kernelFields } from "../../src/kernel/fields.ts";
 import { buildConfine, CAP } from "../confine.ts";
 import { truthOf } from "../lab/truth.ts";
-import { documentOf, executable, repository, run, Scratch } from "./executable.ts";
+import { documentOf, errorOf, executable, repository, run, Scratch } from "./executable.ts";
 
 let glibc: string;
 let confine: string;
@@ -102,7 +102,8 @@ test("without CAP_SYS_ADMIN the stimulus runs where it is, says so, and leaves n
 test("a seccomp filter in the way of memfd_create is named, not the kernel's age", () => {
   const filter = [process.execPath, join(repository, "test/unit/ffi/refused.program.ts"), "319", "1"];
   const { status, stdout, stderr } = run([...filter, executable, "kernel", "--format", "json"]);
-  expect([status, stdout]).toEqual([1, ""]);
+  expect([status, stdout]).toEqual([4, ""]);
+  expect(errorOf({ status, stdout, stderr })).toMatchObject({ code: "E_NO_MEMFD" });
   expect(stderr).toContain("memfd_create: EPERM; a seccomp filter refuses it");
 });
 
