@@ -13,7 +13,7 @@ static int is_terminal(int fd)
 
 static int has_argument(const char *argument)
 {
-	for (char **one = process.arguments + 1; *one != NULL; one++)
+	for (char **one = process.arguments; *one != NULL; one++)
 		if (same(*one, argument)) return 1;
 	return 0;
 }
@@ -21,7 +21,7 @@ static int has_argument(const char *argument)
 /* Whether the answer would have been JSON: where it is asked for, and where nothing else is and no person looks on. */
 static int is_json(void)
 {
-	for (char **one = process.arguments + 1; *one != NULL; one++) {
+	for (char **one = process.arguments; *one != NULL; one++) {
 		const char *value = behind(*one, "--get");
 		if (value != NULL && (*value == 0 || *value == '=')) return 0;
 		value = behind(*one, "--format");
