@@ -174,3 +174,19 @@ test("a run opens no file for writing", () => {
   expect(stderr).toContain("openat(");
   expect(written).toEqual([]);
 });
+
+test("the dynamic linker's variables work as on any program that is not set-user-id, on either C library", () => {
+  using scratch = new Scratch();
+  const mark = scratch.at("mark");
+  writeFileSync(
+    scratch.at("preloaded.c"),
+    `#include <fcntl.h>\n__attribute__((constructor)) static void ran(void) { open("${mark}", O_CREAT, 0600); }\n`,
+  );
+  run(["gcc", "-shared", "-fPIC", "-o", scratch.at("preloaded.so"), scratch.at("preloaded.c")]);
+  for (const OFFSETOF_LIBC of ["", "musl"]) {
+    const env = { OFFSETOF_LIBC, LD_PRELOAD: scratch.at("preloaded.so") };
+    expect(run([executable, "--version"], { env }).status).toBe(0);
+    expect(existsSync(mark)).toBe(true);
+    rmSync(mark);
+  }
+});

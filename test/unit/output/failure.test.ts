@@ -21,3 +21,13 @@ test("as JSON it is the published object, as text one line that a terminal shows
   });
   expect(failureText(failure, "table")).toBe('offsetof: a "quoted"\\x0aline\\x1b[2J');
 });
+
+test.each([
+  { thrown: new RangeError("Out of memory"), code: "E_NO_MEMORY" },
+  { thrown: new Error("Failed to spawn worker thread"), code: "E_NO_TASK" },
+])("what the runtime throws for $code is no defect of ours, but not possible here", ({ thrown, code }) => {
+  const failure = asFailure(thrown);
+  expect([failure.code, failure.exit]).toEqual([code, 4]);
+  expect(failure.message).not.toContain("defect");
+  expect(failure.message).toContain("allow");
+});
