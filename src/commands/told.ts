@@ -1,6 +1,6 @@
 import * as v from "valibot";
+import { cLibrary } from "../../ffi/libc.ts";
 import { version } from "../../package.json";
-import { arch } from "../assets.ts";
 import { type KernelClass, pickTls } from "../bytecode/pick.ts";
 import { configOf, loadConfig } from "../config.ts";
 import { shownName } from "../elf/name.ts";
@@ -45,7 +45,7 @@ function documentOf({ arch, host, kernel, tls = [] }: Chosen, part: Part, byteco
   });
   return v.parse(documentSchema, {
     format_version: formatVersion,
-    tool: { name: "offsetof", version, arch, libc: cLibrary(), arch },
+    tool: { name: "offsetof", version, arch, libc: cLibrary() },
     host: {
       kernel: { release, version: kernelVersion, ...unknown },
       lockdown: null,
