@@ -2,7 +2,7 @@
  * Makes Bun's executable for glibc one that needs nothing of the host: without an interpreter, and with the launcher
  * (launcher/launcher.h) and a musl behind it. Layouts and numbers: System V ABI (gabi), chapters 4 and 5, and elf(5).
  */
-import { Elf, type ProgramHeader, segment } from "../../src/elf/elf.ts";
+import { Elf, type ProgramHeader, type SectionHeader, segment } from "../../src/elf/elf.ts";
 
 /** Bytes: the largest page of the architectures, to which each part is aligned in the file and in memory. */
 const PAGE = 0x10000;
@@ -48,9 +48,9 @@ export async function universal(parts: Parts, version: string): Promise<Buffer> 
   using program = Elf.open(parts.program);
   using launcher = Elf.open(parts.launcher);
   using libc = Elf.open(parts.libc);
-  const [bytes, launcherBytes, libcBytes] = await Promise.all([program, launcher, libc].map(bytesOf));
-  if (bytes === undefined || launcherBytes === undefined || libcBytes === undefined)
-    throw new Error("no files");
+  const bytes = await bytesOf(program);
+  const launcherBytes = await bytesOf(launcher);
+  const libcBytes = await bytesOf(libc);
 
   const loads = program.programHeaders.filter(({ type }) => type === segment.load);
   const [first] = loads;
@@ -61,9 +61,7 @@ export async function universal(parts: Parts, version: string): Promise<Buffer> 
   const start = { offset: up(bytes.length), vaddr: up(Math.max(...loads.map(endOf))) };
   const launched = appended(launcher, launcherBytes, start);
   const musl = appended(libc, libcBytes, {
-    offset: up(
-      start.offset + Math.max(...launched.headers.map((one) => one.offset + one.filesz - start.offset)),
-    ),
+    offset: up(start.offset + launched.image.length),
     vaddr: up(Math.max(...launched.headers.map(endOf))),
   });
 
@@ -155,14 +153,17 @@ function newestGlibc(program: Elf): string {
   return `GLIBC_${newest}`;
 }
 
+function sectionOf(elf: Elf, name: string): SectionHeader & { readonly bytes: Buffer } {
+  const found = elf.sections().find((one) => one.name === name);
+  if (found === undefined) throw new Error(`${elf.path}: has no section ${name}`);
+  return { ...found, bytes: elf.contents(found, TABLE_LIMIT) };
+}
+
 /** Bun calls the launcher's function in the place of write(2), which the dynamic linker enters into the launcher instead. */
 function redirectWrite(program: Elf, bytes: Buffer, { image, base }: Appended): void {
-  const [calls, symbols, strings] = [".rela.plt", ".dynsym", ".dynstr"].map((name) => {
-    const found = program.sections().find((one) => one.name === name);
-    if (found === undefined) throw new Error(`${program.path}: has no section ${name}`);
-    return { ...found, bytes: program.contents(found, TABLE_LIMIT) };
-  });
-  if (calls === undefined || symbols === undefined || strings === undefined) throw new Error("no sections");
+  const calls = sectionOf(program, ".rela.plt");
+  const symbols = sectionOf(program, ".dynsym");
+  const strings = sectionOf(program, ".dynstr");
   const nameOf = (symbol: number): string => {
     const at = symbols.bytes.readUInt32LE(symbol * symbolSize);
     return strings.bytes.toString("latin1", at, strings.bytes.indexOf(0, at));
