@@ -111,7 +111,10 @@ for (const row of chosenKernels(["arm64"], [])) {
       expect(compared.filter(({ status }) => status === "confirmed").length).toBeGreaterThan(10);
 
       const bare = v.parse(documentSchema, jsonOf("document", result("bareRun").stdout));
-      expect([run.tool.libc, bare.tool.libc]).toEqual([expect.stringMatching(/^glibc 2\.\d+$/), "musl 1.2.5"]);
+      expect([run.tool.libc, bare.tool.libc]).toEqual([
+        expect.stringMatching(/^glibc 2\.\d+$/),
+        "musl 1.2.5",
+      ]);
       expect(bare.kernel?.constants).toEqual(known);
       // The library is glibc's: its code and the tables answer.
       const unprobed = v.parse(documentSchema, jsonOf("document", result("bareTls").stdout));
