@@ -2,6 +2,10 @@ import type { Elf } from "../../elf/elf.ts";
 import { InputError } from "../../elf/input.ts";
 import { type FunctionSymbol, findFunctions } from "../../elf/symbols.ts";
 import type { Evidence } from "../../offsets/evidence.ts";
+import { arm64 } from "../machine/arm64.ts";
+import { type Decoder, loadDecoder } from "../machine/decoder.ts";
+import type { Dialect, Instruction } from "../machine/step.ts";
+import { x86 } from "../machine/x86.ts";
 import { withoutVectorLength } from "../vector.ts";
 import {
   type Accessor,
@@ -12,11 +16,7 @@ import {
   shapeAccessor,
   typeConstant,
 } from "./accessors.ts";
-import { arm64 } from "./arm64.ts";
-import { type Decoder, loadDecoder } from "./decoder.ts";
-import type { Dialect, Instruction } from "./step.ts";
 import { type Walk, type WalkOptions, walk } from "./walk.ts";
-import { x86 } from "./x86.ts";
 
 const dialects: Readonly<Record<Elf["machine"], Dialect>> = { x86_64: x86, aarch64: arm64 };
 
@@ -237,7 +237,7 @@ function wayOf({ endings }: Walk, { name, by, widths }: Omit<Accessor, "constant
     const { value } = ending;
     // A number is an answer such as "none"; it says nothing of a member.
     if (value.kind === "number") continue;
-    if (value.kind === "unknown") return { reason: `${name} returns what cannot be followed` };
+    if (value.kind !== "place") return { reason: `${name} returns what cannot be followed` };
     // An argument that is given back is no member.
     if (value.root !== 0) continue;
     const last = value.loads.at(-1);

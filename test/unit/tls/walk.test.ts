@@ -1,9 +1,9 @@
 import { expect, test } from "bun:test";
 import type { Machine } from "../../../src/elf/elf.ts";
-import { arm64 } from "../../../src/tls/code/arm64.ts";
-import { loadDecoder } from "../../../src/tls/code/decoder.ts";
 import { type Ending, type WalkOptions, walk } from "../../../src/tls/code/walk.ts";
-import { x86 } from "../../../src/tls/code/x86.ts";
+import { arm64 } from "../../../src/tls/machine/arm64.ts";
+import { loadDecoder } from "../../../src/tls/machine/decoder.ts";
+import { x86 } from "../../../src/tls/machine/x86.ts";
 
 const decoder = await loadDecoder();
 const entry = 0x1000;

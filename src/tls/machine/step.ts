@@ -7,12 +7,16 @@ export interface Register {
   readonly width: number;
 }
 
-/** Memory at a register plus `add` bytes. A null `base` is an address that is not followed. */
+/** Memory at a register plus `add` bytes. A null `base` without `absolute` is an address that is not followed. */
 export interface Memory {
   readonly kind: "memory";
   readonly base: string | null;
   readonly add: number;
   readonly width: number;
+  /** Instead of a register: an address that the instruction tells, before relocation. */
+  readonly absolute?: number;
+  /** What is added to it: a register times `scale`. */
+  readonly index?: { readonly name: string; readonly scale: number };
 }
 
 export interface Immediate {
@@ -59,9 +63,9 @@ export type Step =
       readonly no: Operand;
       readonly if: Condition;
     }
-  /** A null target is not in the instruction. */
-  | { readonly do: "jump"; readonly target: number | null; readonly if?: Condition }
-  | { readonly do: "call"; readonly target: number | null }
+  /** A null target is not in the instruction, but in `via`. */
+  | { readonly do: "jump"; readonly target: number | null; readonly via?: Operand; readonly if?: Condition }
+  | { readonly do: "call"; readonly target: number | null; readonly via?: Operand }
   | { readonly do: "return" }
   | { readonly do: "trap" };
 
@@ -81,8 +85,10 @@ export interface Dialect {
   readonly stack: string;
   /** Registers that a function gives back as it got them. */
   readonly preserved: readonly string[];
-  /** What the instruction does; null when it is not known, which ends the walk. */
+  /** What the instruction does; null when it is not known. */
   readonly lift: (instruction: Instruction) => readonly Step[] | null;
+  /** The registers that an instruction writes which `lift` does not know, as far as its text tells. */
+  readonly written: (instruction: Instruction) => readonly Register[];
 }
 
 /** The operands of a text, which are separated by commas outside brackets. */

@@ -48,25 +48,48 @@ const integer = (text: string): bigint | null => {
   return sign === "-" ? -BigInt(digits) : BigInt(digits);
 };
 
-/** `qword ptr [rdi + 0x10]`. What has an index, a segment or the instruction pointer in it is not followed. */
-function memory(text: string): Memory | null {
+/** `rdi + 0x10`, `rax + rcx*4 + 0x10`, `rip + 0x10`, `rcx*8 + 0x4000`, `0x4000`. */
+const insides =
+  /^(?:(?<base>r\w+)(?![\w*]))?(?: ?\+? ?(?<index>r\w+)\*(?<scale>[1248])|(?: \+ (?<plain>r\w+)))?(?: ?(?<sign>[+-]?) ?(?<add>(?:0x)?[0-9a-f]+))?$/;
+
+/** `qword ptr [rdi + 0x10]`; `next` is what the instruction pointer holds. What has a segment in it is not followed. */
+function memory(text: string, next: number): Memory | null {
   const [, size = "qword", segment, inside = ""] =
     /^(?:(\w+) ptr )?(?:(\w+):)?\[(.*)\]$/.exec(text.replace(/\s+/g, " ")) ?? [];
   const width = widths[size];
   if (inside === "" || width === undefined) return null;
   const none: Memory = { kind: "memory", base: null, add: 0, width };
-  const [, name = "", sign = "", digits = "0"] = /^(\w+)(?: ([+-]) (\w+))?$/.exec(inside) ?? [];
-  const base = registers.get(name);
-  const add = integer(digits);
-  if (segment !== undefined || base === undefined || base.width !== 8 || add === null) return none;
-  return { kind: "memory", base: base.name, add: sign === "-" ? -Number(add) : Number(add), width };
+  const {
+    base = "",
+    index,
+    scale = "1",
+    plain,
+    sign = "",
+    add: digits = "0",
+  } = insides.exec(inside)?.groups ?? {};
+  const distance = integer(digits);
+  if (segment !== undefined || distance === null) return none;
+  const add = sign === "-" ? -Number(distance) : Number(distance);
+  if (base === "rip") return { ...none, absolute: next + add };
+  const from = registers.get(base);
+  const times = registers.get(index ?? plain ?? "");
+  if (times?.width === 8) {
+    if (from === undefined && base !== "") return none;
+    const scaled = { name: times.name, scale: Number(scale) };
+    return from === undefined
+      ? { ...none, absolute: add, index: scaled }
+      : { ...none, base: from.name, add, index: scaled };
+  }
+  return from?.width === 8 && index === undefined && plain === undefined
+    ? { ...none, base: from.name, add }
+    : none;
 }
 
-function operand(text: string): Operand | null {
+function operand(text: string, next: number): Operand | null {
   const register = registers.get(text);
   if (register !== undefined) return register;
   const value = integer(text);
-  return value === null ? memory(text) : { kind: "immediate", value };
+  return value === null ? memory(text, next) : { kind: "immediate", value };
 }
 
 const widthOf = (one: Operand, other: Operand): number =>
@@ -114,6 +137,9 @@ const trap: Lift = () => [{ do: "trap" }];
 const target = (to: Operand | undefined): number | null =>
   to?.kind === "immediate" ? Number(to.value) : null;
 
+const via = (to: Operand | undefined): { readonly via?: Operand } =>
+  to === undefined || to.kind === "immediate" ? {} : { via: to };
+
 const lifts: Readonly<Record<string, Lift>> = {
   mov: set(false),
   movabs: set(false),
@@ -135,8 +161,8 @@ const lifts: Readonly<Record<string, Lift>> = {
   push: ([from]) => (from === undefined ? null : [grow, { do: "set", to: top, from }]),
   pop: ([to]) => (to === undefined ? null : [{ do: "set", to, from: top }, shrink]),
   leave: () => [{ do: "set", to: stack, from: frame }, { do: "set", to: frame, from: top }, shrink],
-  jmp: ([to]) => [{ do: "jump", target: target(to) }],
-  call: ([to]) => [{ do: "call", target: target(to) }],
+  jmp: ([to]) => [{ do: "jump", target: target(to), ...via(to) }],
+  call: ([to]) => [{ do: "call", target: target(to), ...via(to) }],
   ret: () => [{ do: "return" }],
   ud2: trap,
   int3: trap,
@@ -163,17 +189,45 @@ function conditional(mnemonic: string, [to, from]: readonly Operand[]): readonly
   return from === undefined ? null : [{ do: "select", to, yes: from, no: to, if: condition }];
 }
 
-function lift({ mnemonic, operands }: Instruction): readonly Step[] | null {
+function lift({ address, size, mnemonic, operands }: Instruction): readonly Step[] | null {
   // `notrack jmp`, `repz ret`, `bnd ret`; a repeated string instruction is not known.
   const [, prefix, name = ""] = /^(?:(\w+) )?(\w+)$/.exec(mnemonic) ?? [];
   if (prefix !== undefined && !["notrack", "bnd", "data16"].includes(prefix) && name !== "ret") return null;
   if (name === "nop") return [];
-  const read = split(operands).map(operand);
+  const read = split(operands).map((text) => operand(text, address + size));
   if (read.some((one) => one === null)) return null;
   const known = read.filter((one) => one !== null);
   const one = Object.hasOwn(lifts, name) ? lifts[name] : undefined;
   return one === undefined ? conditional(name, known) : one(known);
 }
+
+/** What instructions write that do not name it, by how they begin. Intel SDM volume 2. */
+const unnamed: Readonly<Record<string, readonly string[]>> = {
+  mul: ["rax", "rdx"],
+  imul: ["rax", "rdx"],
+  div: ["rax", "rdx"],
+  idiv: ["rax", "rdx"],
+  cqo: ["rdx"],
+  cdq: ["rdx"],
+  cdqe: ["rax"],
+  cwde: ["rax"],
+  cmpxchg: ["rax"],
+  cpuid: ["rax", "rbx", "rcx", "rdx"],
+  rdtsc: ["rax", "rdx"],
+  syscall: ["rax", "rcx", "r11"],
+};
+
+function written({ mnemonic, operands }: Instruction): readonly Register[] {
+  const [prefix = "", name = prefix] = mnemonic.split(" ");
+  // A repeated string instruction moves its pointers on; an exchange writes both.
+  if (prefix.startsWith("rep")) return wholes(["rdi", "rsi", "rcx", "rax"]);
+  const texts = split(operands);
+  const named = texts.slice(0, name.startsWith("x") ? 2 : 1).flatMap((text) => registers.get(text) ?? []);
+  return [...named, ...wholes(unnamed[name] ?? [])];
+}
+
+const wholes = (names: readonly string[]): readonly Register[] =>
+  names.map((name) => ({ kind: "register", name, width: 8 }));
 
 /** x86-64 with the System V calling convention (psABI 3.2.3). */
 export const x86: Dialect = {
@@ -182,4 +236,5 @@ export const x86: Dialect = {
   stack: "rsp",
   preserved: ["rbx", "rbp", "rsp", "r12", "r13", "r14", "r15"],
   lift,
+  written,
 };

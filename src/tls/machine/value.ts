@@ -8,16 +8,30 @@ export interface Load {
  * What a register or a stack slot holds, as far as it is known without running anything.
  *
  * `number`: that very number, unsigned, at most 64 bits. `place`: what one reaches from an argument of the function (its
- * index), or from the stack pointer at its entry, by the loads in order, plus `add` bytes. Everything else is `unknown`.
+ * index), or from the stack pointer at its entry, or from what another walk gave a name of its own, by the loads in order,
+ * plus `add` bytes. `entry`: one of a table of distances or addresses, which a jump goes by. Everything else is `unknown`.
  */
 export type Value =
   | { readonly kind: "number"; readonly number: bigint }
   | Place
+  | Entry
   | { readonly kind: "unknown" };
+
+export interface Entry {
+  readonly kind: "entry";
+  /** Address of the table's first entry, before relocation. */
+  readonly table: number;
+  /** Bytes of an entry. */
+  readonly width: number;
+  /** What an entry is multiplied with. */
+  readonly scale: number;
+  /** What the product is added to; 0 where entries are addresses. */
+  readonly base: number;
+}
 
 export interface Place {
   readonly kind: "place";
-  readonly root: number | "stack";
+  readonly root: number | "stack" | `${"result" | "global"} ${number}`;
   readonly loads: readonly Load[];
   readonly add: number;
 }
@@ -44,7 +58,7 @@ export const isPointer = (value: Value): value is Place => value.kind === "place
 export function truncate(value: Value, width: number): Value {
   if (value.kind === "number") return number(BigInt.asUintN(8 * width, value.number));
   if (value.kind === "place" && widthOf(value) <= width) return value;
-  return unknown;
+  return value.kind === "entry" && width >= 4 ? value : unknown;
 }
 
 const farthest = 1 << 20;
@@ -54,7 +68,9 @@ export function plus(value: Value, by: Value, width: number): Value {
   if (value.kind === "number" && by.kind === "number") {
     return number(BigInt.asUintN(8 * width, value.number + by.number));
   }
-  if (value.kind === "number") return by.kind === "place" ? plus(by, value, width) : unknown;
+  if (value.kind === "number") return by.kind === "number" ? unknown : plus(by, value, width);
+  if (value.kind === "entry")
+    return by.kind === "number" ? { ...value, base: value.base + Number(by.number) } : unknown;
   if (!isPointer(value) || by.kind !== "number" || width !== 8) return unknown;
   const add = value.add + Number(BigInt.asIntN(64, by.number));
   return Math.abs(add) <= farthest ? { ...value, add } : unknown;

@@ -54,6 +54,7 @@ interface Address {
   readonly base: Register | null;
   readonly add: number;
   readonly after: number;
+  readonly index?: Memory["index"];
 }
 
 function address([text = "", post]: readonly string[]): Address | null {
@@ -64,8 +65,14 @@ function address([text = "", post]: readonly string[]): Address | null {
   const add = by === undefined ? 0n : integer(by);
   const behind = post === undefined ? 0n : integer(post);
   if (behind === null) return null;
-  // An index, scaled or not, is not followed.
-  if (add === null || more.length > 0) return bang === "!" ? null : { base: null, add: 0, after: 0 };
+  if (add === null || more.length > 0) {
+    if (bang === "!") return null;
+    const [, index = "", shift = "0"] =
+      /^[xw](\d+)(?:, (?:lsl|[su]xt[wx])(?: #(\d))?)?$/.exec([by, ...more].join(", ")) ?? [];
+    return index === ""
+      ? { base: null, add: 0, after: 0 }
+      : { base, add: 0, after: 0, index: { name: `x${index}`, scale: 1 << Number(shift) } };
+  }
   if (bang === "!") return { base, add: Number(add), after: Number(add) };
   return { base, add: Number(add), after: Number(behind) };
 }
@@ -91,6 +98,7 @@ function move(mnemonic: string, texts: readonly string[]): readonly Step[] | nul
       base: at.base?.name ?? null,
       add: at.add + index * width,
       width,
+      ...(at.index === undefined ? {} : { index: at.index }),
     };
     if (verb === "st") steps.push({ do: "set", to: memory, from: one });
     else if (one.kind === "register")
@@ -192,6 +200,18 @@ const compareIf: Lift = ([left, right], texts) => {
   return [{ do: "compareIf", test, if: { question }, otherwise: Number(flags) }];
 };
 
+/** adrp and adr: an address, which is printed whole. */
+const page: Lift = ([to, at]) =>
+  to?.kind === "register" && at?.kind === "immediate"
+    ? [
+        {
+          do: "address",
+          to,
+          of: { kind: "memory", base: null, add: 0, width: 8, absolute: Number(at.value) },
+        },
+      ]
+    : null;
+
 const lifts: Readonly<Record<string, Lift>> = {
   mov: ([to, from]) => (to?.kind === "register" && from !== undefined ? [{ do: "set", to, from }] : null),
   movz: ([to, from], texts) =>
@@ -214,9 +234,11 @@ const lifts: Readonly<Record<string, Lift>> = {
   tbz: testAndJump("equal"),
   tbnz: testAndJump("unequal"),
   b: ([to]) => [{ do: "jump", target: target(to) }],
-  br: () => [{ do: "jump", target: null }],
+  br: ([via]) => [{ do: "jump", target: null, ...(via === undefined ? {} : { via }) }],
   bl: ([to]) => [{ do: "call", target: target(to) }],
-  blr: () => [{ do: "call", target: null }],
+  blr: ([via]) => [{ do: "call", target: null, ...(via === undefined ? {} : { via }) }],
+  adrp: page,
+  adr: page,
   ret: ([to]) => (to === undefined ? [{ do: "return" }] : null),
   retaa: () => [{ do: "return" }],
   retab: () => [{ do: "return" }],
@@ -232,8 +254,6 @@ const lifts: Readonly<Record<string, Lift>> = {
     [
       "movk",
       "movn",
-      "adrp",
-      "adr",
       "sxtw",
       "sxtb",
       "uxtb",
@@ -278,6 +298,15 @@ function lift({ mnemonic, operands }: Instruction): readonly Step[] | null {
   return one(read, texts);
 }
 
+/** Stores write no register but a base that moves on; of what else is not known, the first two may be written. */
+const written = ({ operands }: Instruction): readonly Register[] =>
+  split(operands)
+    .slice(0, 2)
+    .flatMap((text) => {
+      const one = register(text);
+      return one?.kind === "register" ? [one] : [];
+    });
+
 /** AArch64 with the procedure call standard's registers (AAPCS64 6.1). */
 export const arm64: Dialect = {
   arguments: ["x0", "x1", "x2", "x3", "x4", "x5", "x6", "x7"],
@@ -285,4 +314,5 @@ export const arm64: Dialect = {
   stack: "sp",
   preserved: [...Array.from({ length: 11 }, (_, at) => `x${at + 19}`), "sp"],
   lift,
+  written,
 };
