@@ -136,6 +136,7 @@ function layoutsOf(published: Published, prefix: string): Layouts {
     versions: Object.fromEntries(versions),
     measured: {},
     disputed: prefix === "openssl_" ? disputed : [],
+    successors: prefix === "openssl_" ? {} : successors,
   });
 }
 
@@ -188,17 +189,139 @@ export async function addMeasured(library: Library, addition: Measured): Promise
   await Bun.write(measuredFile, `${JSON.stringify(measured, null, 2)}\n`);
 }
 
+const datedSchema = v.strictObject({
+  about: v.string(),
+  layouts: v.array(
+    v.strictObject({
+      /** Months or days of commits whose headers have this layout. */
+      seen_in_commits_of: v.pipe(v.array(v.string()), v.minLength(1)),
+      /** `type.member` to offset. */
+      layout: v.record(v.string(), v.number()),
+    }),
+  ),
+});
+type Dated = v.InferOutput<typeof datedSchema>;
+
+/** InplaceVector<uint8_t, 48> of ssl/internal.h keeps its size behind its bytes; the next secret begins there. */
+const inplaceVector = 48;
+
+/** The constants of a BoringSSL member by its name of then; several where it was renamed. */
+const datedMembers: Readonly<Record<string, readonly string[]>> = {
+  SSL_ST_VERSION: ["ssl_st.version"],
+  SSL_ST_SESSION: ["ssl_st.session"],
+  SSL_ST_RBIO: ["ssl_st.rbio"],
+  SSL_ST_WBIO: ["ssl_st.wbio"],
+  SSL_ST_S3: ["ssl_st.s3"],
+  SSL_SESSION_ST_SSL_VERSION: ["ssl_session_st.ssl_version"],
+  SSL_SESSION_ST_SECRET_LENGTH: ["ssl_session_st.secret_length"],
+  SSL_SESSION_ST_SECRET: ["ssl_session_st.secret"],
+  SSL_SESSION_ST_CIPHER: ["ssl_session_st.cipher"],
+  BIO_ST_NUM: ["bio_st.num", "bssl::Bio.num"],
+  BIO_ST_METHOD: ["bio_st.method", "bssl::Bio.method"],
+  BIO_METHOD_ST_TYPE: ["bio_method_st.type"],
+  SSL_CIPHER_ST_ID: ["ssl_cipher_st.id"],
+  // Not bssl::SSLContext's of 2026-07 and later: 592 by the headers with libstdc++, 616 in Chromium 156, which has libc++.
+  SSL_CTX_ST_KEYLOG_CALLBACK: ["ssl_ctx_st.keylog_callback"],
+  BSSL__SSL3_STATE_HS: ["bssl::SSL3_STATE.hs"],
+  BSSL__SSL3_STATE_CLIENT_RANDOM: ["bssl::SSL3_STATE.client_random"],
+  BSSL__SSL3_STATE_EXPORTER_SECRET: ["bssl::SSL3_STATE.exporter_secret"],
+  BSSL__SSL3_STATE_ESTABLISHED_SESSION: ["bssl::SSL3_STATE.established_session"],
+  BSSL__SSL3_STATE_VERSION: ["bssl::SSL3_STATE.version"],
+  BSSL__SSL3_STATE_WRITE_TRAFFIC_SECRET: ["bssl::SSL3_STATE.write_traffic_secret"],
+  BSSL__SSL3_STATE_READ_TRAFFIC_SECRET: ["bssl::SSL3_STATE.read_traffic_secret"],
+  // eCapture's names: a server's, which writes with its own.
+  BSSL__SSL3_STATE_SERVER_TRAFFIC_SECRET_0: ["bssl::SSL3_STATE.write_traffic_secret"],
+  BSSL__SSL3_STATE_CLIENT_TRAFFIC_SECRET_0: ["bssl::SSL3_STATE.read_traffic_secret"],
+  BSSL__SSL3_STATE_SERVER_TRAFFIC_SECRET_0_LEN: ["bssl::SSL3_STATE.write_traffic_secret_len"],
+  BSSL__SSL3_STATE_CLIENT_TRAFFIC_SECRET_0_LEN: ["bssl::SSL3_STATE.read_traffic_secret_len"],
+  BSSL__SSL_HANDSHAKE_NEW_SESSION: ["bssl::SSL_HANDSHAKE.new_session"],
+  BSSL__SSL_HANDSHAKE_EARLY_SESSION: ["bssl::SSL_HANDSHAKE.early_session"],
+  BSSL__SSL_HANDSHAKE_HINTS: ["bssl::SSL_HANDSHAKE.hints"],
+  BSSL__SSL_HANDSHAKE_CLIENT_VERSION: ["bssl::SSL_HANDSHAKE.client_version"],
+  BSSL__SSL_HANDSHAKE_STATE: ["bssl::SSL_HANDSHAKE.state"],
+  BSSL__SSL_HANDSHAKE_TLS13_STATE: ["bssl::SSL_HANDSHAKE.tls13_state"],
+  BSSL__SSL_HANDSHAKE_MAX_VERSION: ["bssl::SSL_HANDSHAKE.max_version"],
+};
+
+/** Members of BoringSSL that no layout is published with. `protocol_id` took the place of `id` in 2025-11. */
+const boringsslMembers: Readonly<Record<string, string>> = {
+  SSL_CIPHER_ST_PROTOCOL_ID: "ssl_cipher_st.protocol_id",
+  SSL_CTX_ST_KEYLOG_CALLBACK: "ssl_ctx_st.keylog_callback",
+  BSSL__SSL3_STATE_WRITE_TRAFFIC_SECRET: "bssl::SSL3_STATE.write_traffic_secret",
+  BSSL__SSL3_STATE_READ_TRAFFIC_SECRET: "bssl::SSL3_STATE.read_traffic_secret",
+};
+
+/** Members of BoringSSL that went when another took their place. */
+const successors: Layouts["successors"] = {
+  SSL_ST_VERSION: "BSSL__SSL3_STATE_VERSION",
+  SSL_CIPHER_ST_ID: "SSL_CIPHER_ST_PROTOCOL_ID",
+};
+
+/** Members that came or went: where one is not in a layout that has the other, there is none. */
+const datedAbsent: Readonly<Record<string, string>> = {
+  SSL_ST_VERSION: "bssl::SSL3_STATE.version",
+  BSSL__SSL3_STATE_VERSION: "ssl_st.version",
+  SSL_SESSION_ST_SECRET_LENGTH: "bssl::SSL3_STATE.version",
+  SSL_CIPHER_ST_ID: "bssl::SSL3_STATE.version",
+  BSSL__SSL_HANDSHAKE_HINTS: "bssl::SSL_HANDSHAKE.new_session",
+};
+
+type Constants = Readonly<Record<string, number | null>>;
+
+function datedConstants(layout: Dated["layouts"][number]["layout"]): Constants {
+  const constants: Record<string, number | null> = {};
+  for (const [constant, members] of Object.entries(datedMembers)) {
+    const offset = members.map((member) => layout[member]).find((one) => one !== undefined);
+    const other = datedAbsent[constant];
+    if (offset !== undefined) constants[constant] = offset;
+    else if (other !== undefined && layout[other] !== undefined) constants[constant] = null;
+  }
+  const [write, read, exporter] = ["write_traffic_secret", "read_traffic_secret", "exporter_secret"].map(
+    (name) => layout[`bssl::SSL3_STATE.${name}`],
+  );
+  const isInplace =
+    read !== undefined && exporter === read + inplaceVector + 1 && write === read - inplaceVector - 1;
+  if (isInplace) {
+    constants.BSSL__SSL3_STATE_SERVER_TRAFFIC_SECRET_0_LEN = write + inplaceVector;
+    constants.BSSL__SSL3_STATE_CLIENT_TRAFFIC_SECRET_0_LEN = read + inplaceVector;
+  }
+  return constants;
+}
+
+/** With BoringSSL's layouts by date, each a group by the first. */
+function withDated(layouts: Layouts, { layouts: dated }: Dated): Layouts {
+  const groups = dated.map(({ seen_in_commits_of: seen, layout }) => {
+    const [first = "", last = first] = [seen[0], seen.at(-1)];
+    const constants = datedConstants(layout);
+    const group = {
+      measured_on: `upstream's headers of ${first}`,
+      checked_up_to: { version: last, by: "upstream's headers of that date" },
+      ...(Object.keys(datedMembers).every((constant) => Object.hasOwn(constants, constant))
+        ? {}
+        : { partial: true as const }),
+      constants,
+    };
+    return [`boringssl_${first.replaceAll("-", "_")}`, group] as const;
+  });
+  return v.parse(layoutsSchema, {
+    ...layouts,
+    members: { ...layouts.members, ...boringsslMembers },
+    groups: { ...layouts.groups, ...Object.fromEntries(groups) },
+  });
+}
+
 const layoutText = (value: unknown): string => `${JSON.stringify(value, null, 1)}\n`;
 
 /** The text of each file under assets/layouts, by its name. @throws ValiError when the input has another form */
 export async function layoutFiles(input: unknown): Promise<Record<string, string>> {
   const published = v.parse(publishedSchema, input);
   const measured = await readMeasured();
+  const dated = v.parse(datedSchema, await Bun.file(join(import.meta.dir, "boringssl-by-date.json")).json());
   return Object.fromEntries(
-    (["openssl", "boringssl"] as const).map((library) => [
-      `${library}.json`,
-      layoutText(withMeasured(layoutsOf(published, `${library}_`), measured[library])),
-    ]),
+    (["openssl", "boringssl"] as const).map((library) => {
+      const layouts = withMeasured(layoutsOf(published, `${library}_`), measured[library]);
+      return [`${library}.json`, layoutText(library === "boringssl" ? withDated(layouts, dated) : layouts)];
+    }),
   );
 }
 

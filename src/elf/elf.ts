@@ -24,6 +24,8 @@ const limits = {
   names: 1 << 20,
   string: 4096,
   scan: 256 << 20,
+  /** All segments of one kind together; Chromium's code has 280 MB. */
+  segments: 2 ** 31,
   code: 1 << 20,
   symbols: 64 << 20,
   /** How often one name may stand among the symbol names. */
@@ -36,7 +38,7 @@ const limits = {
 /** One read of a scan, and how much of it is read again so that no text is cut in two. */
 const chunk = { size: 256 << 10, overlap: 512 };
 
-export const segment = { load: 1, dynamic: 2, interp: 3, note: 4 } as const;
+export const segment = { load: 1, dynamic: 2, interp: 3, note: 4, ehFrame: 0x6474e550 } as const;
 export const segmentFlag = { execute: 1, write: 2, read: 4 } as const;
 const section = { progbits: 1, symtab: 2, note: 7 } as const;
 const tag = {
@@ -45,6 +47,8 @@ const tag = {
   hash: 4,
   strtab: 5,
   symtab: 6,
+  rela: 7,
+  relasz: 8,
   strsz: 10,
   soname: 14,
   rpath: 15,
@@ -422,6 +426,45 @@ export class Elf implements Disposable {
     );
     if (header === undefined) throw this.#error(0, `no code of ${size} bytes at 0x${address.toString(16)}`);
     return this.#file.read(header.offset + (address - header.vaddr), size, "code", limits.code);
+  }
+
+  /**
+   * A segment's bytes in the file, in windows of `size` bytes that begin with the last `overlap` of the one before. A window
+   * holds until the next is asked for; `address` is that of its first byte, before relocation. @throws InputError
+   */
+  *windows(
+    { vaddr, offset, filesz }: ProgramHeader,
+    buffer: Buffer,
+    overlap: number,
+  ): Generator<{ readonly address: number; readonly bytes: Buffer }> {
+    if (filesz > limits.segments) throw this.#error(offset, `a segment of ${filesz} bytes`);
+    for (let at = 0; at < filesz; at += buffer.length - overlap) {
+      const bytes = buffer.subarray(0, Math.min(buffer.length, filesz - at));
+      this.#file.readInto(bytes, offset + at, "segment");
+      yield { address: vaddr + at, bytes };
+      if (at + bytes.length === filesz) return;
+    }
+  }
+
+  /** Up to `size` bytes of what is loaded at an address, before relocation; fewer where the file has no more there, or nothing. @throws InputError */
+  loaded(address: number, size: number): Buffer {
+    const header = this.programHeaders.find(
+      (one) => one.type === segment.load && address >= one.vaddr && address < one.vaddr + one.filesz,
+    );
+    if (header === undefined) return Buffer.alloc(0);
+    const at = address - header.vaddr;
+    return this.#file.read(header.offset + at, Math.min(size, header.filesz - at), "data", limits.code);
+  }
+
+  /** Where relocations with an addend lie (DT_RELA, DT_RELASZ), as addresses before relocation; null where there are none. @throws InputError */
+  relocations(): { readonly address: number; readonly size: number } | null {
+    const header = this.programHeaders.find((one) => one.type === segment.dynamic);
+    if (header === undefined) return null;
+    const entries = this.#dynamicEntries(header);
+    const [address, size] = [tag.rela, tag.relasz].map(
+      (key) => entries.findLast((one) => one.key === key)?.value,
+    );
+    return address === undefined || size === undefined ? null : { address, size };
   }
 
   [Symbol.dispose](): void {

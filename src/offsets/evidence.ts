@@ -1,5 +1,5 @@
 /** Where offsets can be learned. `guess` and `btf` speak of the kernel, the rest of a TLS library. */
-export const sources = ["guess", "btf", "probe", "code", "table"] as const;
+export const sources = ["guess", "btf", "probe", "code", "references", "table"] as const;
 export type Source = (typeof sources)[number];
 
 /**

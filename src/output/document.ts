@@ -202,7 +202,12 @@ export const tlsPlanSchema = v.strictObject({
   /** The eBPF object that would be picked, by the version alone: what would be measured may tell another. */
   bytecode: v.nullable(v.string()),
   bytecode_reason: v.string(),
-  sources: v.strictObject({ probe: sourcePlan, code: sourcePlan, table: sourcePlan }),
+  sources: v.strictObject({
+    probe: sourcePlan,
+    code: sourcePlan,
+    references: sourcePlan,
+    table: sourcePlan,
+  }),
 });
 
 /** What `offsetof detect --format json` prints. */

@@ -28,6 +28,8 @@ export const layoutsSchema = v.pipe(
         measured_on: v.string(),
         /** The newest version of which somebody says that it has this layout. */
         checked_up_to: v.strictObject({ version: v.string(), by: v.string() }),
+        /** It has more members than are known: what it says nothing of may be there. */
+        partial: v.optional(v.literal(true)),
         constants: v.record(name, offset),
       }),
     ),
@@ -36,6 +38,8 @@ export const layoutsSchema = v.pipe(
     /** How those versions were measured that this project added to the published ones. */
     measured: v.record(v.string(), v.string()),
     disputed: v.array(disputeSchema),
+    /** Constants whose member went when another came, with that one's: a struct has one of the two. */
+    successors: v.record(name, name),
   }),
   v.check(
     ({ groups, versions }) => Object.values(versions).every((group) => Object.hasOwn(groups, group)),

@@ -1,4 +1,4 @@
-import type { Elf } from "../elf/elf.ts";
+import { type Elf, segment, segmentFlag } from "../elf/elf.ts";
 import { InputError } from "../elf/input.ts";
 import { findFunctions } from "../elf/symbols.ts";
 import { type Source, unchosen } from "../offsets/evidence.ts";
@@ -53,6 +53,7 @@ async function planOf(
         return would("no other user can have written it or what it needs, and it can be loaded here");
       }),
       code: measured("code", () => codePlan(files)),
+      references: measured("references", () => referencePlan(files)),
       table: sources.includes("table") ? plan : wouldNot(unchosen),
     },
   };
@@ -87,6 +88,12 @@ function codePlan({ ssl, cryptos }: LibraryFiles): Plan {
     throw error;
   }
 }
+
+/** Whether there is code to look for references in. */
+const referencePlan = ({ ssl }: LibraryFiles): Plan =>
+  ssl.programHeaders.some(({ type, flags }) => type === segment.load && (flags & segmentFlag.execute) !== 0)
+    ? would("strings and tables lead to what the probe leaves open")
+    : wouldNot("it has no code");
 
 const functionsIn = (elf: Elf, file: keyof typeof functionNames): string[] => [
   ...findFunctions(elf, functionNames[file]).keys(),

@@ -82,8 +82,8 @@ interface Measured {
 type Known = Map<string, Promise<Probed>>;
 
 /**
- * What the library's machine code says, and what it does in a child. Both are loaded for the first library that needs them;
- * the child works while the code is read.
+ * What the library's machine code says, what it does in a child, and where that leaves something open, what strings and tables lead
+ * to. Each is loaded for the first library that needs it; the child works while the accessors are read.
  */
 async function measure(
   { library }: Identity,
@@ -97,22 +97,41 @@ async function measure(
     ? probeEvidence(library, files, trust, hasTwin ? known : undefined)
     : Promise.resolve({ evidence: [] });
   const hindrances: Diagnostic[] = [];
-  let evidence: readonly Evidence[] = [];
-  try {
-    if (sources.includes("code")) {
-      const { codeEvidence } = await import("./code/evidence.ts");
-      using _ = during(`the code of ${files.ssl.path}`);
-      evidence = await codeEvidence(library, files);
+  const { path } = files.ssl;
+  const read = async (
+    source: Source,
+    what: string,
+    load: () => Promise<() => Promise<readonly Evidence[]>>,
+  ): Promise<readonly Evidence[]> => {
+    if (!sources.includes(source)) return [];
+    try {
+      const evidenceOf = await load();
+      using _ = during(`${what} of ${path}`);
+      return await evidenceOf();
+    } catch (error) {
+      hindrances.push({ code: "W_TLS_CODE", message: `${path}: its code is not read: ${messageOf(error)}` });
+      return [];
     }
-  } catch (error) {
-    const message = `${files.ssl.path}: its code is not read: ${messageOf(error)}`;
-    hindrances.push({ code: "W_TLS_CODE", message });
-  }
-  const told = await awaiting(`the probe of ${files.ssl.path}`, probed);
-  if ("evidence" in told) return { evidence: [...told.evidence, ...evidence], hindrances };
-  hindrances.push({ code: "W_TLS_PROBE", message: `${files.ssl.path}: not probed: ${told.reason}` });
-  return { evidence, hindrances };
+  };
+  const code = await read("code", "the code", async () => {
+    const { codeEvidence } = await import("./code/evidence.ts");
+    return () => codeEvidence(library, files);
+  });
+  const told = await awaiting(`the probe of ${path}`, probed);
+  const evidence = [...("evidence" in told ? told.evidence : []), ...code];
+  if (!("evidence" in told))
+    hindrances.push({ code: "W_TLS_PROBE", message: `${path}: not probed: ${told.reason}` });
+  if (isSolved("evidence" in told ? told.evidence : [])) return { evidence, hindrances };
+  const references = await read("references", "the references", async () => {
+    const { referenceEvidence } = await import("./references/evidence.ts");
+    return () => referenceEvidence(library, files.ssl);
+  });
+  return { evidence: [...evidence, ...references], hindrances };
 }
+
+/** Whether a library that was seen at work leaves nothing open. */
+const isSolved = (evidence: readonly Evidence[]): boolean =>
+  evidence.length > 0 && evidence.every(({ candidates }) => candidates.length === 1);
 
 /** A library that was found, open. */
 export interface Looked {

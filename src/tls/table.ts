@@ -6,6 +6,8 @@ import { compareReleases, parseRelease, type Release, seriesOf } from "./release
 /** The group chosen for a version. `reason` says what stands between the version and the measured one. */
 export interface Choice {
   readonly layout: string;
+  /** Others that fit as well and contradict it in nothing: of constants that it does not have, they tell. */
+  readonly beside?: readonly string[];
   readonly match: TableMatch;
   readonly reason?: string;
 }
@@ -89,9 +91,10 @@ const isOfKind = (layouts: Layouts, constants: Constants, told: Iterable<string>
   return struct === null || connectionOf(layouts, Object.keys(constants)) === struct;
 };
 
-/** The constants that every group has that holds connections in the same struct as these, as far as they tell. */
+/** The constants that every group has, if it is whole, that holds connections in the same struct as these, as far as they tell. */
 export function commonConstants(layouts: Layouts, told: readonly string[]): readonly string[] {
   const [first, ...others] = Object.values(layouts.groups)
+    .filter(({ partial }) => partial !== true)
     .map((group) => group.constants)
     .filter((constants) => isOfKind(layouts, constants, told));
   return Object.keys(first ?? {}).filter((constant) => others.every((one) => Object.hasOwn(one, constant)));
@@ -103,7 +106,11 @@ function fits(layouts: Layouts, constants: Constants, measured: Measured): boole
   return (
     isOfKind(layouts, constants, measured.keys()) &&
     shared.length > 0 &&
-    shared.every(([constant, offset]) => constants[constant] === offset)
+    shared.every(([constant, offset]) => constants[constant] === offset) &&
+    // A member that another took the place of is in no layout of what has that other.
+    Object.entries(layouts.successors).every(
+      ([constant, successor]) => !measured.has(successor) || typeof constants[constant] !== "number",
+    )
   );
 }
 
@@ -124,9 +131,11 @@ export function describe(
     ([name, { constants }]) => !isNewer(layouts, name, version) && fits(layouts, constants, measured),
   );
   const [found, ...others] = fitting;
-  if (found !== undefined && others.every(([, { constants }]) => isSame(constants, found[1].constants))) {
+  if (found !== undefined && isOne(fitting.map(([, { constants }]) => constants))) {
     const [layout] = found;
-    return { layout, match: "fit", reason: `${layout} is the one known layout that all measured values fit` };
+    const beside = others.map(([name]) => name);
+    const reason = `${layout} is the one known layout that all measured values fit`;
+    return { layout, match: "fit", reason, ...(beside.length > 0 && { beside }) };
   }
   if (named.layout === null) return named;
   if (isOfKind(layouts, constantsOf(named.layout), measured.keys())) return named;
@@ -134,9 +143,13 @@ export function describe(
   return { layout: null, match: null, reason };
 }
 
-const isSame = (one: Constants, other: Constants): boolean =>
-  Object.keys(one).length === Object.keys(other).length &&
-  Object.entries(one).every(([constant, offset]) => other[constant] === offset);
+/** Whether no two of these layouts tell different things of a constant. */
+function isOne(layouts: readonly Constants[]): boolean {
+  const all: Constants = Object.assign({}, ...layouts);
+  return layouts.every((constants) =>
+    Object.entries(constants).every(([constant, offset]) => all[constant] === offset),
+  );
+}
 
 /** Whether a group is known of newer releases than a version alone. */
 function isNewer(layouts: Layouts, group: string, version: string | null): boolean {
@@ -168,7 +181,13 @@ export function tableFields(layouts: Layouts, choice: Choice, version: string | 
         version?.includes(suffix) === true &&
         !Object.keys(layouts.versions).some((text) => isOf(text, suffix))),
   );
-  const published = Object.entries(layouts.groups[choice.layout]?.constants ?? {});
+  const constantsOf = (name: string): Constants => layouts.groups[name]?.constants ?? {};
+  const all: Constants = Object.assign(
+    {},
+    constantsOf(choice.layout),
+    ...(choice.beside ?? []).map(constantsOf),
+  );
+  const published = Object.entries(all);
   return published.map(([constant, offset]) => {
     const disputed = disputes.find((one) => one.constants.includes(constant))?.reason;
     const evidence: Evidence = {
@@ -189,8 +208,12 @@ export function tableFields(layouts: Layouts, choice: Choice, version: string | 
  * the measured kind has.
  */
 export function unknownFields(layouts: Layouts, reason: string, measured: Measured): readonly TableField[] {
-  return commonConstants(layouts, [...measured.keys()]).map((constant) => ({
-    field: fieldOf(layouts, constant),
-    evidence: { source: "table", constant, candidates: [], reason },
-  }));
+  return commonConstants(layouts, [...measured.keys()]).map((constant) => {
+    const successor = layouts.successors[constant];
+    const isReplaced = successor !== undefined && measured.has(successor);
+    const evidence: Evidence = isReplaced
+      ? { source: "table", constant, candidates: [], absent: true, reason: `${successor} took its place` }
+      : { source: "table", constant, candidates: [], reason };
+    return { field: fieldOf(layouts, constant), evidence };
+  });
 }

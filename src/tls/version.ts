@@ -87,7 +87,7 @@ const withoutNodes: ReadonlySet<Library> = new Set(["boringssl", "aws-lc", "libr
 /**
  * Source files that one of the libraries alone has, as its errors carry them. Looked for where nothing else names the
  * library: builds move the folders above (`external/ssl/ssl/ssl_lib.cc`). Sources: the trees of OpenSSL since 1.1.0,
- * Tongsuo, LibreSSL since 3.2, BoringSSL since 2024, AWS-LC.
+ * Tongsuo, LibreSSL since 3.2, BoringSSL, AWS-LC, which has BoringSSL's beside its own.
  */
 const ownSources: readonly { library: Library; marker: Buffer; text: RegExp }[] = (
   [
@@ -95,6 +95,7 @@ const ownSources: readonly { library: Library; marker: Buffer; text: RegExp }[] 
     ["tongsuo", "ssl/statem_ntls/", /(?:^|\/)ssl\/statem_ntls\/\w+\.c$/],
     ["libressl", "tls13_legacy.c", /(?:^|\/)tls13_legacy\.c$/],
     ["boringssl", "ssl/ssl_credential.cc", /(?:^|\/)ssl\/ssl_credential\.cc$/],
+    ["boringssl", "ssl/tls13_enc.cc", /(?:^|\/)ssl\/tls13_enc\.cc$/],
     ["boringssl", "crypto/fipsmodule/", /(?:^|\/)crypto\/fipsmodule\/[\w/-]+\.cc?\.inc$/],
     ["aws-lc", "ssl/ssl_transfer_asn1.cc", /(?:^|\/)ssl\/ssl_transfer_asn1\.cc$/],
   ] as const
@@ -228,6 +229,7 @@ function ownSourcesIn(elf: Elf): readonly Finding[] {
       }
     }
   }
+  if (found.has("aws-lc")) found.delete("boringssl");
   return [...found.values()];
 }
 

@@ -61,6 +61,7 @@ function first(machine: Dialect, entry: number, { length }: WalkOptions): State 
 class AccessorWalk implements Visitor<Ending> {
   readonly endings: Ending[] = [];
   usedAssumption = false;
+  readonly reach = Number.POSITIVE_INFINITY;
   readonly #machine: Dialect;
   readonly #code: ReadonlyMap<number, Instruction>;
   readonly #options: WalkOptions;

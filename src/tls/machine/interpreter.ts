@@ -15,6 +15,8 @@ export interface Visitor<Ending> {
   readonly compare: (state: State, left: Value, right: Value) => void;
   /** A null target is `via`. Without an ending the way goes on behind the call. */
   readonly call: (state: State, target: number | null, via: Value) => Ending | null;
+  /** Bytes that a function that is called writes at most from a place in the stack on. */
+  readonly reach: number;
   /** What the function that was called last gave back. */
   readonly result: () => Value;
   /** A jump to where none of the function's instructions is, or by a value. */
@@ -185,7 +187,7 @@ export class Interpreter<Ending> {
   #call(state: State, { target, via }: Extract<Step, { do: "call" }>): Ending | null {
     const ending = this.#visitor.call(state, target, via === undefined ? unknown : this.#read(state, via));
     if (ending !== null) return ending;
-    forgetCalled(state, this.#machine);
+    forgetCalled(state, this.#machine, this.#visitor.reach);
     state.registers.set(this.#machine.result, this.#visitor.result());
     return null;
   }

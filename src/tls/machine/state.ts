@@ -62,13 +62,16 @@ export function setSlot({ stack }: State, at: number, width: number, value: Valu
   stack.set(at, { value: truncate(value, width), width });
 }
 
-/** Forgets what a function that was called may have changed. */
-export function forgetCalled(state: State, machine: Dialect): void {
+/**
+ * Forgets what a function that was called may have changed.
+ *
+ * @param reach bytes that are written at most from a place in the stack that was handed out
+ */
+export function forgetCalled(state: State, machine: Dialect, reach: number): void {
   for (const [name, value] of state.registers) {
-    // A place in the stack that was handed out, and what lies above it.
-    if (value.kind === "place" && value.root === "stack" && machine.arguments.includes(name)) {
-      for (const at of state.stack.keys()) if (at >= value.add) state.stack.delete(at);
-    }
+    if (value.kind !== "place" || value.root !== "stack" || !machine.arguments.includes(name)) continue;
+    for (const at of state.stack.keys())
+      if (at >= value.add && at < value.add + reach) state.stack.delete(at);
   }
   for (const name of state.registers.keys()) {
     if (!machine.preserved.includes(name)) state.registers.delete(name);

@@ -140,7 +140,19 @@ const target = (to: Operand | undefined): number | null =>
 const via = (to: Operand | undefined): { readonly via?: Operand } =>
   to === undefined || to.kind === "immediate" ? {} : { via: to };
 
+/** Where the first of two registers waits while they are exchanged. */
+const aside: Register = { kind: "register", name: "aside", width: 8 };
+const exchange: Lift = ([one, other]) =>
+  one?.kind === "register" && other?.kind === "register" && one.width === 8
+    ? [
+        { do: "set", to: aside, from: one },
+        { do: "set", to: one, from: other },
+        { do: "set", to: other, from: aside },
+      ]
+    : null;
+
 const lifts: Readonly<Record<string, Lift>> = {
+  xchg: exchange,
   mov: set(false),
   movabs: set(false),
   movzx: set(false),

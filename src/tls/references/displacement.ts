@@ -1,0 +1,103 @@
+import type { Subject } from "./subject.ts";
+
+/** Functions that are looked into for one offset. */
+const mostFunctions = 96;
+/** Smaller offsets are in too many instructions, and have another form. */
+const smallest = 128;
+const overlap = 16;
+
+/** Bytes around what is known of a library in which the rest of it is looked for. */
+const around = 512 << 10;
+/** Bytes that are read at a time. */
+const window = 512 << 10;
+
+/** Places in one piece of code, in bytes from its beginning. */
+type Search = (bytes: Buffer, address: number) => Iterable<number>;
+
+/**
+ * First addresses of functions in which a load from `offset` stands, near those that name something: a program has other structs as
+ * large. x86-64: a 32-bit displacement.
+ */
+export function functionsWith(subject: Subject, offset: number): readonly number[] {
+  if (offset < smallest) return [];
+  const isX86 = subject.image.elf.machine === "x86_64";
+  return functionsNear(subject, (bytes) => (isX86 ? displaced(bytes, offset) : scaled(bytes, offset)));
+}
+
+/** First addresses of functions that call or go on with one of these. */
+export function functionsCalling(subject: Subject, entries: readonly number[]): readonly number[] {
+  const targets = new Set(entries);
+  if (targets.size === 0) return [];
+  const isX86 = subject.image.elf.machine === "x86_64";
+  return functionsNear(subject, (bytes, address) =>
+    isX86 ? relative(bytes, address, targets) : branches(bytes, address, targets),
+  );
+}
+
+function functionsNear(subject: Subject, search: Search): readonly number[] {
+  const { image, functions } = subject;
+  const found = new Set<number>();
+  for (const { from, end } of neighbourhoods(subject.known())) {
+    for (let start = from; start < end; start += window - overlap) {
+      const bytes = image.code(start, Math.min(window, end - start));
+      for (const at of search(bytes, start)) {
+        const entry = functions.startOf(start + at);
+        if (entry !== null && found.size < mostFunctions) found.add(entry);
+      }
+    }
+  }
+  return [...found];
+}
+
+/** Stretches around addresses, those that meet as one. */
+function neighbourhoods(
+  addresses: readonly number[],
+): readonly { readonly from: number; readonly end: number }[] {
+  const stretches: { from: number; end: number }[] = [];
+  for (const address of addresses.toSorted((a, b) => a - b)) {
+    const from = Math.max(0, address - (address % 4) - around);
+    const last = stretches.at(-1);
+    if (last !== undefined && from <= last.end) last.end = address + around;
+    else stretches.push({ from, end: address + around });
+  }
+  return stretches;
+}
+
+/** `mov r64, [r64 + offset]` or `cmp qword [r64 + offset], 0`: REX.W, opcode, ModRM with a 32-bit displacement. Intel SDM volume 2. */
+function* displaced(bytes: Buffer, offset: number): Generator<number> {
+  const pattern = Buffer.alloc(4);
+  pattern.writeUInt32LE(offset);
+  for (let at = bytes.indexOf(pattern); at >= 0; at = bytes.indexOf(pattern, at + 1)) {
+    if (at < 3) continue;
+    const [prefix = 0, opcode = 0, modes = 0] = bytes.subarray(at - 3, at);
+    if ((prefix & 0xf8) === 0x48 && (opcode === 0x8b || opcode === 0x83) && (modes & 0xc0) === 0x80)
+      yield at - 3;
+  }
+}
+
+/** `ldr x, [x, #offset]`, whose offset counts in units of 8 bytes. Arm ARM C6.2, LDR (immediate). */
+function* scaled(bytes: Buffer, offset: number): Generator<number> {
+  if (offset % 8 !== 0 || offset >= 8 << 12) return;
+  const words = new Int32Array(bytes.buffer, bytes.byteOffset, bytes.length >> 2);
+  const wanted = 0xf9400000 | ((offset / 8) << 10);
+  for (let at = 0; at < words.length; at++)
+    if (((words[at] as number) & 0xfffffc00) === (wanted | 0)) yield at * 4;
+}
+
+/** `call d` (E8) and `jmp d` (E9). Intel SDM volume 2. */
+function* relative(bytes: Buffer, address: number, targets: ReadonlySet<number>): Generator<number> {
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
+  for (let at = 0; at + 5 <= bytes.length; at++) {
+    if (((bytes[at] as number) & 0xfe) !== 0xe8) continue;
+    if (targets.has(address + at + 5 + view.getInt32(at + 1, true))) yield at;
+  }
+}
+
+/** `b d` and `bl d`. Arm ARM C6.2. */
+function* branches(bytes: Buffer, address: number, targets: ReadonlySet<number>): Generator<number> {
+  const words = new Int32Array(bytes.buffer, bytes.byteOffset, bytes.length >> 2);
+  for (let at = 0; at < words.length; at++) {
+    const word = words[at] as number;
+    if (((word >>> 26) & 31) === 5 && targets.has(address + at * 4 + ((word << 6) >> 4))) yield at * 4;
+  }
+}

@@ -1,0 +1,209 @@
+import { type Elf, type ProgramHeader, segment, segmentFlag } from "../../elf/elf.ts";
+
+/** Bytes. What is read at a time of a whole segment, and around an address; and no string looked for is longer. */
+const sizes = { window: 1 << 20, page: 16 << 10, overlap: 256, pages: 256 };
+/** Elf64_Rela of gabi, "Relocation", and the kind that adds the load address (R_X86_64_RELATIVE, R_AARCH64_RELATIVE). */
+const rela = { size: 24, offset: 0, kind: 8, addend: 16 };
+const relative: Readonly<Record<Elf["machine"], number>> = { x86_64: 8, aarch64: 1027 };
+/** How many places of one thing are looked at; a hostile file could have it everywhere. */
+export const mostPlaces = 64;
+/** Places of all texts together; a Chromium has 30,000 paths of source files. */
+const mostTexts = 200_000;
+/** Places in data that look like the beginning of a table. */
+const mostTables = 1024;
+
+const high = 2 ** 32;
+const u64 = (bytes: Buffer, at: number): number => bytes.readUInt32LE(at + 4) * high + bytes.readUInt32LE(at);
+
+/**
+ * A file as it is loaded, by addresses before relocation. It is read in windows: the largest have 300 MB. Every address comes out of
+ * the file itself: what lies nowhere is no bytes, never an error.
+ */
+export class Image {
+  readonly elf: Elf;
+  readonly #pages = new Map<number, Buffer>();
+  readonly #buffer = Buffer.allocUnsafe(sizes.window);
+  /** Pointers that only relocations tell, by where they lie. */
+  readonly #relocated = new Map<number, number>();
+
+  constructor(elf: Elf) {
+    this.elf = elf;
+  }
+
+  /** Segments that may be executed, or that may not. */
+  segments(isExecutable: boolean): readonly ProgramHeader[] {
+    return this.elf.programHeaders.filter(
+      ({ type, flags }) => type === segment.load && ((flags & segmentFlag.execute) !== 0) === isExecutable,
+    );
+  }
+
+  /** Windows of a segment; they share one buffer. */
+  windows(header: ProgramHeader, overlap: number) {
+    return this.elf.windows(header, this.#buffer, overlap);
+  }
+
+  isCode(address: number): boolean {
+    return this.segments(true).some(({ vaddr, filesz }) => address >= vaddr && address < vaddr + filesz);
+  }
+
+  /** What lies at an address, up to `size` bytes. */
+  bytes(address: number, size: number): Buffer {
+    const start = address - (address % sizes.page);
+    const within = address - start;
+    if (within + size > sizes.page) return this.elf.loaded(address, size);
+    return this.#page(start, address).subarray(within, within + size);
+  }
+
+  #page(start: number, address: number): Buffer {
+    const known = this.#pages.get(start);
+    if (known !== undefined) return known;
+    // A segment may begin within the page.
+    const [first] = this.elf.programHeaders.filter(
+      ({ type, vaddr, filesz }) => type === segment.load && address >= vaddr && address < vaddr + filesz,
+    );
+    const from = Math.max(start, first?.vaddr ?? start);
+    const read = this.elf.loaded(from, sizes.page - (from - start));
+    const page = from === start ? read : Buffer.concat([Buffer.alloc(from - start), read]);
+    if (this.#pages.size >= sizes.pages) this.#pages.clear();
+    if (from === start) this.#pages.set(start, page);
+    return page;
+  }
+
+  /** Machine code from an address on, up to `size` bytes, and nothing of what lies before or behind it. */
+  code(address: number, size: number): Buffer {
+    const [part] = this.segments(true).filter(
+      ({ vaddr, filesz }) => address < vaddr + filesz && address + size > vaddr,
+    );
+    if (part === undefined) return Buffer.alloc(0);
+    const from = Math.max(address, part.vaddr);
+    const read = this.elf.loaded(from, address + size - from);
+    return from === address ? read : Buffer.concat([Buffer.alloc(from - address), read]);
+  }
+
+  u16(address: number): number | null {
+    const bytes = this.bytes(address, 2);
+    return bytes.length < 2 ? null : bytes.readUInt16LE(0);
+  }
+
+  u32(address: number): number | null {
+    const bytes = this.bytes(address, 4);
+    return bytes.length < 4 ? null : bytes.readUInt32LE(0);
+  }
+
+  i32(address: number): number | null {
+    const bytes = this.bytes(address, 4);
+    return bytes.length < 4 ? null : bytes.readInt32LE(0);
+  }
+
+  /** The pointer that lies at an address once the file is loaded; 0 where there is none. */
+  pointer(address: number): number {
+    const relocated = this.#relocated.get(address);
+    if (relocated !== undefined) return relocated;
+    const bytes = this.bytes(address, 8);
+    return bytes.length < 8 ? 0 : u64(bytes, 0);
+  }
+
+  /** The C string at an address; null where none of at most `most` bytes ends. */
+  text(address: number, most = 64): string | null {
+    const bytes = this.bytes(address, most);
+    const end = bytes.indexOf(0);
+    return end < 0 ? null : bytes.toString("latin1", 0, end);
+  }
+
+  /** The C string that holds the byte at an address; null where it does not begin and end within `most` bytes. */
+  textAround(address: number, most: number): { readonly start: number; readonly text: string } | null {
+    const before = this.bytes(address - most, most);
+    const behind = this.bytes(address, most);
+    const end = behind.indexOf(0);
+    const start = before.lastIndexOf(0) + 1;
+    if (end < 0 || start === 0) return null;
+    const text = before.toString("latin1", start) + behind.toString("latin1", 0, end);
+    return { start: address - (before.length - start), text };
+  }
+
+  /** Each place of one of these texts in data or, where there is none, in code. */
+  places(needles: readonly Buffer[]): ReadonlySet<number> {
+    const found = new Set<number>();
+    const look = (isExecutable: boolean): void => {
+      for (const header of this.segments(isExecutable)) {
+        for (const { address, bytes } of this.windows(header, sizes.overlap))
+          for (const needle of needles) findIn(bytes, needle, address, found);
+      }
+    };
+    look(false);
+    if (found.size === 0) look(true);
+    return found;
+  }
+
+  /** Each place in data, on a pointer's boundary, where these bytes stand. */
+  data(patterns: readonly Buffer[]): ReadonlyMap<Buffer, readonly number[]> {
+    const found = new Map<Buffer, number[]>(patterns.map((pattern) => [pattern, []]));
+    for (const header of this.#dataSegments()) {
+      for (const { address, bytes } of this.windows(header, sizes.overlap)) {
+        for (const [pattern, places] of found) {
+          for (let at = bytes.indexOf(pattern); at >= 0; at = bytes.indexOf(pattern, at + 1)) {
+            const place = address + at;
+            if (place % 8 === 0 && places.length < mostTables && !places.includes(place)) places.push(place);
+          }
+        }
+      }
+    }
+    return found;
+  }
+
+  /** What is loaded where it was linked needs no relocation, so that its tables may lie with the constants. */
+  #dataSegments(): readonly ProgramHeader[] {
+    const isMovable = this.elf.type !== "executable";
+    return this.segments(false).filter(({ flags }) => !isMovable || (flags & segmentFlag.write) !== 0);
+  }
+
+  /** Where pointers to any of these addresses lie in data, by what they point to. */
+  pointersTo(targets: ReadonlySet<number>): ReadonlyMap<number, readonly number[]> {
+    const found = new Map<number, number[]>();
+    const add = (target: number, place: number): void => {
+      const places = found.get(target) ?? [];
+      if (places.length < mostPlaces && !places.includes(place)) found.set(target, [...places, place]);
+    };
+    for (const { place, addend } of this.#relocations()) if (targets.has(addend)) add(addend, place);
+    const patterns = new Map([...targets].map((target) => [pointerBytes(target), target]));
+    for (const [pattern, places] of this.data([...patterns.keys()]))
+      for (const place of places) add(patterns.get(pattern) ?? 0, place);
+    return found;
+  }
+
+  /** From now on {@link pointer} knows what relocations tell of these stretches. Bytes. */
+  relocate(stretches: readonly { readonly from: number; readonly size: number }[]): void {
+    for (const { place, addend } of this.#relocations()) {
+      if (stretches.some(({ from, size }) => place >= from && place < from + size))
+        this.#relocated.set(place, addend);
+    }
+  }
+
+  *#relocations(): Generator<{ readonly place: number; readonly addend: number }> {
+    const table = this.elf.relocations();
+    if (table === null) return;
+    const kind = relative[this.elf.machine];
+    // A window holds whole records.
+    const window = sizes.page * rela.size;
+    for (let at = 0; at < table.size; at += window) {
+      const bytes = this.elf.loaded(table.address + at, Math.min(window, table.size - at));
+      for (let one = 0; one + rela.size <= bytes.length; one += rela.size) {
+        if (bytes.readUInt32LE(one + rela.kind) !== kind || bytes.readUInt32LE(one + rela.kind + 4) !== 0)
+          continue;
+        yield { place: u64(bytes, one + rela.offset), addend: u64(bytes, one + rela.addend) };
+      }
+      if (bytes.length < window) return;
+    }
+  }
+}
+
+function pointerBytes(target: number): Buffer {
+  const bytes = Buffer.alloc(8);
+  bytes.writeBigUInt64LE(BigInt(target));
+  return bytes;
+}
+
+function findIn(bytes: Buffer, needle: Buffer, address: number, places: Set<number>): void {
+  for (let at = bytes.indexOf(needle); at >= 0 && places.size < mostTexts; at = bytes.indexOf(needle, at + 1))
+    places.add(address + at);
+}

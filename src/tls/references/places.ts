@@ -1,0 +1,56 @@
+import { type Place, place, type Value } from "../machine/value.ts";
+import type { Event } from "./trace.ts";
+
+/** The pointer loads on the way to a value, in order; null where one of them is no pointer. Bytes. */
+export function pointersTo({ loads }: Place): readonly number[] | null {
+  return loads.every(({ width }) => width === 8) ? loads.map(({ offset }) => offset) : null;
+}
+
+/** Whether a value is reached from the first argument by these pointer loads and nothing else. */
+export const isReached = (value: Value | undefined, ...loads: readonly number[]): value is Place =>
+  value?.kind === "place" &&
+  value.root === 0 &&
+  value.loads.length === loads.length &&
+  value.loads.every(({ offset, width }, index) => width === 8 && offset === loads[index]);
+
+/** A place inside what the first argument points to; its offset, null for anything else. */
+export const insideOf = (value: Value | undefined, ...loads: readonly number[]): number | null =>
+  isReached(value, ...loads) ? value.add : null;
+
+/** A loaded member: where it was loaded from, and how many bytes. */
+export function memberOf(value: Value | undefined): { readonly from: Place; readonly width: number } | null {
+  if (value?.kind !== "place" || value.add !== 0) return null;
+  const last = value.loads.at(-1);
+  return last === undefined
+    ? null
+    : { from: place(value.root, value.loads.slice(0, -1), last.offset), width: last.width };
+}
+
+export const numberOf = (value: Value | undefined): number | null =>
+  value?.kind === "number" && value.number < 2n ** 53n ? Number(value.number) : null;
+
+export type Call = Extract<Event, { kind: "call" }>;
+export type Store = Extract<Event, { kind: "store" }>;
+export const callsIn = (events: readonly Event[]): readonly Call[] =>
+  events.flatMap((event) => (event.kind === "call" ? event : []));
+export const storesIn = (events: readonly Event[]): readonly Store[] =>
+  events.flatMap((event) => (event.kind === "store" ? event : []));
+
+/** Every place that an event tells of. */
+export function placesOf(event: Event): readonly Place[] {
+  const values: readonly Value[] =
+    event.kind === "call"
+      ? [event.target, ...event.arguments]
+      : event.kind === "load" || event.kind === "indexed"
+        ? [event.from]
+        : event.kind === "store"
+          ? [event.to, event.value]
+          : event.kind === "compare"
+            ? [event.left, event.right]
+            : event.kind === "switch"
+              ? [event.on]
+              : [event.value];
+  return values.flatMap((value) => (value.kind === "place" ? value : []));
+}
+
+export const hex = (address: number): string => `0x${address.toString(16)}`;

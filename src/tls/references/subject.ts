@@ -1,0 +1,91 @@
+import { arm64 } from "../machine/arm64.ts";
+import type { Decoder } from "../machine/decoder.ts";
+import type { Dialect } from "../machine/step.ts";
+import { x86 } from "../machine/x86.ts";
+import { type Code, Functions } from "./functions.ts";
+import type { Image } from "./image.ts";
+import { scanCode } from "./scan.ts";
+import { type Event, type TraceOptions, trace } from "./trace.ts";
+
+/** What survives stripping and leads to code. */
+export interface Names {
+  /** Texts that code names. A linker may have put one into the end of a longer one. */
+  readonly texts: readonly string[];
+  /** Names of source files, behind any folders. */
+  readonly files: readonly string[];
+  /** What is looked for: each text and each name of a file holds one of these. Few, since each is one pass over all data. */
+  readonly needles: readonly string[];
+}
+
+/** Bytes. The longest text or path of a source file that is looked into. */
+const longest = 250;
+/** Functions of one name that are looked into. */
+const mostFunctions = 96;
+
+/** A library's code, by what its functions name. */
+export class Subject {
+  readonly image: Image;
+  readonly machine: Dialect;
+  readonly functions: Functions;
+  /** What an address is the beginning of. */
+  readonly names: ReadonlyMap<number, string>;
+  readonly #naming = new Map<string, Set<number>>();
+  readonly #events = new Map<string, readonly Event[]>();
+
+  constructor(image: Image, decoder: Decoder, names: Names) {
+    this.image = image;
+    this.machine = image.elf.machine === "x86_64" ? x86 : arm64;
+    this.names = namesIn(image, names);
+    const { references, isCalled } = scanCode(image, new Set(this.names.keys()));
+    this.functions = new Functions(image, this.machine, decoder, isCalled);
+    for (const { at, target } of references) {
+      const name = this.names.get(target);
+      const start = this.functions.startOf(at);
+      if (name === undefined || start === null) continue;
+      const those = this.#naming.get(name) ?? new Set();
+      if (those.size < mostFunctions) this.#naming.set(name, those.add(start));
+    }
+  }
+
+  /** Addresses of text, by what stands there. */
+  addressesOf(text: string): readonly number[] {
+    return [...this.names].flatMap(([address, name]) => (name === text ? address : []));
+  }
+
+  /** First addresses of the functions that name a text or file. */
+  naming(...names: readonly string[]): readonly number[] {
+    return [...new Set(names.flatMap((name) => [...(this.#naming.get(name) ?? [])]))];
+  }
+
+  /** First addresses of all functions that name something. */
+  known(): readonly number[] {
+    return this.naming(...this.#naming.keys());
+  }
+
+  code(entry: number): Code {
+    return this.functions.at(entry);
+  }
+
+  /** What a function does. */
+  events(entry: number, options: TraceOptions = {}): readonly Event[] {
+    const key = [entry, options.steps, ...(options.given ?? [])].join();
+    const known = this.#events.get(key) ?? trace(this.image, this.machine, this.functions.at(entry), options);
+    this.#events.set(key, known);
+    return known;
+  }
+}
+
+/** The texts and files that the data has, by the addresses where they begin. */
+function namesIn(image: Image, { texts, files, needles }: Names): ReadonlyMap<number, string> {
+  const found = new Map<number, string>();
+  const byName = new Set(files);
+  for (const place of image.places(needles.map((needle) => Buffer.from(needle)))) {
+    const whole = image.textAround(place, longest);
+    if (whole === null) continue;
+    const file = whole.text.slice(whole.text.lastIndexOf("/") + 1);
+    if (byName.has(file)) found.set(whole.start, file);
+    for (const text of texts)
+      if (whole.text.endsWith(text)) found.set(whole.start + whole.text.length - text.length, text);
+  }
+  return found;
+}

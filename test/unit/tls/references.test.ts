@@ -1,0 +1,82 @@
+import { beforeAll, expect, test } from "bun:test";
+import { join } from "node:path";
+import { Elf } from "../../../src/elf/elf.ts";
+import { loadLayouts } from "../../../src/tls/layouts.ts";
+import { referenceEvidence } from "../../../src/tls/references/evidence.ts";
+import { tlsReports } from "../../../src/tls/report.ts";
+import { truthOf, truthOfPackage } from "../../truth/read.ts";
+import { debianPackage, fetchTimeout, loadSamples } from "./debian.ts";
+
+const repository = join(import.meta.dir, "../../..");
+/** This project's own runtime: a stripped program with BoringSSL inside, and without frames. */
+const bun = join(repository, "node_modules/bun/bin/bun.exe");
+
+beforeAll(loadSamples, fetchTimeout);
+
+/** What is told, by constant, and the constants that are seen but not told. */
+async function read(path: string) {
+  using elf = Elf.open(path, path, { follow: true });
+  const evidence = await referenceEvidence("boringssl", elf);
+  const told = evidence.flatMap(({ constant, candidates: [offset, ...more] }) =>
+    offset === undefined || more.length > 0 ? [] : [[constant, offset] as const],
+  );
+  return { told: new Map(told), open: evidence.filter(({ candidates }) => candidates.length !== 1) };
+}
+
+/** What the members are called of which the truth's names are upstream's. */
+const members: Readonly<Record<string, string>> = {
+  BSSL__SSL3_STATE_CLIENT_TRAFFIC_SECRET_0: "bssl::SSL3_STATE.read_traffic_secret",
+  BSSL__SSL3_STATE_SERVER_TRAFFIC_SECRET_0: "bssl::SSL3_STATE.write_traffic_secret",
+};
+
+test.each([
+  { suite: "bullseye", truth: "boringssl-10", least: 8 },
+  { suite: "bookworm", truth: "boringssl-13", least: 15 },
+  { suite: "trixie", truth: null, least: 15 },
+])(
+  "what strings lead to in Debian's BoringSSL is what its headers say: $suite",
+  async ({ suite, truth, least }) => {
+    const { root, version } = debianPackage(suite, "amd64", "android-libboringssl");
+    const figures = truth === null ? await truthOfPackage(suite, "boringssl", version) : truthOf(truth);
+    const layouts = await loadLayouts("boringssl");
+    const { told } = await read(join(root, "usr/lib/x86_64-linux-gnu/android/libssl.so.0"));
+    const memberOf = (constant: string) => members[constant] ?? layouts?.members[constant] ?? constant;
+    const known = [...told].filter(([constant]) => figures[memberOf(constant)] !== undefined);
+    expect(Object.fromEntries(known)).toEqual(
+      Object.fromEntries(known.map(([constant]) => [constant, figures[memberOf(constant)] ?? -1])),
+    );
+    expect(known.length).toBeGreaterThanOrEqual(least);
+  },
+);
+
+/** Seen in a debugger on live connections of a server and a client of Bun 1.4.5, and compared with their key log. */
+const live = {
+  SSL_ST_S3: 48,
+  BSSL__SSL3_STATE_CLIENT_RANDOM: 48,
+  BSSL__SSL3_STATE_HS: 280,
+  BSSL__SSL_HANDSHAKE_NEW_SESSION: 2104,
+  BSSL__SSL3_STATE_EXPORTER_SECRET: 386,
+  SSL_SESSION_ST_CIPHER: 200,
+  BIO_ST_METHOD: 8,
+};
+
+test("Bun's own BoringSSL, which no published layout describes, is read from its code", async () => {
+  const { reports } = await tlsReports({
+    scope: { kind: "files", paths: [bun] },
+    sources: ["references", "table"],
+  });
+  const [report] = reports;
+  expect(report).toMatchObject({ library: "boringssl", layout: null, constants: live });
+  const fields = Object.entries(report?.fields ?? {});
+  expect(fields.filter(([, { status }]) => status === "absent").map(([constant]) => constant)).toEqual([
+    "SSL_ST_VERSION",
+    "SSL_CIPHER_ST_ID",
+  ]);
+  // No BIO in it has a number, and no table tells whether a layout of its own has a secret's length and hints.
+  expect(fields.filter(([, { status }]) => status === "unresolved").map(([constant]) => constant)).toEqual([
+    "SSL_SESSION_ST_SECRET_LENGTH",
+    "BIO_ST_NUM",
+    "BIO_METHOD_ST_TYPE",
+    "BSSL__SSL_HANDSHAKE_HINTS",
+  ]);
+});
