@@ -140,8 +140,14 @@ test.each([
     '{"source": ["btf", "dwarf"]}',
     ': source.1 cannot be "dwarf": one or more of guess, btf, probe, code, references, table, each once',
   ],
-  ['{"source": []}', ": source cannot be []: one or more of guess, btf, probe, code, references, table, each once"],
-  ['{"source": "btf"}', ': source cannot be "btf": one or more of guess, btf, probe, code, references, table, each once'],
+  [
+    '{"source": []}',
+    ": source cannot be []: one or more of guess, btf, probe, code, references, table, each once",
+  ],
+  [
+    '{"source": "btf"}',
+    ': source cannot be "btf": one or more of guess, btf, probe, code, references, table, each once',
+  ],
   ['{"collect_tcpv6": 1}', ": collect_tcpv6 cannot be 1: true or false"],
   ['{"treshold": 400}', ': unknown key "treshold", did you mean "threshold"?; keys are strategy, '],
   ['{"__proto__": {}}', ': unknown key "__proto__"; keys are strategy, '],
