@@ -9,7 +9,14 @@ const kinds = [
   { type: 0x401, name: "memory buffer" },
 ] as const;
 /** Bytes: where in a method the name is, and where its functions are. */
-const method = { name: 8, write: 16, read: 24, rest: 32, last: 72, size: 96 };
+const method = { name: 8, rest: 32, last: 72, size: 96 };
+
+/** Where a method has the functions that transfer bytes. */
+export interface Slots {
+  readonly write: number;
+  readonly read: number;
+}
+const boringsslSlots: Slots = { write: 16, read: 24 };
 
 /** How a function uses a BIO's method: where the BIO has it, and which of its functions it calls. */
 export interface MethodUse {
@@ -28,7 +35,7 @@ export interface Methods {
  * The static methods of crypto/bio: type, name, functions. The socket's hand the BIO's number, the buffer and the length to read(2) or
  * write(2).
  */
-export function bioMethods(subject: Subject, found: Witnesses): Methods {
+export function bioMethods(subject: Subject, found: Witnesses, at: Slots = boringsslSlots): Methods {
   const { image } = subject;
   const types = new Map(kinds.map(({ type, name }) => [typeBytes(type), name] as const));
   const places = [...image.data([...types.keys()])].flatMap(([bytes, some]) =>
@@ -39,12 +46,12 @@ export function bioMethods(subject: Subject, found: Witnesses): Methods {
   for (const { table, name } of tables)
     found.table("BIO_METHOD_ST_TYPE", 0, `the method ${name} at ${hex(table)}`);
   for (const { table, name } of tables) {
-    if (name === "socket") transfers(subject, found, table);
-    else endOfFile(subject, found, table);
+    if (name === "socket") transfers(subject, found, table, at);
+    else endOfFile(subject, found, table, at);
   }
   const slots = new Map([
-    [method.write, "write"],
-    [method.read, "read"],
+    [at.write, "write"],
+    [at.read, "read"],
   ] as const);
   return {
     inlined: (target, bio) => {
@@ -81,8 +88,8 @@ function typeBytes(type: number): Buffer {
 }
 
 /** The socket's functions that hand (bio->num, buffer, length) on. */
-function transfers(subject: Subject, found: Witnesses, table: number): void {
-  for (const slot of [method.write, method.read]) {
+function transfers(subject: Subject, found: Witnesses, table: number, at: Slots): void {
+  for (const slot of [at.write, at.read]) {
     const entry = subject.image.pointer(table + slot);
     if (!subject.image.isCode(entry)) continue;
     for (const { arguments: passed } of callsIn(subject.events(entry, { steps: 2000 }))) {
@@ -98,12 +105,12 @@ function transfers(subject: Subject, found: Witnesses, table: number): void {
  * A memory buffer's number is what a read returns at its end: told by that, set by a control (BIO_set_mem_eof_return) to its third
  * argument, and -1 at first.
  */
-function endOfFile(subject: Subject, found: Witnesses, table: number): void {
+function endOfFile(subject: Subject, found: Witnesses, table: number, at: Slots): void {
   const eventsOf = (slot: number) => {
     const entry = subject.image.pointer(table + slot);
     return subject.image.isCode(entry) ? subject.events(entry, { steps: 4000 }) : [];
   };
-  const returned = eventsOf(method.read).flatMap((event) => {
+  const returned = eventsOf(at.read).flatMap((event) => {
     const member = event.kind === "return" ? memberOf(event.value) : null;
     return member?.width === 4 && isReached(member.from) ? member.from.add : [];
   });

@@ -73,7 +73,7 @@ const writeSecrets = [
  * functions that make it, and its first member is the connection. Sources: ssl/*.cc and crypto/bio of BoringSSL, 2019 to 2026.
  */
 export function readBoringssl(subject: Subject, found: Witnesses): void {
-  cipherTable(subject, found, "SSL_CIPHER_ST_ID", "SSL_CIPHER_ST_PROTOCOL_ID");
+  cipherTable(subject, found, { name: 0, id: "SSL_CIPHER_ST_ID", protocolId: "SSL_CIPHER_ST_PROTOCOL_ID" });
   const log = keyLog(subject, found);
   if (log !== null) keyLogFunction(subject, found, log);
   states(subject, found);

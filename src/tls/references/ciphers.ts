@@ -12,15 +12,24 @@ const version = 0x03000000;
 /** Bytes of a row that are looked at behind its name. */
 const row = 64;
 
+/** Where a library has what in a row. Bytes from the row's beginning. */
+export interface Row {
+  readonly name: number;
+  /** The constant of the number with the version in it, 32 bits. */
+  readonly id: string;
+  /** The constant of the number alone, 16 bits. */
+  readonly protocolId: string | null;
+}
+
 /**
- * ssl/ssl_cipher.cc's table: each row begins with the name (twice, the standard's too). Behind it stands the number: 32 bits with the
- * version in them, or since 2025-11 16 bits alone. Two rows must agree.
+ * The table of ciphers (ssl/ssl_cipher.cc, ssl/s3_lib.c): each row has the name, behind it the standard's, for these ciphers the same
+ * text, and somewhere behind them the number: 32 bits with the version in them, or in BoringSSL since 2025-11 16 bits alone. Two rows
+ * must agree.
  */
 export function cipherTable(
   { image, names }: Subject,
   found: Witnesses,
-  id: string,
-  protocolId: string,
+  { name: begin, id, protocolId }: Row,
 ): void {
   const offsets = new Map<string, Set<number>>();
   const addresses = new Map([...names].filter(([, name]) => Object.hasOwn(numbers, name)));
@@ -46,6 +55,7 @@ export function cipherTable(
   }
   for (const [key, agreeing] of offsets) {
     const [constant = "", at = ""] = key.split(" ");
-    if (agreeing.size === cipherNames.length) found.table(constant, Number(at), "the table of ciphers");
+    if (agreeing.size === cipherNames.length)
+      found.table(constant, begin + Number(at), "the table of ciphers");
   }
 }

@@ -1,5 +1,5 @@
 import { Interpreter, type Visitor } from "../machine/interpreter.ts";
-import { copyOf, registerOf, type State, stateAt } from "../machine/state.ts";
+import { copyOf, registerOf, type State, slotOf, stateAt } from "../machine/state.ts";
 import type { Dialect, Memory } from "../machine/step.ts";
 import { type Entry, isPointer, number, type Place, place, unknown, type Value } from "../machine/value.ts";
 import type { Code } from "./functions.ts";
@@ -31,6 +31,9 @@ export type Event =
 
 /** They bound what a function can cost: steps of all ways, how often one place is come to, entries of a table of jumps. */
 const limits = { steps: 40_000, visits: 8, ways: 2000, loads: 6, entries: 128, same: 24 };
+
+/** Arguments of a call that are looked for in the stack, behind those in registers. */
+const stacked = 4;
 
 export interface TraceOptions {
   /** Numbers that arguments are, by index. */
@@ -202,7 +205,7 @@ class Trace implements Visitor<Ended> {
   }
 
   call(state: State, target: number | null, via: Value): null {
-    this.#callTo(state, target, via);
+    this.#callTo(state, target, via, stacked);
     return null;
   }
 
@@ -210,8 +213,12 @@ class Trace implements Visitor<Ended> {
     return place(`result ${this.#at}`);
   }
 
-  #callTo(state: State, target: number | null, via: Value): void {
+  /** @param onStack how many of the arguments that lie in the stack are told as well */
+  #callTo(state: State, target: number | null, via: Value, onStack: number): void {
     const values = this.#machine.arguments.map((name) => registerOf(state, name));
+    const top = registerOf(state, this.#machine.stack);
+    for (let index = 0; index < onStack && top.kind === "place"; index++)
+      values.push(slotOf(state, top.add + 8 * index, 8));
     this.#tell({
       kind: "call",
       at: this.#at,
@@ -221,7 +228,7 @@ class Trace implements Visitor<Ended> {
   }
 
   leave(state: State, target: number | null, via: Value): Ended {
-    this.#callTo(state, target, via);
+    this.#callTo(state, target, via, 0);
     return "ended";
   }
 

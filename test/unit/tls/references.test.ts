@@ -1,11 +1,15 @@
 import { beforeAll, expect, test } from "bun:test";
 import { join } from "node:path";
 import { Elf } from "../../../src/elf/elf.ts";
+import type { Evidence } from "../../../src/offsets/evidence.ts";
+import { unpublished } from "../../../src/tls/code/accessors.ts";
+import { codeEvidence } from "../../../src/tls/code/evidence.ts";
 import { loadLayouts } from "../../../src/tls/layouts.ts";
 import { referenceEvidence } from "../../../src/tls/references/evidence.ts";
 import { tlsReports } from "../../../src/tls/report.ts";
 import { truthOf, truthOfPackage } from "../../truth/read.ts";
 import { debianPackage, fetchTimeout, loadSamples } from "./debian.ts";
+import { loadNode, nodeSamples } from "./node.ts";
 
 const repository = join(import.meta.dir, "../../..");
 /** This project's own runtime: a stripped program with BoringSSL inside, and without frames. */
@@ -13,15 +17,18 @@ const bun = join(repository, "node_modules/bun/bin/bun.exe");
 
 beforeAll(loadSamples, fetchTimeout);
 
-/** What is told, by constant, and the constants that are seen but not told. */
-async function read(path: string) {
+/** What is told, by constant. */
+async function read(path: string, library: "openssl" | "boringssl" = "boringssl") {
   using elf = Elf.open(path, path, { follow: true });
-  const evidence = await referenceEvidence("boringssl", elf);
-  const told = evidence.flatMap(({ constant, candidates: [offset, ...more] }) =>
-    offset === undefined || more.length > 0 ? [] : [[constant, offset] as const],
-  );
-  return { told: new Map(told), open: evidence.filter(({ candidates }) => candidates.length !== 1) };
+  return toldIn(await referenceEvidence(library, elf));
 }
+
+const toldIn = (evidence: readonly Evidence[]): ReadonlyMap<string, number> =>
+  new Map(
+    evidence.flatMap(({ constant, candidates: [offset, ...more] }) =>
+      offset === undefined || more.length > 0 ? [] : [[constant, offset] as const],
+    ),
+  );
 
 /** What the members are called of which the truth's names are upstream's. */
 const members: Readonly<Record<string, string>> = {
@@ -39,7 +46,7 @@ test.each([
     const { root, version } = debianPackage(suite, "amd64", "android-libboringssl");
     const figures = truth === null ? await truthOfPackage(suite, "boringssl", version) : truthOf(truth);
     const layouts = await loadLayouts("boringssl");
-    const { told } = await read(join(root, "usr/lib/x86_64-linux-gnu/android/libssl.so.0"));
+    const told = await read(join(root, "usr/lib/x86_64-linux-gnu/android/libssl.so.0"));
     const memberOf = (constant: string) => members[constant] ?? layouts?.members[constant] ?? constant;
     const known = [...told].filter(([constant]) => figures[memberOf(constant)] !== undefined);
     expect(Object.fromEntries(known)).toEqual(
@@ -48,6 +55,46 @@ test.each([
     expect(known.length).toBeGreaterThanOrEqual(least);
   },
 );
+
+test.each([
+  { suite: "bullseye", name: "libssl1.1", file: "libssl.so.1.1", least: 7 },
+  { suite: "bookworm", name: "libssl3", file: "libssl.so.3", least: 9 },
+  { suite: "trixie", name: "libssl3t64", file: "libssl.so.3", least: 4 },
+  { suite: "experimental", name: "libssl4", file: "libssl.so.4", least: 4 },
+])(
+  "and in Debian's $name of $suite, whose symbols are not looked at",
+  async ({ suite, name, file, least }) => {
+    const { root, version } = debianPackage(suite, "amd64", name);
+    const figures = await truthOfPackage(suite, "openssl", version);
+    const named = (await loadLayouts("openssl"))?.members;
+    const told = await read(join(root, "usr/lib/x86_64-linux-gnu", file), "openssl");
+    const memberOf = (constant: string) => named?.[constant] ?? unpublished[constant] ?? constant;
+    expect(Object.fromEntries(told)).toEqual(
+      Object.fromEntries([...told.keys()].map((constant) => [constant, figures[memberOf(constant)] ?? -1])),
+    );
+    expect(told.size).toBeGreaterThanOrEqual(least);
+  },
+);
+
+test.each(["16.20.2", "20.20.2"])("Node.js %s: secrets that no accessor tells", async (version) => {
+  const sample = nodeSamples.find((one) => one.arch === "x64" && one.version === version);
+  if (sample === undefined) throw new Error(`Node.js ${version} is no sample`);
+  const path = await loadNode(sample);
+  const told = await read(path, "openssl");
+  using elf = Elf.open(path);
+  // By symbols, of other functions.
+  const code = toldIn(await codeEvidence("openssl", { ssl: elf, cryptos: [elf] }));
+  const both = [...told.keys()].filter((constant) => code.has(constant));
+  expect(both.map((constant) => [constant, told.get(constant)])).toEqual(
+    both.map((constant) => [constant, code.get(constant)]),
+  );
+  expect(both.length).toBeGreaterThan(4);
+  const known = (await loadLayouts("openssl"))?.groups[
+    version === "16.20.2" ? "openssl_1_1_1_quic" : "openssl_3_0_0"
+  ]?.constants;
+  for (const name of ["HANDSHAKE_TRAFFIC_HASH", "CLIENT_APP_TRAFFIC_SECRET", "SERVER_APP_TRAFFIC_SECRET"])
+    expect([name, told.get(`SSL_ST_${name}`)]).toEqual([name, known?.[`SSL_ST_${name}`] ?? -1]);
+});
 
 /** Seen in a debugger on live connections of a server and a client of Bun 1.4.5, and compared with their key log. */
 const live = {
