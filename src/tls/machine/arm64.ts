@@ -121,7 +121,14 @@ const compute =
   (what: "add" | "subtract" | "and" | "xor" | "or", isFlagged: boolean): Lift =>
   ([to, left, right], texts) => {
     if (to?.kind !== "register" || left === undefined || right === undefined) return null;
-    if (texts.length > 3) return [{ do: "forget", to: [to], flags: isFlagged }];
+    if (texts.length > 3) {
+      const [, extension = "", shift = "0"] = /^(lsl|[us]xt[bhwx])(?: #(\d))?$/.exec(texts[3] ?? "") ?? [];
+      const isJump = what === "add" && !isFlagged && extension !== "" && right.kind === "register";
+      const scale = 1 << Number(shift);
+      return isJump
+        ? [{ do: "jumpBase", to, left, right, scale, signed: extension.startsWith("s") }]
+        : [{ do: "forget", to: [to], flags: isFlagged }];
+    }
     const step: Step = { do: what, to, left, right };
     if (!isFlagged) return [step];
     if (what !== "subtract" && what !== "and") return [step, { do: "forget", to: [], flags: true }];

@@ -2,7 +2,7 @@ import type { Operand, Register, Step } from "./step.ts";
 import { negative, number, plus, unknown, type Value } from "./value.ts";
 
 /** A step that makes one value of two. */
-type Computation = Extract<Step, { readonly left: Operand }>;
+type Computation = Extract<Step, { readonly do: "add" | "subtract" | "and" | "xor" | "or" }>;
 
 const isSameRegister = ({ left, right }: Computation): boolean =>
   left.kind === "register" &&

@@ -60,6 +60,15 @@ export class Interpreter<Ending> {
         const width = step.to.kind === "immediate" ? 8 : step.to.width;
         return this.#write(state, step.to, computed(step, left, right, width));
       }
+      case "jumpBase": {
+        const [base, entry] = [this.#read(state, step.left), registerOf(state, step.right.name)];
+        const { scale, signed } = step;
+        const isTable = entry.kind === "entry";
+        const scaled = isTable
+          ? { ...entry, scale: entry.scale * scale, signed: signed || entry.signed }
+          : unknown;
+        return this.#write(state, step.to, isTable ? plus(scaled, base, 8) : unknown);
+      }
       case "compare":
         state.flags = this.#compared(state, step.test);
         return null;

@@ -51,6 +51,15 @@ export type Step =
       readonly left: Operand;
       readonly right: Operand;
     }
+  /** Adds an entry of a table of jumps, times `scale`; of anything else the sum is not followed. */
+  | {
+      readonly do: "jumpBase";
+      readonly to: Register;
+      readonly left: Operand;
+      readonly right: Register;
+      readonly scale: number;
+      readonly signed: boolean;
+    }
   | { readonly do: "compare"; readonly test: Test }
   /** Compares where the condition holds; else the flags become `otherwise`. */
   | { readonly do: "compareIf"; readonly test: Test; readonly if: Condition; readonly otherwise: number }

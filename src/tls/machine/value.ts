@@ -23,6 +23,7 @@ export interface Entry {
   readonly table: number;
   /** Bytes of an entry. */
   readonly width: number;
+  readonly signed: boolean;
   /** What an entry is multiplied with. */
   readonly scale: number;
   /** What the product is added to; 0 where entries are addresses. */

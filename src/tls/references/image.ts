@@ -90,6 +90,13 @@ export class Image {
     return bytes.length < 4 ? null : bytes.readUInt32LE(0);
   }
 
+  /** A number of up to 4 bytes. */
+  number(address: number, width: number, signed: boolean): number | null {
+    const bytes = this.bytes(address, width);
+    if (bytes.length < width) return null;
+    return signed ? bytes.readIntLE(0, width) : bytes.readUIntLE(0, width);
+  }
+
   i32(address: number): number | null {
     const bytes = this.bytes(address, 4);
     return bytes.length < 4 ? null : bytes.readInt32LE(0);

@@ -74,6 +74,14 @@ function logFunction(subject: Subject): number | null {
   return only === undefined || others.length > 0 ? null : only[0];
 }
 
+/** The functions that change keys. Some compilers reach a label from another, so that only one of them is named. */
+const changers = (subject: Subject): readonly number[] =>
+  subject.naming(
+    "c hs traffic",
+    "s hs traffic",
+    ...logLabels.filter((label) => label.endsWith("HANDSHAKE_TRAFFIC_SECRET")),
+  );
+
 /** What a function does that is given a change of keys as its second argument. */
 const changed = (subject: Subject, entry: number, which: number): readonly Event[] =>
   subject.events(entry, { given: new Map([[1, which]]) });
@@ -124,7 +132,7 @@ function session(subject: Subject, found: Witnesses, log: number, prefix: string
  */
 function secrets(subject: Subject, found: Witnesses, log: number, prefix: string): void {
   const hash = `${prefix}_HANDSHAKE_TRAFFIC_HASH`;
-  for (const entry of subject.naming("c hs traffic")) {
+  for (const entry of changers(subject)) {
     const where = hex(entry);
     const kept = new Set<number>();
     for (const which of changes) {

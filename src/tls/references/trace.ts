@@ -179,7 +179,7 @@ class Trace implements Visitor<Ended> {
       if (index.kind === "place") this.#tell({ kind: "switch", at: this.#at, on: index });
       const table = Number(base.number) + add;
       return by?.scale === width || (width < 4 && by?.scale === 1)
-        ? { kind: "entry", table, width, scale: 1, base: 0 }
+        ? { kind: "entry", table, width, signed: width === 4, scale: 1, base: 0 }
         : unknown;
     }
     for (const [one, other] of [
@@ -237,18 +237,11 @@ class Trace implements Visitor<Ended> {
   }
 
   /** Tables have no length: an entry that leads out of the function ends one. */
-  #entriesOf({ table, width, scale, base }: Entry): readonly number[] {
+  #entriesOf({ table, width, signed, scale, base }: Entry): readonly number[] {
     const found = new Set<number>();
     for (let index = 0; index < limits.entries; index++) {
       const at = table + index * width;
-      const read =
-        width === 8
-          ? this.#image.pointer(at)
-          : width === 4
-            ? this.#image.i32(at)
-            : width === 2
-              ? this.#image.u16(at)
-              : (this.#image.bytes(at, 1)[0] ?? null);
+      const read = width === 8 ? this.#image.pointer(at) : this.#image.number(at, width, signed);
       if (read === null) break;
       const target = base + read * scale;
       if (!this.#code.instructions.has(target)) break;

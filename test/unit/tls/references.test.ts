@@ -15,6 +15,8 @@ const repository = join(import.meta.dir, "../../..");
 /** This project's own runtime: a stripped program with BoringSSL inside, and without frames. */
 const bun = join(repository, "node_modules/bun/bin/bun.exe");
 
+const folders = { amd64: "x86_64-linux-gnu", arm64: "aarch64-linux-gnu" } as const;
+
 beforeAll(loadSamples, fetchTimeout);
 
 /** What is told, by constant. */
@@ -37,16 +39,18 @@ const members: Readonly<Record<string, string>> = {
 };
 
 test.each([
-  { suite: "bullseye", truth: "boringssl-10", least: 8 },
-  { suite: "bookworm", truth: "boringssl-13", least: 15 },
-  { suite: "trixie", truth: null, least: 15 },
-])(
-  "what strings lead to in Debian's BoringSSL is what its headers say: $suite",
-  async ({ suite, truth, least }) => {
-    const { root, version } = debianPackage(suite, "amd64", "android-libboringssl");
+  { suite: "bullseye", arch: "amd64", truth: "boringssl-10", least: 8 },
+  { suite: "bookworm", arch: "amd64", truth: "boringssl-13", least: 15 },
+  { suite: "bookworm", arch: "arm64", truth: "boringssl-13", least: 15 },
+  { suite: "trixie", arch: "amd64", truth: null, least: 15 },
+  { suite: "trixie", arch: "arm64", truth: null, least: 15 },
+] as const)(
+  "what strings lead to in Debian's BoringSSL is what its headers say: $suite $arch",
+  async ({ suite, arch, truth, least }) => {
+    const { root, version } = debianPackage(suite, arch, "android-libboringssl");
     const figures = truth === null ? await truthOfPackage(suite, "boringssl", version) : truthOf(truth);
     const layouts = await loadLayouts("boringssl");
-    const told = await read(join(root, "usr/lib/x86_64-linux-gnu/android/libssl.so.0"));
+    const told = await read(join(root, "usr/lib", folders[arch], "android/libssl.so.0"));
     const memberOf = (constant: string) => members[constant] ?? layouts?.members[constant] ?? constant;
     const known = [...told].filter(([constant]) => figures[memberOf(constant)] !== undefined);
     expect(Object.fromEntries(known)).toEqual(
@@ -57,24 +61,23 @@ test.each([
 );
 
 test.each([
-  { suite: "bullseye", name: "libssl1.1", file: "libssl.so.1.1", least: 7 },
-  { suite: "bookworm", name: "libssl3", file: "libssl.so.3", least: 9 },
-  { suite: "trixie", name: "libssl3t64", file: "libssl.so.3", least: 4 },
-  { suite: "experimental", name: "libssl4", file: "libssl.so.4", least: 4 },
-])(
-  "and in Debian's $name of $suite, whose symbols are not looked at",
-  async ({ suite, name, file, least }) => {
-    const { root, version } = debianPackage(suite, "amd64", name);
-    const figures = await truthOfPackage(suite, "openssl", version);
-    const named = (await loadLayouts("openssl"))?.members;
-    const told = await read(join(root, "usr/lib/x86_64-linux-gnu", file), "openssl");
-    const memberOf = (constant: string) => named?.[constant] ?? unpublished[constant] ?? constant;
-    expect(Object.fromEntries(told)).toEqual(
-      Object.fromEntries([...told.keys()].map((constant) => [constant, figures[memberOf(constant)] ?? -1])),
-    );
-    expect(told.size).toBeGreaterThanOrEqual(least);
-  },
-);
+  { suite: "bullseye", arch: "amd64", name: "libssl1.1", file: "libssl.so.1.1", least: 7 },
+  { suite: "bookworm", arch: "amd64", name: "libssl3", file: "libssl.so.3", least: 9 },
+  { suite: "bookworm", arch: "arm64", name: "libssl3", file: "libssl.so.3", least: 8 },
+  { suite: "trixie", arch: "amd64", name: "libssl3t64", file: "libssl.so.3", least: 4 },
+  { suite: "experimental", arch: "amd64", name: "libssl4", file: "libssl.so.4", least: 4 },
+] as const)("and in Debian's $name of $suite $arch, whose symbols are not looked at", async (sample) => {
+  const { suite, arch, name, file, least } = sample;
+  const { root, version } = debianPackage(suite, arch, name);
+  const figures = await truthOfPackage(suite, "openssl", version);
+  const named = (await loadLayouts("openssl"))?.members;
+  const told = await read(join(root, "usr/lib", folders[arch], file), "openssl");
+  const memberOf = (constant: string) => named?.[constant] ?? unpublished[constant] ?? constant;
+  expect(Object.fromEntries(told)).toEqual(
+    Object.fromEntries([...told.keys()].map((constant) => [constant, figures[memberOf(constant)] ?? -1])),
+  );
+  expect(told.size).toBeGreaterThanOrEqual(least);
+});
 
 test.each(["16.20.2", "20.20.2"])("Node.js %s: secrets that no accessor tells", async (version) => {
   const sample = nodeSamples.find((one) => one.arch === "x64" && one.version === version);

@@ -1,0 +1,171 @@
+/**
+ * bun test/truth/stripped.ts: how much is known, and how much of it is wrong, of programs without symbols. It fetches some 1 GB into the
+ * cache on the first run, and writes the table of docs/design/tls.md. Ends with 1 where a number is wrong.
+ */
+import { join } from "node:path";
+import { loadPackage } from "../../assets/build/debian.ts";
+import { type Layouts, loadLayouts } from "../../src/tls/layouts.ts";
+import { tlsReports } from "../../src/tls/report.ts";
+import { loadNpm } from "../unit/tls/node.ts";
+
+interface Sample {
+  readonly name: string;
+  readonly file: () => Promise<string>;
+  /** Upstream's layout of the time, by the date of the commits that have it; or numbers seen on live connections. */
+  readonly truth: string | Readonly<Record<string, number>> | null;
+}
+
+const npm = (
+  name: string,
+  version: string,
+  file: string,
+  integrity: string,
+  truth: Sample["truth"],
+): Sample => ({
+  name: `${name} ${version}`,
+  file: async () =>
+    join(await loadNpm({ name, version, integrity: `sha512-${integrity}`, part: file }), file),
+  truth,
+});
+
+const debian = (
+  suite: string,
+  name: string,
+  file: (arch: string) => string,
+  truth: Sample["truth"],
+  arch: "amd64" | "arm64" = "amd64",
+): Sample => ({
+  name: `${name}, ${suite} ${arch}`,
+  file: async () =>
+    join(
+      (await loadPackage(suite, name, arch)).root,
+      file(arch === "amd64" ? "x86_64-linux-gnu" : "aarch64-linux-gnu"),
+    ),
+  truth,
+});
+
+/** Bun 1.4.5 in a debugger, server and client, against their key log. */
+const live = {
+  SSL_ST_S3: 48,
+  BSSL__SSL3_STATE_CLIENT_RANDOM: 48,
+  BSSL__SSL3_STATE_HS: 280,
+  BSSL__SSL_HANDSHAKE_NEW_SESSION: 2104,
+  BSSL__SSL3_STATE_EXPORTER_SECRET: 386,
+  SSL_SESSION_ST_CIPHER: 200,
+  BIO_ST_METHOD: 8,
+};
+
+const samples: readonly Sample[] = [
+  npm(
+    "@oven/bun-linux-x64",
+    "1.0.0",
+    "bin/bun",
+    "mTSy9cerd2dlNgUDQ8fUVmB8fMyshr0KEEwT6hFsPi0ujaT4TVs7JRxbVftsAEb9/j825t3TxXS2O7NC36Di+Q==",
+    "boringssl_2022_09",
+  ),
+  npm(
+    "@oven/bun-linux-x64",
+    "1.2.0",
+    "bin/bun",
+    "QGXdeY0zkTSMYqIJ1crDF8gvRx0JeRYjd/nmfpxnuxyVNjUUVZHaQKMHvGGptPmkzvhEvCYnWmh2wmCFQmCZBw==",
+    "boringssl_2024_11",
+  ),
+  {
+    name: "bun 1.4.5",
+    file: async () => join(import.meta.dir, "../../node_modules/bun/bin/bun.exe"),
+    truth: live,
+  },
+  npm(
+    "@oven/bun-linux-aarch64",
+    "1.4.5",
+    "bin/bun",
+    "4BXmsSKnjOrlGWqZV4x/oWa7AVoR+B6lCXddMzOAXBIm3t50eslg9wb66gmtW1AamEQ1l1CDvmmruysEhqOWMg==",
+    live,
+  ),
+  npm(
+    "@cloudflare/workerd-linux-64",
+    "1.20240129.0",
+    "bin/workerd",
+    "sFV1uobHgDI+6CKBS/ZshQvOvajgwl6BtiYaH4PSFSpvXTmRx+A9bcug+6BnD+V4WgwxTiEO2iR97E1XuwDAVw==",
+    "boringssl_2023_05",
+  ),
+  npm(
+    "@cloudflare/workerd-linux-64",
+    "1.20251121.0",
+    "bin/workerd",
+    "u0iPZboX4qRTEDYH6pwhHTU3rW78YhnjcbLXwvegxH6nD0ZMPMAuBgTxapjau5FPG8RT3Os3UNBcu+yJlLpapQ==",
+    "boringssl_2025_11",
+  ),
+  npm(
+    "@cloudflare/workerd-linux-arm64",
+    "1.20251121.0",
+    "bin/workerd",
+    "DF1EHyVMDhZrjoMcMGSx1qJYTO2K9pCQ9wtEeDTTjudXa7p3/r6D4l5WY1RTdRggAMHiNyxWWD6TxtdXYwSWpg==",
+    "boringssl_2025_11",
+  ),
+  npm(
+    "@livekit/rtc-node-linux-x64-gnu",
+    "0.13.24",
+    "rtc-node.linux-x64-gnu.node",
+    "vKOxzN/SsrtV8zIVwZCi31bZUhlb6RhJZ0NnY5MwKGSRFPi7Dwt8fmr0Vh0YmsY/p+4eZjKxvFmy7L3WVE54zw==",
+    "boringssl_2025_05",
+  ),
+  npm(
+    "@signalapp/libsignal-client",
+    "0.103.0",
+    "prebuilds/linux-x64/@signalapp+libsignal-client.node",
+    "eTPT0ebDsoriIjeMjuB882H51UpFXnWDIu43VX0uBSM6iryKmCa0zxabncrS6xG0KJqAc+Modjkhk0nk+w2k+A==",
+    null,
+  ),
+  debian(
+    "bookworm",
+    "libqt5webenginecore5",
+    (lib) => `usr/lib/${lib}/libQt5WebEngineCore.so.5.15.13`,
+    "boringssl_2020_09",
+  ),
+  debian(
+    "bookworm",
+    "libqt6webenginecore6",
+    (lib) => `usr/lib/${lib}/libQt6WebEngineCore.so.6.4.2`,
+    "boringssl_2021_07",
+  ),
+  debian(
+    "trixie",
+    "libqt6webenginecore6",
+    (lib) => `usr/lib/${lib}/libQt6WebEngineCore.so.6.8.2`,
+    "boringssl_2023_12_01",
+  ),
+  debian("bookworm", "chromium", () => "usr/lib/chromium/chromium", "boringssl_2026_08_21"),
+  debian("bookworm", "chromium", () => "usr/lib/chromium/chromium", "boringssl_2026_08_21", "arm64"),
+];
+
+const truthIn = (layouts: Layouts, truth: Sample["truth"]): Readonly<Record<string, number | null>> =>
+  typeof truth === "string" ? (layouts.groups[truth]?.constants ?? {}) : (truth ?? {});
+
+const layouts = await loadLayouts("boringssl");
+if (layouts === null) throw new Error("no layouts of BoringSSL");
+let wrongs = 0;
+console.log(
+  "| file | layout | known | absent | null | compared | wrong |\n| --- | --- | --- | --- | --- | --- | --- |",
+);
+for (const { name, file, truth } of samples) {
+  const path = await file();
+  const { reports } = await tlsReports({
+    scope: { kind: "files", paths: [path] },
+    sources: ["references", "table"],
+  });
+  const [report] = reports;
+  const fields = Object.entries(report?.fields ?? {});
+  const said = fields.filter(([, { value }]) => value !== null);
+  const known = truthIn(layouts, truth);
+  const compared = said.filter(([constant]) => Object.hasOwn(known, constant));
+  const wrong = compared.filter(([constant, { value }]) => known[constant] !== value);
+  wrongs += wrong.length;
+  const count = (status: string) => fields.filter(([, one]) => one.status === status).length;
+  const open = fields.length - said.length - count("absent");
+  console.log(
+    `| ${name} | ${report?.layout ?? "none known"} | ${said.length} | ${count("absent")} | ${open} | ${compared.length} | ${wrong.length} |`,
+  );
+  for (const [constant, { value }] of wrong) console.log(`  ${constant}: ${value}, truth ${known[constant]}`);
+}
+process.exit(wrongs === 0 ? 0 : 1);
