@@ -10,6 +10,7 @@ import type { Diagnostic, LibraryReport } from "../output/document.ts";
 import { Failure } from "../output/failure.ts";
 import { toFields } from "../output/verdicts.ts";
 import { awaiting, during, now, share } from "../whereabouts.ts";
+import { digestOf } from "./digest.ts";
 import { fieldsOf, measuredIn } from "./fields.ts";
 import { sideBySide } from "./lanes.ts";
 import { type Layouts, loadLayouts } from "./layouts.ts";
@@ -78,8 +79,12 @@ interface Measured {
   readonly hindrances: readonly Diagnostic[];
 }
 
-/** What was probed in this run, by the bytes of all that was loaded. */
-type Known = Map<string, Promise<Probed>>;
+/** What was learned in this run, by the bytes that it was learned of: a copy is not looked at again. */
+interface Known {
+  /** All that was loaded. */
+  readonly probed: Map<string, Promise<Probed>>;
+  readonly references: Map<string, Promise<readonly Evidence[]>>;
+}
 
 /**
  * What the library's machine code says, what it does in a child, and where that leaves something open, what strings and tables lead
@@ -94,7 +99,7 @@ async function measure(
   if (library !== "openssl" && library !== "boringssl") return { evidence: [], hindrances: [] };
   const { probeEvidence } = await import("./probe/evidence.ts");
   const probed = sources.includes("probe")
-    ? probeEvidence(library, files, trust, hasTwin ? known : undefined)
+    ? probeEvidence(library, files, trust, hasTwin ? known.probed : undefined)
     : Promise.resolve({ evidence: [] });
   const hindrances: Diagnostic[] = [];
   const { path } = files.ssl;
@@ -124,7 +129,12 @@ async function measure(
   if (isSolved("evidence" in told ? told.evidence : [])) return { evidence, hindrances };
   const references = await read("references", "the references", async () => {
     const { referenceEvidence } = await import("./references/evidence.ts");
-    return () => referenceEvidence(library, files.ssl);
+    return () => {
+      const key = `${library} ${digestOf([files.ssl.fd])}`;
+      const before = known.references.get(key) ?? referenceEvidence(library, files.ssl);
+      known.references.set(key, before);
+      return before;
+    };
   });
   return { evidence: [...evidence, ...references], hindrances };
 }
@@ -243,7 +253,7 @@ function complaints(
  * Failure where the one process asked for cannot be read
  */
 export async function tlsReports(options: TlsOptions = {}): Promise<TlsReports> {
-  const known: Known = new Map();
+  const known: Known = { probed: new Map(), references: new Map() };
   let before: Promise<void> = Promise.resolve();
   return survey(options, async (one, diagnostics) => {
     const turn = before;

@@ -45,7 +45,7 @@ export type CodeLibrary = "openssl" | "boringssl";
  * Costs some 50 ms once, for the disassembler. Never throws for what is in the files.
  */
 export async function codeEvidence(library: CodeLibrary, files: CodeFiles): Promise<readonly Evidence[]> {
-  const reader = new AccessorReader(files, await decoder());
+  const reader = new AccessorReader(files, await loadDecoder());
   if (library === "boringssl")
     return withoutVectorLength(evidenceOf(boringsslAccessors, (accessor) => reader.find(accessor, null)));
   const { shape, reason } = reader.shape();
@@ -87,12 +87,6 @@ function evidenceOf(
     return { source: "code", constant, candidates: [], reason: reason ?? "" };
   });
 }
-
-let loading: Promise<Decoder> | undefined;
-const decoder = (): Promise<Decoder> => {
-  loading ??= loadDecoder();
-  return loading;
-};
 
 /** A function of a file, decoded. */
 interface Code {

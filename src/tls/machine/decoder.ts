@@ -50,8 +50,16 @@ export interface Decoder {
   decode(machine: Machine, code: Uint8Array, address: number): readonly Instruction[];
 }
 
-/** Compiles the disassembler, which takes some 50 ms and 16 MiB. @throws when the asset is missing */
-export async function loadDecoder(): Promise<Decoder> {
+let loading: Promise<Decoder> | undefined;
+
+/** The disassembler, compiled for the first who asks. @throws when the asset is missing */
+export function loadDecoder(): Promise<Decoder> {
+  loading ??= compile();
+  return loading;
+}
+
+/** Takes some 50 ms and 16 MiB. */
+async function compile(): Promise<Decoder> {
   const imports = {
     // Emscripten's emscripten_resize_heap: 0 refuses, so that 16 MiB is all it ever has.
     a: {

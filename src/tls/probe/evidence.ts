@@ -1,5 +1,3 @@
-import { createHash } from "node:crypto";
-import { readSync } from "node:fs";
 import * as v from "valibot";
 import { SystemError } from "../../../ffi/error.ts";
 import { glibcVersion, type LibraryKind, libraryKind } from "../../../ffi/libc.ts";
@@ -10,6 +8,7 @@ import { checkExecutable, UntrustedError } from "../../host/trusted.ts";
 import type { Evidence } from "../../offsets/evidence.ts";
 import { share } from "../../whereabouts.ts";
 import { runChild } from "../child/run.ts";
+import { digestOf } from "../digest.ts";
 import { boundsOf } from "../layouts.ts";
 import { closureOf, isOfMusl, type Loadable, LoadError, type Trust } from "./closure.ts";
 import { answerSchema, type ProbeLibrary } from "./request.ts";
@@ -51,21 +50,6 @@ export async function probeEvidence(
   const before = known.get(key) ?? measured(library, files);
   known.set(key, before);
   return await before;
-}
-
-/** Of the bytes of files, one after the other. @throws the system's error */
-function digestOf(fds: readonly number[]): string {
-  const digest = createHash("sha256");
-  const bytes = Buffer.allocUnsafe(1 << 20);
-  for (const fd of fds) {
-    let at = 0;
-    for (let got = -1; got !== 0; at += got) {
-      got = readSync(fd, bytes, 0, bytes.length, at);
-      digest.update(bytes.subarray(0, got));
-    }
-    digest.update(`${at}\n`); // where one ends
-  }
-  return digest.digest("hex");
 }
 
 /** A real library takes the child 100 milliseconds. */

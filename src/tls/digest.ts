@@ -1,0 +1,17 @@
+import { createHash } from "node:crypto";
+import { readSync } from "node:fs";
+
+/** Of the bytes of files, one after the other. @throws the system's error */
+export function digestOf(fds: readonly number[]): string {
+  const digest = createHash("sha256");
+  const bytes = Buffer.allocUnsafe(1 << 20);
+  for (const fd of fds) {
+    let at = 0;
+    for (let got = -1; got !== 0; at += got) {
+      got = readSync(fd, bytes, 0, bytes.length, at);
+      digest.update(bytes.subarray(0, got));
+    }
+    digest.update(`${at}\n`); // where one ends
+  }
+  return digest.digest("hex");
+}
