@@ -71,6 +71,14 @@ export const mutants: readonly Mutant[] = [
     why: "a figure that builds differ in tells nothing of the others",
   },
   {
+    name: "references: one witness is enough",
+    file: "src/tls/references/witnesses.ts",
+    text: "const enough = 2;",
+    replacement: "const enough = 1;",
+    tests: [["test/unit/tls/references.test.ts", "one place in code is told of nothing"]],
+    why: "a recipe with one witness told 440 for 200",
+  },
+  {
     name: "table: a layout of the other kind describes a library",
     file: "src/tls/table.ts",
     text: "struct === null || connectionOf(layouts, Object.keys(constants)) === struct",

@@ -6,6 +6,7 @@ import { unpublished } from "../../../src/tls/code/accessors.ts";
 import { codeEvidence } from "../../../src/tls/code/evidence.ts";
 import { loadLayouts } from "../../../src/tls/layouts.ts";
 import { referenceEvidence } from "../../../src/tls/references/evidence.ts";
+import { Witnesses } from "../../../src/tls/references/witnesses.ts";
 import { tlsReports } from "../../../src/tls/report.ts";
 import { truthOf, truthOfPackage } from "../../truth/read.ts";
 import { debianPackage, fetchTimeout, loadSamples } from "./debian.ts";
@@ -128,5 +129,29 @@ test("Bun's own BoringSSL, which no published layout describes, is read from its
     "BIO_ST_NUM",
     "BIO_METHOD_ST_TYPE",
     "BSSL__SSL_HANDSHAKE_HINTS",
+  ]);
+});
+
+test("one place in code is told of nothing, two that agree or one table are, and places that differ are not", () => {
+  const witnesses = new Witnesses();
+  witnesses.say("ALONE", 440, "a function");
+  witnesses.say("ALONE", 440, "a function");
+  witnesses.say("TWICE", 200, "a function");
+  witnesses.say("TWICE", 200, "another");
+  for (const [offset, where] of [
+    [200, "a"],
+    [200, "b"],
+    [208, "c"],
+  ] as const)
+    witnesses.say("DIFFERS", offset, where);
+  witnesses.table("TABLE", 16, "the table of ciphers");
+  witnesses.say("OUTSIDE", -8, "a function");
+  expect(
+    witnesses.evidence().map(({ constant, candidates, reason }) => [constant, candidates, reason]),
+  ).toEqual([
+    ["ALONE", [], "one place in its code alone says 440 (a function)"],
+    ["TWICE", [200], undefined],
+    ["DIFFERS", [], "places in its code differ: 200 (a, b) and 208 (c)"],
+    ["TABLE", [16], undefined],
   ]);
 });
