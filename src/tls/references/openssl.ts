@@ -19,6 +19,8 @@ const logLabels = [
 /** Labels that TLS 1.3 derives secrets by (RFC 8446, 7.1). */
 const secretLabels = ["c e traffic", "c hs traffic", "s hs traffic", "e exp master"] as const;
 
+const isSecretLabel: ReadonlySet<string> = new Set(secretLabels);
+
 export const opensslNames: Names = {
   texts: [...logLabels, ...secretLabels, "exporter"],
   files: [],
@@ -185,7 +187,7 @@ function derived(
   where: string,
 ): void {
   const labels = call.arguments.map((one) => subject.names.get(numberOf(one) ?? -1));
-  const at = labels.findIndex((one) => secretLabels.some((label) => label === one));
+  const at = labels.findIndex((one) => isSecretLabel.has(one ?? ""));
   const label = labels[at];
   if (label === undefined) return;
   // Ways that meet may carry another change's label along.
