@@ -3,7 +3,7 @@ import { SystemError } from "../../ffi/error.ts";
 import { type FileDescriptor, open as openFile } from "../../ffi/libc.ts";
 import { withRemedy } from "../../ffi/remedies.ts";
 import { bytesOf } from "../elf/name.ts";
-import { inside, THREAD_NAMESPACE } from "../net/namespace.ts";
+import { inside, isWithoutNamespaces, THREAD_NAMESPACE } from "../net/namespace.ts";
 import type { NetlinkMonitor } from "../net/netlink.ts";
 import { RouteNetlink, routeMonitor } from "../net/route.ts";
 import { exitCodes, Failure } from "../output/failure.ts";
@@ -23,11 +23,11 @@ export class Network implements Disposable {
   #version = ++versions;
 
   /**
-   * @param inode of the namespace, which nsfs keeps for it as long as this is open
+   * @param inode of the namespace, which nsfs keeps for it as long as this is open; null where there are none
    * @param namespace undefined: the one this thread is in
    */
   constructor(
-    readonly inode: number,
+    readonly inode: number | null,
     namespace?: { readonly file: FileDescriptor; readonly home: FileDescriptor },
   ) {
     using undo = new DisposableStack();
@@ -64,8 +64,10 @@ export class Network implements Disposable {
 
 /** Opens network namespaces by path or process. Closes this thread's own with its scope. */
 export class Namespaces implements Disposable {
-  readonly #home = openFile(THREAD_NAMESPACE);
-  readonly #homeIdentity = identityOf(THREAD_NAMESPACE);
+  /** Null where the kernel has no network namespaces: all is asked of the one network. */
+  readonly #home = isWithoutNamespaces() ? null : openFile(THREAD_NAMESPACE);
+  readonly #homeIdentity: Identity =
+    this.#home === null ? { key: "", inode: null } : identityOf(THREAD_NAMESPACE);
 
   /** @param procRoot where procfs is mounted whose process numbers are meant */
   constructor(private readonly procRoot: string) {}
@@ -78,18 +80,19 @@ export class Namespaces implements Disposable {
    */
   find(name: string | undefined): { readonly key: string; readonly open: () => Network } {
     const path = name === undefined ? THREAD_NAMESPACE : this.#pathOf(name);
-    const { key, inode } = name === undefined ? this.#homeIdentity : identityOf(path);
+    const identity = name === undefined ? this.#homeIdentity : identityOf(path);
     const open = (): Network =>
-      key === this.#homeIdentity.key
-        ? new Network(inode)
-        : attempt(path, () => this.#enter(path, key, inode));
-    return { key, open };
+      identity.key === this.#homeIdentity.key
+        ? new Network(identity.inode)
+        : attempt(path, () => this.#enter(path, identity));
+    return { key: identity.key, open };
   }
 
-  #enter(path: string, key: string, inode: number): Network {
+  #enter(path: string, { key, inode }: Identity): Network {
     using undo = new DisposableStack();
     const file = undo.use(openFile(bytesOf(path), path));
-    if (keyOf(fstatSync(file.fd)) !== key) throw new Failure("E_NETNS", `${path} changed meanwhile`);
+    if (this.#home === null || keyOf(fstatSync(file.fd)) !== key)
+      throw new Failure("E_NETNS", `${path} changed meanwhile`);
     const network = new Network(inode, { file, home: this.#home });
     undo.move();
     return network;
@@ -106,12 +109,18 @@ export class Namespaces implements Disposable {
   }
 
   [Symbol.dispose](): void {
-    this.#home[Symbol.dispose]();
+    this.#home?.[Symbol.dispose]();
   }
 }
 
-/** Device and inode. @throws Failure E_NETNS where nothing is there, or what no namespace can be: a pipe's open would block */
-function identityOf(path: string): { key: string; inode: number } {
+interface Identity {
+  /** Device and inode as text; empty for the one network of a kernel without namespaces. */
+  readonly key: string;
+  readonly inode: number | null;
+}
+
+/** @throws Failure E_NETNS where nothing is there, or what no namespace can be: a pipe's open would block */
+function identityOf(path: string): Identity {
   const stat = attempt(path, () => statSync(bytesOf(path)));
   if (!stat.isFile()) throw new Failure("E_NETNS", `${path} is no network namespace`);
   return { key: keyOf(stat), inode: stat.ino };

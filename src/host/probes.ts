@@ -1,3 +1,4 @@
+import { NO_NAMESPACES } from "../net/namespace.ts";
 import { type Answer, no, unknown, yes } from "./answer.ts";
 import type { Capability, ProcessStatus } from "./capabilities.ts";
 import { type KernelConfig, missingOption } from "./config.ts";
@@ -203,8 +204,17 @@ const namespaceRights = ["CAP_SYS_ADMIN", "CAP_NET_ADMIN"];
 /** The stimulus tells namespaces apart by two. */
 const NAMESPACES_OF_A_GUESS = 2;
 
-/** Whether this process may make the network namespaces that a guess takes; `limit` is /proc/sys/user/max_net_namespaces. */
-export function networkNamespaces(privileges: readonly string[], limit: FileRead): Answer {
+export interface NamespaceSigns {
+  readonly privileges: readonly string[];
+  /** /proc/sys/user/max_net_namespaces. */
+  readonly limit: FileRead;
+  /** The kernel has none (isWithoutNamespaces). */
+  readonly isWithout: boolean;
+}
+
+/** Whether this process may make the network namespaces that a guess takes. */
+export function networkNamespaces({ privileges, limit, isWithout }: NamespaceSigns): Answer {
+  if (isWithout) return no(NO_NAMESPACES, builtWith("CONFIG_NET_NS"));
   const names = namespaceRights.filter((right) => !privileges.includes(right)).join(" and ");
   if (names !== "") return no(`needs ${names}`, `${AS_ROOT}, or with ${names}`);
   const most = textOf(limit);

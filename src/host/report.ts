@@ -88,10 +88,11 @@ export function probeHost(files: HostFiles = hostFiles()): Host {
     ),
     bpf: mayLoad,
     rawTracepoints: rawTracepoints({ version, lockdown: locked.level, config, bpf: mayLoad }),
-    networkNamespaces: networkNamespaces(
-      status?.effective ?? [],
-      files.read("/proc/sys/user/max_net_namespaces"),
-    ),
+    networkNamespaces: networkNamespaces({
+      privileges: status?.effective ?? [],
+      limit: files.read("/proc/sys/user/max_net_namespaces"),
+      isWithout: files.exists("/proc/self/ns") && !files.exists("/proc/self/ns/net"),
+    }),
     privileges: status?.effective ?? [],
   };
 }

@@ -28,11 +28,13 @@ export function btfEvidence(btf: Btf): Evidence[] {
 
 /**
  * Byte offset of `type.member[.member...]` from the start of the type.
- * @returns why there is none, where there is none: also of a bit-field that begins inside a byte
+ * @returns why there is none, where there is none: also of a bit-field that begins inside a byte, and of an empty struct,
+ *   as possible_net_t is without CONFIG_NET_NS
  */
 export function memberOffset(btf: Btf, member: string): number | string {
   const path = parsePath(member);
   const place = path === null ? "it is no member" : placeOf(btf, path);
   if (typeof place === "string") return place;
+  if (btf.array(place.type) === null && btf.sizeOf(place.type) === 0) return "nothing is in it";
   return place.bitOffset % 8 === 0 ? place.bitOffset / 8 : "it begins inside a byte";
 }

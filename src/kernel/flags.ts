@@ -1,4 +1,4 @@
-import { existsSync } from "node:fs";
+import { hasIpv6 } from "../net/ipv6.ts";
 import { isCertain, type Verdict } from "../offsets/truth.ts";
 import type { KernelConstant } from "./fields.ts";
 import type { Families } from "./options.ts";
@@ -12,9 +12,6 @@ export interface Flag {
   readonly after: KernelConstant;
   readonly verdict: (offsets: ReadonlyMap<string, Verdict>, families: Families) => Verdict;
 }
-
-/** There unless the kernel has no IPv6 or was booted with ipv6.disable=1. */
-const IPV6_INTERFACES = "/proc/self/net/if_inet6";
 
 /** Every flag, by what it is published behind. */
 export const kernelFlags: readonly Flag[] = [
@@ -69,7 +66,7 @@ function enabled(constant: string, member: string, isAsked: (families: Families)
     member,
     after: "offset_ct_ino",
     verdict: (_, families) => {
-      const value = isAsked(families) && existsSync(IPV6_INTERFACES) ? 1 : 0;
+      const value = isAsked(families) && hasIpv6() ? 1 : 0;
       return { value, member, status: "single", evidence: {} };
     },
   };

@@ -1,7 +1,16 @@
+import { existsSync } from "node:fs";
+import { dirname } from "node:path";
 import { enterNetwork, type FileDescriptor } from "../../ffi/libc.ts";
 
 /** This thread's network namespace; opening it keeps the namespace alive. */
 export const THREAD_NAMESPACE = "/proc/thread-self/ns/net";
+
+/** Why there is no other network than the one everything is in. */
+export const NO_NAMESPACES = "this kernel has no network namespaces (CONFIG_NET_NS)";
+
+/** Whether this kernel has none: each thread has a folder of namespaces, and in it an entry for each kind there is. */
+export const isWithoutNamespaces = (): boolean =>
+  !existsSync(THREAD_NAMESPACE) && existsSync(dirname(THREAD_NAMESPACE));
 
 /** This thread is in a network namespace that it could not leave. Nothing may be opened or told any more. */
 export class StrandedError extends Error {

@@ -446,8 +446,8 @@ export const gatewaySchema = v.strictObject({
   destination: v.string(),
   /** The address that was looked up instead of the destination, which NAT translates to it. */
   translated: v.optional(v.string()),
-  /** Inode number of the network namespace. */
-  netns: v.number(),
+  /** Inode number of the network namespace; null where the kernel has none (CONFIG_NET_NS), and one network for all. */
+  netns: v.nullable(v.number()),
   route: v.nullable(v.picklist(routeKinds)),
   gateway: v.nullable(v.string()),
   interface: v.nullable(v.strictObject({ index: v.number(), name: v.string() })),

@@ -144,7 +144,7 @@ export function toGatewayTable({ gateway: answer }: GatewayDocument): string {
   const rows = [
     ["source", answer.source ?? "the kernel's choice", ""],
     ["destination", `${answer.destination}${to}`, ""],
-    ["netns", String(answer.netns), ""],
+    ["netns", String(answer.netns ?? "none"), ""],
     ["route", answer.route ?? "-", ""],
     ["gateway", answer.gateway ?? "-", reasons.gateway ?? ""],
     ["interface", link === null ? "-" : `${link.name} (${link.index})`, reasons.interface ?? ""],

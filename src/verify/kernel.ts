@@ -4,9 +4,10 @@ import { AF_INET, AF_INET6, sleep } from "../../ffi/libc.ts";
 import { readSocketEvent, type SocketEvent } from "../bytecode/events.ts";
 import type { Answer } from "../host/answer.ts";
 import { failureOf, stableInfo } from "../kernel/stimulus/connection.ts";
-import { type Network, PrivateNetwork } from "../kernel/stimulus/namespace.ts";
+import { CurrentNetwork, type Network, PrivateNetwork } from "../kernel/stimulus/namespace.ts";
 import { NamedThread } from "../kernel/thread.ts";
 import type { Family, SocketAddress } from "../net/address.ts";
+import { isWithoutNamespaces, NO_NAMESPACES } from "../net/namespace.ts";
 import { TcpSocket } from "../net/tcp.ts";
 import { UdpSocket } from "../net/udp.ts";
 
@@ -144,7 +145,7 @@ export function verifyKernel(libbpf: Libbpf, options: VerifyOptions): KernelVeri
     else unseen.push({ socket, reason: whyUnseen(socket, watching, refused) });
   };
   for (let round = 0; round < rounds; round++) {
-    using network = new PrivateNetwork();
+    using network = isWithoutNamespaces() ? new CurrentNetwork(NO_NAMESPACES) : new PrivateNetwork();
     const families: readonly Family[] = network.withoutIpv6 === null ? [AF_INET, AF_INET6] : [AF_INET];
     network.inside(() => {
       for (const family of families) {

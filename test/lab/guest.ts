@@ -3,10 +3,10 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { type Architecture, loadPackage } from "../../assets/build/debian.ts";
 import { type CpioEntry, cpioArchive, parentFolders } from "./cpio.ts";
-import type { LoadedKernel } from "./kernels.ts";
+import type { BootableKernel } from "./kernels.ts";
 
 export interface GuestOptions {
-  readonly kernel: LoadedKernel;
+  readonly kernel: BootableKernel;
   /** Shell scripts, run one after the other as root in one boot, each by a shell of its own. */
   readonly commands: readonly string[];
   /** Files of the guest by absolute path: a copy of a file of this machine, or the content itself. */
@@ -226,7 +226,8 @@ while [ -e /lab/commands/$index ]; do
 done
 echo done >&3
 exec 3>&-
-poweroff -f
+# A kernel without ACPI can halt and restart alone; QEMU ends at either (-no-reboot).
+reboot -f
 `;
 }
 

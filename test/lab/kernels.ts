@@ -5,14 +5,18 @@ import { type Architecture, openSuite, type Suite } from "../../assets/build/deb
 import { run } from "../../assets/build/run.ts";
 import { bootable } from "./vmlinux.ts";
 
-/** A kernel the lab can boot, as Debian names it. */
-export interface LabKernel {
+/** A kernel the lab can boot. */
+export interface KernelRow {
   readonly name: string;
   /** The suite the kernel comes from. */
   readonly suite: string;
   /** The suite the guest's C library and tools come from; `suite` itself, if not told. */
   readonly userland?: string;
   readonly architecture: Architecture;
+}
+
+/** One that Debian built; those that the lab builds are in source.ts. */
+export interface LabKernel extends KernelRow {
   /** The package that depends on the newest build. */
   readonly meta: string;
   /** Among the kernels tested without being asked for. */
@@ -81,31 +85,57 @@ export function chosenKernels(
   architectures: readonly Architecture[] = ["amd64"],
   unasked = architectures,
 ): readonly LabKernel[] {
-  const chosen = process.env.OFFSETOF_LAB;
-  if (!chosen)
-    return LAB_KERNELS.filter(({ architecture, usual }) => usual && unasked.includes(architecture));
-  const named = chosen === "all" ? LAB_KERNELS : chosen.split(",").map(labKernel);
-  return named.filter(({ architecture }) => architectures.includes(architecture));
+  const chosen = askedFor(LAB_KERNELS, (name) => !isFromSource(name));
+  return chosen === null
+    ? LAB_KERNELS.filter(({ architecture, usual }) => usual && unasked.includes(architecture))
+    : chosen.filter(({ architecture }) => architectures.includes(architecture));
+}
+
+/** How the kernels of source.ts are named; the others are not. */
+export const isFromSource = (name: string): boolean => name.startsWith("source-");
+
+/**
+ * The rows that OFFSETOF_LAB names; null where it names none, of any list.
+ * @param isOfList whether a name is of this list's kind, so that it must be there
+ */
+export function askedFor<Row extends KernelRow>(
+  rows: readonly Row[],
+  isOfList: (name: string) => boolean,
+): readonly Row[] | null {
+  const asked = process.env.OFFSETOF_LAB;
+  if (!asked) return null;
+  if (asked === "all") return rows;
+  return asked
+    .split(",")
+    .filter(isOfList)
+    .map((name) => rowOf(rows, name));
 }
 
 /** The row of a name. Throws when there is none, with the names there are. */
-export function labKernel(name: string): LabKernel {
-  const row = LAB_KERNELS.find((each) => each.name === name);
+export function rowOf<Row extends KernelRow>(rows: readonly Row[], name: string): Row {
+  const row = rows.find((each) => each.name === name);
   if (row) return row;
-  throw new Error(`No lab kernel ${name}; there are: ${LAB_KERNELS.map((each) => each.name).join(", ")}`);
+  throw new Error(`No lab kernel ${name}; there are: ${rows.map((each) => each.name).join(", ")}`);
 }
 
-/** A kernel fetched, unpacked and ready to boot. */
-export interface LoadedKernel {
+export const labKernel = (name: string): LabKernel => rowOf(LAB_KERNELS, name);
+
+/** A kernel that is ready to boot. */
+export interface BootableKernel {
+  readonly row: KernelRow;
+  /** Path of what QEMU boots: the uncompressed ELF file, or on arm64 the raw Image. */
+  readonly vmlinux: string;
+  /** Named modules and all they need, in the order to insert them. Built-in ones are left out. */
+  modules(names: readonly string[]): Promise<KernelModule[]>;
+}
+
+/** A kernel of Debian's, fetched and unpacked. */
+export interface LoadedKernel extends BootableKernel {
   readonly row: LabKernel;
   /** What `uname -r` prints in it. */
   readonly release: string;
-  /** Path of what QEMU boots: the uncompressed ELF file, or on arm64 the raw Image. */
-  readonly vmlinux: string;
   /** Path of its raw BTF. */
   readonly btf: string;
-  /** Named modules and all they need, in the order to insert them. Built-in ones are left out. */
-  modules(names: readonly string[]): Promise<KernelModule[]>;
 }
 
 export interface KernelModule {

@@ -215,8 +215,8 @@ export const mutants: readonly Mutant[] = [
   {
     name: "stepwise: the first pointer that leads there is the answer",
     file: "src/kernel/stepwise/steps.ts",
-    text: "      members.add(behind);\n    }\n",
-    replacement: "      members.add(behind);\n    }\n    if (members.size > 0) break;\n",
+    text: "        members.add(behind);\n      }\n",
+    replacement: "        members.add(behind);\n      }\n      if (members.size > 0) break;\n",
     tests: [[steps, "of two that lead there neither is believed"]],
     why: "another pointer leads there as well",
   },
@@ -380,6 +380,14 @@ export const mutants: readonly Mutant[] = [
     replacement: "Math.floor(place.bitOffset / 8)",
     tests: [["test/unit/btf/btf.test.ts", "a bit-field that starts inside a byte"]],
     why: "whoever reads there gets its neighbours as well",
+  },
+  {
+    name: "BTF: an empty member has an offset",
+    file: "src/kernel/btf.ts",
+    text: "btf.sizeOf(place.type) === 0",
+    replacement: "btf.sizeOf(place.type) === -1",
+    tests: [["test/unit/btf/btf.test.ts", "a member in which nothing is"]],
+    why: "without CONFIG_NET_NS another member's bytes would be followed as the pointer to struct net",
   },
   {
     name: "BTF: of two types of one name the first is told",

@@ -31,12 +31,12 @@ type Solutions = [KernelConstant, Solution][];
 
 /** Bytes of a chased window in which a small struct's own members are looked for. */
 const SMALL_STRUCT = 128;
-/** struct socket_alloc: the struct socket and behind it the inode, together no more than this. */
-const SOCKET_ALLOC = 1024;
-/** struct file, 216 to 296 bytes (with real-time locks). */
-const FILE = 320;
+/** struct socket_alloc: the struct socket and behind it the inode, 1472 bytes with lockdep and LOCK_STAT. */
+const SOCKET_ALLOC = 2048;
+/** struct file, 216 to 296 bytes (with real-time locks), 504 with lockdep and LOCK_STAT. */
+const FILE = 768;
 /** struct net, 3 to 5 KiB; with lockdep and randomized layouts ns.inum was seen at 4544 and 5520. */
-const NET = 16384;
+export const NET = 16384;
 /** Of the smallest pages that there are. */
 const PAGE = 4096n;
 

@@ -1,6 +1,7 @@
 import { SystemError } from "../../../ffi/error.ts";
 import type { Libbpf } from "../../../ffi/libbpf.ts";
 import { AF_INET, AF_INET6 } from "../../../ffi/libc.ts";
+import { isWithoutNamespaces, NO_NAMESPACES } from "../../net/namespace.ts";
 import type { Evidence } from "../../offsets/evidence.ts";
 import { recheck } from "../../offsets/recheck.ts";
 import type { Solution } from "../../offsets/solver.ts";
@@ -127,12 +128,15 @@ export function openNetworks(owned: DisposableStack): { networks: Network[]; lim
     return { networks: [owned.use(new PrivateNetwork()), owned.use(new PrivateNetwork())], limits: [] };
   } catch (error) {
     if (!(error instanceof SystemError)) throw error;
-    const { message } = error;
-    const limit = `the stimulus runs in the current network namespace, on 127.0.0.0/8 alone: ${message}`;
+    const why = isWithoutNamespaces() ? NO_NAMESPACES : error.message;
+    const limit = `the stimulus runs in the current network namespace, on 127.0.0.0/8 alone: ${why}`;
     // Two all the same: what one socket holds is told apart by another's.
-    return { networks: [new CurrentNetwork(message), new CurrentNetwork(message)], limits: [limit] };
+    return { networks: [new CurrentNetwork(why), new CurrentNetwork(why)], limits: [limit] };
   }
 }
+
+/** What connections show by themselves. */
+const stimulated = ["sock", "flowi4", "flowi6"] as const satisfies readonly Struct[];
 
 /** Runs the stimulus and solves every struct, those that are reached by pointers last. */
 function solveScene(scene: Scene, hopeless: (field: KernelField) => string | null): Map<string, Solution> {
@@ -159,12 +163,14 @@ function solveScene(scene: Scene, hopeless: (field: KernelField) => string | nul
   for (let round = 0; round < ROUNDS; round++) {
     stimulate(scene, round);
     if (sightings(scene, "sock").length === 0) throw new Unwatchable(neverHit(scene.recorder));
-    take(solveStruct(scene, "sock"));
-    const isUnclear = (field: KernelField) => solutions.get(field.constant)?.is === "ambiguous";
-    if (!fieldsOf("sock").some((field) => isUnclear(field) && hopeless(field) === null)) break;
+    for (const struct of stimulated) take(solveStruct(scene, struct));
+    const isUnclear = ({ constant, shape }: KernelField): boolean => {
+      const is = solutions.get(constant)?.is;
+      // Where few ports are free, flows may have had the same. Pointers are found by what they lead to.
+      return is === "ambiguous" || (is === "open" && shape.width !== 8);
+    };
+    if (!stimulated.flatMap(fieldsOf).some((field) => isUnclear(field) && hopeless(field) === null)) break;
   }
-  take(solveStruct(scene, "flowi4"));
-  take(solveStruct(scene, "flowi6"));
   takeOf(["offset_netns", "offset_ino"], () => chaseNamespace(scene, offset("offset_sport")));
   const ino = solutions.get("offset_ino");
   if (ino !== undefined) take([["offset_ct_ino", ino]]); // both are net.ns.inum

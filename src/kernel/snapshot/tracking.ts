@@ -8,6 +8,7 @@ import {
   IPS_SEEN_REPLY,
   type Tuple,
 } from "../../net/conntrack.ts";
+import { isWithoutNamespaces, NO_NAMESPACES } from "../../net/namespace.ts";
 import { occurs } from "../../offsets/observation.ts";
 import { pointerAt } from "../../offsets/pointers.ts";
 import type { Solution } from "../../offsets/solver.ts";
@@ -48,6 +49,7 @@ export function solveTracking(scene: Scene, netnsOffset: number | null): [Kernel
 
 /** Why no entries can be made. A request to nfnetlink would load the modules; a run must not load any. */
 export function whyNoCtnetlink(): string | null {
+  if (isWithoutNamespaces()) return NO_NAMESPACES;
   if (!TRACKING_SIGNS.some((path) => existsSync(path))) return missing("nf_conntrack");
   const room = roomForEntries();
   if (room !== null && room < statuses.length)

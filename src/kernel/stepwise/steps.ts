@@ -56,32 +56,43 @@ export function* searchField(
 
 /**
  * Finds the pointers that lead to a struct with the field `member`, and where it is in there. Such a pointer is the same
- * in sockets of which the same is expected, and another in others. Both places stay below `threshold`.
+ * in sockets of which the same is expected, and another in others. It stays below `threshold`, and so does the field; where
+ * none is there, the rest of the struct is searched, up to `farthest`.
  */
 export function* searchBehind(
   { constant, shape }: Unknown,
   subjects: readonly Facts[],
   threshold: number,
+  farthest: number,
 ): Search<{ readonly pointer: Found; readonly member: Found }> {
   const samples = samplesOf(constant, subjects);
   const doubt = doubtOf(samples);
   if (doubt !== undefined)
     return { pointer: { offsets: [], reason: doubt }, member: { offsets: [], reason: doubt } };
+  const shared = new Set<number>();
+  for (let offset = 0; offset < threshold; offset += POINTER.align)
+    if (yield* isShared(samples, offset)) shared.add(offset);
+  const reason = notBelow(shared.size === 0 ? threshold : Math.max(threshold, farthest));
   const [pointers, members] = [new Set<number>(), new Set<number>()];
-  for (let offset = 0; offset < threshold; offset += POINTER.align) {
-    if (!(yield* isShared(samples, offset))) continue;
-    for (let behind = 0; behind < threshold; behind += shape.align) {
-      const verdict = yield* judge(samples, { width: shape.width, offset, behind });
-      if (verdict === "unreadable") break; // something smaller
-      if (verdict === "differs") continue;
-      pointers.add(offset);
-      members.add(behind);
+  const ranges = [
+    [0, threshold],
+    [Math.ceil(threshold / shape.align) * shape.align, farthest],
+  ] as const;
+  for (const [start, end] of ranges) {
+    if (pointers.size > 0) break;
+    for (const offset of shared) {
+      for (let behind = start; behind < end; behind += shape.align) {
+        const verdict = yield* judge(samples, { width: shape.width, offset, behind });
+        if (verdict === "unreadable") shared.delete(offset); // something smaller
+        if (verdict === "unreadable") break;
+        if (verdict === "differs") continue;
+        pointers.add(offset);
+        members.add(behind);
+      }
     }
   }
   const foundOf = (offsets: ReadonlySet<number>): Found =>
-    offsets.size > 0
-      ? { offsets: [...offsets].sort((a, b) => a - b) }
-      : { offsets: [], reason: notBelow(threshold) };
+    offsets.size > 0 ? { offsets: [...offsets].sort((a, b) => a - b) } : { offsets: [], reason };
   return { pointer: foundOf(pointers), member: foundOf(members) };
 }
 

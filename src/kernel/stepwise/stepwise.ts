@@ -8,6 +8,7 @@ import { host } from "../../offsets/values.ts";
 import { fieldOf, fieldsOf, type KernelConstant, kernelFields, relations } from "../fields.ts";
 import { type Offers, type Rung, stepwiseLadder } from "../ladder.ts";
 import type { Families, GuessOptions, Stability } from "../options.ts";
+import { NET } from "../snapshot/chase.ts";
 import { evidenceOf, type Guess, openNetworks, Unwatchable } from "../snapshot/guess.ts";
 import { openConnections, type Refusals, type Spectator, stableInfo } from "../stimulus/connection.ts";
 import { type End, sockFacts } from "../stimulus/facts.ts";
@@ -143,7 +144,7 @@ function attempt(
     found.set(constant, run(searchField(field, facts, reach[within])));
   }
   if (!hopeless.has("offset_netns")) {
-    const { pointer, member } = run(searchBehind(inoField, facts, reach.common));
+    const { pointer, member } = run(searchBehind(inoField, facts, reach.common, NET));
     found.set("offset_netns", pointer);
     found.set("offset_ino", member);
   }

@@ -9,6 +9,7 @@ import {
   unshareNetwork,
 } from "../../../ffi/libc.ts";
 import type { Family } from "../../net/address.ts";
+import { hasIpv6, IPV6_INTERFACES } from "../../net/ipv6.ts";
 import { inside, THREAD_NAMESPACE } from "../../net/namespace.ts";
 import { RouteNetlink } from "../../net/route.ts";
 import type { Families } from "../options.ts";
@@ -97,7 +98,9 @@ export class CurrentNetwork implements Network {
 
   /** @param shared why there is no private namespace, in words for a person */
   constructor(readonly shared: string) {
-    this.withoutIpv6 = `IPv6 addresses can be chosen in a private network namespace alone: ${shared}`;
+    this.withoutIpv6 = hasIpv6()
+      ? `IPv6 addresses can be chosen in a private network namespace alone: ${shared}`
+      : `IPv6 is off on this host (${IPV6_INTERFACES} is not there)`;
     this.inode = statSync(THREAD_NAMESPACE, { throwIfNoEntry: false })?.ino ?? null;
   }
 

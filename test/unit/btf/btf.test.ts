@@ -1,4 +1,7 @@
 import { beforeAll, expect, test } from "bun:test";
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { Btf, kinds } from "../../../src/btf/btf.ts";
 import { InputError } from "../../../src/elf/input.ts";
 import { memberOffset, readKernelBtf } from "../../../src/kernel/btf.ts";
@@ -52,6 +55,26 @@ test.each([
   ["sock", "it is no member"],
 ])("%s: %s", (member, why) => {
   expect(memberOffset(btf, member)).toBe(why);
+});
+
+test("a member in which nothing is has no offset, as the pointer to struct net without CONFIG_NET_NS", () => {
+  const folder = mkdtempSync(join(tmpdir(), "btf-"));
+  try {
+    const source =
+      "typedef struct {} possible_net_t; struct sock_common { int refcnt; possible_net_t skc_net; int cookie; int rest[]; } sock;";
+    const file = join(folder, "kernel.btf");
+    for (const command of [
+      ["gcc", "-g", "-c", "-x", "c", "-", "-o", join(folder, "sock.o")],
+      ["pahole", `--btf_encode_detached=${file}`, join(folder, "sock.o")],
+    ])
+      expect(Bun.spawnSync(command, { stdin: Buffer.from(source) }).exitCode).toBe(0);
+    const told = ["refcnt", "skc_net", "cookie", "rest"].map((name) =>
+      memberOffset(readKernelBtf(file), `sock_common.${name}`),
+    );
+    expect(told).toEqual([0, "nothing is in it", 4, 8]);
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
 });
 
 test("a file without BTF is an error that names it", () => {

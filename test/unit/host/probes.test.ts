@@ -8,6 +8,8 @@ import {
   type KprobeSigns,
   kprobes,
   lockdown,
+  type NamespaceSigns,
+  networkNamespaces,
   parseLockdown,
   type RawTracepointSigns,
   rawTracepoints,
@@ -191,5 +193,31 @@ describe("raw tracepoints", () => {
 
   test.each(rows)("%s", (_, signs, is) => {
     expect(rawTracepoints({ ...fit, ...signs }).is).toBe(is);
+  });
+});
+
+describe("network namespaces of our own", () => {
+  const fit: NamespaceSigns = {
+    privileges: ["CAP_SYS_ADMIN", "CAP_NET_ADMIN"],
+    limit: read("/proc/sys/user/max_net_namespaces", "63432\n"),
+    isWithout: false,
+  };
+  const rows: readonly [string, Partial<NamespaceSigns>, "yes" | "no", help: string | undefined][] = [
+    ["all that is needed", {}, "yes", undefined],
+    ["a right is missing", { privileges: ["CAP_SYS_ADMIN"] }, "no", "run as root, or with CAP_NET_ADMIN"],
+    [
+      "none may be made",
+      { limit: read("/proc/sys/user/max_net_namespaces", "0\n") },
+      "no",
+      "sysctl user.max_net_namespaces=1024",
+    ],
+    ["the kernel has none", { isWithout: true }, "no", "a kernel built with CONFIG_NET_NS"],
+  ];
+
+  test.each(rows)("%s", (_, signs, is, help) => {
+    expect(networkNamespaces({ ...fit, ...signs })).toMatchObject({
+      is,
+      ...(help !== undefined && { help }),
+    });
   });
 });

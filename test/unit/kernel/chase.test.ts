@@ -9,17 +9,22 @@ const INODES = [0x1122_3344, 0x1122_3355] as const;
 /** Two structs socket_alloc: `sk` at 24, and behind the socket the inode with its number. */
 const targets = (plant: (memory: Memory, index: number) => Memory) =>
   INSTANCES.map((instance, index) => {
-    const memory = new Memory(1024, (at) => (at * 31 + index * 97) & 0x7f);
+    const memory = new Memory(4096, (at) => (at * 31 + index * 97) & 0x7f);
     const { bytes, readable } = plant(memory, index).observe();
     return { target: { bytes, readable }, hit: { instance }, inode: INODES[index] ?? 0 };
   });
 
 describe("what a pointer of a socket leads to", () => {
   const sk = (memory: Memory, index: number, at = 24) => memory.plant(at, pointer(INSTANCES[index] ?? 0n));
-  const inode = (memory: Memory, index: number) => memory.plant(200, host(8, INODES[index] ?? 0));
+  const inode = (memory: Memory, index: number, at = 200) => memory.plant(at, host(8, INODES[index] ?? 0));
 
   test("is its struct socket where it points back and holds its inode number", () => {
     expect(areSockets(targets((memory, index) => inode(sk(memory, index), index)))).toBe(true);
+  });
+
+  test("is one with lockdep too, in which the inode number lies 1392 bytes behind", () => {
+    expect(areSockets(targets((memory, index) => inode(sk(memory, index), index, 1392)))).toBe(true);
+    expect(areSockets(targets((memory, index) => inode(sk(memory, index), index, 2048)))).toBe(false);
   });
 
   test("points back twice: it may be the socket all the same", () => {

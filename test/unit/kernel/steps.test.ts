@@ -197,10 +197,11 @@ describe("a pointer and the field behind it", () => {
   const INODES = [4_026_531_840, 4_026_532_999] as const;
   const NETNS = 48;
   const INO = 136;
-  const namespaces = INODES.map((inode, seed) => socketMemory(50 + seed).member("ino", INO, host(4, inode)));
-
   /** Two sockets in the first namespace and one in the second, with other pointers before the right one. */
-  function world(others: (index: number, own: Memory) => [number, Memory][] = () => []) {
+  function world(others: (index: number, own: Memory) => [number, Memory][] = () => [], ino = INO) {
+    const namespaces = INODES.map((inode, seed) =>
+      socketMemory(50 + seed).member("ino", ino, host(4, inode)),
+    );
     const known: Memory[] = [];
     const addressOf = (target: Memory) => {
       if (!known.includes(target)) known.push(target);
@@ -223,7 +224,7 @@ describe("a pointer and the field behind it", () => {
 
   test("are found", () => {
     const sockets = world();
-    expect(sockets.run(searchBehind(integer("ino", 4), sockets.facts, THRESHOLD))).toEqual({
+    expect(sockets.run(searchBehind(integer("ino", 4), sockets.facts, THRESHOLD, SIZE))).toEqual({
       pointer: at(NETNS),
       member: at(INO),
     });
@@ -231,10 +232,22 @@ describe("a pointer and the field behind it", () => {
     expect(sockets.questions.length).toBe(THRESHOLD / 8 + 3 * 2 + THRESHOLD / 4 + 2);
   });
 
+  test("are found where the struct is longer than the threshold, and only there is it searched further", () => {
+    const beyond = world(() => [], THRESHOLD + 52);
+    expect(beyond.run(searchBehind(integer("ino", 4), beyond.facts, THRESHOLD, SIZE))).toEqual({
+      pointer: at(NETNS),
+      member: at(THRESHOLD + 52),
+    });
+    expect(beyond.run(searchBehind(integer("ino", 4), beyond.facts, THRESHOLD, THRESHOLD + 52))).toEqual({
+      pointer: nowhere("no offset below the threshold of 452 bytes"),
+      member: nowhere("no offset below the threshold of 452 bytes"),
+    });
+  });
+
   test("a pointer to something that holds one namespace's number in both is passed over", () => {
     const impostor = socketMemory(9).plant(16, host(4, INODES[0]));
     const sockets = world(() => [[24, impostor]]);
-    expect(sockets.run(searchBehind(integer("ino", 4), sockets.facts, THRESHOLD))).toEqual({
+    expect(sockets.run(searchBehind(integer("ino", 4), sockets.facts, THRESHOLD, SIZE))).toEqual({
       pointer: at(NETNS),
       member: at(INO),
     });
@@ -242,7 +255,7 @@ describe("a pointer and the field behind it", () => {
 
   test("of two that lead there neither is believed, and what is behind both is told", () => {
     const sockets = world((_, own) => [[96, own]]);
-    expect(sockets.run(searchBehind(integer("ino", 4), sockets.facts, THRESHOLD))).toEqual({
+    expect(sockets.run(searchBehind(integer("ino", 4), sockets.facts, THRESHOLD, SIZE))).toEqual({
       pointer: at(NETNS, 96),
       member: at(INO),
     });
@@ -254,7 +267,7 @@ describe("a pointer and the field behind it", () => {
     );
     let made = 0;
     const sockets = world(() => [[24, own[made++] ?? socketMemory(0)]]);
-    expect(sockets.run(searchBehind(integer("ino", 4), sockets.facts, THRESHOLD))).toEqual({
+    expect(sockets.run(searchBehind(integer("ino", 4), sockets.facts, THRESHOLD, SIZE))).toEqual({
       pointer: at(NETNS),
       member: at(INO),
     });
@@ -265,12 +278,12 @@ describe("a pointer and the field behind it", () => {
       [0, 1].map((seed) => socketMemory(seed).member("ino", SIZE - 4, host(4, INODES[seed] ?? 0))),
     );
     const reason = "no offset below the threshold of 400 bytes";
-    expect(lost.run(searchBehind(integer("ino", 4), lost.facts, THRESHOLD))).toEqual({
+    expect(lost.run(searchBehind(integer("ino", 4), lost.facts, THRESHOLD, SIZE))).toEqual({
       pointer: nowhere(reason),
       member: nowhere(reason),
     });
     const one = new Sockets([1, 2].map((seed) => socketMemory(seed).member("ino", 0, host(4, INODES[0]))));
-    expect(one.run(searchBehind(integer("ino", 4), one.facts, THRESHOLD)).member.offsets).toEqual([]);
+    expect(one.run(searchBehind(integer("ino", 4), one.facts, THRESHOLD, SIZE)).member.offsets).toEqual([]);
   });
 });
 

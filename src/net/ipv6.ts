@@ -1,0 +1,6 @@
+import { existsSync } from "node:fs";
+
+/** There unless the kernel has no IPv6 or was booted with ipv6.disable=1. */
+export const IPV6_INTERFACES = "/proc/self/net/if_inet6";
+
+export const hasIpv6 = (): boolean => existsSync(IPV6_INTERFACES);
