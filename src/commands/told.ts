@@ -6,7 +6,7 @@ import { configOf, loadConfig } from "../config.ts";
 import { shownName } from "../elf/name.ts";
 import type { Chosen } from "../fleet/choose.ts";
 import { type Document, documentSchema, formatVersion } from "../output/document.ts";
-import type { EarlierFields } from "../output/earlier.ts";
+import { type EarlierFields, unknownRelease } from "../output/earlier.ts";
 import { Failure } from "../output/failure.ts";
 import { choiceOf, type Part } from "./choice.ts";
 import type { ConstantsFlags, DocumentFlags } from "./flags.ts";
@@ -31,7 +31,7 @@ export async function answerFrom(part: Part, args: DocumentFlags & ConstantsFlag
 
 /** What was told, as a document of this run would have it; what it does not tell of its machine is unknown. */
 function documentOf({ arch, host, kernel, tls = [] }: Chosen, part: Part, bytecode: KernelClass): Document {
-  const release = host?.release ?? "unknown";
+  const release = host?.release ?? unknownRelease;
   const kernelVersion = host?.version ?? ([0, 0, 0] as const);
   const unknown = { distro: null, machine: arch === "x64" ? "x86_64" : "aarch64" };
   const told = kernel ?? { constants: {}, fields: {} };

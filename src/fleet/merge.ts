@@ -1,7 +1,7 @@
 import { version } from "../../package.json";
 import type { Status } from "../offsets/truth.ts";
 import { formatVersion, type Merged } from "../output/document.ts";
-import type { Earlier, EarlierFields, EarlierLibrary } from "../output/earlier.ts";
+import { type Earlier, type EarlierFields, type EarlierLibrary, unknownRelease } from "../output/earlier.ts";
 import { surest } from "./sureness.ts";
 
 /** Names that are kept of machines that have something in common. */
@@ -75,8 +75,8 @@ export class Merge {
   /** @param machine what it is named in the answer */
   add(machine: string, { tool: { arch }, host, kernel, tls = [] }: Earlier): void {
     this.documents++;
-    if (kernel !== undefined) {
-      const { release, version } = host.kernel;
+    const { release, version } = host.kernel;
+    if (kernel !== undefined && release !== unknownRelease) {
       thingIn(this.#kernels, `${arch} ${release}`, { arch, release, version }).add(machine, kernel);
     }
     const told = new Set<string>();

@@ -25,6 +25,9 @@ const subject = {
   bytecode: v.optional(v.nullable(v.string()), null),
 };
 
+/** In place of a release that a document does not tell. */
+export const unknownRelease = "unknown";
+
 const version = v.tuple([v.number(), v.number(), v.number()]);
 const library = {
   build_id: v.optional(v.nullable(v.string()), null),
@@ -47,7 +50,10 @@ const format = v.pipe(
 const earlierSchema = v.object({
   format_version: format,
   tool: v.object({ arch: v.string() }),
-  host: v.object({ kernel: v.object({ release: v.string(), version }) }),
+  host: v.object({
+    // Who writes one by hand may know no more than the version.
+    kernel: v.object({ release: v.optional(v.string(), unknownRelease), version }),
+  }),
   kernel: v.optional(v.object(subject)),
   tls: v.optional(
     v.array(

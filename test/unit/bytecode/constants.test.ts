@@ -29,6 +29,11 @@ test("documents of later minor versions are read, whatever they add", () => {
   expect(subjectIn(source, "kernel").constants).toEqual(kernel.constants);
 });
 
+test("a document that was written by hand needs no more of its kernel than the version", () => {
+  const text = document({ kernel, host: { kernel: { version: [6, 1, 0] } } });
+  expect(subjectIn(readEarlier(text, "f.json"), "kernel").constants).toEqual(kernel.constants);
+});
+
 test.each<[what: string, text: string, message: string]>([
   ["no JSON", "{", "f.json: line 1, column 2: "],
   ["another shape", "[]", "f.json: format_version: "],
