@@ -25,17 +25,6 @@ const functions = {
   bpf_program__attach_tracepoint: { args: ["ptr", "cstring", "cstring"], returns: "ptr" }, // NULL with errno
   bpf_program__attach_uprobe: { args: ["ptr", "bool", "i32", "cstring", "u64"], returns: "ptr" }, // NULL with errno
   bpf_program__set_autoload: { args: ["ptr", "bool"], returns: "i32" },
-  btf__add_array: { args: ["ptr", "i32", "i32", "u32"], returns: "i32" },
-  btf__add_field: { args: ["ptr", "cstring", "i32", "u32", "u32"], returns: "i32" },
-  btf__add_fwd: { args: ["ptr", "cstring", "i32"], returns: "i32" },
-  btf__add_int: { args: ["ptr", "cstring", "u64", "i32"], returns: "i32" },
-  btf__add_ptr: { args: ["ptr", "i32"], returns: "i32" },
-  btf__add_struct: { args: ["ptr", "cstring", "u32"], returns: "i32" },
-  btf__add_typedef: { args: ["ptr", "cstring", "i32"], returns: "i32" },
-  btf__add_union: { args: ["ptr", "cstring", "u32"], returns: "i32" },
-  btf__free: { args: ["ptr"], returns: "void" },
-  btf__new_empty: { args: [], returns: "ptr" }, // NULL with errno
-  btf__raw_data: { args: ["ptr", "buffer"], returns: "ptr" }, // NULL with errno
   libbpf_set_print: { args: ["ptr"], returns: "ptr" },
   perf_buffer__consume: { args: ["ptr"], returns: "i32" },
   perf_buffer__free: { args: ["ptr"], returns: "void" },
@@ -77,11 +66,6 @@ export class Libbpf {
   /** Opens an eBPF object from memory. `name` is for messages alone. */
   openObject(bytes: Uint8Array, name: string): BpfObject {
     return new BpfObject(this.#library, bytes, name);
-  }
-
-  /** Begins BTF of types that are still to be added. */
-  newBtf(): NewBtf {
-    return new NewBtf(this.#library);
   }
 }
 
@@ -469,76 +453,5 @@ export class EventReader implements Disposable {
     (this.#isPerf ? freePerf : freeRing)(this.#address);
     this.#address = null;
     for (const callback of this.#callbacks) callback.close();
-  }
-}
-
-/** A type of BTF that is made. Others are named by their numbers, which later ones may have; sizes and offsets are bytes. */
-export type BtfType =
-  | { readonly kind: "int"; readonly name: string; readonly size: number }
-  | { readonly kind: "pointer"; readonly to: number }
-  | { readonly kind: "array"; readonly of: number; readonly index: number; readonly count: number }
-  | { readonly kind: "typedef"; readonly name: string; readonly of: number }
-  | { readonly kind: "forward"; readonly name: string }
-  | {
-      readonly kind: "struct" | "union";
-      /** Empty for an anonymous one. */
-      readonly name: string;
-      readonly size: number;
-      readonly members: readonly { readonly name: string; readonly type: number; readonly offset: number }[];
-    };
-
-const BTF_FWD_STRUCT = 0;
-
-/** BTF in the making: types are added one after the other and numbered from 1. */
-export class NewBtf implements Disposable {
-  #address: Address | null;
-  readonly #library: Library<typeof functions>;
-
-  constructor(library: Library<typeof functions>) {
-    this.#library = library;
-    this.#address = present(library.symbols.btf__new_empty(), "make BTF");
-  }
-
-  /** Adds a type and returns its number. */
-  add(type: BtfType): number {
-    const [btf, { symbols }] = [this.#live(), this.#library];
-    switch (type.kind) {
-      case "int":
-        return check(symbols.btf__add_int(btf, type.name, type.size, 0), `add int ${type.name} to BTF`);
-      case "pointer":
-        return check(symbols.btf__add_ptr(btf, type.to), "add a pointer to BTF");
-      case "array":
-        return check(symbols.btf__add_array(btf, type.index, type.of, type.count), "add an array to BTF");
-      case "typedef":
-        return check(symbols.btf__add_typedef(btf, type.name, type.of), `add typedef ${type.name} to BTF`);
-      case "forward":
-        return check(symbols.btf__add_fwd(btf, type.name, BTF_FWD_STRUCT), `add struct ${type.name}; to BTF`);
-      default: {
-        const addComposite = type.kind === "struct" ? symbols.btf__add_struct : symbols.btf__add_union;
-        const id = check(addComposite(btf, type.name, type.size), `add ${type.kind} ${type.name} to BTF`);
-        for (const { name, type: member, offset } of type.members) {
-          check(symbols.btf__add_field(btf, name, member, offset * 8, 0), `add ${type.name}.${name} to BTF`);
-        }
-        return id;
-      }
-    }
-  }
-
-  /** The whole as it stands in a file, in this machine's byte order. */
-  bytes(): Uint8Array {
-    const size = new Uint32Array(1);
-    const data = present(this.#library.symbols.btf__raw_data(this.#live(), size), "encode BTF");
-    return new Uint8Array(toArrayBuffer(Number(data) as Pointer, 0, size[0] ?? 0)).slice();
-  }
-
-  #live(): Address {
-    if (this.#address === null) throw new ClosedError("BTF in the making");
-    return this.#address;
-  }
-
-  [Symbol.dispose](): void {
-    if (this.#address === null) return;
-    this.#library.symbols.btf__free(this.#address);
-    this.#address = null;
   }
 }

@@ -12,6 +12,8 @@ import {
   gatewayDocumentSchema,
   gatewayLineSchema,
   mergeSchema,
+  placesSchema,
+  relocationsSchema,
   verifySchema,
 } from "../../src/output/document.ts";
 import { failureSchema } from "../../src/output/failure.ts";
@@ -27,6 +29,8 @@ const published: Readonly<Record<string, readonly [what: string, schema: v.Gener
   verify: ["What verify kernel and verify tls print", verifySchema],
   diff: ["What diff prints", diffSchema],
   merge: ["What merge prints, and what --constants takes", mergeSchema],
+  "btf-for": ["What btf --for prints", relocationsSchema],
+  "btf-install": ["What btf --install prints", placesSchema],
   config: ["What config prints", configDocumentSchema],
   error: ["The object on stderr where a run fails that would have printed JSON", failureSchema],
 };

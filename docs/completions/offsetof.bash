@@ -41,11 +41,12 @@ _offsetof() {
   *" --version-text") : ;;
   *" -o") files=1 ;;
   *" --output") files=1 ;;
+  "btf --for") : ;;
+  "bytecode extract --for" | "bytecode edit --for") words="kernel" files=1 ;;
   *" --netns") files=1 ;;
   *" --translated") : ;;
   *" --cloud") words="aws" ;;
   *" --imds") : ;;
-  *" --for") words="kernel" files=1 ;;
   *" --set") : ;;
   *" --against") files=1 ;;
   *" --seconds") : ;;
@@ -56,7 +57,7 @@ _offsetof() {
     "detect") words="$common" ;;
     "kernel") words="--member --constants --release --build-id --export --only --get $common" ;;
     "tls") words="--pid --all --version-text --constants --release --build-id --export --only --get $common" files=1 ;;
-    "btf") words="-o --output --constants --release --build-id $common" ;;
+    "btf") words="-o --output --elf --for --minimal --install --constants --release --build-id $common" ;;
     "gateway") words="--netns --translated --cloud --imds --batch $common" ;;
     "bytecode") words="list extract edit --help" ;;
     "bytecode list") words="$common" ;;

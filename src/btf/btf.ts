@@ -1,4 +1,5 @@
 import { InputError } from "../elf/input.ts";
+import type { NewType } from "./write.ts";
 
 /**
  * BTF, the type information of kernels and of eBPF objects: the kernel's Documentation/bpf/btf.rst, include/uapi/linux/btf.h.
@@ -67,8 +68,20 @@ const aliases: ReadonlySet<number> = new Set([
   kinds.restrict,
   kinds.typeTag,
 ]);
+/** Kinds that are a name, or nothing, and the type they refer to. */
+const references = new Map([
+  [kinds.pointer, "pointer"],
+  [kinds.typedef, "typedef"],
+  [kinds.volatile, "volatile"],
+  [kinds.const, "const"],
+  [kinds.restrict, "restrict"],
+  [kinds.typeTag, "typeTag"],
+] as const) as ReadonlyMap<number, "pointer" | "typedef" | "volatile" | "const" | "restrict" | "typeTag">;
 /** Compilers nest no deeper; a chain that is longer leads back to itself. */
 const DEEPEST = 64;
+
+/** Bytes of a name; those of Rust's types are the longest. */
+const LONGEST = 16 << 10;
 
 /** A member of a struct or union. */
 export interface Member {
@@ -79,6 +92,11 @@ export interface Member {
   readonly bitOffset: number;
   /** Bits of a bit-field; null for any other member. */
   readonly bitSize: number | null;
+}
+
+export interface Enumerator {
+  readonly name: string;
+  readonly value: bigint;
 }
 
 /** Where BTF lies. */
@@ -218,6 +236,13 @@ export class Btf {
     });
   }
 
+  /** One member of a struct or union by its number from 0; null where a type is neither, or has fewer. */
+  memberAt(type: number, index: number): Member | null {
+    const id = this.resolve(type);
+    const isThere = this.#isStruct(id) && index < countOf(this.#word(id, TYPE.info));
+    return isThere ? this.#member(id, TYPE.words + index * 3) : null;
+  }
+
   #isStruct(id: number): boolean {
     const kind = this.kind(id);
     return kind === kinds.struct || kind === kinds.union;
@@ -271,17 +296,84 @@ export class Btf {
   }
 
   /** The names and values of an enum of 32 or 64 bits. */
-  enumerators(type: number): readonly { readonly name: string; readonly value: bigint }[] {
+  enumerators(type: number): readonly Enumerator[] {
+    const count = countOf(this.#word(type, TYPE.info));
+    return Array.from({ length: count }, (_, index) => this.#enumerator(type, index));
+  }
+
+  /** One of them by its number from 0; null where a type is no enum, or has fewer. */
+  enumeratorAt(type: number, index: number): Enumerator | null {
+    const isEnum = this.kind(type) === kinds.enum || this.kind(type) === kinds.enum64;
+    if (!isEnum || index >= countOf(this.#word(type, TYPE.info))) return null;
+    return this.#enumerator(type, index);
+  }
+
+  #enumerator(type: number, index: number): Enumerator {
     const info = this.#word(type, TYPE.info);
     const isLong = kindOf(info) === kinds.enum64;
-    const isSigned = info >>> 31 === 1;
-    const wide = isSigned ? BigInt.asIntN : BigInt.asUintN;
-    return Array.from({ length: countOf(info) }, (_, index) => {
-      const row = TYPE.words + index * (isLong ? 3 : 2);
-      const low = BigInt(this.#word(type, row + 1));
-      const value = isLong ? wide(64, (BigInt(this.#word(type, row + 2)) << 32n) | low) : wide(32, low);
-      return { name: this.#text(this.#word(type, row)), value };
-    });
+    const wide = info >>> 31 === 1 ? BigInt.asIntN : BigInt.asUintN;
+    const row = TYPE.words + index * (isLong ? 3 : 2);
+    const low = BigInt(this.#word(type, row + 1));
+    const value = isLong ? wide(64, (BigInt(this.#word(type, row + 2)) << 32n) | low) : wide(32, low);
+    return { name: this.#text(this.#word(type, row)), value };
+  }
+
+  /** What a pointer, a typedef, a qualifier or a prototype refers to; 0 is void. */
+  refersTo(type: number): number {
+    return type === 0 ? 0 : this.#word(type, TYPE.size);
+  }
+
+  /** Names and types of a prototype's parameters. */
+  parameters(type: number): readonly { readonly name: string; readonly type: number }[] {
+    return Array.from({ length: countOf(this.#word(type, TYPE.info)) }, (_, index) => ({
+      name: this.#text(this.#word(type, TYPE.words + index * 2)),
+      type: this.#word(type, TYPE.words + index * 2 + 1),
+    }));
+  }
+
+  /** A type as it is written anew, without what only programs have (functions, variables, their tags). */
+  described(type: number): NewType {
+    const [name, of, size] = [this.name(type), this.refersTo(type), this.#word(type, TYPE.size)];
+    const isFlagged = this.#word(type, TYPE.info) >>> 31 === 1;
+    const kind = this.kind(type);
+    switch (kind) {
+      case kinds.int:
+        return { kind: "int", name, size, encoding: this.#word(type, TYPE.words) >>> 24 };
+      case kinds.float:
+        return { kind: "float", name, size };
+      case kinds.array: {
+        const words = [0, 1, 2].map((word) => this.#word(type, TYPE.words + word));
+        return { kind: "array", of: words[0] ?? 0, index: words[1] ?? 0, count: words[2] ?? 0 };
+      }
+      case kinds.forward:
+        return { kind: "forward", name, isUnion: isFlagged };
+      case kinds.struct:
+      case kinds.union: {
+        const members = (this.members(type) ?? []).map((member) => ({ ...member }));
+        return { kind: kind === kinds.struct ? "struct" : "union", name, size, members };
+      }
+      case kinds.enum:
+      case kinds.enum64: {
+        const enumerators = this.enumerators(type);
+        return {
+          kind: kind === kinds.enum ? "enum" : "enum64",
+          name,
+          size,
+          isSigned: isFlagged,
+          enumerators,
+        };
+      }
+      case kinds.prototype:
+        return { kind: "prototype", returns: of, parameters: this.parameters(type) };
+    }
+    const reference = references.get(kind);
+    if (reference === undefined) throw this.#error(0, `type ${type} of kind ${kind} is no type of data`);
+    return { kind: reference, name, of };
+  }
+
+  /** A string by its place in the table, as other sections refer to it. */
+  text(offset: number): string {
+    return this.#text(offset);
   }
 
   /** Variables of a section, by the numbers of their types. */
@@ -305,6 +397,7 @@ export class Btf {
     if (base !== undefined && start < 0) return base.#text(offset);
     const end = this.#strings.indexOf(0, start);
     if (start >= this.#strings.length || end < 0) throw this.#error(0, `no text at ${offset}`);
+    if (end - start > LONGEST) throw this.#error(0, `a text of ${end - start} bytes at ${offset}`);
     return this.#strings.toString("latin1", start, end);
   }
 

@@ -80,6 +80,12 @@ export interface Program {
   readonly section: string;
 }
 
+/** A program or what programs call, and where its instructions lie in its section. Bytes. */
+export interface EbpfFunction extends Program {
+  readonly start: number;
+  readonly size: number;
+}
+
 /** An object that is sound, but cannot take a value it should. */
 export class BakeError extends Error {
   override readonly name = "BakeError";
@@ -138,10 +144,9 @@ export class EbpfObject {
    */
   get unresolved(): readonly string[] {
     const names = new Set(this.#symbols.filter(isUndefined).map(({ name }) => name));
-    const btf = this.#sections.find(({ name, type }) => name === ".BTF" && type === sectionType.progbits);
-    if (names.size === 0 || btf === undefined) return [...names];
-    const bytes = this.#bytes.subarray(btf.offset, btf.offset + btf.size);
-    const resolved = loaderExterns(bytes, this.#path, btf.offset);
+    const btf = this.section(".BTF");
+    if (names.size === 0 || btf === null) return [...names];
+    const resolved = loaderExterns(btf.bytes, this.#path, btf.at);
     return [...names].filter((name) => !resolved.has(name));
   }
 
@@ -153,6 +158,27 @@ export class EbpfObject {
         type === symbolType.function && binding !== localBinding && where !== undefined && isCode(where);
       return isProgram && where.name !== ".text" ? [{ name, section: where.name }] : [];
     });
+  }
+
+  /** Every function with instructions of its own, in the order of the symbol table. */
+  get functions(): readonly EbpfFunction[] {
+    return this.#symbols.flatMap(({ name, type, section, value, size }) => {
+      const where = this.#sections[section];
+      if (type !== symbolType.function || where === undefined || !isCode(where)) return [];
+      return [{ name, section: where.name, start: Number(value), size }];
+    });
+  }
+
+  /** Whether its numbers are little-endian. */
+  get isLittle(): boolean {
+    return this.#little;
+  }
+
+  /** What lies in the first section of a name, and where in the file; null where there is none. */
+  section(wanted: string): { readonly bytes: Uint8Array; readonly at: number } | null {
+    const found = this.#sections.find(({ name, type }) => name === wanted && type === sectionType.progbits);
+    if (found === undefined) return null;
+    return { bytes: this.#bytes.subarray(found.offset, found.offset + found.size), at: found.offset };
   }
 
   /**

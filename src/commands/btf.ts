@@ -1,17 +1,28 @@
+import { release as unameRelease } from "node:os";
 import { defineCommand } from "citty";
-import { Libbpf } from "../../ffi/libbpf.ts";
-import { assetBytes } from "../assets.ts";
-import type { Subject } from "../bytecode/constants.ts";
-import { registers } from "../kernel/synthetic/declarations.ts";
-import { placeMembers, type Unplaced } from "../kernel/synthetic/place.ts";
-import { btfTypes } from "../kernel/synthetic/types.ts";
+import * as v from "valibot";
+import { Btf } from "../btf/btf.ts";
+import { minimalTypes } from "../btf/minimal.ts";
+import { placesOf } from "../btf/places.ts";
+import { btfOf } from "../btf/write.ts";
+import { EbpfObject, largestObject } from "../bytecode/object.ts";
+import { type Asked, askedBy } from "../bytecode/relocations.ts";
+import { shownName } from "../elf/name.ts";
+import { elfOf } from "../elf/write.ts";
+import { type Made, makeBtf } from "../kernel/synthetic/make.ts";
+import type { Unplaced } from "../kernel/synthetic/place.ts";
+import type { Machine } from "../kernel/synthetic/uapi.ts";
 import { isNumber } from "../offsets/truth.ts";
+import { toPlacesTable, toRelocationsTable } from "../output/btf.ts";
+import { formatVersion, placesSchema, relocationsSchema } from "../output/document.ts";
 import { exitCodes, Failure } from "../output/failure.ts";
 import { writeFileWhole } from "../output/file.ts";
+import { toJson } from "../output/json.ts";
 import { log } from "../output/log.ts";
 import { writeStdout } from "../output/stdout.ts";
-import { constantsFor } from "./constants.ts";
-import { btfFlags } from "./flags.ts";
+import { attempt, constantsFor, readWhole } from "./constants.ts";
+import { type BtfFlags, btfFlags, everyValue, usage } from "./flags.ts";
+import { formatFor } from "./print.ts";
 
 export default defineCommand({
   meta: {
@@ -19,39 +30,137 @@ export default defineCommand({
     description: "BTF made of the kernel's constants, for CO-RE programs where it has none",
   },
   args: btfFlags,
-  run: async ({ args }) => {
-    const file = args.output;
-    if (file === undefined) {
-      throw new Failure("E_USAGE", "btf needs -o FILE, where the BTF is written", exitCodes.usage);
-    }
+  run: async ({ args, rawArgs }) => {
+    const objects = checked(args, everyValue(rawArgs, btfFlags, "for"));
+    if (args.install === true) return tellPlaces(args);
     const { chosen, subject } = await constantsFor("kernel", args);
-    const { bytes, unplaced } = makeBtf(subject, chosen.arch);
-    if (file === "-") await writeStdout(bytes);
-    else writeFileWhole(file, bytes);
-    for (const line of reasons(unplaced)) log.warn(line);
-    process.exitCode = unplaced.length === 0 ? exitCodes.known : exitCodes.incomplete;
+    const machine = chosen.arch === "arm64" ? "arm64" : "x64";
+    const made = madeOf(
+      (constant) => {
+        const [value = null, field] = [subject.constants[constant], subject.fields[constant]];
+        if (value !== null && field !== undefined && isNumber(field.status)) return { value };
+        const doubt = field === undefined || value === null ? "not known" : field.status;
+        return { why: field?.reason === undefined ? doubt : `${doubt}: ${field.reason}` };
+      },
+      machine,
+      chosen.host?.version ?? [],
+    );
+    if (objects.length === 0) {
+      await deliver(args, made.bytes, machine);
+      for (const line of reasons(made.unplaced)) log.warn(line);
+      process.exitCode = made.unplaced.length === 0 ? exitCodes.known : exitCodes.incomplete;
+      return;
+    }
+    const btf = new Btf(made.bytes, { path: "the BTF that was made" });
+    const asked = objects.map((path) => askedOf(path, btf, made));
+    if (args.output === undefined) await tell(args, chosen.host?.release ?? null, asked);
+    else {
+      const found = asked.flatMap((one) => one.found);
+      await deliver(args, args.minimal === true ? btfOf(minimalTypes(btf, found)) : made.bytes, machine);
+      for (const line of asked.flatMap(refusals)) log.warn(line);
+    }
+    const isWhole = asked.every(({ functions }) => functions.every(({ missing }) => missing.length === 0));
+    process.exitCode = isWhole ? exitCodes.known : exitCodes.incomplete;
   },
 });
 
-/** The BTF, and what is not in it. @throws Failure where nothing is known */
-function makeBtf({ constants, fields }: Subject, arch: string) {
-  const { structs, unplaced } = placeMembers((constant) => {
-    const [value = null, field] = [constants[constant], fields[constant]];
-    if (value !== null && field !== undefined && isNumber(field.status)) return { value };
-    const doubt = field === undefined || value === null ? "not known" : field.status;
-    return { why: field?.reason === undefined ? doubt : `${doubt}: ${field.reason}` };
-  });
-  if (structs.length === 0) {
-    throw new Failure(
-      "E_NO_CONSTANTS",
-      `no constant is certain, so there is no BTF; ${reasons(unplaced)[0]}`,
-      exitCodes.impossible,
-    );
+/** The objects that are meant. @throws Failure with exit code 2 where flags do not go together */
+function checked(args: BtfFlags, first: readonly string[]): string[] {
+  const objects = [...first, ...args._];
+  if (args.install === true) {
+    if (objects.length > 0 || args.output !== undefined || args.minimal === true || args.elf === true)
+      throw usage("--install tells where loaders look, and makes nothing: it takes no other flag of btf");
+    return objects;
   }
-  using btf = new Libbpf(assetBytes("libbpf.so")).newBtf();
-  const own = arch === "arm64" ? registers.arm64 : registers.x64;
-  for (const type of btfTypes([...structs, ...own])) btf.add(type);
-  return { bytes: btf.bytes(), unplaced };
+  if (args._.length > 0 && first.length === 0)
+    throw usage(`unexpected argument "${args._[0]}"; eBPF objects are named by --for OBJECT.o...`);
+  if (args.output === undefined && objects.length === 0)
+    throw usage("btf needs -o FILE, where the BTF is written");
+  if (args.minimal === true && (objects.length === 0 || args.output === undefined))
+    throw usage("--minimal needs --for OBJECT.o, whose types are kept, and -o FILE");
+  if (args.elf === true && args.output === undefined)
+    throw usage("--elf needs -o FILE, where the ELF file is written");
+  return objects;
+}
+
+/** @throws Failure where nothing is known */
+function madeOf(...args: Parameters<typeof makeBtf>): Made {
+  const made = makeBtf(...args);
+  if (made.bytes !== null) return made;
+  throw new Failure(
+    "E_NO_CONSTANTS",
+    `no constant is certain, so there is no BTF; ${reasons(made.unplaced)[0]}`,
+    exitCodes.impossible,
+  );
+}
+
+async function deliver({ output, elf }: BtfFlags, btf: Uint8Array, machine: Machine): Promise<void> {
+  const bytes = elf === true ? elfOf(machine, ".BTF", btf) : btf;
+  if (output === "-") await writeStdout(bytes);
+  else if (output !== undefined) writeFileWhole(output, bytes);
+}
+
+interface AskedObject {
+  readonly path: string;
+  readonly functions: readonly Asked[];
+  readonly found: ReturnType<typeof askedBy>["found"];
+}
+
+function askedOf(path: string, btf: Btf, { partial, unplaced }: Made): AskedObject {
+  const why = new Map(unplaced.map((one) => [one.member as string, one.why]));
+  const reason = (members: readonly string[]) => {
+    const known = [...why].find(([member]) => members.some((one) => isWithin(one, member)));
+    return known && `${known[0]} is ${known[1]}`;
+  };
+  const shown = shownName(path);
+  return attempt(() => {
+    const object = new EbpfObject(readWhole(path, largestObject), shown);
+    return { path: shown, ...askedBy(object, { btf, isMade: true, partial, reason }, shown) };
+  });
+}
+
+/** Whether a way into a type leads to a member, or on from there. */
+const isWithin = (way: string, member: string): boolean =>
+  way === member || way.startsWith(`${member}.`) || way.startsWith(`${member}[`);
+
+async function tell(args: BtfFlags, release: string | null, asked: readonly AskedObject[]): Promise<void> {
+  const document = v.parse(relocationsSchema, {
+    format_version: formatVersion,
+    kernel: { release },
+    objects: asked.map(({ path, functions }) => ({
+      path,
+      relocates: functions.every(({ missing }) => missing.length === 0),
+      functions: functions.map(({ needsKernelBtf, ...one }) => ({
+        ...one,
+        relocates: one.missing.length === 0,
+        needs_kernel_btf: needsKernelBtf,
+        missing: [...one.missing],
+        absent: [...one.absent],
+      })),
+    })),
+    diagnostics: [],
+  });
+  await writeStdout(formatFor(args.format) === "json" ? toJson(document) : toRelocationsTable(document));
+}
+
+const refusals = ({ path, functions }: AskedObject): string[] =>
+  functions.flatMap(({ name, missing }) =>
+    missing.map(({ what, question, reason }) => `${path}: ${name} asks for ${what} (${question}): ${reason}`),
+  );
+
+/** What each loader looks for; nothing is measured, and nothing written. */
+async function tellPlaces(args: BtfFlags): Promise<void> {
+  const release = args.release ?? unameRelease();
+  const document = v.parse(placesSchema, {
+    format_version: formatVersion,
+    release,
+    places: placesOf(release).map((place) => ({
+      ...place,
+      command: `offsetof btf${place.format === "elf" ? " --elf" : ""} -o ${place.file ?? "FILE"}`,
+    })),
+    diagnostics: [],
+  });
+  await writeStdout(formatFor(args.format) === "json" ? toJson(document) : toPlacesTable(document));
 }
 
 /** One line a reason, with the members that it keeps out. */

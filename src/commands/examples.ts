@@ -40,7 +40,22 @@ export const examples: Readonly<Record<string, readonly Example[]>> = {
     { line: 'offsetof tls --version-text "openssl 3.0.12"', does: "What the table says, without any file" },
     { line: "offsetof tls --source code,table", does: "Without executing any library" },
   ],
-  btf: [{ line: "offsetof btf -o kernel.btf", does: "BTF for CO-RE programs on this kernel" }],
+  btf: [
+    { line: "offsetof btf -o kernel.btf", does: "BTF for CO-RE programs on this kernel" },
+    {
+      line: "offsetof bytecode extract --for kernel -o - > tool.o; offsetof btf --for tool.o --format table",
+      does: "Whether the programs of an object would load with it, and what they miss",
+    },
+    {
+      line: "offsetof bytecode extract --for kernel -o - > tool.o; offsetof btf --for tool.o --minimal -o tool.btf",
+      does: "Only the types that the object needs",
+    },
+    { line: "offsetof btf --install --format table", does: "Where loaders look for BTF" },
+    {
+      line: 'offsetof btf --elf -o "vmlinux-$(uname -r)"',
+      does: "For loaders that read BTF from an ELF file alone",
+    },
+  ],
   gateway: [
     {
       line: "offsetof gateway 0.0.0.0 127.0.0.2",

@@ -106,13 +106,37 @@ export interface ConstantsFlags {
   readonly "build-id"?: string | undefined;
 }
 
+/** What the btf command takes, parsed. Positional arguments are in `_`. */
+export type BtfFlags = ParsedArgs<typeof btfFlags>;
+
 /** What the btf command takes. */
 export const btfFlags = {
+  object: {
+    type: "positional",
+    required: false,
+    valueHint: "OBJECT.o...",
+    description: "With --for: more objects",
+  },
   output: {
     type: "string",
     alias: "o",
     valueHint: "FILE",
     description: "Where the BTF is written; - is standard output",
+  },
+  elf: {
+    type: "boolean",
+    description: "As an ELF file with a section .BTF, which some loaders need",
+  },
+  for: {
+    type: "string",
+    valueHint: "OBJECT.o",
+    description:
+      "Tell which programs of these eBPF objects would relocate against the BTF, and what they miss (exit code 3 where one does)",
+  },
+  minimal: { type: "boolean", description: "With --for: write only the types that those objects need" },
+  install: {
+    type: "boolean",
+    description: "Tell where loaders look for BTF and what they read there; nothing is written",
   },
   ...constantsFlags,
   ...flags,

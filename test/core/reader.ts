@@ -7,11 +7,21 @@ import { architectures } from "../../assets/build/paths.ts";
 import { zig } from "../../assets/build/zig.ts";
 
 const FOLDER = import.meta.dir;
-const SOURCES = ["reader.bpf.c", "reader.h", "loader.c", "../../bpf/offsetof.h"];
+const SOURCES = [
+  "reader.bpf.c",
+  "asker.bpf.c",
+  "misser.bpf.c",
+  "reader.h",
+  "loader.c",
+  "../../bpf/offsetof.h",
+];
 
-/** A CO-RE object and a libbpf program that loads it: see reader.bpf.c and loader.c. Paths of the built files. */
+/** CO-RE objects and a libbpf program that loads them: see reader.bpf.c, asker.bpf.c and loader.c. Paths of the built files. */
 export interface CoreReader {
   readonly object: string;
+  /** Of every kind of relocation, and of one that no kernel has. */
+  readonly asker: string;
+  readonly misser: string;
   /** Needs glibc 2.28. */
   readonly loader: string;
 }
@@ -21,13 +31,21 @@ export async function buildCoreReader(): Promise<CoreReader> {
   const sources = await Promise.all(SOURCES.map((source) => Bun.file(join(FOLDER, source)).text()));
   const cached = await CachedFolder.open(`core-${Bun.hash(sources.join()).toString(16)}`, async (folder) => {
     const [arch] = architectures;
-    const target = { path: "", source: "test/core/reader.bpf.c", defines: [arch.define], arch };
     const cache = join(folder, "zig");
-    await compileEbpf(target, join(folder, "reader.bpf.o"), cache);
+    for (const name of ["reader", "asker", "misser"]) {
+      const target = { path: "", source: `test/core/${name}.bpf.c`, defines: [arch.define], arch };
+      await compileEbpf(target, join(folder, `${name}.bpf.o`), cache);
+    }
     const flags = ["cc", "-target", "x86_64-linux-gnu.2.28", "-O2", "-Wall", "-Werror"];
     await zig([...flags, "-o", join(folder, "loader"), join(FOLDER, "loader.c")], { cwd: folder, cache });
   });
-  return { object: await cached.path("reader.bpf.o"), loader: await cached.path("loader") };
+  const path = (name: string) => cached.path(name);
+  return {
+    object: await path("reader.bpf.o"),
+    asker: await path("asker.bpf.o"),
+    misser: await path("misser.bpf.o"),
+    loader: await path("loader"),
+  };
 }
 
 /** That the two lines which the loader printed say the same. @returns what was read */

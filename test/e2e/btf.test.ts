@@ -1,7 +1,10 @@
 import { beforeAll, describe, expect, test } from "bun:test";
-import { existsSync, readFileSync, writeFileSync } from "node:fs";
+import { existsSync, readFileSync, statSync, writeFileSync } from "node:fs";
+import { release } from "node:os";
 import { join } from "node:path";
+import type { Places, Relocations } from "../../src/output/document.ts";
 import { buildCoreReader, type CoreReader, foreignObject, readsTruth } from "../core/reader.ts";
+import { jsonOf } from "../schema.ts";
 import { fetchTimeout } from "../unit/tls/debian.ts";
 import { errorOf, executable, repository, run, Scratch } from "./executable.ts";
 
@@ -55,6 +58,91 @@ describe("a CO-RE program of libbpf's", () => {
     expect(status).toBe(2);
     expect(stderr).toMatch(/failed to resolve CO-RE relocation .*skc_v6_/);
   });
+});
+
+describe("which programs of an object relocate", () => {
+  let core: CoreReader;
+  /** Their programs are none that the kernel holds against its own BTF. */
+  const tools =
+    "bashreadline bindsnoop biopattern biotop execsnoop exitsnoop filelife filetop funclatency".split(" ");
+  const more = "gethostlatency sigsnoop ksnoop llcstat mountsnoop oomkill opensnoop runqlen".split(" ");
+  const rest = "slabratetop statsnoop syscount tcpconnect tcplife tcpstates tcptop tcptracer".split(" ");
+  const all = [...tools, ...more, ...rest];
+  beforeAll(async () => {
+    core = await buildCoreReader();
+    for (const name of all) await foreignObject(name);
+  }, fetchTimeout);
+  const load = (object: string, file: string) =>
+    run(hidden(`${core.loader} ${join(repository, "assets/lib/x64/libbpf.so")} ${object} ${file}`));
+
+  test("is told as libbpf has it, of Debian's libbpf-tools", async () => {
+    using scratch = new Scratch();
+    const file = scratch.at("kernel.btf");
+    run([executable, "btf", "-o", file]);
+    const objects = all.map((name) => scratch.at(`${name}.o`));
+    for (const name of all) writeFileSync(scratch.at(`${name}.o`), await foreignObject(name));
+    const { status, stdout } = run([executable, "btf", "--for", ...objects, "--format", "json"]);
+    expect(status).toBe(3);
+    const told = jsonOf("btf-for", stdout) as Relocations;
+    const ours = told.objects.map(({ path, relocates }) => [path, relocates]);
+    expect(ours).toEqual(objects.map((object) => [object, load(object, file).status === 0]));
+    expect(told.objects.filter(({ relocates }) => relocates).length).toBeGreaterThan(5);
+  });
+
+  test("UAPI structs and types that may not be there serve: eCapture's shape loads, also by the types it needs alone", () => {
+    using scratch = new Scratch();
+    const [file, minimal, elf] = ["whole", "minimal", "elf"].map((name) => scratch.at(`${name}.btf`)) as [
+      string,
+      string,
+      string,
+    ];
+    run([executable, "btf", "-o", file]);
+    expect(load(core.asker, file)).toMatchObject({ status: 0 });
+    const kept = run([executable, "btf", "--for", core.asker, "--minimal", "-o", minimal]);
+    expect(kept.status).toBe(3); // a type's number, which only the kernel's own BTF has
+    expect(kept.stderr).toContain("asks asks for iphdr (type id): only the kernel's own BTF has the number");
+    expect(load(core.asker, minimal)).toMatchObject({ status: 0 });
+    expect(statSync(minimal).size).toBeLessThan(statSync(file).size / 2);
+    expect(run(["bpftool", "btf", "dump", "file", minimal]).stdout).not.toContain("sock_common");
+    const shape = ["btf", "--for", core.asker, "--minimal", "--elf", "-o"];
+    for (const name of [elf, `${elf}.again`]) run([executable, ...shape, name]);
+    expect(readFileSync(elf)).toEqual(readFileSync(`${elf}.again`));
+    expect(run(["readelf", "--sections", "--wide", elf]).stdout).toMatch(/\.BTF +PROGBITS/);
+    expect(run(["bpftool", "btf", "dump", "file", elf]).stdout).toEqual(
+      run(["bpftool", "btf", "dump", "file", minimal]).stdout,
+    );
+    expect(load(core.asker, elf)).toMatchObject({ status: 0 });
+  });
+
+  test("a member that is not known is named with the reason of its constant", () => {
+    const unknown = ["--source", "guess", "--collect-tcpv6", "false"];
+    const { status, stdout } = run([executable, "btf", "--for", core.object, "--format", "json", ...unknown]);
+    expect(status).toBe(3);
+    const { objects } = jsonOf("btf-for", stdout) as Relocations;
+    const missing = objects.flatMap(({ functions }) => functions.flatMap((one) => one.missing));
+    expect(missing).toContainEqual({
+      what: expect.stringContaining("skc_v6_daddr"),
+      question: "offset",
+      reason: expect.stringMatching(/^sock_common\.skc_v6_daddr is not known: guess: /),
+    });
+    const table = run([executable, "btf", "--for", core.misser, "--format", "table"]);
+    expect(table.status).toBe(3);
+    expect(table.stdout).toMatch(/misses +raw_tp\/sys_exit +2 +misses/);
+    expect(table.stdout).toContain(
+      "sock_common___x.no_such_member (offset): sock_common has no member no_such_member",
+    );
+  });
+});
+
+test("where loaders look is told, and nothing is written", () => {
+  const { status, stdout, stderr } = run([executable, "btf", "--install", "--format", "json"]);
+  expect({ status, stderr }).toEqual({ status: 0, stderr: "" });
+  const told = jsonOf("btf-install", stdout) as Places;
+  const file = `/boot/vmlinux-${release()}`;
+  expect(told.places).toContainEqual(
+    expect.objectContaining({ file, format: "elf", command: `offsetof btf --elf -o ${file}` }),
+  );
+  expect(existsSync(file)).toBe(false);
 });
 
 test("the file is the same every time, with the kernel's BTF and without", () => {
@@ -128,6 +216,12 @@ test("where nothing is known there is no file", () => {
 
 test.each([
   [["btf"], 2, "btf needs -o FILE"],
+  [["btf", "tool.o"], 2, 'unexpected argument "tool.o"; eBPF objects are named by --for OBJECT.o...'],
+  [["btf", "--minimal", "-o", "x"], 2, "--minimal needs --for OBJECT.o"],
+  [["btf", "--elf", "--for", "x.o"], 2, "--elf needs -o FILE"],
+  [["btf", "--install", "-o", "x"], 2, "--install tells where loaders look"],
+  [["btf", "--for", "/no/such/object.o"], 1, "/no/such/object.o cannot be read: ENOENT"],
+  [["btf", "--for", "/bin/true"], 1, "/bin/true: not an eBPF object"],
   [["btf", "-o"], 2, "--output needs a value"],
   [["btf", "-o", "/no/such/folder/file"], 1, "/no/such/folder/file cannot be written: ENOENT"],
 ])("%p ends with %p", (args, expected, message) => {

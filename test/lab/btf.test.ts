@@ -6,12 +6,28 @@ import { kernelFields } from "../../src/kernel/fields.ts";
 import { buildCoreReader, foreignObject, readsTruth } from "../core/reader.ts";
 import { bootGuest, guestTimeout, HIDE_BTF, text } from "./guest.ts";
 import { chosenKernels, loadKernel } from "./kernels.ts";
+import { uapiDiffers } from "./layouts.ts";
 import { truthOf } from "./truth.ts";
 
 const ROOT = join(import.meta.dir, "../..");
 const LOAD = "/opt/loader /opt/libbpf.so /opt/reader.bpf.o";
 
 for (const row of chosenKernels()) {
+  test(
+    `${row.name}: what is declared without measuring is as this kernel's BTF has it`,
+    async () => {
+      const { btf, release } = await loadKernel(row);
+      const scratch = join(tmpdir(), `offsetof-uapi-${row.name}-${process.pid}.btf`);
+      try {
+        const version = release.split(".").map(Number.parseFloat);
+        expect(uapiDiffers({ machine: "x64", version, file: btf }, scratch).wrong).toEqual([]);
+      } finally {
+        await Bun.file(scratch).delete();
+      }
+    },
+    guestTimeout,
+  );
+
   test(
     `${row.name}: without BTF a CO-RE program loads with offsetof's, and reads the truth`,
     async () => {

@@ -1,21 +1,8 @@
 import type { KernelMember } from "../fields.ts";
-import {
-  array,
-  at,
-  type Composite,
-  type CType,
-  pointer,
-  struct,
-  typedef,
-  u8,
-  u16,
-  u32,
-  ulong,
-  union,
-} from "./ctype.ts";
+import { array, at, type CType, pointer, struct, typedef, u8, u16, u32, ulong, union } from "./ctype.ts";
 
 /** include/uapi/linux/in6.h and in.h. */
-const in6Addr = struct(
+export const in6Addr = struct(
   "in6_addr",
   16,
   at(
@@ -24,7 +11,7 @@ const in6Addr = struct(
     union("", 16, { u6_addr8: array(u8, 16), u6_addr16: array(u16, 8), u6_addr32: array(u32, 4) }),
   ),
 );
-const inAddr = struct("in_addr", 4, at(0, "s_addr", u32));
+export const inAddr = struct("in_addr", 4, at(0, "s_addr", u32));
 
 /** include/net/net_namespace.h. */
 const possibleNet = typedef("possible_net_t", struct("", 8, at(0, "net", pointer("net"))));
@@ -106,31 +93,6 @@ export const memberTypes: Readonly<Record<KernelMember, CType>> = {
   "sk_buff.data": pointer("unsigned char"),
   "nf_conn.status": ulong,
   "socket.file": pointer("file"),
-};
-
-const armRegisters = [
-  at(0, "regs", array(ulong, 31)),
-  at(248, "sp", ulong),
-  at(256, "pc", ulong),
-  at(264, "pstate", ulong),
-];
-
-/**
- * The registers that kprobes see, by which programs read a function's arguments: arch/x86/include/asm/ptrace.h, and
- * arch/arm64/include/uapi/asm/ptrace.h, whose struct that of the kernel begins with. No kernel may move them.
- */
-export const registers: Readonly<Record<"x64" | "arm64", readonly Composite[]>> = {
-  x64: [
-    struct(
-      "pt_regs",
-      21 * 8,
-      ...[
-        ...["r15", "r14", "r13", "r12", "bp", "bx", "r11", "r10", "r9", "r8", "ax", "cx", "dx", "si", "di"],
-        ...["orig_ax", "ip", "cs", "flags", "sp", "ss"],
-      ].map((name, index) => at(index * 8, name, ulong)),
-    ),
-  ],
-  arm64: [struct("user_pt_regs", 34 * 8, ...armRegisters), struct("pt_regs", 34 * 8, ...armRegisters)],
 };
 
 /** A struct that can be told, and what it begins with. */

@@ -13,6 +13,7 @@ interface Type {
   readonly size?: number;
   readonly type_id?: number;
   readonly nr_elems?: number;
+  readonly values?: readonly { readonly name: string; readonly val: number }[];
   readonly members?: readonly {
     readonly name: string;
     readonly type_id: number;

@@ -1,0 +1,42 @@
+/** Numbers of an ELF file's header (gabi, chapter 4), and bytes of its tables. */
+const machines = { x64: 62, arm64: 183 } as const;
+const [HEADER, SECTION] = [64, 64];
+const sectionType = { progbits: 1, strings: 3 } as const;
+
+/**
+ * An ELF64 file, relocatable and little-endian, of one section. The same section gives the same bytes.
+ * @param machine whose the file is
+ */
+export function elfOf(machine: keyof typeof machines, name: string, content: Uint8Array): Uint8Array {
+  const names = Buffer.from(`\0${name}\0.shstrtab\0`, "latin1");
+  const namesAt = HEADER + content.length;
+  const tableAt = Math.ceil((namesAt + names.length) / 8) * 8;
+  const bytes = Buffer.alloc(tableAt + 3 * SECTION);
+  bytes.set([0x7f, 0x45, 0x4c, 0x46, 2, 1, 1]);
+  bytes.writeUInt16LE(1, 16); // ET_REL
+  bytes.writeUInt16LE(machines[machine], 18);
+  bytes.writeUInt32LE(1, 20);
+  bytes.writeUInt32LE(tableAt, 40);
+  for (const [at, value] of [
+    [52, HEADER],
+    [58, SECTION],
+    [60, 3],
+    [62, 2],
+  ] as const)
+    bytes.writeUInt16LE(value, at);
+  bytes.set(content, HEADER);
+  bytes.set(names, namesAt);
+  const sections = [
+    { name: 1, type: sectionType.progbits, at: HEADER, size: content.length },
+    { name: 2 + name.length, type: sectionType.strings, at: namesAt, size: names.length },
+  ];
+  for (const [index, section] of sections.entries()) {
+    const entry = tableAt + (index + 1) * SECTION;
+    bytes.writeUInt32LE(section.name, entry);
+    bytes.writeUInt32LE(section.type, entry + 4);
+    bytes.writeUInt32LE(section.at, entry + 24);
+    bytes.writeUInt32LE(section.size, entry + 32);
+    bytes.writeUInt32LE(1, entry + 48); // alignment
+  }
+  return new Uint8Array(bytes);
+}

@@ -1,0 +1,35 @@
+import { btfOf } from "../../btf/write.ts";
+import type { KernelConstant } from "../fields.ts";
+import { type Known, placeMembers, type Unplaced } from "./place.ts";
+import { btfTypes } from "./types.ts";
+import { hollow, type Machine, uapi } from "./uapi.ts";
+
+/** BTF that was made, and what is not in it. */
+export interface Made {
+  readonly bytes: Uint8Array;
+  readonly unplaced: readonly Unplaced[];
+  /** Types whose true size is not known: those in the BTF end behind their last known member. */
+  readonly partial: ReadonlySet<string>;
+}
+
+/**
+ * BTF of what is known of a kernel: of the constants that are certain, and of what no kernel of its version may change.
+ * Null where no constant is known. The same constants, machine and version give the same bytes.
+ * @param version as `host.kernel.version` of a document
+ */
+export function makeBtf(
+  known: (constant: KernelConstant) => Known,
+  machine: Machine,
+  version: readonly number[],
+): Made | { readonly bytes: null; readonly unplaced: readonly Unplaced[] } {
+  const { structs, unplaced } = placeMembers(known);
+  if (structs.length === 0) return { bytes: null, unplaced };
+  const types = btfTypes([...structs, ...uapi(machine, version)]);
+  // The kernel's pt_regs of arm64 goes on behind what a program may read of it.
+  const cut = machine === "arm64" ? ["pt_regs"] : [];
+  return {
+    bytes: btfOf(types),
+    unplaced,
+    partial: new Set([...structs.map(({ name }) => name), ...hollow, ...cut]),
+  };
+}
