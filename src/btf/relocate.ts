@@ -48,6 +48,8 @@ export interface Found {
 /** What libbpf allows (BPF_CORE_SPEC_MAX_LEN), and as deep as it follows types that are compared. */
 const MOST_STEPS = 64;
 const DEEPEST = 32;
+/** Anonymous structs within one; no real one has as many. */
+const MOST_STRUCTS = 1024;
 /** Characters of a way into a type; no real one comes near. */
 const LONGEST = 4096;
 
@@ -146,7 +148,7 @@ export class Kernel {
         way += `[${step.index}]`;
         continue;
       }
-      const path = this.#member(type, step, 0);
+      const path = this.#member(type, step, new Set());
       if (path === null) return `${way} has no member ${step.name}`;
       const last = path.at(-1);
       if (last === undefined) return `${way}.${step.name} is of another kind`;
@@ -158,17 +160,22 @@ export class Kernel {
     return { root, members, elements, bitOffset: bits, type };
   }
 
-  /** Members on the way to one, which may lie in anonymous structs. Null: there is none; none: it is of another kind. */
-  #member(type: number, step: Step, depth: number): { struct: number; member: Member }[] | null {
+  /**
+   * Members on the way to one, which may lie in anonymous structs. Null: there is none; none: it is of another kind.
+   * @param looked types that do not have it: of those that hold each other many times there would be no end
+   */
+  #member(type: number, step: Step, looked: Set<number>): { struct: number; member: Member }[] | null {
     const struct = this.btf.resolve(type);
+    if (looked.has(struct) || looked.size > MOST_STRUCTS) return null;
+    looked.add(struct);
     let seen: [] | null = null;
-    for (const member of (depth < DEEPEST ? this.btf.membersNamed(struct, step.name ?? "") : null) ?? []) {
+    for (const member of this.btf.membersNamed(struct, step.name ?? "") ?? []) {
       if (member.name !== "") {
         if (this.#fit(step.to, member.type)) return [{ struct, member }];
         seen = [];
         continue;
       }
-      const inner = this.#member(member.type, step, depth + 1);
+      const inner = this.#member(member.type, step, looked);
       if (inner !== null && inner.length > 0) return [{ struct, member }, ...inner];
       if (inner !== null) seen = [];
     }

@@ -1,11 +1,18 @@
+import { readFileSync } from "node:fs";
 import { AF_INET, AF_NETLINK, recv, SOCK_RAW, send, socket } from "../../ffi/libc.ts";
 import { assetBytes } from "../../src/assets.ts";
+import { Btf } from "../../src/btf/btf.ts";
+import { minimalTypes } from "../../src/btf/minimal.ts";
+import { btfOf } from "../../src/btf/write.ts";
 import { EbpfObject } from "../../src/bytecode/object.ts";
+import { askedBy } from "../../src/bytecode/relocations.ts";
 import { nameOf } from "../../src/elf/name.ts";
 import { MetadataService } from "../../src/gateway/metadata.ts";
+import { makeBtf } from "../../src/kernel/synthetic/make.ts";
 import { formatIp, type IpAddress } from "../../src/net/address.ts";
 import { attribute, attributesOf, messagesOf, nested, u32 } from "../../src/net/netlink.ts";
 import { countNextHops, parseAddress, parseLink, parseRoute } from "../../src/net/route.ts";
+import { buildCoreReader } from "../core/reader.ts";
 import type { Sample } from "./mutate.ts";
 import { inputName, type Opened, same, type Target, unlessRefused, Wrong } from "./target.ts";
 
@@ -169,6 +176,44 @@ export const objects: Target = {
         if (differing(zeros, ones) > most)
           throw new Wrong(`${differing(zeros, ones)} bytes written for constants of ${most}`);
         return constants.length > 0;
+      },
+    };
+  },
+};
+
+export const relocations: Target = {
+  name: "relocations",
+  what: "CO-RE relocations of eBPF objects",
+  share: 60,
+  open: async (): Promise<Opened> => {
+    const { asker, misser, object } = await buildCoreReader();
+    const made = makeBtf((constant) => ({ value: 8 * constant.length }), "x64", [7, 2, 0]);
+    if (made.bytes === null) throw new Error("no BTF was made");
+    const against = {
+      ...made,
+      btf: new Btf(made.bytes, { path: "made" }),
+      isMade: true,
+      reason: () => undefined,
+    };
+    const files = [asker, misser, object].map((path) => readFileSync(path));
+    return {
+      samples: files.map((bytes): Sample => {
+        const whole = new EbpfObject(bytes, inputName);
+        const sections = [".BTF", ".BTF.ext", "raw_tp/sys_enter"].flatMap(
+          (name) => whole.section(name) ?? [],
+        );
+        return { bytes, hot: sections.map(({ at, bytes: { length } }) => [at, at + length] as const) };
+      }),
+      read: ({ bytes }) => {
+        const { functions, found } = askedBy(new EbpfObject(bytes, inputName), against, inputName);
+        for (const { name, relocations, missing, absent } of functions)
+          if (missing.length + absent.length > relocations)
+            throw new Wrong(`${name} misses more than its ${relocations} relocations ask for`);
+        const kept = new Btf(btfOf(minimalTypes(against.btf, found)), { path: "kept" });
+        const again = askedBy(new EbpfObject(bytes, inputName), { ...against, btf: kept }, inputName).found;
+        const places = (all: typeof found) => all.map(({ found: one }) => one.bitOffset);
+        same("places in the types that were kept", places(again), places(found));
+        return found.length > 0;
       },
     };
   },

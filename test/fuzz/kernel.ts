@@ -2,9 +2,8 @@ import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { gzipSync } from "node:zlib";
 import * as v from "valibot";
-import { Libbpf } from "../../ffi/libbpf.ts";
-import { assetBytes } from "../../src/assets.ts";
 import { Btf, kinds } from "../../src/btf/btf.ts";
+import { btfOf } from "../../src/btf/write.ts";
 import { parseLockedMemory, parseStatus } from "../../src/host/capabilities.ts";
 import { parseConfig, readConfig } from "../../src/host/config.ts";
 import type { HostFiles } from "../../src/host/files.ts";
@@ -16,38 +15,37 @@ import { kernelFields } from "../../src/kernel/fields.ts";
 import { splitNames, symbolsOf } from "../../src/kernel/symbols.ts";
 import { placeMembers } from "../../src/kernel/synthetic/place.ts";
 import { btfTypes } from "../../src/kernel/synthetic/types.ts";
+import { uapi } from "../../src/kernel/synthetic/uapi.ts";
 import { hostSchema } from "../../src/output/document.ts";
 import { identityNamed } from "../../src/tls/named.ts";
 import { truthOf } from "../lab/truth.ts";
 import { type Input, inputName, type Opened, same, type Target, unlessRefused, Wrong } from "./target.ts";
 
 /** Types that lead to each other as no compiler writes them, and structs of every kernel's members. */
-function btfSamples(libbpf: Libbpf): readonly Buffer[] {
+function btfSamples(): readonly Buffer[] {
   const { structs } = placeMembers((constant) => ({
     value: 8 * kernelFields.findIndex((row) => row.constant === constant),
   }));
-  using made = libbpf.newBtf();
-  for (const type of btfTypes(structs)) made.add(type);
-  using alias = libbpf.newBtf();
-  const int = alias.add({ kind: "int", name: "int", size: 4 });
-  const renamed = alias.add({ kind: "typedef", name: "alias", of: int });
-  const array = alias.add({ kind: "array", of: renamed, index: int, count: 4 });
-  const inner = alias.add({
-    kind: "union",
-    name: "",
-    size: 16,
-    members: [{ name: "skc_daddr", type: array, offset: 0 }],
+  const made = btfOf(btfTypes([...structs, ...uapi("x64", [7, 2, 0])]));
+  const member = (name: string, type: number, offset: number) => ({
+    name,
+    type,
+    bitOffset: offset * 8,
+    bitSize: null,
   });
-  alias.add({
-    kind: "struct",
-    name: "sock_common",
-    size: 32,
-    members: [
-      { name: "", type: inner, offset: 0 },
-      { name: "skc_family", type: renamed, offset: 16 },
-    ],
-  });
-  return [Buffer.from(made.bytes()), Buffer.from(alias.bytes())];
+  const alias = btfOf([
+    { kind: "int", name: "int", size: 4, encoding: 0 },
+    { kind: "typedef", name: "alias", of: 1 },
+    { kind: "array", of: 2, index: 1, count: 4 },
+    { kind: "union", name: "", size: 16, members: [member("skc_daddr", 3, 0)] },
+    {
+      kind: "struct",
+      name: "sock_common",
+      size: 32,
+      members: [member("", 4, 0), member("skc_family", 2, 16)],
+    },
+  ]);
+  return [Buffer.from(made), Buffer.from(alias)];
 }
 
 const members = [...new Set(kernelFields.map(({ member }) => member as string)), "sock_common.skc_daddr[2]"];
@@ -58,10 +56,9 @@ export const btf: Target = {
   share: 60,
   compared: 300,
   open: async (folder): Promise<Opened> => {
-    const libbpf = new Libbpf(assetBytes("libbpf.so"));
     const path = join(folder, "btf");
     return {
-      samples: btfSamples(libbpf).map((bytes) => ({ bytes, hot: [[0, 24]] })),
+      samples: btfSamples().map((bytes) => ({ bytes, hot: [[0, 24]] })),
       read: async ({ bytes, isCompared }: Input) => {
         const btf = new Btf(bytes, { path: inputName });
         unlessRefused(() => btf.names([kinds.struct, kinds.typedef]));

@@ -1,4 +1,4 @@
-import { metadata, netlink, objects } from "./binary.ts";
+import { metadata, netlink, objects, relocations } from "./binary.ts";
 import { elf } from "./elf.ts";
 import { btf, host } from "./kernel.ts";
 import type { Target } from "./target.ts";
@@ -12,6 +12,7 @@ export const targets: readonly Target[] = [
   tls,
   btf,
   objects,
+  relocations,
   caches,
   mapped,
   mounts,

@@ -1,8 +1,7 @@
 import { expect, test } from "bun:test";
-import { Libbpf } from "../../../ffi/libbpf.ts";
-import { assetBytes } from "../../../src/assets.ts";
 import { Btf } from "../../../src/btf/btf.ts";
 import { parsePath, placeOf } from "../../../src/btf/member.ts";
+import { btfOf } from "../../../src/btf/write.ts";
 import { readKernelBtf } from "../../../src/kernel/btf.ts";
 import { seeded } from "../elf/seeded.ts";
 import { dumpOf, randomMembers } from "./random.ts";
@@ -38,11 +37,12 @@ test.each([
 
 // As no compiler writes it: to look through each member anew took 40 ** 16 steps.
 test("an anonymous struct that holds itself many times ends, without the member", () => {
-  using made = new Libbpf(assetBytes("libbpf.so")).newBtf();
-  const members = Array.from({ length: 40 }, () => ({ name: "", type: 2, offset: 0 }));
-  made.add({ kind: "struct", name: "outer", size: 8, members });
-  made.add({ kind: "struct", name: "", size: 8, members });
-  const btf = new Btf(made.bytes(), { path: "made" });
+  const members = Array.from({ length: 40 }, () => ({ name: "", type: 2, bitOffset: 0, bitSize: null }));
+  const bytes = btfOf([
+    { kind: "struct", name: "outer", size: 8, members },
+    { kind: "struct", name: "", size: 8, members },
+  ]);
+  const btf = new Btf(bytes, { path: "made" });
   const path = parsePath("outer.missing");
   expect(path && placeOf(btf, path)).toBe("outer has no member missing");
 });
