@@ -43,7 +43,25 @@ export function minimalTypes(
       default:
     }
   };
+  const whole = new Set<number>();
+  /** Also every member, down to pointers: what bpf_core_type_matches may compare. */
+  const needMembers = (type: number): void => {
+    need(type, false);
+    const id = btf.resolve(type);
+    if (whole.has(id)) return;
+    whole.add(id);
+    const array = btf.array(id);
+    if (array !== null) needMembers(array.element);
+    for (const member of btf.members(id) ?? []) {
+      needed.get(id)?.add(memberKey(member));
+      needMembers(member.type);
+    }
+  };
   for (const { question, found: one } of found) {
+    if (question === "type matches") {
+      needMembers(one.root);
+      continue;
+    }
     if (question === "local type id") continue;
     need(one.root, question.includes("type"));
     // A root that is a typedef is looked through.

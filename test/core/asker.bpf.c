@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 /*
- * Programs with every kind of CO-RE relocation but type_matches. `packet` reads packets as eCapture's objects do: nothing but UAPI structs, in
- * another order than Linux has them, so that nothing is right before it is relocated. `asks` asks before it
+ * Programs with every kind of CO-RE relocation but type_matches. `packet` reads packets as eCapture's objects do: nothing but
+ * UAPI structs, in another order than Linux has them, so that nothing is right before it is relocated. `asks` asks before it
  * reads; misser.bpf.c does not.
  */
 #include "../../bpf/offsetof.h"

@@ -98,6 +98,17 @@ test.each(names)("%s: the types it needs of the kernel's BTF are those that bpft
   expect(again).toEqual(found.map(({ found: { bitOffset } }) => bitOffset));
 });
 
+test("a type that a loader compares whole is kept whole", () => {
+  const [root = 0] = kernel.btf.named("iphdr", [4]);
+  const found = { root, members: [], elements: [], bitOffset: 0, type: root };
+  const kept = (question: Question) => {
+    const types = minimalTypes(kernel.btf, [{ question, found }]);
+    return types.flatMap((type) => (type.kind === "struct" ? type.members.map(({ name }) => name) : []));
+  };
+  expect(kept("type exists")).toEqual([]);
+  expect(kept("type matches")).toEqual(expect.arrayContaining(["ihl", "version", "tos", "saddr", "daddr"]));
+});
+
 test("a member that a program asks for only where there is one is not missing", () => {
   const { functions } = askedBy(objectOf("biotop"), kernel, "biotop");
   expect(functions.flatMap(({ missing }) => missing)).toEqual([]);
