@@ -60,7 +60,7 @@ async function loopFiles(architecture: Architecture): Promise<Record<string, Gue
   const objects = await Array.fromAsync(new Bun.Glob("*.o").scan(join(assets, "bpf", arch)));
   return {
     "/opt/loop.js": { content: await program.text() },
-    "/opt/assets/libbpf.so": { from: join(assets, `lib/${arch}-glibc/libbpf.so`) },
+    "/opt/assets/libbpf.so": { from: join(assets, `lib/${arch}/libbpf.so`) },
     ...Object.fromEntries(
       objects.map((name) => [`/opt/assets/${name}`, { from: join(assets, "bpf", arch, name) }]),
     ),
