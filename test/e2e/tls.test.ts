@@ -136,7 +136,12 @@ test("a document longer than a pipe holds reaches a slow reader whole", () => {
 test("progress is for terminals: one line, taken back when it is done, none under --quiet", () => {
   // The walk over all programs takes long enough to show one.
   const onTerminal = (flags: string) =>
-    run(["script", "-qec", `${executable} tls --all --source table --format json ${flags} > /dev/null`, "/dev/null"]).stdout;
+    run([
+      "script",
+      "-qec",
+      `${executable} tls --all --source table --format json ${flags} > /dev/null`,
+      "/dev/null",
+    ]).stdout;
   const eraseLine = "\r\x1b[K";
   const shown = onTerminal("").split(eraseLine);
   expect(shown.length).toBeGreaterThan(2);
