@@ -229,11 +229,9 @@ const datedMembers: Readonly<Record<string, readonly string[]>> = {
   BSSL__SSL3_STATE_VERSION: ["bssl::SSL3_STATE.version"],
   BSSL__SSL3_STATE_WRITE_TRAFFIC_SECRET: ["bssl::SSL3_STATE.write_traffic_secret"],
   BSSL__SSL3_STATE_READ_TRAFFIC_SECRET: ["bssl::SSL3_STATE.read_traffic_secret"],
-  // eCapture's names: a server's, which writes with its own.
+  // eCapture's names: a server's, which writes with its own. It asks for their lengths only where these are inside of them.
   BSSL__SSL3_STATE_SERVER_TRAFFIC_SECRET_0: ["bssl::SSL3_STATE.write_traffic_secret"],
   BSSL__SSL3_STATE_CLIENT_TRAFFIC_SECRET_0: ["bssl::SSL3_STATE.read_traffic_secret"],
-  BSSL__SSL3_STATE_SERVER_TRAFFIC_SECRET_0_LEN: ["bssl::SSL3_STATE.write_traffic_secret_len"],
-  BSSL__SSL3_STATE_CLIENT_TRAFFIC_SECRET_0_LEN: ["bssl::SSL3_STATE.read_traffic_secret_len"],
   BSSL__SSL_HANDSHAKE_NEW_SESSION: ["bssl::SSL_HANDSHAKE.new_session"],
   BSSL__SSL_HANDSHAKE_EARLY_SESSION: ["bssl::SSL_HANDSHAKE.early_session"],
   BSSL__SSL_HANDSHAKE_HINTS: ["bssl::SSL_HANDSHAKE.hints"],
