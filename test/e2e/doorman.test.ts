@@ -48,7 +48,7 @@ test.each([150_000, 300_000])("with %p KiB of address space", (kibibytes) => {
 });
 
 test("where the address space ends later, or there is enough, no report of a crash is seen", () => {
-  for (const kibibytes of [430_000, 450_000, 500_000, 550_000, 1_180_000, 1_300_000, 2_000_000]) {
+  for (const kibibytes of [430_000, 440_000, 450_000, 500_000, 550_000, 1_180_000, 1_300_000, 2_000_000]) {
     const result = limitedTo(kibibytes, "run", "--format", "json");
     expect([kibibytes, [3, 4].includes(result.status)]).toEqual([kibibytes, true]);
     expect(result.stderr).not.toMatch(/Bun|bun\.report/);

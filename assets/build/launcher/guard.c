@@ -18,6 +18,17 @@ static int is_crash(int fd, const char *bytes, size_t length)
 	return 1;
 }
 
+/* What Rust's runtime, parts of Bun are of it, says before it gives up for want of memory (alloc::handle_alloc_error). */
+static const char no_memory[] = "memory allocation of ";
+
+static int is_out_of_memory(int fd, const char *bytes, size_t length)
+{
+	if (fd != 2 || length < sizeof no_memory - 1) return 0;
+	for (size_t index = 0; index < sizeof no_memory - 1; index++)
+		if (bytes[index] != no_memory[index]) return 0;
+	return 1;
+}
+
 /* Whether another task may be started. A process counts as a thread does, and leaves nothing behind. */
 static int has_task(void)
 {
@@ -34,8 +45,9 @@ static int has_task(void)
  */
 static long guarded_write(int fd, const char *bytes, size_t length)
 {
-	if (!is_crash(fd, bytes, length)) return system_write(fd, bytes, length);
-	if (!has_memory(A_LITTLE))
+	int is_short = is_out_of_memory(fd, bytes, length);
+	if (!is_short && !is_crash(fd, bytes, length)) return system_write(fd, bytes, length);
+	if (is_short || !has_memory(A_LITTLE))
 		turn_away("E_NO_MEMORY", "memory ran out (ulimit -v, systemd's LimitAS, vm.overcommit_memory=2): allow 600 MB");
 	if (!has_task())
 		turn_away("E_NO_TASK", "no thread can be started (ulimit -u, pids.max of the cgroup, systemd's TasksMax): allow 32 more");
