@@ -91,12 +91,7 @@ function compute(one: Instruction, registers: Registers, written: bigint | null 
     if (code !== WIDE && kind === classes.load) registers.fill(null, 0, 6); // reads of packets, as a call
     return;
   }
-  const operand =
-    (code & BY_REGISTER) !== 0
-      ? (registers[source] ?? null)
-      : written === undefined
-        ? BigInt(one.immediate)
-        : written;
+  const operand = operandOf(one, registers, written);
   const wide = kind === classes.alu64 ? 64 : 32;
   const [left, right] = [registers[target] ?? null, operand];
   const result = one.offset === 0 ? calculate(code >> 4, left, right, wide) : null;
@@ -128,15 +123,20 @@ function calculate(operation: number, left: bigint | null, right: bigint | null,
   }
 }
 
+/** What an instruction takes beside its target; null: that is not certain. */
+function operandOf(
+  { code, source, immediate }: Instruction,
+  registers: Registers,
+  written: bigint | null | undefined,
+): bigint | null {
+  if ((code & BY_REGISTER) !== 0) return registers[source] ?? null;
+  return written === undefined ? BigInt(immediate) : written;
+}
+
 /** Whether a conditional jump is taken; null: that is not certain. */
 function branch(one: Instruction, registers: Registers, written: bigint | null | undefined): boolean | null {
-  const { code, target, source } = one;
-  const operand =
-    (code & BY_REGISTER) !== 0
-      ? (registers[source] ?? null)
-      : written === undefined
-        ? BigInt(one.immediate)
-        : written;
+  const { code, target } = one;
+  const operand = operandOf(one, registers, written);
   const known = registers[target] ?? null;
   if (known === null || operand === null) return null;
   const wide = (code & 7) === classes.jump ? 64 : 32;

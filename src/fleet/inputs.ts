@@ -1,6 +1,6 @@
 import { lstatSync, readdirSync, statSync } from "node:fs";
 import { below, bytesOf, nameOf, shownName } from "../elf/name.ts";
-import { Failure } from "../output/failure.ts";
+import { unreadable } from "./pieces.ts";
 
 /** A file to be merged, and what its machine is called. */
 export interface Input {
@@ -46,9 +46,3 @@ function isFolder(path: string): boolean {
     throw unreadable(path, error);
   }
 }
-
-const unreadable = (path: string, error: unknown): Failure =>
-  new Failure(
-    "E_FILE",
-    `${shownName(path)} cannot be read: ${error instanceof Error && "code" in error ? error.code : error}`,
-  );

@@ -102,8 +102,7 @@ async function readSome(fd: number, chunk: Buffer, input: string): Promise<numbe
     try {
       return readSync(fd, chunk);
     } catch (error) {
-      const code = codeOf(error);
-      if (code !== "EAGAIN") throw unreadable(input, code);
+      if (!isAgain(error)) throw unreadable(input, error);
       await Bun.sleep(1); // A pipe whose writer has nothing yet: this runtime offers no wait for one.
     }
   }
@@ -118,11 +117,18 @@ function openInput(input: string): number {
       throw new Failure("E_FILE", `${shownName(input)} is no regular file and no pipe`);
     return openSync(`/proc/self/fd/${handle.fd}`, constants.O_RDONLY | constants.O_NONBLOCK);
   } catch (error) {
-    throw error instanceof Failure ? error : unreadable(input, codeOf(error));
+    throw error instanceof Failure ? error : unreadable(input, error);
   }
 }
 
-const codeOf = (error: unknown): string =>
-  error instanceof Error && "code" in error ? String(error.code) : String(error);
-const unreadable = (input: string, code: string): Failure =>
-  new Failure("E_FILE", `${input === "-" ? "standard input" : shownName(input)} cannot be read: ${code}`);
+/** The failure of what the system refuses. */
+export const unreadable = (input: string, error: unknown): Failure => {
+  const code = error instanceof Error && "code" in error ? error.code : error;
+  return new Failure(
+    "E_FILE",
+    `${input === "-" ? "standard input" : shownName(input)} cannot be read: ${code}`,
+  );
+};
+
+const isAgain = (error: unknown): boolean =>
+  error instanceof Error && "code" in error && error.code === "EAGAIN";

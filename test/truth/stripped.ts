@@ -7,6 +7,7 @@ import { loadPackage } from "../../assets/build/debian.ts";
 import { type Layouts, loadLayouts } from "../../src/tls/layouts.ts";
 import { tlsReports } from "../../src/tls/report.ts";
 import { loadNpm } from "../unit/tls/node.ts";
+import { bunLive } from "./live.ts";
 
 interface Sample {
   readonly name: string;
@@ -44,17 +45,6 @@ const debian = (
   truth,
 });
 
-/** Bun 1.4.5 in a debugger, server and client, against their key log. */
-const live = {
-  SSL_ST_S3: 48,
-  BSSL__SSL3_STATE_CLIENT_RANDOM: 48,
-  BSSL__SSL3_STATE_HS: 280,
-  BSSL__SSL_HANDSHAKE_NEW_SESSION: 2104,
-  BSSL__SSL3_STATE_EXPORTER_SECRET: 386,
-  SSL_SESSION_ST_CIPHER: 200,
-  BIO_ST_METHOD: 8,
-};
-
 const samples: readonly Sample[] = [
   npm(
     "@oven/bun-linux-x64",
@@ -73,14 +63,14 @@ const samples: readonly Sample[] = [
   {
     name: "bun 1.4.5",
     file: async () => join(import.meta.dir, "../../node_modules/bun/bin/bun.exe"),
-    truth: live,
+    truth: bunLive,
   },
   npm(
     "@oven/bun-linux-aarch64",
     "1.4.5",
     "bin/bun",
     "4BXmsSKnjOrlGWqZV4x/oWa7AVoR+B6lCXddMzOAXBIm3t50eslg9wb66gmtW1AamEQ1l1CDvmmruysEhqOWMg==",
-    live,
+    bunLive,
   ),
   npm(
     "@cloudflare/workerd-linux-64",

@@ -2,6 +2,7 @@ import type { Place, Value } from "../machine/value.ts";
 import { bioMethods } from "./bio.ts";
 import { cipherTable } from "./ciphers.ts";
 import { functionsCalling, functionsWith } from "./displacement.ts";
+import { keyLogLabels } from "./labels.ts";
 import {
   callsIn,
   hex,
@@ -17,19 +18,8 @@ import type { Names, Subject } from "./subject.ts";
 import type { Event } from "./trace.ts";
 import type { Witnesses } from "./witnesses.ts";
 
-/** Labels of the key log (SSLKEYLOGFILE format), as ssl/handshake.cc and ssl/tls13_enc.cc hand them to ssl_log_secret. */
-const labels = [
-  "CLIENT_RANDOM",
-  "CLIENT_EARLY_TRAFFIC_SECRET",
-  "CLIENT_HANDSHAKE_TRAFFIC_SECRET",
-  "SERVER_HANDSHAKE_TRAFFIC_SECRET",
-  "CLIENT_TRAFFIC_SECRET_0",
-  "SERVER_TRAFFIC_SECRET_0",
-  "EXPORTER_SECRET",
-] as const;
-
 export const boringsslNames: Names = {
-  texts: [...labels, "exp master", "traffic upd"],
+  texts: [...keyLogLabels, "exp master", "traffic upd"],
   files: [
     "handshake.cc",
     "handshake_client.cc",
@@ -90,9 +80,9 @@ export function readBoringssl(subject: Subject, found: Witnesses): void {
 /** ssl_log_secret(ssl, label, secret, length): the one function that is called with several labels. Its address. */
 function keyLog(subject: Subject, found: Witnesses): number | null {
   const labelAt = new Map(
-    labels.flatMap((label) => subject.addressesOf(label).map((at) => [at, label] as const)),
+    keyLogLabels.flatMap((label) => subject.addressesOf(label).map((at) => [at, label] as const)),
   );
-  const calls = subject.naming(...labels).flatMap((entry) =>
+  const calls = subject.naming(...keyLogLabels).flatMap((entry) =>
     callsIn(subject.events(entry)).flatMap((call) => {
       const label = labelAt.get(numberOf(call.arguments[1]) ?? -1);
       const target = numberOf(call.target);

@@ -1,28 +1,19 @@
 import type { Value } from "../machine/value.ts";
 import { bioMethods } from "./bio.ts";
 import { cipherTable } from "./ciphers.ts";
+import { keyLogLabels } from "./labels.ts";
 import { type Call, callsIn, hex, insideOf, isReached, memberOf, numberOf, placesOf } from "./places.ts";
 import type { Names, Subject } from "./subject.ts";
 import type { Event } from "./trace.ts";
 import type { Witnesses } from "./witnesses.ts";
 
-/** Labels of the key log, as OpenSSL hands them to ssl_log_secret. */
-const logLabels = [
-  "CLIENT_RANDOM",
-  "CLIENT_EARLY_TRAFFIC_SECRET",
-  "CLIENT_HANDSHAKE_TRAFFIC_SECRET",
-  "SERVER_HANDSHAKE_TRAFFIC_SECRET",
-  "CLIENT_TRAFFIC_SECRET_0",
-  "SERVER_TRAFFIC_SECRET_0",
-  "EXPORTER_SECRET",
-] as const;
 /** Labels that TLS 1.3 derives secrets by (RFC 8446, 7.1). */
 const secretLabels = ["c e traffic", "c hs traffic", "s hs traffic", "e exp master"] as const;
 
 const isSecretLabel: ReadonlySet<string> = new Set(secretLabels);
 
 export const opensslNames: Names = {
-  texts: [...logLabels, ...secretLabels, "exporter"],
+  texts: [...keyLogLabels, ...secretLabels, "exporter"],
   files: [],
   needles: ["CLIENT_RANDOM", "TRAFFIC_SECRET", "EXPORTER_SECRET", " traffic", "exp master", "exporter\0"],
 };
@@ -64,7 +55,10 @@ function logFunction(subject: Subject): number | null {
   const changing = subject
     .naming("c hs traffic")
     .flatMap((entry) => changes.map((which) => changed(subject, entry, which)));
-  for (const events of [...subject.naming(...logLabels).map((entry) => subject.events(entry)), ...changing]) {
+  for (const events of [
+    ...subject.naming(...keyLogLabels).map((entry) => subject.events(entry)),
+    ...changing,
+  ]) {
     for (const { target, arguments: passed } of callsIn(events)) {
       const label = subject.names.get(numberOf(passed[1]) ?? -1);
       const callee = numberOf(target);
@@ -81,7 +75,7 @@ const changers = (subject: Subject): readonly number[] =>
   subject.naming(
     "c hs traffic",
     "s hs traffic",
-    ...logLabels.filter((label) => label.endsWith("HANDSHAKE_TRAFFIC_SECRET")),
+    ...keyLogLabels.filter((label) => label.endsWith("HANDSHAKE_TRAFFIC_SECRET")),
   );
 
 /** What a function does that is given a change of keys as its second argument. */

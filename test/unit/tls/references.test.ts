@@ -8,6 +8,7 @@ import { loadLayouts } from "../../../src/tls/layouts.ts";
 import { referenceEvidence } from "../../../src/tls/references/evidence.ts";
 import { Witnesses } from "../../../src/tls/references/witnesses.ts";
 import { tlsReports } from "../../../src/tls/report.ts";
+import { bunLive } from "../../truth/live.ts";
 import { truthOf, truthOfPackage } from "../../truth/read.ts";
 import { debianPackage, fetchTimeout, loadSamples } from "./debian.ts";
 import { loadNode, nodeSamples } from "./node.ts";
@@ -100,24 +101,13 @@ test.each(["16.20.2", "20.20.2"])("Node.js %s: secrets that no accessor tells", 
     expect([name, told.get(`SSL_ST_${name}`)]).toEqual([name, known?.[`SSL_ST_${name}`] ?? -1]);
 });
 
-/** Seen in a debugger on live connections of a server and a client of Bun 1.4.5, and compared with their key log. */
-const live = {
-  SSL_ST_S3: 48,
-  BSSL__SSL3_STATE_CLIENT_RANDOM: 48,
-  BSSL__SSL3_STATE_HS: 280,
-  BSSL__SSL_HANDSHAKE_NEW_SESSION: 2104,
-  BSSL__SSL3_STATE_EXPORTER_SECRET: 386,
-  SSL_SESSION_ST_CIPHER: 200,
-  BIO_ST_METHOD: 8,
-};
-
 test("Bun's own BoringSSL, which no published layout describes, is read from its code", async () => {
   const { reports } = await tlsReports({
     scope: { kind: "files", paths: [bun] },
     sources: ["references", "table"],
   });
   const [report] = reports;
-  expect(report).toMatchObject({ library: "boringssl", layout: null, constants: live });
+  expect(report).toMatchObject({ library: "boringssl", layout: null, constants: bunLive });
   const fields = Object.entries(report?.fields ?? {});
   expect(fields.filter(([, { status }]) => status === "absent").map(([constant]) => constant)).toEqual([
     "SSL_ST_VERSION",
