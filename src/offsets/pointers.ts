@@ -82,16 +82,38 @@ export function pointersInAll(
  *
  * @param below only offsets under this one
  */
-export function pointersToGroup(
+export const pointersToGroup = (
   groups: readonly (readonly Sighted[])[],
   addressing: Addressing,
   below = Infinity,
+): number[] =>
+  pointersByPlaces(groups, addressing, below, ({ distinct, places }) => distinct === places.length);
+
+/**
+ * Offsets of pointers that each instance keeps, as far as the instances tell: groups hold what was seen of one. Where one
+ * was gone before another came, both may have led to the same memory, so that most places have to differ, not all.
+ *
+ * @param below only offsets under this one
+ */
+export const pointersOfEach = (
+  groups: readonly (readonly Sighted[])[],
+  addressing: Addressing,
+  below = Infinity,
+): number[] =>
+  pointersByPlaces(groups, addressing, below, ({ distinct, places }) => 2 * distinct > places.length);
+
+/** Offsets of pointers by the place of each group that was read there, all of whose instances lead to that one. */
+function pointersByPlaces(
+  groups: readonly (readonly Sighted[])[],
+  addressing: Addressing,
+  below: number,
+  isTelling: (found: { places: bigint[]; distinct: number }) => boolean,
 ): number[] {
   if (groups.some((group) => group.length === 0)) return [];
   return pointersInAll(groups.flat(), addressing, below).filter((at) => {
     const read = groups.map((group) => group.filter((each) => isReadable(each, at, POINTER)));
-    const places = read.map((group) => new Set(group.map((each) => pointerAt(each, at, addressing))));
-    const all = places.flatMap((each) => [...each]);
-    return places.every(({ size }) => size <= 1) && new Set(all).size === all.length;
+    const byGroup = read.map((group) => new Set(group.map((each) => pointerAt(each, at, addressing))));
+    const places = byGroup.flatMap((each) => [...each]).filter((place) => place !== null);
+    return byGroup.every(({ size }) => size <= 1) && isTelling({ places, distinct: new Set(places).size });
   });
 }

@@ -4,7 +4,13 @@ import type { Family, SocketAddress } from "../../net/address.ts";
 import { TcpSocket } from "../../net/tcp.ts";
 import { UdpSocket } from "../../net/udp.ts";
 import { crop, type Observation, occurs } from "../../offsets/observation.ts";
-import { pointerAt, pointersInAll, pointersToGroup, untagged } from "../../offsets/pointers.ts";
+import {
+  pointerAt,
+  pointersInAll,
+  pointersOfEach,
+  pointersToGroup,
+  untagged,
+} from "../../offsets/pointers.ts";
 import { placesOf, type Solution, solve, type Unknown } from "../../offsets/solver.ts";
 import { host, pointer } from "../../offsets/values.ts";
 import { addressing } from "../addressing.ts";
@@ -149,7 +155,7 @@ export function areSockets(targets: readonly Target[]): boolean {
 
 /** Pointers that each instance has for itself and that do not lead back into it, as list heads do. */
 function foreignPointers(groups: readonly (readonly Sighting[])[], below?: number): number[] {
-  return pointersToGroup(groups, addressing, below).filter((at) => isForeign(groups.flat(), at));
+  return pointersOfEach(groups, addressing, below).filter((at) => isForeign(groups.flat(), at));
 }
 
 /**

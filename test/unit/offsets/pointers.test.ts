@@ -5,6 +5,7 @@ import {
   addressings,
   pointerAt,
   pointersInAll,
+  pointersOfEach,
   pointersToGroup,
   type Sighted,
 } from "../../../src/offsets/pointers.ts";
@@ -155,5 +156,30 @@ describe("pointers that tell groups apart", () => {
     expect(pointersToGroup([], x64)).toEqual([]);
     expect(pointersToGroup([[], []], x64)).toEqual([]);
     expect(pointersToGroup([[observe({ 8: 0xffff888000001000n })], []], x64)).toEqual([]);
+  });
+});
+
+describe("pointers that each instance has for itself", () => {
+  const OWN = 16;
+  const COMMON = 64;
+  const kernelAt = (index: number): bigint => 0xffff888000001000n + BigInt(index) * 256n;
+  /** What was seen twice of each instance. */
+  const seen = (places: readonly number[]) =>
+    places.map((place) => {
+      const one = observe({ [OWN]: kernelAt(place), [COMMON]: kernelAt(99) });
+      return [one, one];
+    });
+
+  test("memory that served one that is gone and then another dismisses none", () => {
+    expect(pointersOfEach(seen([1, 2, 3, 4]), x64)).toEqual([OWN]);
+    expect(pointersOfEach(seen([1, 2, 1, 3]), x64)).toEqual([OWN]);
+    expect(pointersToGroup(seen([1, 2, 1, 3]), x64)).toEqual([]);
+  });
+
+  test("what no more than half of them tell apart is no instance's own, nor what changed in one", () => {
+    expect(pointersOfEach(seen([1, 2, 1, 2]), x64)).toEqual([]);
+    const [first = [], ...others] = seen([1, 2, 3, 4]);
+    const changed = [...first, observe({ [OWN]: kernelAt(5), [COMMON]: kernelAt(99) })];
+    expect(pointersOfEach([changed, ...others], x64)).toEqual([]);
   });
 });
