@@ -6,9 +6,7 @@
  * the conntrack tool, nothing of nf_conn is in either line.
  */
 #include <arpa/inet.h>
-#include <dlfcn.h>
 #include <errno.h>
-#include <linux/types.h>
 #include <netinet/tcp.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -17,33 +15,8 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
+#include "libbpf.h"
 #include "reader.h"
-
-/* struct bpf_object_open_opts up to what is used. */
-struct open_opts {
-	size_t sz;
-	const char *object_name;
-	_Bool relaxed_maps;
-	const char *pin_root_path;
-	__u32 attach_prog_fd;
-	const char *kconfig;
-	const char *btf_custom_path;
-};
-
-static void *libbpf;
-
-static void *symbol(const char *name)
-{
-	void *found = dlsym(libbpf, name);
-
-	if (!found) {
-		fprintf(stderr, "%s\n", dlerror());
-		exit(1);
-	}
-	return found;
-}
-
-#define CALL(result, name, types, ...) ((result(*) types)symbol(#name))(__VA_ARGS__)
 
 static void must(int is, const char *what)
 {

@@ -1,7 +1,7 @@
 import { expect } from "bun:test";
-import { join } from "node:path";
+import { basename, join } from "node:path";
 import { CachedFolder } from "../../assets/build/cache.ts";
-import { loadPackage } from "../../assets/build/debian.ts";
+import { type Architecture, loadPackage } from "../../assets/build/debian.ts";
 import { compileEbpf } from "../../assets/build/ebpf.ts";
 import { architectures } from "../../assets/build/paths.ts";
 import { zig } from "../../assets/build/zig.ts";
@@ -13,17 +13,20 @@ const SOURCES = [
   "misser.bpf.c",
   "reader.h",
   "loader.c",
+  "judge.c",
+  "libbpf.h",
   "../../bpf/offsetof.h",
 ];
 
-/** CO-RE objects and a libbpf program that loads them: see reader.bpf.c, asker.bpf.c and loader.c. Paths of the built files. */
+/** CO-RE objects and libbpf programs that load them: see reader.bpf.c, asker.bpf.c, loader.c and judge.c. Paths of the built files. */
 export interface CoreReader {
   readonly object: string;
   /** Of every kind of relocation, and of one that no kernel has. */
   readonly asker: string;
   readonly misser: string;
-  /** Needs glibc 2.28. */
+  /** Needs glibc 2.28, as the judges. */
   readonly loader: string;
+  readonly judges: Readonly<Record<Architecture, string>>;
 }
 
 /** Compiles them on first use. */
@@ -36,8 +39,14 @@ export async function buildCoreReader(): Promise<CoreReader> {
       const target = { path: "", source: `test/core/${name}.bpf.c`, defines: [arch.define], arch };
       await compileEbpf(target, join(folder, `${name}.bpf.o`), cache);
     }
-    const flags = ["cc", "-target", "x86_64-linux-gnu.2.28", "-O2", "-Wall", "-Werror"];
-    await zig([...flags, "-o", join(folder, "loader"), join(FOLDER, "loader.c")], { cwd: folder, cache });
+    for (const [program, name, machine] of [
+      ["loader", "loader", "x86_64"],
+      ["judge", "judge-amd64", "x86_64"],
+      ["judge", "judge-arm64", "aarch64"],
+    ] as const) {
+      const flags = ["cc", "-target", `${machine}-linux-gnu.2.28`, "-O2", "-Wall", "-Werror"];
+      await zig([...flags, "-o", join(folder, name), join(FOLDER, `${program}.c`)], { cwd: folder, cache });
+    }
   });
   const path = (name: string) => cached.path(name);
   return {
@@ -45,6 +54,7 @@ export async function buildCoreReader(): Promise<CoreReader> {
     asker: await path("asker.bpf.o"),
     misser: await path("misser.bpf.o"),
     loader: await path("loader"),
+    judges: { amd64: await path("judge-amd64"), arm64: await path("judge-arm64") },
   };
 }
 
@@ -57,10 +67,59 @@ export function readsTruth(stdout: string): Readonly<Record<string, unknown>> {
   return read;
 }
 
+/** What judge.c said of an object. */
+export interface Judged {
+  readonly isLoaded: boolean;
+  /** All its programs are those that the kernel holds against its own BTF. */
+  readonly isEmpty: boolean;
+  /** Empty where it was loaded. */
+  readonly reason: string;
+}
+
+/** @returns by the file's name, in the order of its lines */
+export const judged = (stdout: string): ReadonlyMap<string, Judged> =>
+  new Map(
+    stdout
+      .trimEnd()
+      .split("\n")
+      .filter((line) => line !== "")
+      .map((line) => {
+        const [, name, verdict, reason = ""] = /^(\S+) (loads|has none|fails) ?(.*)$/.exec(line) ?? [];
+        if (name === undefined) throw new Error(`the judge said: ${line}`);
+        return [name, { isLoaded: verdict !== "fails", isEmpty: verdict === "has none", reason }];
+      }),
+  );
+
 /** The CO-RE object inside one of Debian's libbpf-tools, such as tcpconnect. */
-export async function foreignObject(name: string): Promise<Uint8Array<ArrayBuffer>> {
-  const { cached } = await loadPackage("bookworm", "libbpf-tools");
-  const image = Buffer.from(await cached.read(`root/usr/sbin/${name}`));
+export async function foreignObject(
+  name: string,
+  { suite = "bookworm", architecture = "amd64" as Architecture } = {},
+): Promise<Uint8Array<ArrayBuffer>> {
+  const { cached } = await loadPackage(suite, "libbpf-tools", architecture);
+  return objectIn(await cached.read(`${TOOLS}/${name}`), name);
+}
+
+const TOOLS = "root/usr/sbin";
+
+/** All of them by their names: one an executable, links to it left out. */
+export async function foreignObjects(
+  architecture: Architecture,
+): Promise<ReadonlyMap<string, Uint8Array<ArrayBuffer>>> {
+  const { cached } = await loadPackage("bookworm", "libbpf-tools", architecture);
+  const tools = (await cached.entries(TOOLS)).filter((entry) => !("target" in entry));
+  return new Map(
+    await Promise.all(
+      tools.map(async ({ path }) => {
+        const name = basename(path);
+        return [name, objectIn(await cached.read(path), name)] as const;
+      }),
+    ),
+  );
+}
+
+/** bpftool's skeletons hold the object whole. */
+function objectIn(bytes: Uint8Array<ArrayBuffer>, name: string): Uint8Array<ArrayBuffer> {
+  const image = Buffer.from(bytes.buffer);
   const EM_BPF = 247;
   for (let at = 0; ; at += 4) {
     at = image.indexOf("\x7fELF", at);
