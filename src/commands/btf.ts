@@ -11,7 +11,9 @@ import { shownName } from "../elf/name.ts";
 import { elfOf } from "../elf/write.ts";
 import { type Made, makeBtf } from "../kernel/synthetic/make.ts";
 import type { Unplaced } from "../kernel/synthetic/place.ts";
+import { RECORD } from "../kernel/synthetic/tracepoints.ts";
 import type { Machine } from "../kernel/synthetic/uapi.ts";
+import { type Traced, tracedHere } from "../kernel/tracefs.ts";
 import { isNumber } from "../offsets/truth.ts";
 import { toPlacesTable, toRelocationsTable } from "../output/btf.ts";
 import { formatVersion, placesSchema, relocationsSchema } from "../output/document.ts";
@@ -35,6 +37,7 @@ export default defineCommand({
     if (args.install === true) return tellPlaces(args);
     const { chosen, subject } = await constantsFor("kernel", args);
     const machine = chosen.arch === "arm64" ? "arm64" : "x64";
+    const traced = args.constants === undefined ? tracedHere() : tracedElsewhere;
     const made = madeOf(
       (constant) => {
         const [value = null, field] = [subject.constants[constant], subject.fields[constant]];
@@ -44,6 +47,7 @@ export default defineCommand({
       },
       machine,
       chosen.host?.version ?? [],
+      traced.structs,
     );
     if (objects.length === 0) {
       await deliver(args, made.bytes, machine);
@@ -52,7 +56,7 @@ export default defineCommand({
       return;
     }
     const btf = new Btf(made.bytes, { path: "the BTF that was made" });
-    const asked = objects.map((path) => askedOf(path, btf, made));
+    const asked = objects.map((path) => askedOf(path, btf, made, traced));
     if (args.output === undefined) await tell(args, chosen.host?.release ?? null, asked);
     else {
       const found = asked.flatMap((one) => one.found);
@@ -106,11 +110,20 @@ interface AskedObject {
   readonly found: ReturnType<typeof askedBy>["found"];
 }
 
-function askedOf(path: string, btf: Btf, { partial, unplaced }: Made): AskedObject {
+/** Of a document's kernel nothing is known of tracepoints. */
+const tracedElsewhere: Traced = {
+  structs: [],
+  why: "a document tells nothing of tracepoints: run offsetof btf on its machine",
+  whyNoCalls: "a document tells nothing of tracepoints: run offsetof btf on its machine",
+};
+
+function askedOf(path: string, btf: Btf, { partial, unplaced }: Made, traced: Traced): AskedObject {
   const why = new Map(unplaced.map((one) => [one.member as string, one.why]));
   const reason = (members: readonly string[]) => {
     const known = [...why].find(([member]) => members.some((one) => isWithin(one, member)));
-    return known && `${known[0]} is ${known[1]}`;
+    if (known !== undefined) return `${known[0]} is ${known[1]}`;
+    if (members.some((one) => one.startsWith("syscall_trace_"))) return traced.whyNoCalls || undefined;
+    return members.some((one) => one.startsWith(RECORD)) ? traced.why || undefined : undefined;
   };
   const shown = shownName(path);
   return attempt(() => {

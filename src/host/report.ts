@@ -36,7 +36,7 @@ export interface Host {
 const tracefsFolders = ["/sys/kernel/tracing", "/sys/kernel/debug/tracing"] as const;
 
 /** Those of them that may be looked into: to look into the second one would mount it. */
-const visibleTracefs = (mounts: string | undefined): string[] => {
+export const visibleTracefs = (mounts: string | undefined): string[] => {
   const [own, automount] = tracefsFolders;
   return mounts?.includes(` ${automount} tracefs `) ? [own, automount] : [own];
 };

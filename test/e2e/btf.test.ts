@@ -11,7 +11,9 @@ import {
   judged,
   readsTruth,
 } from "../core/reader.ts";
+import { layoutsOf, tracedDiffers } from "../lab/layouts.ts";
 import { jsonOf } from "../schema.ts";
+import { dumpOf } from "../unit/btf/random.ts";
 import { fetchTimeout } from "../unit/tls/debian.ts";
 import { errorOf, executable, repository, run, Scratch } from "./executable.ts";
 
@@ -169,13 +171,49 @@ test("the file is the same every time, with the kernel's BTF and without", () =>
   expect(readFileSync(scratch.at("piped"))).toEqual(first ?? Buffer.alloc(0));
 });
 
-test("out of a document of an earlier run it is the same, whichever kernel runs now", () => {
+describe("structs of tracepoints", () => {
+  /** tracefs is there for the command alone. */
+  const traced = (command: string) => [
+    ...["unshare", "--mount", "sh", "-c"],
+    `mount -t tracefs tracefs /sys/kernel/tracing && ${command}`,
+  ];
+
+  test("are as the kernel's own BTF has them, each of their members", () => {
+    using scratch = new Scratch();
+    const file = scratch.at("kernel.btf");
+    expect(run(traced(`${executable} btf -o ${file}`))).toEqual({ status: 0, stdout: "", stderr: "" });
+    const { wrong, compared } = tracedDiffers(file, "/sys/kernel/btf/vmlinux");
+    expect(wrong).toEqual([]);
+    expect(compared).toBeGreaterThan(3000);
+  });
+
+  test("serve tools that ask for no more, and are missing with the reason where tracefs is not mounted", async () => {
+    using scratch = new Scratch();
+    const tools = ["biopattern", "opensnoop", "sigsnoop", "statsnoop", "tcpstates"];
+    const objects = tools.map((name) => scratch.at(name));
+    for (const name of tools) writeFileSync(scratch.at(name), await foreignObject(name));
+    const ask = `${executable} btf --for ${objects.join(" ")} --format json`;
+    const relocates = (stdout: string) =>
+      (jsonOf("btf-for", stdout) as Relocations).objects.map((one) => [basename(one.path), one.relocates]);
+    expect(relocates(run(traced(ask)).stdout)).toEqual(tools.map((name) => [name, true]));
+    const { status, stdout } = run(["sh", "-c", ask]);
+    expect(status).toBe(3);
+    expect(stdout).toContain(
+      "tracefs is not mounted where it can be read (mount -t tracefs tracefs /sys/kernel/tracing)",
+    );
+  });
+});
+
+test("out of a document of an earlier run all types are the same, whichever kernel runs now", () => {
   using scratch = new Scratch();
   const [document, own, other] = ["kernel.json", "own.btf", "other.btf"].map((name) => scratch.at(name));
   run(["sh", "-c", `${executable} kernel --format json > ${document}`]);
   expect(run([executable, "btf", "-o", own ?? ""]).status).toBe(0);
   expect(run([executable, "btf", "--constants", document ?? "", "-o", other ?? ""]).status).toBe(0);
-  expect(readFileSync(other ?? "")).toEqual(readFileSync(own ?? ""));
+  const [measured, told] = [own, other].map((file) => layoutsOf(dumpOf(file ?? "")));
+  expect(told?.size).toBeGreaterThan(40);
+  for (const [name, layout] of told ?? [])
+    expect([name, layout]).toEqual([name, measured?.get(name) ?? new Map()]);
 });
 
 test("what has no place in it is told with its reason, and the end is 3", () => {

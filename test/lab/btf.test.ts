@@ -6,7 +6,7 @@ import { kernelFields } from "../../src/kernel/fields.ts";
 import { buildCoreReader, foreignObject, readsTruth } from "../core/reader.ts";
 import { bootGuest, guestTimeout, HIDE_BTF, text } from "./guest.ts";
 import { chosenKernels, loadKernel } from "./kernels.ts";
-import { uapiDiffers } from "./layouts.ts";
+import { tracedDiffers, uapiDiffers } from "./layouts.ts";
 import { truthOf } from "./truth.ts";
 
 const ROOT = join(import.meta.dir, "../..");
@@ -35,6 +35,8 @@ for (const row of chosenKernels()) {
       const { results } = await bootGuest({
         kernel,
         commands: [
+          // Tracepoints that users made and called as one of the kernel's classes.
+          `cd /sys/kernel/tracing && echo 'p:mine/block_rq tcp_close' >kprobe_events && [ -e events/mine/block_rq/format ]`,
           HIDE_BTF,
           LOAD,
           "/opt/offsetof btf -o /tmp/kernel.btf && cat /tmp/kernel.btf",
@@ -51,10 +53,12 @@ for (const row of chosenKernels()) {
         },
         packages: ["conntrack", "libnetfilter-conntrack3", "libnfnetlink0", "libmnl0"],
         modules: ["nf_conntrack_netlink"],
+        mounts: ["tracefs"],
       });
-      const [, without, made, loaded, foreign, again] = results;
+      const [dynamic, , without, made, loaded, foreign, again] = results;
       if (without === undefined || made === undefined || loaded === undefined || again === undefined)
         throw new Error("a command did not run");
+      expect(dynamic).toMatchObject({ status: 0 });
       expect(without).toMatchObject({ status: 2 });
       expect(text(without.stderr)).toContain("failed to find valid kernel BTF");
 
@@ -66,6 +70,9 @@ for (const row of chosenKernels()) {
       try {
         await Bun.write(file, made.stdout);
         expect(await truthOf(file, members)).toEqual(await truthOf(kernel.btf, members));
+        const traced = tracedDiffers(file, kernel.btf);
+        expect(traced.wrong).toEqual([]);
+        expect(traced.compared).toBeGreaterThan(1500);
         expect((await run(["pahole", "-F", "btf", "-C", "nf_conn", file])).stdout).toContain("tuplehash[2]");
       } finally {
         await Bun.file(file).delete();

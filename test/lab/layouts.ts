@@ -65,3 +65,22 @@ export function uapiDiffers(
     });
   return { wrong, compared };
 }
+
+/** What the structs of tracepoints in one file say otherwise than the kernel's own BTF, a line each; those of modules are not in that. */
+export function tracedDiffers(
+  made: string,
+  kernel: string,
+): { readonly wrong: readonly string[]; readonly compared: number } {
+  const [ours, theirs] = [layoutsOf(dumpOf(made)), layoutsOf(dumpOf(kernel))];
+  let compared = 0;
+  const wrong = [...ours].flatMap(([name, own]) => {
+    const other = theirs.get(name);
+    if (!/^(trace_event_raw_|trace_entry$|syscall_trace_)/.test(name) || other === undefined) return [];
+    return [...own].flatMap(([member, place]) => {
+      if (member === "size") return []; // unknown, and never told (partial)
+      compared++;
+      return other.get(member) === place ? [] : [`${name}${member}: ${place}, not ${other.get(member)}`];
+    });
+  });
+  return { wrong, compared };
+}

@@ -39,7 +39,9 @@ export const u16 = int("short unsigned int", 2);
 export const u32 = int("unsigned int", 4);
 export const u64 = int("long long unsigned int", 8);
 export const ulong = int("long unsigned int", 8);
+export const s16 = { ...int("short int", 2), isSigned: true } as const;
 export const s32 = { ...int("int", 4), isSigned: true } as const;
+export const s64 = { ...int("long long int", 8), isSigned: true } as const;
 export const char = { ...int("char", 1), isSigned: true } as const;
 
 /** A pointer to a struct of this name, to {@link u8} by its name, or to void. */

@@ -1,5 +1,6 @@
 import { btfOf } from "../../btf/write.ts";
 import type { KernelConstant } from "../fields.ts";
+import type { Composite } from "./ctype.ts";
 import { type Known, placeMembers, type Unplaced } from "./place.ts";
 import { btfTypes } from "./types.ts";
 import { hollow, type Machine, uapi } from "./uapi.ts";
@@ -15,21 +16,22 @@ export interface Made {
 /**
  * BTF of what is known of a kernel: of the constants that are certain, and of what no kernel of its version may change.
  * Null where no constant is known. The same constants, machine and version give the same bytes.
- * @param version as `host.kernel.version` of a document
+ * @param version as `host.kernel.version` of a document @param traced structs of the kernel's tracepoints
  */
 export function makeBtf(
   known: (constant: KernelConstant) => Known,
   machine: Machine,
   version: readonly number[],
+  traced: readonly Composite[] = [],
 ): Made | { readonly bytes: null; readonly unplaced: readonly Unplaced[] } {
   const { structs, unplaced } = placeMembers(known);
   if (structs.length === 0) return { bytes: null, unplaced };
-  const types = btfTypes([...structs, ...uapi(machine, version)]);
+  const types = btfTypes([...structs, ...uapi(machine, version), ...traced]);
   // The kernel's pt_regs of arm64 goes on behind what a program may read of it.
   const cut = machine === "arm64" ? ["pt_regs"] : [];
   return {
     bytes: btfOf(types),
     unplaced,
-    partial: new Set([...structs.map(({ name }) => name), ...hollow, ...cut]),
+    partial: new Set([...[...structs, ...traced].map(({ name }) => name), ...hollow, ...cut]),
   };
 }
