@@ -29,7 +29,7 @@ const ask = (strategy: Strategy, before = ""): [Strategy, string] => [
 /** In the network that the guess has to work in where there is no other. */
 const FEW_PORTS = "echo 40000 40003 >/proc/sys/net/ipv4/ip_local_port_range; ";
 const asked = [
-  ...Array.from({ length: 10 }, () => ask("snapshot")),
+  ...Array.from({ length: process.env.OFFSETOF_LAB ? 20 : 10 }, () => ask("snapshot")),
   ...Array.from({ length: 3 }, () => ask("stepwise")),
   ...[ask("snapshot", FEW_PORTS), ask("stepwise", FEW_PORTS)],
 ];
