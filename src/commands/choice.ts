@@ -16,7 +16,7 @@ export interface Choice {
   readonly asked?: readonly Asked[];
 }
 
-/** The constants that a part can hold. Loaded on demand: without --only and --get nobody needs them. */
+/** The constants and functions that a part can hold. Loaded on demand: without --only and --get nobody needs them. */
 export const constantsOf: Readonly<Record<Part, () => Promise<readonly string[]>>> = {
   kernel: async () => {
     const [{ kernelFields }, { kernelFlags }] = await Promise.all([
@@ -25,7 +25,13 @@ export const constantsOf: Readonly<Record<Part, () => Promise<readonly string[]>
     ]);
     return [...kernelFields, ...kernelFlags].map(({ constant }) => constant);
   },
-  tls: () => import("../tls/layouts.ts").then(({ tlsConstants }) => tlsConstants()),
+  tls: async () => {
+    const [{ tlsConstants }, { functionNames }] = await Promise.all([
+      import("../tls/layouts.ts"),
+      import("../tls/attachable.ts"),
+    ]);
+    return [...(await tlsConstants()), ...functionNames];
+  },
 };
 
 /**

@@ -9,6 +9,7 @@ import { log } from "../output/log.ts";
 import {
   bitConstants,
   doubts,
+  isAttachable,
   isBlank,
   isSettledPart,
   keepOnly,
@@ -70,14 +71,15 @@ const writers: Readonly<Record<DocumentFormat, Writer>> = {
 };
 
 /**
- * 3 as soon as one constant is not certain or was not proved, a part could not be done, or nothing at all is known of a
- * thing that was asked for; else 0.
+ * 3 as soon as one constant is not certain or was not proved, a function that was asked for is not known, a part could not be done, or
+ * nothing at all is known of a thing that was asked for; else 0.
  *
  * @param whole the document before constants were chosen of it: what is left of a library may be nothing
  */
 export function exitCodeOf(document: Document, whole = document): ExitCode {
   const isIncomplete =
     !partsOf(document).every(isSettledPart) ||
+    (document !== whole && !partsOf(document).every(isAttachable)) ||
     partsOf(whole).some(isBlank) ||
     document.diagnostics.some(({ code }) => code.startsWith("E_")) ||
     (document.verify !== undefined && !hasHeld(document.verify));

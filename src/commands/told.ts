@@ -41,7 +41,10 @@ function documentOf({ arch, host, kernel, tls = [] }: Chosen, part: Part, byteco
         ? { bytecode: null, bytecode_reason: "for which kernel? --release names one" }
         : pickTls(one, host.version, bytecode);
     const fields = fieldsOf(one.constants, one.fields);
-    return { version_from: null, used_by: [], ...one, ...pick, fields };
+    const functions = Object.fromEntries(
+      Object.entries(one.functions).map(([name, told]) => [name, { ...told, evidence: {} }]),
+    );
+    return { version_from: null, used_by: [], ...one, ...pick, fields, functions };
   });
   return v.parse(documentSchema, {
     format_version: formatVersion,

@@ -4,7 +4,7 @@ import { sources, tableMatches } from "../offsets/evidence.ts";
 import { statuses } from "../offsets/truth.ts";
 
 /** Version of the document's shape: a minor step adds, a major step breaks. */
-export const formatVersion = "2.0";
+export const formatVersion = "2.1";
 
 /** How the kernel can be guessed. */
 export const strategies = ["snapshot", "stepwise"] as const;
@@ -27,7 +27,20 @@ export const fieldSchema = v.strictObject({
   reason: v.optional(v.string()),
 });
 
+/** Where a function begins that programs attach to. Absent: the library has none. */
+export const functionSchema = v.strictObject({
+  /** Before relocation. */
+  address: v.nullable(offset),
+  /** The same in bytes from the file's beginning, which is what a uprobe takes. */
+  offset: v.nullable(offset),
+  status: v.picklist(statuses),
+  /** Addresses, by what told them: the file's symbols, or strings and tables that lead to its code. */
+  evidence: v.record(v.picklist(["symbols", "references"]), v.array(offset)),
+  reason: v.optional(v.string()),
+});
+
 const fields = v.record(constantName, fieldSchema);
+const functions = v.record(constantName, functionSchema);
 const triState = v.nullable(v.boolean());
 
 /** What this host is and allows. `null`: it could not be told, a diagnostic says why. */
@@ -80,7 +93,7 @@ const library = {
 };
 
 /** What is known of a file with a TLS library in it. */
-export const librarySchema = v.strictObject({ ...library, constants, fields });
+export const librarySchema = v.strictObject({ ...library, constants, fields, functions });
 
 /** The same, with what this kernel can read its connections with. */
 export const tlsSchema = v.strictObject({
@@ -90,6 +103,8 @@ export const tlsSchema = v.strictObject({
   bytecode_reason: v.string(),
   constants,
   fields,
+  /** By name, such as `SSL_read`; of a program without symbols, too. */
+  functions,
 });
 
 /** Something the reader should know that belongs to no single field. */
@@ -554,6 +569,7 @@ export type HostReport = v.InferOutput<typeof hostSchema>;
 export type KernelReport = v.InferOutput<typeof kernelSchema>;
 export type LibraryReport = v.InferOutput<typeof librarySchema>;
 export type TlsReport = v.InferOutput<typeof tlsSchema>;
+export type FunctionReport = v.InferOutput<typeof functionSchema>;
 export type FieldReport = v.InferOutput<typeof fieldSchema>;
 export type Diagnostic = v.InferOutput<typeof diagnosticSchema>;
 export type Document = v.InferOutput<typeof documentSchema>;

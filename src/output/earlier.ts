@@ -3,7 +3,7 @@ import { foreign } from "../elf/name.ts";
 import { JsonError, parseJson } from "../json.ts";
 import { tableMatches } from "../offsets/evidence.ts";
 import { statuses } from "../offsets/truth.ts";
-import { constantName } from "./document.ts";
+import { constantName, functionSchema } from "./document.ts";
 import { Failure } from "./failure.ts";
 
 /** Larger than any struct, and smaller than the absent value of bpf/constants.h. */
@@ -28,6 +28,13 @@ const subject = {
 /** In place of a release that a document does not tell. */
 export const unknownRelease = "unknown";
 
+const { address, offset: inFile, status, reason } = functionSchema.entries;
+/** Documents of format_version 2.0, and those that were merged, tell of none. */
+const functions = v.optional(
+  v.record(constantName, v.object({ address, offset: inFile, status, reason })),
+  {},
+);
+
 const version = v.tuple([v.number(), v.number(), v.number()]);
 const library = {
   build_id: v.optional(v.nullable(v.string()), null),
@@ -36,6 +43,7 @@ const library = {
   match: v.nullable(v.picklist(tableMatches)),
   layout: v.optional(v.nullable(v.string()), null),
   described: v.optional(v.nullable(v.string()), null),
+  functions,
   ...subject,
 };
 const format = v.pipe(

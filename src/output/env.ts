@@ -1,5 +1,6 @@
 import type { Document, TlsReport } from "./document.ts";
 import { printable } from "./printable.ts";
+import { functionNumbers } from "./selection.ts";
 
 /** What a shell reads as one word: the text itself where no character of it means anything to a shell, else quoted. */
 export const shellWord = (text: string): string =>
@@ -8,7 +9,8 @@ export const shellWord = (text: string): string =>
 type Assignment = readonly [name: string, value: string | number];
 
 /**
- * The document as assignments of a POSIX shell, one a line: the constants that have a value, in capitals, and no others.
+ * The document as assignments of a POSIX shell, one a line: the constants that have a value, in capitals, and of functions that are
+ * known `_ADDRESS` and `_OFFSET`; no others.
  *
  * `TLS_COUNT` libraries follow, each with a prefix that tells which it is: `TLS_0_PATH`, `TLS_0_SSL_ST_RBIO`. The
  * constants of an only library stand there without a prefix too; of several they would hide each other.
@@ -22,11 +24,11 @@ export function toEnv(
     ...constantsOf(kernel),
     ...(tls === undefined ? [] : [["TLS_COUNT", tls.length] as const]),
     ...(tls ?? []).flatMap((each, index) =>
-      [...identityOf(each), ...constantsOf(each)].map(
+      [...identityOf(each), ...constantsOf(each), ...functionsOf(each)].map(
         ([name, value]) => [`TLS_${index}_${name}`, value] as const,
       ),
     ),
-    ...(others.length === 0 ? constantsOf(library) : []),
+    ...(others.length === 0 ? [...constantsOf(library), ...functionsOf(library)] : []),
   ];
   const prefix = exported ? "export " : "";
   // A shell gets each text as it is.
@@ -37,6 +39,13 @@ export function toEnv(
 const constantsOf = (part: Pick<TlsReport, "constants"> | undefined): Assignment[] =>
   Object.entries(part?.constants ?? {}).flatMap(([constant, value]) =>
     value === null ? [] : [[constant.toUpperCase(), value] as const],
+  );
+
+const functionsOf = (part: Pick<TlsReport, "functions"> | undefined): Assignment[] =>
+  Object.entries(part?.functions ?? {}).flatMap(([name, one]) =>
+    functionNumbers(name, one).flatMap(([constant, value]) =>
+      value === null ? [] : [[constant.toUpperCase(), value] as const],
+    ),
   );
 
 const identityOf = ({ path, root, library, version }: TlsReport): Assignment[] =>

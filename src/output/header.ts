@@ -2,7 +2,7 @@ import { isCertain } from "../offsets/truth.ts";
 import type { Document, KernelReport, TlsReport } from "./document.ts";
 import { Failure } from "./failure.ts";
 import { printable } from "./printable.ts";
-import { several } from "./selection.ts";
+import { functionNumbers, several } from "./selection.ts";
 
 /**
  * The document as a C header: a macro for each constant that has a value, below a comment with its member. What has
@@ -40,7 +40,15 @@ const kernelLines = ({ fields }: KernelReport, about: string): string[] => [
   ]),
 ];
 
-function tlsLines({ path, library, version, layout, build_id: buildId, fields }: TlsReport): string[] {
+function tlsLines({
+  path,
+  library,
+  version,
+  layout,
+  build_id: buildId,
+  fields,
+  functions,
+}: TlsReport): string[] {
   const facts = [path, `${library} ${version ?? "of unknown version"}`, layout, buildId];
   return [
     comment(facts.filter((fact) => fact !== null).join(", ")),
@@ -52,10 +60,19 @@ function tlsLines({ path, library, version, layout, build_id: buildId, fields }:
               `${field.member} is ${field.value}: no macro, which eCapture takes for Android 16's flag`,
             ),
           ]
-        : macro(constant, field.member.replace(".", "->"), field, (value) => `0x${value.toString(16)}`),
+        : macro(constant, field.member.replace(".", "->"), field, hex),
     ),
+    ...Object.entries(functions).flatMap(([name, one]) => [
+      "",
+      comment(`${name}: address before relocation, and place in the file`),
+      ...functionNumbers(name.toUpperCase(), one).flatMap(([constant, value]) =>
+        definition(constant, { ...one, value }, hex),
+      ),
+    ]),
   ];
 }
+
+const hex = (value: number): string => `0x${value.toString(16)}`;
 
 type Fields = TlsReport["fields"];
 
@@ -91,7 +108,7 @@ function macro(
 
 function definition(
   name: string,
-  field: KernelReport["fields"][string],
+  field: Pick<KernelReport["fields"][string], "value" | "status" | "reason">,
   written: (value: number) => string,
 ): string[] {
   const { value, status, reason = "" } = field;

@@ -1,8 +1,6 @@
 import { isCertain } from "../offsets/truth.ts";
-import type { Document, FieldReport, KernelReport, TlsReport } from "./document.ts";
+import type { Document, FieldReport, FunctionReport, KernelReport, TlsReport } from "./document.ts";
 import { exitCodes, Failure } from "./failure.ts";
-
-type Fields = KernelReport["fields"];
 
 type Part = KernelReport | TlsReport;
 
@@ -25,8 +23,25 @@ export const isSettledPart = (part: Part): boolean =>
   Object.values(part.fields).every((field) => isSettled(field, part));
 
 /** True when no number of a part is known. */
-export const isBlank = ({ constants }: Part): boolean =>
-  Object.values(constants).every((value) => value === null);
+export const isBlank = (part: Part): boolean =>
+  [...Object.values(part.constants), ...Object.values(functionsIn(part)).map(({ address }) => address)].every(
+    (value) => value === null,
+  );
+
+const functionsIn = (part: Part): TlsReport["functions"] => ("functions" in part ? part.functions : {});
+
+/** True when it is known where all functions of a part begin that its library has. */
+export const isAttachable = (part: Part): boolean =>
+  Object.values(functionsIn(part)).every(({ offset, status }) => offset !== null || status === "absent");
+
+/** The numbers of a function, as formats of numbers alone name them. */
+export const functionNumbers = (
+  name: string,
+  { address, offset }: Pick<FunctionReport, "address" | "offset">,
+): readonly (readonly [string, number | null])[] => [
+  [`${name}_ADDRESS`, address],
+  [`${name}_OFFSET`, offset],
+];
 
 /** Of a bit-field, besides the byte that it begins in: the bit of that byte, counted from the lowest, and how many it has. */
 export const bitConstants = (constant: string): readonly [offset: string, size: string] => [
@@ -35,7 +50,7 @@ export const bitConstants = (constant: string): readonly [offset: string, size: 
 ];
 
 /**
- * The document with these constants alone. One that no part of it has is asked for and not known, which is told.
+ * The document with these constants and functions alone. One that no part of it has is asked for and not known, which is told.
  * @param besides are kept where they are there
  */
 export function keepOnly(
@@ -46,7 +61,10 @@ export function keepOnly(
   const kept = [...names, ...besides];
   const { kernel, tls } = document;
   const unknown = names.filter(
-    (name) => !partsOf(document).some(({ fields }) => Object.hasOwn(fields, name)),
+    (name) =>
+      !partsOf(document).some(
+        (part) => Object.hasOwn(part.fields, name) || Object.hasOwn(functionsIn(part), name),
+      ),
   );
   const message = `not known: ${unknown.join(", ")}: ${tls?.length === 0 ? "no TLS library was found" : "no library that was found has it"}`;
   return {
@@ -61,12 +79,13 @@ const keep = <One extends Part>(part: One, names: readonly string[]): One => ({
   ...part,
   constants: pick(part.constants, names),
   fields: pick(part.fields, names),
+  ...("functions" in part && { functions: pick(part.functions, names) }),
 });
 
 const pick = <Value>(record: Record<string, Value>, names: readonly string[]): Record<string, Value> =>
   Object.fromEntries(Object.entries(record).filter(([name]) => names.includes(name)));
 
-/** One constant of the document. */
+/** One constant of the document, or of a function where it begins in the file. */
 export interface Single {
   readonly value: number | null;
   /** What stands between its value and certainty. */
@@ -81,6 +100,13 @@ export function singleOf({ kernel, tls = [], diagnostics }: Document, name: stri
   if (late !== undefined) return { value: null, why: late.message, isSettled: false };
   const part = kernel !== undefined && Object.hasOwn(kernel.fields, name) ? kernel : libraryOf(name, tls);
   const field = part?.fields[name];
+  const one = part === undefined ? undefined : functionsIn(part)[name];
+  if (one !== undefined)
+    return {
+      value: one.offset,
+      why: one.offset === null ? doubtOf({ ...one, value: null }) : null,
+      isSettled: one.offset !== null,
+    };
   if (part === undefined || field === undefined) {
     const [library] = tls;
     const holder =
@@ -107,11 +133,19 @@ export function several(what: string, libraries: readonly TlsReport[]): Failure 
 
 /** What of the document is not certain, in lines for a person: one a reason, with the constants it is the reason of. */
 export function doubts({ kernel, tls = [] }: Document): string[] {
-  const ofLibraries = tls.flatMap(({ path, fields }) => doubtsOf(fields).map((doubt) => `${path}: ${doubt}`));
+  const ofLibraries = tls.flatMap(({ path, fields, functions }) =>
+    [...doubtsOf(fields), ...doubtsOf(withValues(functions))].map((doubt) => `${path}: ${doubt}`),
+  );
   return [...doubtsOf(kernel?.fields ?? {}), ...ofLibraries];
 }
 
-function doubtsOf(fields: Fields): string[] {
+/** Functions as constants are, by their place in the file. */
+const withValues = (functions: TlsReport["functions"]): Readonly<Record<string, Doubtful>> =>
+  Object.fromEntries(Object.entries(functions).map(([name, one]) => [name, { ...one, value: one.offset }]));
+
+type Doubtful = Pick<FieldReport, "value" | "status" | "reason">;
+
+function doubtsOf(fields: Readonly<Record<string, Doubtful>>): string[] {
   const byReason = Map.groupBy(
     Object.entries(fields).filter(([, field]) => !isCertain(field)),
     ([, field]) => doubtOf(field),
@@ -119,5 +153,5 @@ function doubtsOf(fields: Fields): string[] {
   return [...byReason].map(([reason, rows]) => `${rows.map(([name]) => name).join(", ")}: ${reason}`);
 }
 
-const doubtOf = ({ value, status, reason }: FieldReport): string =>
+const doubtOf = ({ value, status, reason }: Doubtful): string =>
   `${value !== null || status === "absent" ? status : "not known"}: ${reason ?? "no reason was told"}`;

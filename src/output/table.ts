@@ -213,7 +213,7 @@ function tlsBlock(tls: TlsReport, colour: boolean): string {
   return `TLS  ${where
     .filter(Boolean)
     .map((text) => printable(text ?? ""))
-    .join(" ")}\n${facts(how)}\n${fieldTable(tls.fields, colour)}`;
+    .join(" ")}\n${facts(how)}\n${fieldTable(tls.fields, colour)}${functionTable(tls.functions, colour)}`;
 }
 
 const facts = (texts: readonly (string | null)[]): string =>
@@ -222,29 +222,54 @@ const facts = (texts: readonly (string | null)[]): string =>
     .map((text) => printable(text ?? ""))
     .join(" · ");
 
-function fieldTable(fields: KernelReport["fields"], colour: boolean): string {
-  const rows = Object.entries(fields).map(([constant, field]) => ({
-    status: field.status,
-    cells: [constant, field.value?.toString() ?? "-", field.status, field.member, field.reason ?? ""].map(
-      printable,
-    ),
+const fieldTable = (fields: KernelReport["fields"], colour: boolean): string =>
+  statusTable(
+    ["CONSTANT", "OFFSET", "STATUS", "MEMBER", "REASON"],
+    Object.entries(fields).map(([constant, { value, status, member, reason }]) => ({
+      status,
+      cells: [constant, value?.toString() ?? "-", status, member, reason ?? ""],
+    })),
+    { numbers: 1, status: 2, colour },
+  );
+
+/** Behind that of the constants; empty where nothing is told of functions. */
+function functionTable(functions: TlsReport["functions"], colour: boolean): string {
+  const rows = Object.entries(functions).map(([name, { address, offset, status, reason }]) => ({
+    status,
+    cells: [name, hex(address), hex(offset), status, reason ?? ""],
   }));
-  const header = ["CONSTANT", "OFFSET", "STATUS", "MEMBER", "REASON"];
-  const widths = header.map((name, at) =>
-    Math.max(name.length, ...rows.map(({ cells }) => cells[at]?.length ?? 0)),
+  if (rows.length === 0) return "";
+  const header = ["FUNCTION", "ADDRESS", "IN FILE", "STATUS", "REASON"];
+  return `\n${statusTable(header, rows, { numbers: 2, status: 3, colour })}`;
+}
+
+const hex = (value: number | null): string => (value === null ? "-" : `0x${value.toString(16)}`);
+
+/** Rows below a header, the `numbers` columns behind the first to the right, and the status in its colour. */
+function statusTable(
+  header: readonly string[],
+  rows: readonly { readonly status: Status; readonly cells: readonly string[] }[],
+  at: { readonly numbers: number; readonly status: number; readonly colour: boolean },
+): string {
+  const shown = rows.map(({ status, cells }) => ({ status, cells: cells.map(printable) }));
+  const widths = header.map((name, column) =>
+    Math.max(name.length, ...shown.map(({ cells }) => cells[column]?.length ?? 0)),
   );
   const line = (cells: readonly string[], status?: Status): string =>
     cells
-      .map((cell, at) => {
-        const width = widths[at] ?? 0;
-        const padded = at === 1 ? cell.padStart(width) : cell.padEnd(width);
-        return colour && at === 2 && status !== undefined
-          ? `\x1b[${statusColours[status]}m${padded}\x1b[39m`
-          : padded;
+      .map((cell, column) => {
+        const width = widths[column] ?? 0;
+        const isNumber = column > 0 && column <= at.numbers;
+        const padding = " ".repeat(width - cell.length);
+        const shown =
+          at.colour && column === at.status && status !== undefined
+            ? `\x1b[${statusColours[status]}m${cell}\x1b[39m`
+            : cell;
+        return isNumber ? padding + shown : shown + padding;
       })
       .join("  ")
       .trimEnd();
-  return [line(header), ...rows.map(({ cells, status }) => line(cells, status))].join("\n");
+  return [line(header), ...shown.map(({ cells, status }) => line(cells, status))].join("\n");
 }
 
 export const diagnosticsBlock = (diagnostics: Document["diagnostics"]): string =>

@@ -12,6 +12,7 @@ import { toFields } from "../output/verdicts.ts";
 import { awaiting, during, now, share } from "../whereabouts.ts";
 import { digestOf } from "./digest.ts";
 import { fieldsOf, measuredIn } from "./fields.ts";
+import { functionSymbols, functionsOf } from "./functions.ts";
 import { sideBySide } from "./lanes.ts";
 import { type Layouts, loadLayouts } from "./layouts.ts";
 import type { Located, Place } from "./locate.ts";
@@ -158,9 +159,11 @@ async function reportOn(
 ): Promise<LibraryReport> {
   const { evidence, hindrances } = await measure(identity, sources, library, known);
   const { report, complaints } = await answer(identity, evidence, sources, allow);
+  const { ssl } = library.files;
+  const functions = functionsOf(identity, ssl, functionSymbols(identity.library, ssl), new Map());
   for (const { code, message } of complaints) diagnostics.push({ code, message: `${file.path}: ${message}` });
   diagnostics.push(...hindrances);
-  return { ...file, ...report };
+  return { ...file, ...report, functions };
 }
 
 /** What a report says of a library, wherever it lies, and what the reader should know of it. */
@@ -428,7 +431,7 @@ export async function offlineReport(identity: Identity, sources: readonly Source
   const { report, complaints } = await answer(identity, [], sources, { assumed: true });
   const name = `${identity.library} ${identity.version ?? "of unknown version"}`;
   return {
-    reports: [{ path: null, build_id: null, used_by: [], ...report }],
+    reports: [{ path: null, build_id: null, used_by: [], ...report, functions: {} }],
     diagnostics: complaints.map(({ code, message }) => ({ code, message: `${name}: ${message}` })),
   };
 }

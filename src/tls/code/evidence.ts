@@ -1,16 +1,16 @@
 import type { Elf } from "../../elf/elf.ts";
 import { InputError } from "../../elf/input.ts";
-import { type FunctionSymbol, findFunctions } from "../../elf/symbols.ts";
+import type { FunctionSymbol } from "../../elf/symbols.ts";
 import type { Evidence } from "../../offsets/evidence.ts";
 import { arm64 } from "../machine/arm64.ts";
 import { type Decoder, loadDecoder } from "../machine/decoder.ts";
 import type { Dialect, Instruction } from "../machine/step.ts";
 import { x86 } from "../machine/x86.ts";
+import { symbolsOf } from "../symbols.ts";
 import { withoutVectorLength } from "../vector.ts";
 import {
   type Accessor,
   boringsslAccessors,
-  functionNames,
   opensslAccessors,
   type Shape,
   shapeAccessor,
@@ -45,7 +45,7 @@ export type CodeLibrary = "openssl" | "boringssl";
  * Costs some 50 ms once, for the disassembler. Never throws for what is in the files.
  */
 export async function codeEvidence(library: CodeLibrary, files: CodeFiles): Promise<readonly Evidence[]> {
-  const reader = new AccessorReader(files, await loadDecoder());
+  const reader = new AccessorReader(library, files, await loadDecoder());
   if (library === "boringssl")
     return withoutVectorLength(evidenceOf(boringsslAccessors, (accessor) => reader.find(accessor, null)));
   const { shape, reason } = reader.shape();
@@ -96,14 +96,12 @@ interface Code {
 }
 
 class AccessorReader {
+  readonly #library: CodeLibrary;
   readonly #files: CodeFiles;
   readonly #decoder: Decoder;
-  readonly #symbols = {
-    ssl: new Map<Elf, ReadonlyMap<string, readonly FunctionSymbol[]> | InputError>(),
-    crypto: new Map<Elf, ReadonlyMap<string, readonly FunctionSymbol[]> | InputError>(),
-  };
 
-  constructor(files: CodeFiles, decoder: Decoder) {
+  constructor(library: CodeLibrary, files: CodeFiles, decoder: Decoder) {
+    this.#library = library;
     this.#files = files;
     this.#decoder = decoder;
   }
@@ -172,24 +170,8 @@ class AccessorReader {
     }
   }
 
-  /** Read once a file, also where it cannot be. @throws InputError */
-  #symbolsOf(elf: Elf, file: Accessor["file"]): ReadonlyMap<string, readonly FunctionSymbol[]> {
-    let symbols = this.#symbols[file].get(elf);
-    if (symbols === undefined) {
-      try {
-        symbols = findFunctions(elf, functionNames[file]);
-      } catch (error) {
-        if (!(error instanceof InputError)) throw error;
-        symbols = error;
-      }
-      this.#symbols[file].set(elf, symbols);
-    }
-    if (symbols instanceof InputError) throw symbols;
-    return symbols;
-  }
-
   #symbol(elf: Elf, file: Accessor["file"], name: string): FunctionSymbol | { readonly reason: string } {
-    const symbols = this.#symbolsOf(elf, file);
+    const symbols = symbolsOf(elf, file, this.#library);
     const [symbol, ...more] = symbols.get(name) ?? [];
     if (symbol === undefined) return { reason: `it has no symbol ${name}` };
     return more.length > 0 ? { reason: `it has several functions ${name}` } : symbol;

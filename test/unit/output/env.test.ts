@@ -58,6 +58,8 @@ test("--export exports each", () => {
   const lines = toEnv(document, { exported: true }).trimEnd().split("\n");
   expect(lines.filter((line) => !line.startsWith("export "))).toEqual([]);
   expect(lines).toContain("export SSL_ST_RBIO=16");
+  expect(lines).toContain("export SSL_READ_OFFSET=215632");
+  expect(lines.filter((line) => line.includes("LOG_SECRET"))).toEqual([]);
 });
 
 test("of several libraries each constant says whose it is, and no name stands twice", () => {
@@ -65,6 +67,7 @@ test("of several libraries each constant says whose it is, and no name stands tw
     path: "/b",
     version: null,
     constants: { SSL_ST_RBIO: 24, SSL_ST_WBIO: null },
+    functions: {},
   });
   const lines = toEnv({ ...document, tls: [libraryWith({ path: "/a" }), second] }, { exported: false })
     .trimEnd()
@@ -75,6 +78,8 @@ test("of several libraries each constant says whose it is, and no name stands tw
     "TLS_0_LIBRARY=openssl",
     "TLS_0_VERSION=3.0.22",
     "TLS_0_SSL_ST_RBIO=16",
+    "TLS_0_SSL_READ_ADDRESS=219728",
+    "TLS_0_SSL_READ_OFFSET=215632",
     "TLS_1_PATH=/b",
     "TLS_1_LIBRARY=openssl",
     "TLS_1_SSL_ST_RBIO=24",

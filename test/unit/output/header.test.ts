@@ -28,6 +28,13 @@ test("a macro for each constant that is known, none for others", async () => {
   expect(header).toContain("// offset_rtt is not known: guess: 1624, 1632 not told apart\n");
 });
 
+test("two macros for each function whose place is known, none for others", async () => {
+  const header = toHeader(document);
+  const text = "SSL_READ_ADDRESS SSL_READ_OFFSET SSL_LOG_SECRET_OFFSET";
+  expect(await preprocessed(header, text)).toBe("0x35a50 0x34a50 SSL_LOG_SECRET_OFFSET");
+  expect(header).toContain("// SSL_LOG_SECRET_OFFSET is not known: it has no symbol of ssl_log_secret\n");
+});
+
 /** The sample with one constant of this value, status and reason. */
 const withField = (field: Pick<TlsReport["fields"][string], "value" | "status" | "reason">, path = "/a") => {
   const fields = { SSL_ST_RBIO: { member: "ssl_st.rbio", evidence: {}, ...field } };

@@ -16,6 +16,16 @@ const library: TlsReport = {
   fields: {
     SSL_ST_RBIO: { value: 16, member: "ssl_st.rbio", status: "single", evidence: { code: [16] } },
   },
+  functions: {
+    SSL_read: { address: 0x35a50, offset: 0x34a50, status: "single", evidence: { symbols: [0x35a50] } },
+    ssl_log_secret: {
+      address: null,
+      offset: null,
+      status: "unresolved",
+      evidence: {},
+      reason: "it has no symbol of ssl_log_secret",
+    },
+  },
 };
 
 /** The sample's library with something else about it. */

@@ -3,6 +3,7 @@ import * as v from "valibot";
 import { exitCodeOf } from "../../../src/commands/print.ts";
 import { type Document, documentSchema } from "../../../src/output/document.ts";
 import { toJson } from "../../../src/output/json.ts";
+import { keepOnly } from "../../../src/output/selection.ts";
 import { toTable } from "../../../src/output/table.ts";
 import { jsonOf } from "../../schema.ts";
 import { document, libraryWith } from "./sample.ts";
@@ -23,6 +24,8 @@ test("the table shows every constant with offset, status, member and reason", ()
     "guess: 1624, 1632 not told apart",
   ]);
   expect(row("SSL_ST_RBIO")).toEqual(["SSL_ST_RBIO", "16", "single", "ssl_st.rbio"]);
+  expect(row("SSL_read")).toEqual(["SSL_read", "0x35a50", "0x34a50", "single"]);
+  expect(row("ssl_log_secret")?.slice(-2)).toEqual(["unresolved", "it has no symbol of ssl_log_secret"]);
   expect(lines).toContain("W_LOCKDOWN_UNKNOWN  securityfs is not mounted");
 });
 
@@ -54,6 +57,9 @@ test("one uncertain constant or a failed part makes the document incomplete", ()
   expect(exitCodeOf(document)).toBe(3);
   expect(exitCodeOf(known)).toBe(0);
   expect(exitCodeOf({ ...known, diagnostics: [{ code: "E_KERNEL", message: "no" }] })).toBe(3);
+  // A function does where it was asked for.
+  expect(exitCodeOf(keepOnly(known, ["SSL_read"]), known)).toBe(0);
+  expect(exitCodeOf(keepOnly(known, ["ssl_log_secret"]), known)).toBe(3);
 });
 
 test("what was verified stands behind it: what is wrong, missed or lost leaps to the eye", () => {

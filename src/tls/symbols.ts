@@ -1,0 +1,35 @@
+import type { Elf } from "../elf/elf.ts";
+import { InputError } from "../elf/input.ts";
+import { type FunctionSymbol, findFunctions } from "../elf/symbols.ts";
+import type { LibraryReport } from "../output/document.ts";
+import { attachable } from "./attachable.ts";
+import { type Accessor, functionNames } from "./code/accessors.ts";
+
+type Symbols = ReadonlyMap<string, readonly FunctionSymbol[]>;
+
+const read = {
+  ssl: new WeakMap<Elf, Symbols | InputError>(),
+  crypto: new WeakMap<Elf, Symbols | InputError>(),
+};
+
+/**
+ * The functions of a library's file that anything is asked of, by name: looked up all at once and once a file, also where it cannot be
+ * read, since each look into a full symbol table reads all its names. @throws InputError
+ */
+export function symbolsOf(elf: Elf, file: Accessor["file"], library: LibraryReport["library"]): Symbols {
+  const before = read[file].get(elf);
+  const symbols = before ?? lookUp(elf, file, library);
+  read[file].set(elf, symbols);
+  if (symbols instanceof InputError) throw symbols;
+  return symbols;
+}
+
+function lookUp(elf: Elf, file: Accessor["file"], library: LibraryReport["library"]): Symbols | InputError {
+  const attached = file === "ssl" ? (attachable[library] ?? []).flatMap(({ symbols }) => symbols) : [];
+  try {
+    return findFunctions(elf, [...new Set([...functionNames[file], ...attached])]);
+  } catch (error) {
+    if (error instanceof InputError) return error;
+    throw error;
+  }
+}
