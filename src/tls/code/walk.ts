@@ -1,5 +1,5 @@
 import { Interpreter, type Visitor } from "../machine/interpreter.ts";
-import { registerOf, type State, stateAt } from "../machine/state.ts";
+import { putRegister, registerOf, type State, stateAt } from "../machine/state.ts";
 import type { Dialect, Instruction } from "../machine/step.ts";
 import { isPointer, number, type Place, place, unknown, type Value } from "../machine/value.ts";
 
@@ -53,7 +53,7 @@ export function walk(
 function first(machine: Dialect, entry: number, { length }: WalkOptions): State {
   const state = stateAt(entry, machine);
   const [, , third] = machine.arguments;
-  if (length !== undefined && third !== undefined) state.registers.set(third, number(length));
+  if (length !== undefined && third !== undefined) putRegister(state, third, number(length));
   return state;
 }
 

@@ -92,9 +92,10 @@ class CapstoneDecoder implements Decoder {
     const first = view.getUint32(input, true);
     free(input);
     if (count === 0) return [];
+    const bytes = Buffer.from(memory.buffer);
     const text = (at: number, most: number): string => {
-      const bytes = Buffer.from(memory.buffer, at, most);
-      return bytes.toString("latin1", 0, bytes.indexOf(0));
+      const end = bytes.indexOf(0, at);
+      return bytes.toString("latin1", at, Math.min(end < 0 ? at : end, at + most));
     };
     const instructions = Array.from({ length: count }, (_, index) => {
       const at = first + index * layout.size;

@@ -1,5 +1,5 @@
 import { computed, signed } from "./compute.ts";
-import { copyOf, forgetCalled, held, registerOf, type State, setRegister, setSlot, slotOf } from "./state.ts";
+import { copyOf, forgetCalled, held, putRegister, registerOf, type State, setRegister, setSlot, slotOf } from "./state.ts";
 import type { Condition, Dialect, Instruction, Memory, Operand, Step, Test } from "./step.ts";
 import { answer, type Flags, isPointer, number, plus, truncate, unknown, type Value } from "./value.ts";
 
@@ -75,7 +75,7 @@ export class Interpreter<Ending> {
       case "compareIf":
         return this.#compareIf(state, step);
       case "forget":
-        for (const { name } of step.to) state.registers.set(name, unknown);
+        for (const { name } of step.to) putRegister(state, name, unknown);
         if (step.flags) state.flags = null;
         return null;
       case "select":
@@ -131,9 +131,10 @@ export class Interpreter<Ending> {
   }
 
   #compared(state: State, { how, left, right, width }: Test): Flags {
-    const [a, b] = [this.#read(state, left), this.#read(state, right)].map((one) => truncate(one, width));
-    this.#visitor.compare(state, a ?? unknown, b ?? unknown);
-    return { how, left: a ?? unknown, right: b ?? unknown, width };
+    const one = truncate(this.#read(state, left), width);
+    const other = truncate(this.#read(state, right), width);
+    this.#visitor.compare(state, one, other);
+    return { how, left: one, right: other, width };
   }
 
   #decide(state: State, { question, test }: Condition): boolean | null {
@@ -197,7 +198,7 @@ export class Interpreter<Ending> {
     const ending = this.#visitor.call(state, target, via === undefined ? unknown : this.#read(state, via));
     if (ending !== null) return ending;
     forgetCalled(state, this.#machine, this.#visitor.reach);
-    state.registers.set(this.#machine.result, this.#visitor.result());
+    putRegister(state, this.#machine.result, this.#visitor.result());
     return null;
   }
 }

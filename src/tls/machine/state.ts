@@ -7,29 +7,57 @@ interface Slot {
   readonly width: number;
 }
 
-/** One way through a function, at one instruction. Copied at each fork. */
+/** One way through a function, at one instruction. Copied at each fork, of which most end before they change anything. */
 export interface State {
   /** Address of the next instruction. */
   at: number;
-  readonly registers: Map<string, Value>;
-  /** By distance from the stack pointer at entry, in bytes. */
-  readonly stack: Map<number, Slot>;
+  /** Replaced, never changed, while another way may hold it too. */
+  registers: ReadonlyMap<string, Value>;
+  /** By distance from the stack pointer at entry, in bytes; as `registers`. */
+  stack: ReadonlyMap<number, Slot>;
   flags: Flags | null;
+  /** What of it this way alone holds, and may change in place. */
+  readonly own: { registers: Map<string, Value> | null; stack: Map<number, Slot> | null };
 }
 
 /** As a function finds things when it is called: arguments and stack pointer are places of their own. */
 export function stateAt(entry: number, machine: Dialect): State {
-  const state: State = { at: entry, registers: new Map(), stack: new Map(), flags: null };
-  for (const [index, name] of machine.arguments.entries()) state.registers.set(name, place(index));
-  state.registers.set(machine.stack, place("stack"));
-  return state;
+  const registers = new Map<string, Value>();
+  for (const [index, name] of machine.arguments.entries()) registers.set(name, place(index));
+  registers.set(machine.stack, place("stack"));
+  return { at: entry, registers, stack: new Map(), flags: null, own: { registers, stack: null } };
 }
 
-export const copyOf = (state: State): State => ({
-  ...state,
-  registers: new Map(state.registers),
-  stack: new Map(state.stack),
-});
+/** From now on neither changes what both hold. */
+export function copyOf(state: State): State {
+  share(state);
+  return { ...state, own: { registers: null, stack: null } };
+}
+
+/** Someone else holds registers and stack of this moment as well. */
+export function share({ own }: State): void {
+  own.registers = null;
+  own.stack = null;
+}
+
+function ownRegisters(state: State): Map<string, Value> {
+  const own = state.own.registers ?? new Map(state.registers);
+  state.own.registers = own;
+  state.registers = own;
+  return own;
+}
+
+function ownStack(state: State): Map<number, Slot> {
+  const own = state.own.stack ?? new Map(state.stack);
+  state.own.stack = own;
+  state.stack = own;
+  return own;
+}
+
+/** Writes a whole register. */
+export function putRegister(state: State, name: string, value: Value): void {
+  if (state.registers.get(name) !== value) ownRegisters(state).set(name, value);
+}
 
 /** The whole of a register. */
 export const registerOf = ({ registers }: State, name: string): Value => registers.get(name) ?? unknown;
@@ -41,7 +69,7 @@ export const held = (state: State, one: Exclude<Operand, { readonly kind: "memor
 /** Writes the lowest bytes of a register: 1 and 2 leave the rest as it was (x86), more clear it. */
 export function setRegister(state: State, to: Register, value: Value): void {
   const low = truncate(value, to.width);
-  state.registers.set(to.name, to.width >= 4 ? low : merged(registerOf(state, to.name), low, to.width));
+  putRegister(state, to.name, to.width >= 4 ? low : merged(registerOf(state, to.name), low, to.width));
 }
 
 function merged(old: Value, low: Value, width: number): Value {
@@ -56,9 +84,16 @@ export function slotOf({ stack }: State, at: number, width: number): Value {
   return slot === undefined || slot.width < width ? unknown : truncate(slot.value, width);
 }
 
+/** The widest slot: an xmm or q register. Bytes. */
+const widestSlot = 16;
+
 /** Whatever lay in one of those bytes is gone. */
-export function setSlot({ stack }: State, at: number, width: number, value: Value): void {
-  for (const [other, slot] of stack) if (other < at + width && at < other + slot.width) stack.delete(other);
+export function setSlot(state: State, at: number, width: number, value: Value): void {
+  const stack = ownStack(state);
+  for (let other = at - widestSlot + 1; other < at + width; other++) {
+    const slot = stack.get(other);
+    if (slot !== undefined && at < other + slot.width) stack.delete(other);
+  }
   stack.set(at, { value: truncate(value, width), width });
 }
 
@@ -68,13 +103,18 @@ export function setSlot({ stack }: State, at: number, width: number, value: Valu
  * @param reach bytes that are written at most from a place in the stack that was handed out
  */
 export function forgetCalled(state: State, machine: Dialect, reach: number): void {
-  for (const [name, value] of state.registers) {
-    if (value.kind !== "place" || value.root !== "stack" || !machine.arguments.includes(name)) continue;
+  for (const name of machine.arguments) {
+    const value = registerOf(state, name);
+    if (value.kind !== "place" || value.root !== "stack") continue;
     for (const at of state.stack.keys())
-      if (at >= value.add && at < value.add + reach) state.stack.delete(at);
+      if (at >= value.add && at < value.add + reach) ownStack(state).delete(at);
   }
-  for (const name of state.registers.keys()) {
-    if (!machine.preserved.includes(name)) state.registers.delete(name);
+  const kept = new Map<string, Value>();
+  for (const name of machine.preserved) {
+    const value = state.registers.get(name);
+    if (value !== undefined) kept.set(name, value);
   }
+  state.own.registers = kept;
+  state.registers = kept;
   state.flags = null;
 }

@@ -92,6 +92,22 @@ function operand(text: string, next: number): Operand | null {
   return value === null ? memory(text, next) : { kind: "immediate", value };
 }
 
+/** Operands by the text of all of them: the same few thousand are most of any code. */
+const before = new Map<string, readonly (Operand | null)[]>();
+/** Texts that are kept. */
+const mostTexts = 1 << 15;
+
+function operandsOf(text: string, next: number): readonly (Operand | null)[] {
+  const known = before.get(text);
+  if (known !== undefined) return known;
+  const read = split(text).map((one) => operand(one, next));
+  // What is told by distance means another address elsewhere.
+  if (text.includes("rip")) return read;
+  if (before.size >= mostTexts) before.clear();
+  before.set(text, read);
+  return read;
+}
+
 const widthOf = (one: Operand, other: Operand): number =>
   one.kind === "immediate" ? (other.kind === "immediate" ? 8 : other.width) : one.width;
 const immediate = (value: number): Immediate => ({ kind: "immediate", value: BigInt(value) });
@@ -206,9 +222,9 @@ function lift({ address, size, mnemonic, operands }: Instruction): readonly Step
   const [, prefix, name = ""] = /^(?:(\w+) )?(\w+)$/.exec(mnemonic) ?? [];
   if (prefix !== undefined && !["notrack", "bnd", "data16"].includes(prefix) && name !== "ret") return null;
   if (name === "nop") return [];
-  const read = split(operands).map((text) => operand(text, address + size));
-  if (read.some((one) => one === null)) return null;
+  const read = operandsOf(operands, address + size);
   const known = read.filter((one) => one !== null);
+  if (known.length < read.length) return null;
   const one = Object.hasOwn(lifts, name) ? lifts[name] : undefined;
   return one === undefined ? conditional(name, known) : one(known);
 }

@@ -100,17 +100,17 @@ const lea = 1;
 const call = 2;
 const move = 3;
 const store = 4;
-const kinds = new Uint8Array(256).map((_, byte) =>
-  byte === 0x8d
-    ? lea
-    : byte === 0xe8
-      ? call
-      : byte >= 0xb8 && byte <= 0xbf
-        ? move
-        : byte === 0xc7
-          ? store
-          : nothing,
-);
+
+/** @param isFixed whether the file is loaded where it was linked, so that instructions may hold addresses themselves */
+const kindsOf = (isFixed: boolean): Uint8Array =>
+  new Uint8Array(256).map((_, byte) => {
+    if (byte === 0x8d) return lea;
+    if (byte === 0xe8) return call;
+    if (!isFixed) return nothing;
+    return byte >= 0xb8 && byte <= 0xbf ? move : byte === 0xc7 ? store : nothing;
+  });
+const movable = kindsOf(false);
+const fixed = kindsOf(true);
 /** Bytes that `mod` of a ModRM byte says follow as a displacement. */
 const displacements = [0, 1, 4] as const;
 
@@ -127,6 +127,7 @@ function scanX86(
   add: Add,
 ): void {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
+  const kinds = isFixed ? fixed : movable;
   for (let at = 1; at + 6 <= bytes.length; at++) {
     const kind = kinds[bytes[at] as number];
     if (kind === nothing) continue;
@@ -138,7 +139,7 @@ function scanX86(
       called.add(target);
       if (wanted.has(target)) add(address + at - 1, target);
     } else if (kind === store) {
-      if (!isFixed || (view.getUint8(at - 1) & 0xf8) !== 0x48) continue;
+      if ((view.getUint8(at - 1) & 0xf8) !== 0x48) continue;
       const modes = view.getUint8(at + 1);
       const displacement = displacements[modes >> 6];
       if (displacement === undefined) continue;
@@ -146,7 +147,7 @@ function scanX86(
       if (behind + 4 > bytes.length) continue;
       const target = view.getUint32(behind, true);
       if (wanted.has(target)) add(address + at - 1, target);
-    } else if (isFixed) {
+    } else {
       const target = view.getUint32(at + 1, true);
       // A prefix before it names one of the upper registers.
       const isUpper = (view.getUint8(at - 1) & 0xfe) === 0x40;

@@ -66,10 +66,14 @@ export class Subject {
     return this.functions.at(entry);
   }
 
-  /** What a function does. */
+  /** What a function does. Where it was followed further before, that is what is told. */
   events(entry: number, options: TraceOptions = {}): readonly Event[] {
-    const key = [entry, options.steps, ...(options.given ?? [])].join();
-    const known = this.#events.get(key) ?? trace(this.image, this.machine, this.functions.at(entry), options);
+    const whole = [entry, ...(options.given ?? [])].join();
+    const key = options.steps === undefined ? whole : `${whole} ${options.steps}`;
+    const known =
+      this.#events.get(whole) ??
+      this.#events.get(key) ??
+      trace(this.image, this.machine, this.functions.at(entry), options);
     this.#events.set(key, known);
     return known;
   }

@@ -1,5 +1,5 @@
 import { Interpreter, type Visitor } from "../machine/interpreter.ts";
-import { copyOf, registerOf, type State, slotOf, stateAt } from "../machine/state.ts";
+import { putRegister, registerOf, type State, share, slotOf, stateAt } from "../machine/state.ts";
 import type { Dialect, Memory } from "../machine/step.ts";
 import { type Entry, isPointer, number, type Place, place, unknown, type Value } from "../machine/value.ts";
 import type { Code } from "./functions.ts";
@@ -30,7 +30,7 @@ export type Event =
   | { readonly kind: "return"; readonly at: number; readonly value: Value };
 
 /** They bound what a function can cost: steps of all ways, how often one place is come to, entries of a table of jumps. */
-const limits = { steps: 40_000, visits: 8, ways: 2000, loads: 6, entries: 128, same: 24 };
+const limits = { steps: 15_000, visits: 4, ways: 2000, loads: 6, entries: 128, same: 24 };
 
 /** Arguments of a call that are looked for in the stack, behind those in registers. */
 const stacked = 4;
@@ -88,6 +88,14 @@ export function trace(
   return new Trace(image, machine, code, options).run();
 }
 
+/** Whether all that is known of some registers is known of others. */
+function isWithin(some: ReadonlyMap<string, Value>, others: ReadonlyMap<string, Value>): boolean {
+  if (some === others) return true;
+  for (const [name, value] of some)
+    if (value.kind !== "unknown" && !isSame(value, others.get(name) ?? unknown)) return false;
+  return true;
+}
+
 type Ended = "ended";
 
 class Trace implements Visitor<Ended> {
@@ -113,12 +121,12 @@ class Trace implements Visitor<Ended> {
     this.#first = stateAt(code.entry, machine);
     for (const [index, value] of given ?? []) {
       const name = machine.arguments[index];
-      if (name !== undefined) this.#first.registers.set(name, number(value));
+      if (name !== undefined) putRegister(this.#first, name, number(value));
     }
   }
 
   run(): readonly Event[] {
-    this.#ways.push(copyOf(this.#first));
+    this.#ways.push(this.#first);
     let steps = 0;
     for (let state = this.#ways.pop(); state !== undefined; state = this.#ways.pop()) {
       steps += this.#follow(state, this.#most - steps);
@@ -141,18 +149,17 @@ class Trace implements Visitor<Ended> {
   }
 
   /** Whether a way came by with the same in its registers, or too many did. */
-  #wasHere({ at, registers }: State): boolean {
-    const seen = this.#seen.get(at) ?? [];
-    if (seen.length >= limits.visits) return true;
-    const isKnown = (one: ReadonlyMap<string, Value>): boolean => {
-      for (const [name, value] of registers)
-        if (value.kind !== "unknown" && !isSame(value, one.get(name) ?? unknown)) return false;
-      for (const [name, value] of one)
-        if (value.kind !== "unknown" && !isSame(value, registers.get(name) ?? unknown)) return false;
-      return true;
-    };
-    if (seen.some(isKnown)) return true;
-    this.#seen.set(at, [...seen, new Map(registers)]);
+  #wasHere(state: State): boolean {
+    const seen = this.#seen.get(state.at);
+    if (seen === undefined) {
+      this.#seen.set(state.at, [state.registers]);
+    } else {
+      if (seen.length >= limits.visits) return true;
+      for (const one of seen)
+        if (isWithin(one, state.registers) && isWithin(state.registers, one)) return true;
+      seen.push(state.registers);
+    }
+    share(state);
     return false;
   }
 
