@@ -29,8 +29,8 @@ export type Event =
   | { readonly kind: "switch"; readonly at: number; readonly on: Value }
   | { readonly kind: "return"; readonly at: number; readonly value: Value };
 
-/** They bound what a function can cost: steps of all ways, how often one place is come to, entries of a table of jumps. */
-const limits = { steps: 15_000, visits: 4, ways: 2000, loads: 6, entries: 128, same: 24 };
+/** They bound what a function can cost: steps of all ways, how often one place is come to as it is and joined with what was there, entries of a table of jumps. */
+const limits = { steps: 15_000, visits: 4, joins: 2, ways: 2000, loads: 6, entries: 128, same: 24 };
 
 /** Arguments of a call that are looked for in the stack, behind those in registers. */
 const stacked = 4;
@@ -148,18 +148,23 @@ class Trace implements Visitor<Ended> {
     }
   }
 
-  /** Whether a way came by with the same in its registers, or too many did. */
+  /**
+   * Whether a way came by with the same in its registers. Where several did with different things, what differs is forgotten, which
+   * leads out of a loop that counts.
+   */
   #wasHere(state: State): boolean {
-    const seen = this.#seen.get(state.at);
-    if (seen === undefined) {
-      this.#seen.set(state.at, [state.registers]);
-    } else {
-      if (seen.length >= limits.visits) return true;
-      for (const one of seen)
-        if (isWithin(one, state.registers) && isWithin(state.registers, one)) return true;
-      seen.push(state.registers);
+    const seen = this.#seen.get(state.at) ?? [];
+    this.#seen.set(state.at, seen);
+    const isKnown = (): boolean =>
+      seen.some((one) => isWithin(one, state.registers) && isWithin(state.registers, one));
+    if (isKnown() || seen.length >= limits.visits + limits.joins) return true;
+    if (seen.length >= limits.visits) {
+      for (const [name, value] of state.registers)
+        if (seen.some((one) => !isSame(value, one.get(name) ?? unknown))) putRegister(state, name, unknown);
+      if (isKnown()) return true;
     }
     share(state);
+    seen.push(state.registers);
     return false;
   }
 
