@@ -1,5 +1,15 @@
 import { computed, signed } from "./compute.ts";
-import { copyOf, forgetCalled, held, putRegister, registerOf, type State, setRegister, setSlot, slotOf } from "./state.ts";
+import {
+  copyOf,
+  forgetCalled,
+  held,
+  putRegister,
+  registerOf,
+  type State,
+  setRegister,
+  setSlot,
+  slotOf,
+} from "./state.ts";
 import type { Condition, Dialect, Instruction, Memory, Operand, Step, Test } from "./step.ts";
 import { answer, type Flags, isPointer, number, plus, truncate, unknown, type Value } from "./value.ts";
 

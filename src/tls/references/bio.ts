@@ -38,11 +38,15 @@ export interface Methods {
 export function bioMethods(subject: Subject, found: Witnesses, at: Slots = boringsslSlots): Methods {
   const { image } = subject;
   const types = new Map(kinds.map(({ type, name }) => [typeBytes(type), name] as const));
-  const places = [...image.data([...types.keys()])].flatMap(([bytes, some]) =>
-    some.map((table) => ({ table, name: types.get(bytes) })),
+  const isNamed = (table: number, name: string | undefined): boolean =>
+    image.text(image.pointer(table + method.name)) === name;
+  // Where addresses are in the file itself, its own data is full of such numbers.
+  const mayBe = (table: number, type: Buffer): boolean => image.isMovable || isNamed(table, types.get(type));
+  const places = [...image.data([...types.keys()], mayBe)].flatMap(([type, some]) =>
+    some.map((table) => ({ table, name: types.get(type) })),
   );
   image.relocate(places.map(({ table }) => ({ from: table, size: method.size })));
-  const tables = places.filter(({ table, name }) => image.text(image.pointer(table + method.name)) === name);
+  const tables = places.filter(({ table, name }) => isNamed(table, name));
   for (const { table, name } of tables)
     found.table("BIO_METHOD_ST_TYPE", 0, `the method ${name} at ${hex(table)}`);
   for (const { table, name } of tables) {

@@ -142,15 +142,24 @@ export class Image {
     return found;
   }
 
-  /** Each place in data, on a pointer's boundary, where these bytes stand. */
-  data(patterns: readonly Buffer[]): ReadonlyMap<Buffer, readonly number[]> {
+  /** Whether it may be loaded elsewhere than it was linked for. */
+  get isMovable(): boolean {
+    return this.elf.type !== "executable";
+  }
+
+  /** Each place in data, on a pointer's boundary, where these bytes stand, if `may` says so. */
+  data(
+    patterns: readonly Buffer[],
+    may: (place: number, pattern: Buffer) => boolean = () => true,
+  ): ReadonlyMap<Buffer, readonly number[]> {
     const found = new Map<Buffer, number[]>(patterns.map((pattern) => [pattern, []]));
     for (const header of this.#dataSegments()) {
       for (const { address, bytes } of this.windows(header, sizes.overlap)) {
         for (const [pattern, places] of found) {
           for (let at = bytes.indexOf(pattern); at >= 0; at = bytes.indexOf(pattern, at + 1)) {
             const place = address + at;
-            if (place % 8 === 0 && places.length < mostTables && !places.includes(place)) places.push(place);
+            if (place % 8 !== 0 || places.length >= mostTables || !may(place, pattern)) continue;
+            if (!places.includes(place)) places.push(place);
           }
         }
       }
@@ -158,10 +167,15 @@ export class Image {
     return found;
   }
 
-  /** What is loaded where it was linked needs no relocation, so that its tables may lie with the constants. */
+  /**
+   * What is loaded where it was linked needs no relocation, so that its tables may lie with the constants; some linkers put these
+   * with the code.
+   */
   #dataSegments(): readonly ProgramHeader[] {
-    const isMovable = this.elf.type !== "executable";
-    return this.segments(false).filter(({ flags }) => !isMovable || (flags & segmentFlag.write) !== 0);
+    const isWritable = ({ flags }: ProgramHeader): boolean => (flags & segmentFlag.write) !== 0;
+    const data = this.segments(false);
+    if (this.isMovable) return data.filter(isWritable);
+    return data.every(isWritable) ? [...this.segments(true), ...data] : data;
   }
 
   /** Where pointers to any of these addresses lie in data, by what they point to. */

@@ -1,10 +1,20 @@
-import type { Value } from "../machine/value.ts";
+import type { Place, Value } from "../machine/value.ts";
 import { bioMethods } from "./bio.ts";
 import { cipherTable } from "./ciphers.ts";
 import { keyLogLabels } from "./labels.ts";
-import { type Call, callsIn, hex, insideOf, isReached, memberOf, numberOf, placesOf } from "./places.ts";
+import {
+  type Call,
+  callsIn,
+  hex,
+  insideOf,
+  isReached,
+  memberOf,
+  numberOf,
+  placesOf,
+  storesIn,
+} from "./places.ts";
 import type { Names, Subject } from "./subject.ts";
-import type { Event } from "./trace.ts";
+import { type Event, isSame } from "./trace.ts";
 import type { Witnesses } from "./witnesses.ts";
 
 /** Labels that TLS 1.3 derives secrets by (RFC 8446, 7.1). */
@@ -12,12 +22,32 @@ const secretLabels = ["c e traffic", "c hs traffic", "s hs traffic", "e exp mast
 
 const isSecretLabel: ReadonlySet<string> = new Set(secretLabels);
 
+/** What SSL_SESSION_print of ssl/ssl_txt.c writes before what it knows. */
+const printed = { id: "    Session-ID: ", cipher: "    Cipher    : %s\n" } as const;
+
 export const opensslNames: Names = {
-  texts: [...keyLogLabels, ...secretLabels, "exporter"],
-  files: [],
-  needles: ["CLIENT_RANDOM", "TRAFFIC_SECRET", "EXPORTER_SECRET", " traffic", "exp master", "exporter\0"],
+  texts: [...keyLogLabels, ...secretLabels, "exporter", "key expansion", ...Object.values(printed)],
+  files: ["tls13_enc.c", "statem_clnt.c", "ssl_asn1.c", "ssl_lib.c", "quic_impl.c"],
+  needles: [
+    "CLIENT_RANDOM",
+    "TRAFFIC_SECRET",
+    "EXPORTER_SECRET",
+    " traffic",
+    "exp master",
+    "exporter\0",
+    "key expansion",
+    "    Session-ID: ",
+    "    Cipher    : %s",
+    "tls13_enc.c",
+    "statem_clnt.c",
+    "ssl_asn1.c",
+    "ssl_lib.c",
+    "quic_impl.c",
+  ],
 };
 
+/** SSL3_RANDOM_SIZE of ssl3.h. */
+const randomSize = 32;
 /** EVP_MAX_MD_SIZE: each secret of the connection has as many bytes, and the next follows. */
 const secretSize = 64;
 /**
@@ -46,7 +76,11 @@ export function readOpenssl(subject: Subject, found: Witnesses): void {
   const prefix = connectionOf(subject, found, log);
   if (prefix === null) return;
   session(subject, found, log, prefix);
+  keyExpansion(subject, found, log, prefix);
+  sessionPrinted(subject, found);
+  sessionCipher(subject, found, prefix);
   secrets(subject, found, log, prefix);
+  if (prefix === "SSL_CONNECTION_ST") quicConnection(subject, found);
 }
 
 /** ssl_log_secret(connection, label, secret, length): the one function that is called with several labels. */
@@ -122,6 +156,189 @@ function session(subject: Subject, found: Witnesses, log: number, prefix: string
   }
 }
 
+/** Where a value lies in the handshake's state: inside the connection, or up to 1.1.1 behind a pointer of its own. */
+function sayRandom(found: Witnesses, value: Value | undefined, prefix: string, where: string): void {
+  const inside = insideOf(value);
+  if (inside !== null && inside > 0) found.say(`${prefix}_S3_CLIENT_RANDOM`, inside, where);
+  const [pointer, ...more] = value?.kind === "place" ? value.loads : [];
+  if (pointer === undefined || more.length > 0) return;
+  const offset = insideOf(value, pointer.offset);
+  if (offset === null) return;
+  found.say(`${prefix}_S3`, pointer.offset, where);
+  found.say("SSL3_STATE_ST_CLIENT_RANDOM", offset, where);
+}
+
+/**
+ * tls1_PRF(s, "key expansion", 13, s3.server_random, 32, s3.client_random, 32, ..., session->master_key, session->master_key_length, ...)
+ * of ssl/t1_enc.c. The log writes the client's random too.
+ */
+function keyExpansion(subject: Subject, found: Witnesses, log: number, prefix: string): void {
+  const session = found.seen(`${prefix}_SESSION`);
+  for (const entry of subject.naming("key expansion")) {
+    for (const { arguments: passed } of callsIn(subject.events(entry))) {
+      const at = passed.findIndex((one) => subject.names.get(numberOf(one) ?? -1) === "key expansion");
+      const [server, size, client, other] = passed.slice(at + 2);
+      const where = `"key expansion" in ${hex(entry)}`;
+      if (at < 0 || numberOf(size) !== randomSize || numberOf(other) !== randomSize) continue;
+      if (server?.kind === "place" && client?.kind === "place") sayRandom(found, client, prefix, where);
+      for (const [index, one] of passed.entries()) {
+        const key = session === null ? null : insideOf(one, session);
+        const length = memberOf(passed[index + 1]);
+        if (session === null || key === null || length === null || !isReached(length.from, session)) continue;
+        found.say("SSL_SESSION_ST_MASTER_KEY", key, where);
+        found.say("SSL_SESSION_ST_MASTER_KEY_LENGTH", length.from.add, where);
+        found.say(`${prefix}_SESSION`, session, where);
+      }
+    }
+  }
+  const bytes: Place[] = [];
+  const written = `written in ${hex(log)}`;
+  for (const event of subject.events(log)) {
+    if (event.kind === "indexed" && event.width === 1) sayRandom(found, event.from, prefix, written);
+    if (event.kind === "load" && event.width === 1 && event.from.root === 0) bytes.push(event.from);
+    if (event.kind !== "call") continue;
+    for (const [index, one] of event.arguments.entries())
+      if (numberOf(event.arguments[index + 1]) === randomSize) sayRandom(found, one, prefix, written);
+  }
+  // One byte after the other, from the first on.
+  const first = bytes.toSorted((one, other) => one.add - other.add)[0];
+  const isRow = first !== undefined && bytes.some((one) => isSame(one, { ...first, add: first.add + 1 }));
+  if (isRow) sayRandom(found, first, prefix, written);
+}
+
+/** SSL_SESSION_print(bio, session) of ssl/ssl_txt.c writes its cipher's name, or without one its number, and the master key byte by byte. */
+function sessionPrinted(subject: Subject, found: Witnesses): void {
+  for (const entry of subject.naming(printed.id)) {
+    const events = subject.events(entry);
+    const where = `printed in ${hex(entry)}`;
+    for (const { arguments: passed } of callsIn(events)) {
+      const at = passed.findIndex((one) => subject.names.get(numberOf(one) ?? -1) === printed.cipher);
+      const name = at < 0 ? null : memberOf(passed[at + 1]);
+      const cipher =
+        name?.width === 8 && name.from.add === cipherName ? memberOf({ ...name.from, add: 0 }) : null;
+      if (cipher !== null && isMemberOfArgument(cipher))
+        found.say("SSL_SESSION_ST_CIPHER", cipher.from.add, where);
+    }
+    const key = found.seen("SSL_SESSION_ST_MASTER_KEY");
+    const length = found.seen("SSL_SESSION_ST_MASTER_KEY_LENGTH");
+    for (const event of events) {
+      if (
+        event.kind === "indexed" &&
+        event.width === 1 &&
+        event.from.loads.length === 0 &&
+        event.from.add === key
+      )
+        found.say("SSL_SESSION_ST_MASTER_KEY", key, where);
+      if (event.kind !== "compare") continue;
+      for (const one of [memberOf(event.left), memberOf(event.right)])
+        if (one !== null && isMemberOfArgument(one) && one.from.add === length)
+          found.say("SSL_SESSION_ST_MASTER_KEY_LENGTH", length, where);
+    }
+  }
+}
+
+/** SSL_CIPHER.name, behind the number that says whether it may be used (ssl/ssl_local.h). */
+const cipherName = 8;
+
+const isMemberOfArgument = (one: { readonly from: Place; readonly width: number }): boolean =>
+  typeof one.from.root === "number" && one.from.loads.length === 0;
+
+/**
+ * A client that goes on with a session of another cipher writes down its number (session->cipher_id = session->cipher->id of
+ * ssl/statem/statem_clnt.c). A session that is read from its ASN.1 gets both (ssl/ssl_asn1.c), and one that is printed tells either.
+ */
+function sessionCipher(subject: Subject, found: Witnesses, prefix: string): void {
+  const session = found.seen(`${prefix}_SESSION`);
+  const number = found.seen("SSL_CIPHER_ST_ID");
+  if (session === null || number === null) return;
+  for (const entry of subject.naming("statem_clnt.c")) {
+    for (const { to, width, value } of storesIn(subject.events(entry))) {
+      const id = memberOf(value);
+      if (width < 4 || id?.width !== 4 || id.from.add !== number || !isReached(to, session)) continue;
+      const cipher = memberOf({ ...id.from, add: 0 });
+      if (cipher?.width !== 8 || !isReached(cipher.from, session)) continue;
+      found.say("SSL_SESSION_ST_CIPHER", cipher.from.add, `its number written down in ${hex(entry)}`);
+      found.say("SSL_SESSION_ST_CIPHER_ID", to.add, `written down in ${hex(entry)}`);
+    }
+  }
+  const [cipher, id] = ["SSL_SESSION_ST_CIPHER", "SSL_SESSION_ST_CIPHER_ID"].map((one) => found.seen(one));
+  for (const entry of subject.naming("ssl_asn1.c")) {
+    const stores = storesIn(subject.events(entry)).filter(
+      ({ to, width }) => width === 8 && to.root !== "stack",
+    );
+    for (const { to, value } of stores) {
+      const isAnswer = value.kind === "place" && typeof value.root === "string" && value.loads.length === 0;
+      if (!isAnswer || to.add !== cipher) continue;
+      // Both of one session.
+      const isBoth = stores.some(
+        (other) => other.to.add === id && isSame(other.to, { ...to, add: other.to.add }),
+      );
+      if (!isBoth) continue;
+      found.say("SSL_SESSION_ST_CIPHER", to.add, `read in ${hex(entry)}`);
+      if (id != null) found.say("SSL_SESSION_ST_CIPHER_ID", id, `read in ${hex(entry)}`);
+    }
+  }
+  for (const entry of subject.naming(printed.id)) {
+    const loads = subject.events(entry).flatMap((event) => (event.kind === "load" ? [event] : []));
+    for (const { from, width } of loads)
+      if (id != null && from.add === id && width >= 4 && isMemberOfArgument({ from, width }))
+        found.say("SSL_SESSION_ST_CIPHER_ID", id, `printed in ${hex(entry)}`);
+  }
+}
+
+/** SSL_TYPE_QUIC_CONNECTION of ssl/ssl_local.h; SSL_TYPE_SSL_CONNECTION is 0. */
+const quicType = 0x80;
+
+/**
+ * ossl_quic_obj_get0_handshake_layer(obj) of ssl/quic/quic_impl.c, which functions of ssl_lib.c ask: of a connection of that type it
+ * tells the one inside, if that is none of QUIC. A new one gets what was made for it.
+ */
+function quicConnection(subject: Subject, found: Witnesses): void {
+  const asked = new Set(
+    subject.naming("ssl_lib.c").flatMap((entry) =>
+      callsIn(subject.events(entry, { steps: 1000 })).flatMap(({ target, arguments: passed }) => {
+        const callee = numberOf(target);
+        return callee !== null && insideOf(passed[0]) === 0 && subject.image.isCode(callee) ? callee : [];
+      }),
+    ),
+  );
+  for (const entry of [...asked].slice(0, mostAsked)) {
+    const events = subject.events(entry, { steps: 200 });
+    const inner = new Set<number>();
+    let isQuic = false;
+    for (const event of events) {
+      if (event.kind !== "compare") continue;
+      const type = memberOf(event.left);
+      if (type?.width !== 4 || type.from.add !== 0) continue;
+      if (isReached(type.from)) isQuic ||= numberOf(event.right) === quicType;
+      const tls = memberOf(type.from);
+      if (tls?.width === 8 && isReached(tls.from)) inner.add(tls.from.add);
+    }
+    const told = events.flatMap((event) => (event.kind === "return" ? (memberOf(event.value) ?? []) : []));
+    for (const { from } of told)
+      if (isQuic && isReached(from) && inner.has(from.add))
+        found.say("QUIC_CONN_ST_TLS", from.add, `the connection inside, told by ${hex(entry)}`);
+  }
+  const tls = found.seen("QUIC_CONN_ST_TLS");
+  for (const entry of tls === null ? [] : subject.naming("quic_impl.c"))
+    for (const { to, width, value } of storesIn(subject.events(entry, { steps: 4000 })))
+      if (
+        tls !== null &&
+        width === 8 &&
+        to.add === tls &&
+        isFresh(to.root) &&
+        value.kind === "place" &&
+        isFresh(value.root)
+      )
+        found.say("QUIC_CONN_ST_TLS", tls, `put into a new connection in ${hex(entry)}`);
+}
+
+/** Functions that those of ssl_lib.c hand their first argument to. */
+const mostAsked = 192;
+
+/** Whether this is what a function that was called gave back. */
+const isFresh = (root: Place["root"]): boolean => typeof root === "string" && root.startsWith("result");
+
 /**
  * tls13_change_cipher_state(s, which) names "c hs traffic": it derives keys from a secret, a hash of the handshake and a label, and keeps
  * the secrets that it makes.
@@ -161,10 +378,14 @@ function secrets(subject: Subject, found: Witnesses, log: number, prefix: string
   }
   const exporter = `${prefix}_EXPORTER_MASTER_SECRET`;
   const offset = found.seen(exporter);
-  for (const entry of offset === null ? [] : subject.naming("exporter")) {
-    for (const { arguments: passed } of callsIn(subject.events(entry)))
-      if (offset !== null && passed.some((one) => insideOf(one) === offset))
+  // Compilers for arm64 reach a label from another, so that the function names its file alone.
+  for (const entry of offset === null ? [] : subject.naming("exporter", "tls13_enc.c")) {
+    for (const { arguments: passed } of callsIn(subject.events(entry))) {
+      const isExported = passed.some((one) => subject.names.get(numberOf(one) ?? -1) === "exporter");
+      const isIn = passed.some((one) => insideOf(one) === offset);
+      if (offset !== null && isIn && (isExported || subject.naming("exporter").includes(entry)))
         found.say(exporter, offset, `"exporter" in ${hex(entry)}`);
+    }
   }
 }
 

@@ -82,7 +82,7 @@ export function scanCode(image: Image, targets: ReadonlySet<number>): Scanned {
     counts.set(target, count + 1);
     found.set(at, { at, target });
   };
-  const isFixed = image.elf.type === "executable";
+  const isFixed = !image.isMovable;
   for (const header of image.segments(true)) {
     for (const { address, bytes } of image.windows(header, overlap)) {
       if (image.elf.machine === "x86_64") scanX86(bytes, address, isFixed, wanted, called, add);

@@ -33,7 +33,7 @@ export type Event =
 const limits = { steps: 15_000, visits: 4, joins: 2, ways: 2000, loads: 6, entries: 128, same: 24 };
 
 /** Arguments of a call that are looked for in the stack, behind those in registers. */
-const stacked = 4;
+const stacked = 8;
 
 export interface TraceOptions {
   /** Numbers that arguments are, by index. */
@@ -41,7 +41,7 @@ export interface TraceOptions {
   readonly steps?: number;
 }
 
-const isSame = (one: Value, other: Value): boolean => {
+export const isSame = (one: Value, other: Value): boolean => {
   if (one === other) return true;
   if (one.kind === "number") return other.kind === "number" && one.number === other.number;
   if (one.kind === "place")
