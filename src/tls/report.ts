@@ -1,4 +1,5 @@
 import { SystemError } from "../../ffi/error.ts";
+import type { Elf } from "../elf/elf.ts";
 import { shownName } from "../elf/name.ts";
 import { hostFiles } from "../host/files.ts";
 import { processors } from "../host/processors.ts";
@@ -87,9 +88,30 @@ interface Known {
   readonly references: Map<string, Promise<readonly Evidence[]>>;
 }
 
+/** The libraries whose layouts are measured. */
+const isMeasured = (library: Identity["library"]): library is "openssl" | "boringssl" =>
+  library === "openssl" || library === "boringssl";
+
+/** What one source tells by reading code, nothing where that fails, which is a hindrance. */
+async function read(
+  { path }: Elf,
+  what: string,
+  hindrances: Diagnostic[],
+  load: () => Promise<() => Promise<readonly Evidence[]>>,
+): Promise<readonly Evidence[]> {
+  try {
+    const evidenceOf = await load();
+    using _ = during(`${what} of ${path}`);
+    return await evidenceOf();
+  } catch (error) {
+    hindrances.push({ code: "W_TLS_CODE", message: `${path}: its code is not read: ${messageOf(error)}` });
+    return [];
+  }
+}
+
 /**
- * What the library's machine code says, what it does in a child, and where that leaves something open, what strings and tables lead
- * to. Each is loaded for the first library that needs it; the child works while the accessors are read.
+ * What the library's machine code says, and what it does in a child. Each is loaded for the first library that needs it; the child
+ * works while the accessors are read.
  */
 async function measure(
   { library }: Identity,
@@ -97,52 +119,61 @@ async function measure(
   { files, trust, hasTwin }: OpenLibrary,
   known: Known,
 ): Promise<Measured> {
-  if (library !== "openssl" && library !== "boringssl") return { evidence: [], hindrances: [] };
+  if (!isMeasured(library)) return { evidence: [], hindrances: [] };
   const { probeEvidence } = await import("./probe/evidence.ts");
   const probed = sources.includes("probe")
     ? probeEvidence(library, files, trust, hasTwin ? known.probed : undefined)
     : Promise.resolve({ evidence: [] });
   const hindrances: Diagnostic[] = [];
-  const { path } = files.ssl;
-  const read = async (
-    source: Source,
-    what: string,
-    load: () => Promise<() => Promise<readonly Evidence[]>>,
-  ): Promise<readonly Evidence[]> => {
-    if (!sources.includes(source)) return [];
-    try {
-      const evidenceOf = await load();
-      using _ = during(`${what} of ${path}`);
-      return await evidenceOf();
-    } catch (error) {
-      hindrances.push({ code: "W_TLS_CODE", message: `${path}: its code is not read: ${messageOf(error)}` });
-      return [];
-    }
-  };
-  const code = await read("code", "the code", async () => {
-    const { codeEvidence } = await import("./code/evidence.ts");
-    return () => codeEvidence(library, files);
-  });
-  const told = await awaiting(`the probe of ${path}`, probed);
-  const evidence = [...("evidence" in told ? told.evidence : []), ...code];
+  const code = sources.includes("code")
+    ? await read(files.ssl, "the code", hindrances, async () => {
+        const { codeEvidence } = await import("./code/evidence.ts");
+        return () => codeEvidence(library, files);
+      })
+    : [];
+  const told = await awaiting(`the probe of ${files.ssl.path}`, probed);
   if (!("evidence" in told))
-    hindrances.push({ code: "W_TLS_PROBE", message: `${path}: not probed: ${told.reason}` });
-  if (isSolved("evidence" in told ? told.evidence : [])) return { evidence, hindrances };
-  const references = await read("references", "the references", async () => {
+    hindrances.push({ code: "W_TLS_PROBE", message: `${files.ssl.path}: not probed: ${told.reason}` });
+  return { evidence: [...("evidence" in told ? told.evidence : []), ...code], hindrances };
+}
+
+/**
+ * What strings and tables of the library lead to, asked for what is open: it is the one source that goes over all of a program.
+ *
+ * @param open null: everything
+ */
+async function refer(
+  { library }: Identity,
+  { files, hasTwin }: OpenLibrary,
+  open: ReadonlySet<string> | null,
+  known: Known,
+): Promise<Measured> {
+  const hindrances: Diagnostic[] = [];
+  if (!isMeasured(library) || open?.size === 0) return { evidence: [], hindrances };
+  const evidence = await read(files.ssl, "the references", hindrances, async () => {
     const { referenceEvidence } = await import("./references/evidence.ts");
     return () => {
-      const key = `${library} ${digestOf([files.ssl.fd])}`;
-      const before = known.references.get(key) ?? referenceEvidence(library, files.ssl);
+      if (!hasTwin) return referenceEvidence(library, files.ssl, open);
+      const key = [library, digestOf([files.ssl.fd]), ...(open ?? [])].join(" ");
+      const before = known.references.get(key) ?? referenceEvidence(library, files.ssl, open);
       known.references.set(key, before);
       return before;
     };
   });
-  return { evidence: [...evidence, ...references], hindrances };
+  return { evidence, hindrances };
 }
 
-/** Whether a library that was seen at work leaves nothing open. */
-const isSolved = (evidence: readonly Evidence[]): boolean =>
-  evidence.length > 0 && evidence.every(({ candidates }) => candidates.length === 1);
+/** Constants that are not known; null where no table tells which there are. */
+function openIn(
+  { fields }: Pick<LibraryReport, "fields">,
+  sources: readonly Source[],
+): ReadonlySet<string> | null {
+  if (!sources.includes("table")) return null;
+  const isKnown: ReadonlySet<string> = new Set(["confirmed", "single", "absent"]);
+  return new Set(
+    Object.entries(fields).flatMap(([constant, { status }]) => (isKnown.has(status) ? [] : constant)),
+  );
+}
 
 /** A library that was found, open. */
 export interface Looked {
@@ -157,12 +188,19 @@ async function reportOn(
   { sources = everySource, allow }: TlsOptions,
   { known, diagnostics }: { readonly known: Known; readonly diagnostics: Diagnostic[] },
 ): Promise<LibraryReport> {
-  const { evidence, hindrances } = await measure(identity, sources, library, known);
-  const { report, complaints } = await answer(identity, evidence, sources, allow);
+  const measured = await measure(identity, sources, library, known);
+  const first = await answer(identity, measured.evidence, sources, allow);
+  const referred = sources.includes("references")
+    ? await refer(identity, library, openIn(first.report, sources), known)
+    : { evidence: [], hindrances: [] };
+  const { report, complaints } =
+    referred.evidence.length === 0
+      ? first
+      : await answer(identity, [...measured.evidence, ...referred.evidence], sources, allow);
   const { ssl } = library.files;
   const functions = functionsOf(identity, ssl, functionSymbols(identity.library, ssl), new Map());
   for (const { code, message } of complaints) diagnostics.push({ code, message: `${file.path}: ${message}` });
-  diagnostics.push(...hindrances);
+  diagnostics.push(...measured.hindrances, ...referred.hindrances);
   return { ...file, ...report, functions };
 }
 

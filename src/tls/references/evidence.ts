@@ -5,22 +5,28 @@ import { loadDecoder } from "../machine/decoder.ts";
 import { boringsslNames, readBoringssl } from "./boringssl.ts";
 import { cipherNames } from "./ciphers.ts";
 import { Image } from "./image.ts";
-import { opensslNames, readOpenssl } from "./openssl.ts";
+import { opensslMethods, opensslNames, readOpenssl } from "./openssl.ts";
 import { type Names, Subject } from "./subject.ts";
 import { Witnesses } from "./witnesses.ts";
 
 /** Libraries whose code is known. */
 export type ReferenceLibrary = "openssl" | "boringssl";
 
-/** What leads to a library's code, and what is made of it. */
+/** What is made of a library's code and tables. */
+interface Recipe {
+  /** Constants that it alone tells of; of all others the rest tells. It needs no look at the code as a whole. */
+  readonly alone?: RegExp;
+  readonly read: (subject: Subject, found: Witnesses) => void;
+}
+
 const recipes: Readonly<
-  Record<
-    ReferenceLibrary,
-    { readonly names: Names; readonly read: (subject: Subject, found: Witnesses) => void }
-  >
+  Record<ReferenceLibrary, { readonly names: Names; readonly rows: readonly Recipe[] }>
 > = {
-  openssl: { names: opensslNames, read: readOpenssl },
-  boringssl: { names: boringsslNames, read: readBoringssl },
+  openssl: {
+    names: opensslNames,
+    rows: [{ alone: /^BIO_/, read: opensslMethods }, { read: readOpenssl }],
+  },
+  boringssl: { names: boringsslNames, rows: [{ read: readBoringssl }] },
 };
 
 const withTables = ({ texts, files, needles }: Names): Names => ({
@@ -33,18 +39,30 @@ const withTables = ({ texts, files, needles }: Names): Names => ({
  * What strings and tables lead to in a library's code, without symbols and without running it. A constant comes with the one offset
  * that two independent places or a table tell, or with the reason why there is none.
  *
- * @param elf the file with the library's code @throws InputError for what is in the file
+ * @param elf the file with the library's code @param open constants that are asked for; null: all
+ * @throws InputError for what is in the file
  */
-export async function referenceEvidence(library: ReferenceLibrary, elf: Elf): Promise<readonly Evidence[]> {
-  const { names, read } = recipes[library];
+export async function referenceEvidence(
+  library: ReferenceLibrary,
+  elf: Elf,
+  open: ReadonlySet<string> | null = null,
+): Promise<readonly Evidence[]> {
+  const { names, rows } = recipes[library];
   const found = new Witnesses();
   try {
     const subject = new Subject(new Image(elf), await loadDecoder(), withTables(names));
-    read(subject, found);
+    for (const { read } of rows.filter((row) => isWanted(row, rows, open))) read(subject, found);
   } catch (error) {
     // A disassembler that gave up on damaged code.
     if (error instanceof WebAssembly.RuntimeError) throw new InputError(elf.path, 0, error.message);
     throw error;
   }
   return found.evidence();
+}
+
+/** Whether something that is asked for is told of by a recipe. */
+function isWanted({ alone }: Recipe, all: readonly Recipe[], open: ReadonlySet<string> | null): boolean {
+  if (open === null) return true;
+  const isOthers = (constant: string): boolean => all.some((one) => one.alone?.test(constant) === true);
+  return [...open].some((constant) => (alone === undefined ? !isOthers(constant) : alone.test(constant)));
 }

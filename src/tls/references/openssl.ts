@@ -26,7 +26,14 @@ const isSecretLabel: ReadonlySet<string> = new Set(secretLabels);
 const printed = { id: "    Session-ID: ", cipher: "    Cipher    : %s\n" } as const;
 
 export const opensslNames: Names = {
-  texts: [...keyLogLabels, ...secretLabels, "exporter", "key expansion", ...Object.values(printed)],
+  texts: [
+    ...keyLogLabels,
+    ...secretLabels,
+    "exp master",
+    "exporter",
+    "key expansion",
+    ...Object.values(printed),
+  ],
   files: ["tls13_enc.c", "statem_clnt.c", "ssl_asn1.c", "ssl_lib.c", "quic_impl.c"],
   needles: [
     "CLIENT_RANDOM",
@@ -70,7 +77,6 @@ const embeddedContext = 8;
  */
 export function readOpenssl(subject: Subject, found: Witnesses): void {
   cipherTable(subject, found, { name: 8, id: "SSL_CIPHER_ST_ID", protocolId: null });
-  bioMethods(subject, found, { write: 24, read: 40 });
   const log = logFunction(subject);
   if (log === null) return;
   const prefix = connectionOf(subject, found, log);
@@ -81,6 +87,11 @@ export function readOpenssl(subject: Subject, found: Witnesses): void {
   sessionCipher(subject, found, prefix);
   secrets(subject, found, log, prefix);
   if (prefix === "SSL_CONNECTION_ST") quicConnection(subject, found);
+}
+
+/** The methods of crypto/bio: BIO_METHOD of internal/bio.h since 1.1.1. */
+export function opensslMethods(subject: Subject, found: Witnesses): void {
+  bioMethods(subject, found, { write: 24, read: 40 });
 }
 
 /** ssl_log_secret(connection, label, secret, length): the one function that is called with several labels. */
@@ -315,9 +326,12 @@ function quicConnection(subject: Subject, found: Witnesses): void {
       if (tls?.width === 8 && isReached(tls.from)) inner.add(tls.from.add);
     }
     const told = events.flatMap((event) => (event.kind === "return" ? (memberOf(event.value) ?? []) : []));
-    for (const { from } of told)
-      if (isQuic && isReached(from) && inner.has(from.add))
-        found.say("QUIC_CONN_ST_TLS", from.add, `the connection inside, told by ${hex(entry)}`);
+    for (const { from } of told) {
+      if (!isQuic || !isReached(from) || !inner.has(from.add)) continue;
+      found.say("QUIC_CONN_ST_TLS", from.add, `the connection inside, told by ${hex(entry)}`);
+      found.say("SSL_ST_TYPE", 0, `asked for by ${hex(entry)}`);
+      typeAsked(subject, found, entry);
+    }
   }
   const tls = found.seen("QUIC_CONN_ST_TLS");
   for (const entry of tls === null ? [] : subject.naming("quic_impl.c"))
@@ -331,6 +345,21 @@ function quicConnection(subject: Subject, found: Witnesses): void {
         isFresh(value.root)
       )
         found.say("QUIC_CONN_ST_TLS", tls, `put into a new connection in ${hex(entry)}`);
+}
+
+/** Who asks for the connection inside asks for the type first, and goes on with what is none of QUIC. */
+function typeAsked(subject: Subject, found: Witnesses, helper: number): void {
+  for (const entry of subject.naming("ssl_lib.c")) {
+    const events = subject.events(entry, { steps: 1000 });
+    if (!callsIn(events).some(({ target }) => numberOf(target) === helper)) continue;
+    for (const event of events) {
+      if (event.kind !== "compare") continue;
+      const type = memberOf(event.left);
+      const isZero = numberOf(event.right) === 0 || isSame(event.left, event.right);
+      if (isZero && type?.width === 4 && isReached(type.from) && type.from.add === 0)
+        found.say("SSL_ST_TYPE", 0, `asked for in ${hex(entry)}`);
+    }
+  }
 }
 
 /** Functions that those of ssl_lib.c hand their first argument to. */
@@ -352,6 +381,7 @@ function secrets(subject: Subject, found: Witnesses, log: number, prefix: string
       for (const call of callsIn(changed(subject, entry, which))) {
         derived(subject, found, call, which, prefix, where);
         logged(subject, found, call, log, prefix, where);
+        exported(subject, found, call, prefix, where);
         const [to, from] = call.arguments;
         const offset = insideOf(to);
         if (offset !== null && offset > 0 && isLocal(from)) kept.add(offset);
@@ -415,6 +445,14 @@ function derived(
   const digest = insideOf(call.arguments[at - 1]);
   if (isKeys && label === "c hs traffic" && digest !== null)
     found.say(`${prefix}_HANDSHAKE_TRAFFIC_HASH`, digest, `"${label}" in ${where}`);
+}
+
+/** tls13_hkdf_expand(..., "exp master", length, hash, its length, out, ...). */
+function exported(subject: Subject, found: Witnesses, call: Call, prefix: string, where: string): void {
+  const at = call.arguments.findIndex((one) => subject.names.get(numberOf(one) ?? -1) === "exp master");
+  const offset = at < 0 ? null : insideOf(call.arguments[at + 4]);
+  if (offset !== null && offset > 0)
+    found.say(`${prefix}_EXPORTER_MASTER_SECRET`, offset, `"exp master" in ${where}`);
 }
 
 /** Secrets of the connection that are logged. */

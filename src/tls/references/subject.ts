@@ -26,25 +26,43 @@ const mostFunctions = 96;
 export class Subject {
   readonly image: Image;
   readonly machine: Dialect;
-  readonly functions: Functions;
-  /** What an address is the beginning of. */
-  readonly names: ReadonlyMap<number, string>;
+  readonly #decoder: Decoder;
+  readonly #sought: Names;
+  #names: ReadonlyMap<number, string> | null = null;
+  #functions: Functions | null = null;
   readonly #naming = new Map<string, Set<number>>();
   readonly #events = new Map<string, readonly Event[]>();
 
   constructor(image: Image, decoder: Decoder, names: Names) {
     this.image = image;
     this.machine = image.elf.machine === "x86_64" ? x86 : arm64;
-    this.names = namesIn(image, names);
-    const { references, isCalled } = scanCode(image, new Set(this.names.keys()));
-    this.functions = new Functions(image, this.machine, decoder, isCalled);
+    this.#decoder = decoder;
+    this.#sought = names;
+  }
+
+  /** What an address is the beginning of. */
+  get names(): ReadonlyMap<number, string> {
+    this.#names ??= namesIn(this.image, this.#sought);
+    return this.#names;
+  }
+
+  /** Known from the first look at all code on, which is taken when it is needed: some tables lead to functions by themselves. */
+  get functions(): Functions {
+    return this.#functions ?? this.#scan();
+  }
+
+  #scan(): Functions {
+    const { references, isCalled } = scanCode(this.image, new Set(this.names.keys()));
+    const functions = new Functions(this.image, this.machine, this.#decoder, isCalled);
+    this.#functions = functions;
     for (const { at, target } of references) {
       const name = this.names.get(target);
-      const start = this.functions.startOf(at);
+      const start = functions.startOf(at);
       if (name === undefined || start === null) continue;
       const those = this.#naming.get(name) ?? new Set();
       if (those.size < mostFunctions) this.#naming.set(name, those.add(start));
     }
+    return functions;
   }
 
   /** Addresses of text, by what stands there. */
@@ -54,11 +72,13 @@ export class Subject {
 
   /** First addresses of the functions that name a text or file. */
   naming(...names: readonly string[]): readonly number[] {
+    void this.functions;
     return [...new Set(names.flatMap((name) => [...(this.#naming.get(name) ?? [])]))];
   }
 
   /** First addresses of all functions that name something. */
   known(): readonly number[] {
+    void this.functions;
     return this.naming(...this.#naming.keys());
   }
 
