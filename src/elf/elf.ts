@@ -23,11 +23,11 @@ const limits = {
   notes: 1 << 20,
   names: 1 << 20,
   string: 4096,
-  scan: 256 << 20,
-  /** All segments of one kind together; Chromium's code has 280 MB. */
-  segments: 2 ** 31,
+  /** What is read in pieces: constants, symbols and their names. With the names of C++ and Rust symbols have some 400 MB. */
+  scan: 2 ** 30,
+  /** A segment; Chromium's code has 280 MB. */
+  segments: 2 ** 30,
   code: 1 << 20,
-  symbols: 64 << 20,
   /** How often one name may stand among the symbol names. */
   places: 10_000,
   /** Steps through one hash chain; a linker makes them a few long. */
@@ -348,19 +348,22 @@ export class Elf implements Disposable {
     const symtab = sections.find((one) => one.type === section.symtab);
     const strtab = symtab === undefined ? undefined : sections[symtab.link];
     if (symtab === undefined || strtab === undefined) return false;
-    const strings = this.#file.read(strtab.offset, strtab.size, "symbol names", limits.symbols);
     const wanted = Buffer.from(`${name}\0`);
     const names = new Set<number>();
-    for (let at = strings.indexOf(wanted); at >= 0; at = strings.indexOf(wanted, at + 1)) {
-      const start = strings.lastIndexOf(0, at) + 1;
-      if (start === at || strings[at - 1] === "_".charCodeAt(0)) names.add(start).add(at);
-      if (names.size > limits.places) throw this.#error(strtab.offset, `${name} stands there too often`);
+    for (const { offset, bytes } of this.bytes(strtab)) {
+      const base = offset - strtab.offset;
+      for (let at = bytes.indexOf(wanted); at >= 0; at = bytes.indexOf(wanted, at + 1)) {
+        const start = at === 0 ? 0 : bytes.lastIndexOf(0, at - 1) + 1;
+        // A name that begins before this piece ended in the one before.
+        if (start === 0 && base > 0) continue;
+        if (start === at || bytes[at - 1] === "_".charCodeAt(0)) names.add(base + start).add(base + at);
+        if (names.size > limits.places) throw this.#error(strtab.offset, `${name} stands there too often`);
+      }
     }
     if (names.size === 0) return false;
-    const size = symtab.size - (symtab.size % symbolSize);
-    const symbols = this.#table(symtab.offset, size, "symbols", limits.symbols);
-    for (let at = 0; at < size; at += symbolSize) {
-      if (names.has(symbols.u32(at)) && symbols.u16(at + 6) !== 0) return true;
+    for (const bytes of this.records(symtab, symbolSize)) {
+      for (let at = 0; at < bytes.length; at += symbolSize)
+        if (names.has(bytes.readUInt32LE(at)) && bytes.readUInt16LE(at + 6) !== 0) return true;
     }
     return false;
   }
@@ -406,6 +409,19 @@ export class Elf implements Disposable {
       this.#file.readInto(bytes, at, region.name);
       yield { offset: at, bytes };
       if (at + bytes.length === end) return;
+    }
+  }
+
+  /** A table's whole records of `size` bytes, some thousand at a time. A piece holds until the next is asked for. @throws InputError */
+  *records(table: Region, size: number): Generator<Buffer> {
+    this.#checkOpen();
+    if (table.size > limits.scan) throw this.#error(table.offset, `${table.name} of ${table.size} bytes`);
+    const whole = table.size - (table.size % size);
+    const buffer = Buffer.allocUnsafe(Math.min(chunk.size - (chunk.size % size), whole));
+    for (let at = 0; at < whole; at += buffer.length) {
+      const bytes = buffer.subarray(0, Math.min(buffer.length, whole - at));
+      this.#file.readInto(bytes, table.offset + at, table.name);
+      yield bytes;
     }
   }
 

@@ -2,8 +2,8 @@ import { type BigIntStats, fstatSync, readSync } from "node:fs";
 import { AT_FDCWD, type FileDescriptor, open, openPath } from "../../ffi/libc.ts";
 import { bytesOf } from "./name.ts";
 
-/** A library of more than this many bytes is not one; it bounds every later read. */
-export const largestFile = 512 << 20;
+/** A program of more than this many bytes is none: with symbols and debug information the largest have 4 GiB. It is read in pieces. */
+export const largestFile = 2 ** 34;
 
 export interface OpenOptions {
   /** Follow a link in the last part: one of the kernel's own in /proc, which lead to the very file, or what the user named. */
@@ -67,7 +67,7 @@ export class InputFile implements Disposable {
     const stat = fstatSync(handle, { bigint: true });
     if (stat.isSymbolicLink()) throw new InputError(shown, 0, "a symbolic link (ELOOP)");
     if (!stat.isFile()) throw new InputError(shown, 0, "not a regular file");
-    if (stat.size > largestFile) throw new InputError(shown, 0, `${stat.size} bytes are more than 512 MiB`);
+    if (stat.size > largestFile) throw new InputError(shown, 0, `${stat.size} bytes are more than 16 GiB`);
     return new InputFile(open(`/proc/self/fd/${handle}`, shown), shown, stat);
   }
 

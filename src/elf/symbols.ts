@@ -7,8 +7,8 @@ const functionType = 2;
 const undefinedSection = 0;
 const symtab = 2;
 
-/** Bytes; Node.js has 3 and 6 MiB. `places`: how often wanted names may stand in the strings, which bounds a hostile file. */
-const limits = { symbols: 32 << 20, names: 64 << 20, places: 10_000 };
+/** How often wanted names may stand in the strings, which bounds a hostile file. */
+const mostPlaces = 10_000;
 
 export interface FunctionSymbol {
   /** Before relocation. */
@@ -51,30 +51,32 @@ const joined = (
   functions.length > 1 || functions[0]?.address === address ? functions : [...functions, { address, size }];
 
 function search(elf: Elf, section: SectionHeader, strings: SectionHeader, names: readonly string[]) {
-  const text = elf.contents(strings, limits.names);
   /** Each place in the strings a wanted name could be named by: a name may be the end of a longer one. */
   const wanted = new Map<number, string>();
-  for (const name of names) {
-    const whole = `${name}\0`;
-    for (let at = text.indexOf(whole); at >= 0; at = text.indexOf(whole, at + 1)) {
-      if (wanted.size >= limits.places) {
-        throw new InputError(elf.path, strings.offset, `the same names more than ${limits.places} times`);
+  const sought = names.map((name) => ({ name, whole: Buffer.from(`${name}\0`) }));
+  for (const { offset, bytes } of elf.bytes(strings)) {
+    const base = offset - strings.offset;
+    for (const { name, whole } of sought) {
+      for (let at = bytes.indexOf(whole); at >= 0; at = bytes.indexOf(whole, at + 1)) {
+        if (wanted.size >= mostPlaces)
+          throw new InputError(elf.path, strings.offset, `the same names more than ${mostPlaces} times`);
+        wanted.set(base + at, name);
       }
-      wanted.set(at, name);
     }
   }
   const found = new Map<string, readonly FunctionSymbol[]>();
   if (wanted.size === 0) return found;
-  const bytes = elf.contents(section, limits.symbols);
-  for (let at = 0; at + symbol.size <= bytes.length; at += symbol.size) {
-    const name = wanted.get(bytes.readUInt32LE(at));
-    if (name === undefined || ((bytes[at + symbol.info] ?? 0) & 15) !== functionType) continue;
-    if (bytes.readUInt16LE(at + symbol.section) === undefinedSection) continue;
-    const one = {
-      address: Number(bytes.readBigUInt64LE(at + symbol.value)),
-      size: Number(bytes.readBigUInt64LE(at + symbol.length)),
-    };
-    found.set(name, joined(found.get(name) ?? [], one));
+  for (const bytes of elf.records(section, symbol.size)) {
+    for (let at = 0; at < bytes.length; at += symbol.size) {
+      const name = wanted.get(bytes.readUInt32LE(at));
+      if (name === undefined || ((bytes[at + symbol.info] ?? 0) & 15) !== functionType) continue;
+      if (bytes.readUInt16LE(at + symbol.section) === undefinedSection) continue;
+      const one = {
+        address: Number(bytes.readBigUInt64LE(at + symbol.value)),
+        size: Number(bytes.readBigUInt64LE(at + symbol.length)),
+      };
+      found.set(name, joined(found.get(name) ?? [], one));
+    }
   }
   return found;
 }

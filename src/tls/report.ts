@@ -315,6 +315,9 @@ export async function tlsReports(options: TlsOptions = {}): Promise<TlsReports> 
 /** Milliseconds. */
 const usualPatience = 1000;
 
+/** Bytes of a file that is compared with others of its build id: all of it is read. */
+const largestTwin = 512 << 20;
+
 /** Libraries side by side at most: each may have a child, with memory of its own. */
 const mostLanes = 8;
 
@@ -385,7 +388,7 @@ export async function survey<Report>(
         identity,
         library: {
           files: { ssl: ssl.elf, cryptos: cryptos.map(({ elf }) => elf) },
-          hasTwin: buildId !== null && twins.has(buildId),
+          hasTwin: buildId !== null && twins.has(buildId) && ssl.elf.size <= largestTwin,
           trust: {
             places,
             seenAs: treeOf,

@@ -300,7 +300,7 @@ class Scan {
     if (first !== undefined) {
       const those = huge.length === 1 ? "" : ` and ${files(huge.length - 1)} more`;
       const path = shownName(first.place(first.handle.identity).path);
-      this.#diagnostics.push({ code: "W_TLS_LARGE", message: `${path}${those} not read: more than 512 MiB` });
+      this.#diagnostics.push({ code: "W_TLS_LARGE", message: `${path}${those} not read: more than 16 GiB` });
     }
     let ofOthers = 0;
     return candidates.flatMap((one, index) => {

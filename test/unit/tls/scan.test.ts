@@ -192,7 +192,7 @@ describe("what processes use", () => {
     for (const file of files) copyFileSync(library, file);
     const huge = join(place, "huge");
     copyFileSync(library, huge);
-    truncateSync(huge, 600 << 20);
+    truncateSync(huge, 17 * 2 ** 30);
     await using held = await hold(1, [...files, huge, "/dev/zero"]);
     unlinkSync(join(place, "removed"));
     unlinkSync(join(place, "both (deleted)"));
@@ -202,7 +202,7 @@ describe("what processes use", () => {
       names.map((name) => [name, name === "removed" || name === "both (deleted)"]).sort(),
     );
     expect(diagnostics.filter(({ code }) => code === "W_TLS_LARGE")).toEqual([
-      { code: "W_TLS_LARGE", message: `${huge} not read: more than 512 MiB` },
+      { code: "W_TLS_LARGE", message: `${huge} not read: more than 16 GiB` },
     ]);
   });
 
