@@ -37,6 +37,11 @@ enum tls_present {
 	 * the server's the one that it writes by. On a server that is what they are called, on a client the other way round.
 	 */
 	TLS_BY_DIRECTION = 1 << 13,
+	/* Of GnuTLS alone, which keeps the handshake's traffic secrets, and of a cipher what its hash is. */
+	TLS_HASH_SIZE = 1 << 14,
+	TLS_CLIENT_EARLY_TRAFFIC_SECRET = 1 << 15,
+	TLS_CLIENT_HANDSHAKE_TRAFFIC_SECRET = 1 << 16,
+	TLS_SERVER_HANDSHAKE_TRAFFIC_SECRET = 1 << 17,
 };
 
 /*
@@ -61,6 +66,11 @@ struct tls_event {
 	__u8 client_app_traffic_secret[SECRET_SIZE];
 	__u8 server_app_traffic_secret[SECRET_SIZE];
 	__u8 exporter_master_secret[SECRET_SIZE];
+	__u32 hash_size; /* bytes of the cipher's hash */
+	__u32 unused;
+	__u8 client_early_traffic_secret[SECRET_SIZE];
+	__u8 client_handshake_traffic_secret[SECRET_SIZE];
+	__u8 server_handshake_traffic_secret[SECRET_SIZE];
 };
 
 DEFINE_EVENTS(struct tls_event);

@@ -1,5 +1,14 @@
-import { CString, type FFIFunction, JSCallback, type Library, linkSymbols, type Pointer } from "bun:ffi";
-import { ClosedError } from "./error.ts";
+import { CString, type FFIFunction, type Pointer } from "bun:ffi";
+import {
+  bindFound,
+  type Credentials,
+  Made,
+  MissingFunctionError,
+  present,
+  TlsCallError,
+  text,
+  type Bound as WithFunctions,
+} from "./calls.ts";
 import { withAddresses } from "./libc.ts";
 import type { NativeLibrary } from "./library.ts";
 
@@ -59,7 +68,8 @@ const functions = {
 /** The functions that are looked up. */
 export const functionNames: readonly string[] = Object.keys(functions);
 
-type Calls = Library<typeof functions>["symbols"];
+type Functions = typeof functions;
+type Bound = WithFunctions<Functions>;
 
 const TLS1_1_VERSION = 0x302;
 const TLS1_2_VERSION = 0x303;
@@ -99,35 +109,9 @@ export const suites = {
 /** For libraries that have no TLS 1.3: newer ones refuse it by default. */
 export const oldSuite: Suite = { version: TLS1_1_VERSION, cipher: "ECDHE-ECDSA-AES128-SHA" };
 
-/** A call into the library did not give what its manual page promises. */
-export class TlsCallError extends Error {
-  override readonly name = "TlsCallError";
-}
-
-/** The library lacks a function: what it would have told stays unknown, and nothing else. */
-export class MissingFunctionError extends TlsCallError {
-  constructor(name: string) {
-    super(`it has no ${name}`);
-  }
-}
-
-/** The result of a call that gives a pointer, as a number. @throws TlsCallError for NULL */
-function present(result: Pointer | bigint | null, call: string): Pointer {
-  if (result === null) throw new TlsCallError(`${call} gave nothing`);
-  return Number(result) as Pointer;
-}
-
 /** The result of a call that gives 1. @throws TlsCallError for anything else */
 function check(result: number | bigint, call: string): void {
   if (Number(result) !== 1) throw new TlsCallError(`${call} failed`);
-}
-
-const text = (value: string): Uint8Array => new TextEncoder().encode(`${value}\0`);
-
-/** The certificate and private key of a server. DER; the key is of an elliptic curve. */
-export interface Credentials {
-  readonly certificate: Uint8Array;
-  readonly key: Uint8Array;
 }
 
 /** A kind of BIO: what makes one, and what tells the address of the BIO_METHOD that it then has. */
@@ -138,27 +122,6 @@ export interface BioKind {
   readonly method: () => number;
 }
 
-/** The functions of one library, bound. */
-interface Bound {
-  readonly calls: Calls;
-  has(name: keyof typeof functions): boolean;
-}
-
-function bind(library: Pick<NativeLibrary, "symbol">): Bound {
-  const found: Record<string, FFIFunction> = {};
-  const absent: Record<string, () => never> = {};
-  for (const [name, row] of Object.entries(functions)) {
-    const address = library.symbol(name);
-    if (address !== null) found[name] = { ...row, ptr: address };
-    else
-      absent[name] = () => {
-        throw new MissingFunctionError(name);
-      };
-  }
-  const calls: unknown = { ...linkSymbols(found).symbols, ...absent };
-  return { calls: calls as Calls, has: (name) => Object.hasOwn(found, name) };
-}
-
 /**
  * A TLS library, by its public functions alone. What it makes is not given back: the process that loads one answers one
  * question and ends. Whatever is asked throws a MissingFunctionError where the library lacks a function for it.
@@ -167,7 +130,7 @@ export class TlsLibrary {
   readonly #bound: Bound;
 
   constructor(library: Pick<NativeLibrary, "symbol">) {
-    this.#bound = bind(library);
+    this.#bound = bindFound(library, functions);
     const { calls, has } = this.#bound;
     // The machine's openssl.cnf may forbid what is asked for here.
     if (has("OPENSSL_init_ssl")) calls.OPENSSL_init_ssl(OPENSSL_INIT_NO_LOAD_CONFIG, null);
@@ -265,32 +228,8 @@ export class TlsLibrary {
   }
 }
 
-/** Something the library made. Its address is a number to be looked for in memory, also when it is there no more. */
-class Made {
-  #isGone = false;
-
-  constructor(
-    protected readonly bound: Bound,
-    readonly address: number,
-  ) {}
-
-  /** For the library's functions. @throws ClosedError where the library has freed it */
-  get pointer(): Pointer {
-    if (this.#isGone) throw new ClosedError(`what a TLS library made at 0x${this.address.toString(16)}`);
-    return this.address as Pointer;
-  }
-
-  /** The library has freed it: with what owns it, or by itself. */
-  forget(): void {
-    this.#isGone = true;
-  }
-}
-
 /** An SSL_CTX. */
-export class Context extends Made {
-  // The library calls them for as long as the context lives.
-  readonly #callbacks: JSCallback[] = [];
-
+export class Context extends Made<Functions> {
   connection(role: "client" | "server"): Connection {
     const { calls } = this.bound;
     const connection = new Connection(this.bound, present(calls.SSL_new(this.pointer), "SSL_new"));
@@ -303,7 +242,7 @@ export class Context extends Made {
    * the library calls for it.
    */
   onKeylog(listener: (line: string) => void): number {
-    const address = this.#keep(
+    const address = this.keep(
       (_: Pointer, line: Pointer) => listener(String(new CString(line))),
       ["ptr", "ptr"],
       "void",
@@ -315,7 +254,7 @@ export class Context extends Made {
   /** Has every change of a handshake's state told, while it goes on. */
   onState(listener: () => void): void {
     const { calls } = this.bound;
-    calls.SSL_CTX_set_info_callback(this.pointer, this.#keep(listener, ["ptr", "i32", "i32"], "void"));
+    calls.SSL_CTX_set_info_callback(this.pointer, this.keep(listener, ["ptr", "i32", "i32"], "void"));
   }
 
   /** Allows early data in both directions, and has sessions told that a client may resume with it. */
@@ -327,23 +266,13 @@ export class Context extends Made {
       listener(new Session(this.bound, session));
       return 1; // the session is ours now
     };
-    calls.SSL_CTX_sess_set_new_cb(this.pointer, this.#keep(take, ["ptr", "ptr"], "i32"));
-  }
-
-  #keep(
-    call: (...given: never[]) => unknown,
-    args: FFIFunction["args"],
-    returns: FFIFunction["returns"],
-  ): Pointer {
-    const callback = new JSCallback(call, { ...(args && { args }), ...(returns && { returns }) });
-    this.#callbacks.push(callback);
-    return present(callback.ptr, "JSCallback");
+    calls.SSL_CTX_sess_set_new_cb(this.pointer, this.keep(take, ["ptr", "ptr"], "i32"));
   }
 }
 
 /** An SSL. */
-export class Connection extends Made {
-  #owned: readonly Made[] = [];
+export class Connection extends Made<Functions> {
+  #owned: readonly Made<Functions>[] = [];
 
   become(role: "client" | "server"): void {
     const { calls } = this.bound;
@@ -430,7 +359,7 @@ export class Connection extends Made {
 }
 
 /** An SSL_SESSION. */
-export class Session extends Made {
+export class Session extends Made<Functions> {
   /** SSL_SESSION_get_master_key: up to 1.2 the master secret, from 1.3 on what later sessions come from. */
   get masterKey(): Uint8Array {
     const { calls } = this.bound;
@@ -446,7 +375,7 @@ export class Session extends Made {
 }
 
 /** A BIO. */
-export class Bio extends Made {
+export class Bio extends Made<Functions> {
   /** BIO_method_type. */
   get type(): number {
     return this.bound.calls.BIO_method_type(this.pointer);

@@ -32,7 +32,11 @@ const measuredSchema = v.strictObject({
   /** By version text; of BoringSSL, whose text tells no version, by the name of the release. */
   versions: v.record(v.string(), v.strictObject({ group: v.string(), by: v.string() })),
 });
-const measuredFileSchema = v.strictObject({ openssl: measuredSchema, boringssl: measuredSchema });
+const measuredFileSchema = v.strictObject({
+  openssl: measuredSchema,
+  boringssl: measuredSchema,
+  gnutls: measuredSchema,
+});
 export type Measured = v.InferOutput<typeof measuredSchema>;
 export type Library = keyof v.InferOutput<typeof measuredFileSchema>;
 
@@ -105,13 +109,16 @@ function membersOf(groups: readonly v.InferOutput<typeof groupSchema>[]): Record
   );
 }
 
+/** A version's text in the published map, without the library's name in front. */
+const textOf = (key: string): string => key.replace(/^(?:openssl|gnutls) /, "");
+
 function layoutsOf(published: Published, prefix: string): Layouts {
   const groups = Object.entries(published.groups).filter(([name]) => name.startsWith(prefix));
   const versions = Object.entries(published.version_map).flatMap(([key, group]) => {
     // Only versions a library's text can hold: eCapture's own fallbacks (`linux_default_…`) and names of Android
     // releases, which no text tells, are left out.
-    const text = /^openssl (\d.*)$/.exec(key)?.[1];
-    return text !== undefined && group.startsWith(prefix) ? [[text, group]] : [];
+    const text = textOf(key);
+    return /^\d/.test(text) && group.startsWith(prefix) ? [[text, group]] : [];
   });
   return v.parse(layoutsSchema, {
     attribution: published.source,
@@ -136,7 +143,7 @@ function layoutsOf(published: Published, prefix: string): Layouts {
     versions: Object.fromEntries(versions),
     measured: {},
     disputed: prefix === "openssl_" ? disputed : [],
-    successors: prefix === "openssl_" ? {} : successors,
+    successors: prefix === "boringssl_" ? successors : {},
   });
 }
 
@@ -144,7 +151,7 @@ function layoutsOf(published: Published, prefix: string): Layouts {
 function newest({ version_map }: Published, group: string): string {
   const versions = Object.entries(version_map)
     .filter(([, one]) => one === group)
-    .map(([text]) => text.replace(/^openssl /, ""));
+    .map(([key]) => textOf(key));
   return versions.reduce((before, version) => (isOlder(version, before) ? before : version), "");
 }
 
@@ -316,7 +323,7 @@ export async function layoutFiles(input: unknown): Promise<Record<string, string
   const measured = await readMeasured();
   const dated = v.parse(datedSchema, await Bun.file(join(import.meta.dir, "boringssl-by-date.json")).json());
   return Object.fromEntries(
-    (["openssl", "boringssl"] as const).map((library) => {
+    (["openssl", "boringssl", "gnutls"] as const).map((library) => {
       const layouts = withMeasured(layoutsOf(published, `${library}_`), measured[library]);
       return [`${library}.json`, layoutText(library === "boringssl" ? withDated(layouts, dated) : layouts)];
     }),

@@ -5,7 +5,7 @@
 
 /** struct tls_event: offset and size of each member. */
 export const tlsEvent = {
-  size: 504,
+  size: 704,
   members: {
     thread: [0, 8],
     ssl: [8, 8],
@@ -23,6 +23,11 @@ export const tlsEvent = {
     client_app_traffic_secret: [312, 64],
     server_app_traffic_secret: [376, 64],
     exporter_master_secret: [440, 64],
+    hash_size: [504, 4],
+    unused: [508, 4],
+    client_early_traffic_secret: [512, 64],
+    client_handshake_traffic_secret: [576, 64],
+    server_handshake_traffic_secret: [640, 64],
   },
 } as const;
 
@@ -62,6 +67,10 @@ export const tlsPresent = [
   "server_app_traffic_secret",
   "exporter_master_secret",
   "by_direction",
+  "hash_size",
+  "client_early_traffic_secret",
+  "client_handshake_traffic_secret",
+  "server_handshake_traffic_secret",
 ] as const;
 
 /** Members of enum socket_present by their bit. */
@@ -103,6 +112,11 @@ export interface TlsEvent {
   readonly client_app_traffic_secret: Uint8Array | null;
   readonly server_app_traffic_secret: Uint8Array | null;
   readonly exporter_master_secret: Uint8Array | null;
+  /** Bytes of the cipher's hash, where the library tells it instead of the cipher. */
+  readonly hash_size: number | null;
+  readonly client_early_traffic_secret: Uint8Array | null;
+  readonly client_handshake_traffic_secret: Uint8Array | null;
+  readonly server_handshake_traffic_secret: Uint8Array | null;
   /** The client's secret is the one that this side reads by, the server's the one it writes by: see TLS_BY_DIRECTION. */
   readonly by_direction: boolean;
 }
@@ -178,6 +192,10 @@ export function readTlsEvent(bytes: Uint8Array): TlsEvent {
     client_app_traffic_secret: event.bytes("client_app_traffic_secret"),
     server_app_traffic_secret: event.bytes("server_app_traffic_secret"),
     exporter_master_secret: event.bytes("exporter_master_secret"),
+    hash_size: event.u32("hash_size"),
+    client_early_traffic_secret: event.bytes("client_early_traffic_secret"),
+    client_handshake_traffic_secret: event.bytes("client_handshake_traffic_secret"),
+    server_handshake_traffic_secret: event.bytes("server_handshake_traffic_secret"),
     by_direction: event.has("by_direction"),
   };
 }

@@ -40,14 +40,18 @@ const opensslPrograms: readonly Program[] = [
   { name: "tls_openssl_3_0", shape: "embedded", since: "3.0.0" },
   { name: "tls_openssl_3_2", shape: "connection", since: "3.2.0" },
 ];
-const BORINGSSL_PROGRAM = "tls_boringssl";
+/** Those of libraries that one program reads, whatever the version. */
+const onlyPrograms: Readonly<Record<string, { readonly name: string; readonly why: string }>> = {
+  boringssl: { name: "tls_boringssl", why: "the library is BoringSSL" },
+  gnutls: { name: "tls_gnutls", why: "the library is GnuTLS" },
+};
 const KERNEL_PROGRAM = "socket_reader";
 
 /** Every program that constants are written into, of both kernel classes: names of embedded objects without `.o`. */
 export const bakedObjects: readonly string[] = [
   KERNEL_PROGRAM,
   ...opensslPrograms.map(({ name }) => name),
-  BORINGSSL_PROGRAM,
+  ...Object.values(onlyPrograms).map(({ name }) => name),
 ].flatMap((program) => classes.map(({ suffix }) => `${program}${suffix}`));
 
 /** Of which subject's constants an object is made. */
@@ -102,7 +106,8 @@ function onKernel(program: string, because: string, kernel: KernelVersion, choic
 const picked = (bytecode: string | null, bytecode_reason: string): Pick => ({ bytecode, bytecode_reason });
 
 function programFor({ library, version, constants }: Library): Pick {
-  if (library === "boringssl") return picked(BORINGSSL_PROGRAM, "the library is BoringSSL");
+  const only = onlyPrograms[library];
+  if (only !== undefined) return picked(only.name, only.why);
   if (library !== "openssl") return picked(null, `no program reads connections of library ${library}`);
   const shape = shapeOf(constants);
   const release = version === null ? null : parseRelease(version);

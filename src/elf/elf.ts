@@ -343,21 +343,24 @@ export class Elf implements Disposable {
    * Whether the full symbol table, where the file was not stripped of it, defines a name or one that ends in `_` and
    * it: a prefixed build calls them `prefix_SSL_new`. @throws InputError
    */
-  definesStatic(name: string): boolean {
+  definesStatic(...wanted: readonly string[]): boolean {
     const sections = this.sections();
     const symtab = sections.find((one) => one.type === section.symtab);
     const strtab = symtab === undefined ? undefined : sections[symtab.link];
     if (symtab === undefined || strtab === undefined) return false;
-    const wanted = Buffer.from(`${name}\0`);
+    const texts = wanted.map((name) => Buffer.from(`${name}\0`));
     const names = new Set<number>();
     for (const { offset, bytes } of this.bytes(strtab)) {
       const base = offset - strtab.offset;
-      for (let at = bytes.indexOf(wanted); at >= 0; at = bytes.indexOf(wanted, at + 1)) {
-        const start = at === 0 ? 0 : bytes.lastIndexOf(0, at - 1) + 1;
-        // A name that begins before this piece ended in the one before.
-        if (start === 0 && base > 0) continue;
-        if (start === at || bytes[at - 1] === "_".charCodeAt(0)) names.add(base + start).add(base + at);
-        if (names.size > limits.places) throw this.#error(strtab.offset, `${name} stands there too often`);
+      for (const text of texts) {
+        for (let at = bytes.indexOf(text); at >= 0; at = bytes.indexOf(text, at + 1)) {
+          const start = at === 0 ? 0 : bytes.lastIndexOf(0, at - 1) + 1;
+          // A name that begins before this piece ended in the one before.
+          if (start === 0 && base > 0) continue;
+          if (start === at || bytes[at - 1] === "_".charCodeAt(0)) names.add(base + start).add(base + at);
+          if (names.size > limits.places)
+            throw this.#error(strtab.offset, `${wanted.join(", ")} stand there too often`);
+        }
       }
     }
     if (names.size === 0) return false;

@@ -72,6 +72,17 @@ export const kernelSchema = v.strictObject({
   fields,
 });
 
+/** TLS libraries that are told apart. */
+export const libraries = [
+  "openssl",
+  "boringssl",
+  "gnutls",
+  "aws-lc",
+  "libressl",
+  "tongsuo",
+  "unknown",
+] as const;
+
 const library = {
   /** Inside `root`; as it was given where an absolute path was named. Bytes that are not of UTF-8 are `\xff`. Null where a version was asked for instead of a file. */
   path: v.nullable(v.string()),
@@ -80,7 +91,7 @@ const library = {
   /** It is no longer at its path: processes still use it. */
   deleted: v.optional(v.literal(true)),
   build_id: v.nullable(v.string()),
-  library: v.picklist(["openssl", "boringssl", "aws-lc", "libressl", "tongsuo", "unknown"]),
+  library: v.picklist(libraries),
   version: v.nullable(v.string()),
   version_from: v.nullable(v.string()),
   /** The group of constants that equals what was measured, as far as that goes. */

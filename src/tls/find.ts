@@ -34,9 +34,19 @@ export const muslFolders: readonly string[] = ["/lib", "/usr/local/lib", "/usr/l
 export const glibcFolders = (machine: Machine): readonly string[] =>
   [`/${machine}-linux-gnu`, "64", ""].flatMap((end) => [`/lib${end}`, `/usr/lib${end}`]);
 
-/** `libssl.so.3`, `libssl.so.1.0.2k`; not NSS's `libssl3.so`, not a link for compilers, not a debugger's script. */
-const libssl = /^libssl\.so(\.\d+)+[a-z]{0,2}$/;
-export const isLibssl = (name: string): boolean => libssl.test(name);
+/**
+ * How files of TLS libraries are called, and a function that each defines: `libssl.so.3`, `libssl.so.1.0.2k`, `libgnutls.so.30`; not
+ * NSS's `libssl3.so`, not a link for compilers, not a debugger's script.
+ */
+const libraries = [
+  { stem: "libssl", name: /^libssl\.so(\.\d+)+[a-z]{0,2}$/, defines: "SSL_new" },
+  { stem: "libgnutls", name: /^libgnutls\.so(\.\d+)+$/, defines: "gnutls_init" },
+] as const;
+/** What a file is by its name: a TLS library that defines that function; null for any other. */
+export const libraryCalled = (name: string): (typeof libraries)[number] | null =>
+  libraries.find((one) => one.name.test(name)) ?? null;
+/** Functions that make a connection: each TLS library that is known defines one of them. */
+export const constructors: readonly string[] = libraries.map(({ defines }) => defines);
 
 /** Where a tree's dynamic linkers look for libraries. Read once for all the libraries in it. */
 export interface SearchPath {
@@ -70,14 +80,14 @@ export function readSearchPath(root: Root): { searchPath: SearchPath; diagnostic
   return { searchPath: { cache, folders: [...folders] }, diagnostics };
 }
 
-/** The real paths of all libssl files of a tree: each file once, however many names lead to it; in order of path. */
-export function findLibssl(root: Root, { cache, folders }: SearchPath): readonly string[] {
+/** The real paths of all TLS libraries of a tree, by their names: each file once, however many names lead to it; in order of path. */
+export function findLibraries(root: Root, { cache, folders }: SearchPath): readonly string[] {
   const names = [
-    ...cache.filter((entry) => libssl.test(entry.soname)).map((entry) => entry.path),
+    ...cache.filter((entry) => libraryCalled(entry.soname) !== null).map((entry) => entry.path),
     ...folders.flatMap((folder) =>
       root
         .list(folder)
-        .filter((name) => libssl.test(name))
+        .filter((name) => libraryCalled(name) !== null)
         .map((name) => `${folder}/${name}`),
     ),
   ].filter((path) => path.startsWith("/"));

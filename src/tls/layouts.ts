@@ -58,11 +58,17 @@ export type Layouts = v.InferOutput<typeof layoutsSchema>;
 const files = {
   openssl: () => import("../../assets/layouts/openssl.json", { with: { type: "json" } }),
   boringssl: () => import("../../assets/layouts/boringssl.json", { with: { type: "json" } }),
+  gnutls: () => import("../../assets/layouts/gnutls.json", { with: { type: "json" } }),
 };
+
+/** A library that can be measured, and of which layouts are known. */
+export type KnownLibrary = keyof typeof files;
+export const knownLibraries = Object.keys(files) as readonly KnownLibrary[];
+export const isKnownLibrary = (library: string): library is KnownLibrary => Object.hasOwn(files, library);
 
 /** Every constant that any library can have. @throws ValiError when an embedded file is bad */
 export async function tlsConstants(): Promise<readonly string[]> {
-  const all = await Promise.all([constantsOf("openssl"), constantsOf("boringssl")]);
+  const all = await Promise.all(knownLibraries.map(constantsOf));
   return [...new Set(all.flat())];
 }
 
@@ -82,6 +88,10 @@ export const mostBytes: Readonly<Record<string, number>> = {
   bio_method_st: 256,
   "bssl::SSL3_STATE": 4 << 10,
   "bssl::SSL_HANDSHAKE": 8 << 10,
+  gnutls_session_int: 32 << 10,
+  security_parameters_st: 4 << 10,
+  version_entry_st: 128,
+  mac_entry_st: 128,
 };
 
 /**
@@ -107,7 +117,7 @@ export async function constantsOf(library: string): Promise<readonly string[]> {
 
 /** The published layouts of a library, null where there are none. @throws ValiError when the embedded file is bad */
 export async function loadLayouts(library: string): Promise<Layouts | null> {
-  if (library !== "openssl" && library !== "boringssl") return null;
+  if (!isKnownLibrary(library)) return null;
   const file: { default: unknown } = await files[library]();
   return v.parse(layoutsSchema, file.default);
 }

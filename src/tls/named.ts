@@ -1,7 +1,8 @@
+import { libraries as everyLibrary } from "../output/document.ts";
 import { exitCodes, Failure } from "../output/failure.ts";
 import type { Identity } from "./version.ts";
 
-const libraries = ["openssl", "boringssl", "aws-lc", "libressl", "tongsuo"] as const;
+const libraries = everyLibrary.filter((one) => one !== "unknown");
 /** What `openssl version` prints behind the version: a date, and the library's own text where it differs. */
 const dateBehind = / {1,2}\d{1,2} [A-Z][a-z]{2} \d{4}.*$/;
 

@@ -18,16 +18,15 @@ interface Other {
 
 /**
  * Sources: the libraries' public headers and sonames; texts as their sources have them (`NSS_VERSION` behind "Version: NSS ",
- * LIBWOLFSSL_VERSION_STRING, `MBEDTLS_VERSION_STRING_FULL`, GNUTLS_VERSION of gnutls_check_version), paths of source files
+ * LIBWOLFSSL_VERSION_STRING, `MBEDTLS_VERSION_STRING_FULL`, GnuTLS's lib/accelerated), paths of source files
  * in their errors, and Go's crypto/tls/conn.go.
  */
 const others: readonly Other[] = [
+  // In OpenSSL's clothes: it defines SSL_new, and uses GnuTLS.
+  { name: "GnuTLS's OpenSSL interface", soname: /^libgnutls-openssl\.so\./ },
   {
-    name: "GnuTLS",
-    soname: /^libgnutls(?:-openssl)?\.so\./,
-    defines: "gnutls_handshake",
+    name: "GnuTLS without its symbols",
     inside: { marker: "GNUTLS_CPUID_OVERRIDE", text: /GNUTLS_CPUID_OVERRIDE/ },
-    version: /\0(3\.\d{1,2}\.\d{1,2})(?=\0)/g,
   },
   {
     name: "NSS",

@@ -4,7 +4,7 @@ import { findFunctions } from "../elf/symbols.ts";
 import { type Source, unchosen } from "../offsets/evidence.ts";
 import type { Diagnostic, TlsPlan } from "../output/document.ts";
 import { functionNames } from "./code/accessors.ts";
-import { loadLayouts } from "./layouts.ts";
+import { isKnownLibrary, type KnownLibrary, loadLayouts } from "./layouts.ts";
 import { filesToLoad, type LibraryFiles } from "./probe/evidence.ts";
 import { type Looked, type SurveyOptions, survey } from "./report.ts";
 import { chooseLayout } from "./table.ts";
@@ -32,10 +32,11 @@ async function planOf(
 ): Promise<LibraryPlan> {
   const { library, version, versionFrom } = identity;
   const { files, trust } = open;
-  const isKnown = library === "openssl" || library === "boringssl";
-  const measured = (source: Source, plan: () => Plan): Plan => {
+  const measured = (source: Source, plan: (known: KnownLibrary) => Plan): Plan => {
     if (!sources.includes(source)) return wouldNot(unchosen);
-    return isKnown ? plan() : wouldNot(`nothing is known of how to measure library ${library}`);
+    return isKnownLibrary(library)
+      ? plan(library)
+      : wouldNot(`nothing is known of how to measure library ${library}`);
   };
   const { described, match, plan } = await tablePlan(identity);
   return {
@@ -52,7 +53,7 @@ async function planOf(
         loadable[Symbol.dispose]();
         return would("no other user can have written it or what it needs, and it can be loaded here");
       }),
-      code: measured("code", () => codePlan(files)),
+      code: measured("code", (known) => codePlan(known, files)),
       references: measured("references", () => referencePlan(files)),
       table: sources.includes("table") ? plan : wouldNot(unchosen),
     },
@@ -75,11 +76,15 @@ async function tablePlan({
 }
 
 /** Whether the accessor functions are there to be read. */
-function codePlan({ ssl, cryptos }: LibraryFiles): Plan {
+function codePlan(library: KnownLibrary, { ssl, cryptos }: LibraryFiles): Plan {
+  const asked = functionNames[library];
   try {
-    const found = [...functionsIn(ssl, "ssl"), ...cryptos.flatMap((crypto) => functionsIn(crypto, "crypto"))];
+    const found = [
+      ...functionsIn(ssl, asked.ssl),
+      ...cryptos.flatMap((crypto) => functionsIn(crypto, asked.crypto)),
+    ];
     const names = new Set(found);
-    const all = functionNames.ssl.length + functionNames.crypto.length;
+    const all = asked.ssl.length + asked.crypto.length;
     return names.size === 0
       ? wouldNot("it has no symbols of accessor functions")
       : would(`${names.size} of ${all} accessor functions are found`);
@@ -95,6 +100,4 @@ const referencePlan = ({ ssl }: LibraryFiles): Plan =>
     ? would("strings and tables lead to what the probe leaves open")
     : wouldNot("it has no code");
 
-const functionsIn = (elf: Elf, file: keyof typeof functionNames): string[] => [
-  ...findFunctions(elf, functionNames[file]).keys(),
-];
+const functionsIn = (elf: Elf, names: readonly string[]): string[] => [...findFunctions(elf, names).keys()];

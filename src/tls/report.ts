@@ -15,7 +15,7 @@ import { digestOf } from "./digest.ts";
 import { fieldsOf, measuredIn } from "./fields.ts";
 import { functionSymbols, functionsOf } from "./functions.ts";
 import { sideBySide } from "./lanes.ts";
-import { type Layouts, loadLayouts } from "./layouts.ts";
+import { isKnownLibrary, type Layouts, loadLayouts } from "./layouts.ts";
 import type { Located, Place } from "./locate.ts";
 import type { Trust } from "./probe/closure.ts";
 import type { LibraryFiles, Probed } from "./probe/evidence.ts";
@@ -88,10 +88,6 @@ interface Known {
   readonly references: Map<string, Promise<readonly Evidence[]>>;
 }
 
-/** The libraries whose layouts are measured. */
-const isMeasured = (library: Identity["library"]): library is "openssl" | "boringssl" =>
-  library === "openssl" || library === "boringssl";
-
 /** What one source tells by reading code, nothing where that fails, which is a hindrance. */
 async function read(
   { path }: Elf,
@@ -119,7 +115,7 @@ async function measure(
   { files, trust, hasTwin }: OpenLibrary,
   known: Known,
 ): Promise<Measured> {
-  if (!isMeasured(library)) return { evidence: [], hindrances: [] };
+  if (!isKnownLibrary(library)) return { evidence: [], hindrances: [] };
   const { probeEvidence } = await import("./probe/evidence.ts");
   const probed = sources.includes("probe")
     ? probeEvidence(library, files, trust, hasTwin ? known.probed : undefined)
@@ -149,7 +145,7 @@ async function refer(
   known: Known,
 ): Promise<Measured> {
   const hindrances: Diagnostic[] = [];
-  if (!isMeasured(library) || open?.size === 0) return { evidence: [], hindrances };
+  if (!isKnownLibrary(library) || open?.size === 0) return { evidence: [], hindrances };
   const evidence = await read(files.ssl, "the references", hindrances, async () => {
     const { referenceEvidence } = await import("./references/evidence.ts");
     return () => {

@@ -9,7 +9,7 @@ import type { Diagnostic } from "../output/document.ts";
 import { exitCodes, Failure } from "../output/failure.ts";
 import { during, share } from "../whereabouts.ts";
 import { Budget } from "./budget.ts";
-import { findLibssl, findNeeded, isLibssl, readSearchPath, type SearchPath } from "./find.ts";
+import { findLibraries, findNeeded, libraryCalled, readSearchPath, type SearchPath } from "./find.ts";
 import { type Handle, handleAt, type Located, Locator, openAt, openIn, type Place } from "./locate.ts";
 import { pathsOf, shownPath } from "./maps.ts";
 import { namesakeOf, otherInside, otherLibrary } from "./others.ts";
@@ -100,9 +100,11 @@ interface Linked {
 
 /** Why there is nothing to look at in a named file. */
 function withoutTls(path: string, missing: ReadonlySet<string>): string {
-  const inside = isLibssl(lastOf(path))
-    ? "a libssl by its name, but it defines no SSL_new"
-    : "no TLS library is inside";
+  const called = libraryCalled(lastOf(path));
+  const inside =
+    called === null
+      ? "no TLS library is inside"
+      : `a ${called.stem} by its name, but it defines no ${called.defines}`;
   if (missing.size === 0) return `${inside}, and none that it links was found`;
   const first = [...missing]
     .slice(0, mostMissing)
@@ -249,7 +251,7 @@ class Scan {
 
   /** Where a tree's dynamic linkers look. */
   #standard(root: Root, container: string | null): readonly Candidate[] {
-    return findLibssl(root, this.#searchPath(root, container)).flatMap((path) =>
+    return findLibraries(root, this.#searchPath(root, container)).flatMap((path) =>
       this.#inTree(root, path, container, true),
     );
   }
@@ -268,7 +270,7 @@ class Scan {
       const isOthers = isOthersFile(file);
       const handle = this.#bounded(isOthers, () => this.#handle(file));
       if (handle === null || handle === "denied") return [];
-      const isSure = isLibssl(lastOf(file.path));
+      const isSure = libraryCalled(lastOf(file.path)) !== null;
       const name = `${shownName(file.path)}, which process ${file.uses[0]?.pid} has mapped`;
       return [{ handle, name, isSure, isOthers, place: (identity) => this.#locator.place(file, identity) }];
     });
@@ -550,7 +552,7 @@ class Scan {
     const isLibrary = /\.so(\.|$)/.test(lastOf(path));
     if (!isLibrary && (stat.mode & 0o111n) === 0n) return [];
     const place = { root: this.#main, path, container: null, deleted: false };
-    return [candidateAt(place, stat, isLibssl(lastOf(path)))];
+    return [candidateAt(place, stat, libraryCalled(lastOf(path)) !== null)];
   }
 
   #readProcesses(proc: string, scope: Scope): void {

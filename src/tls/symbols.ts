@@ -4,6 +4,7 @@ import { type FunctionSymbol, findFunctions } from "../elf/symbols.ts";
 import type { LibraryReport } from "../output/document.ts";
 import { attachable } from "./attachable.ts";
 import { type Accessor, functionNames } from "./code/accessors.ts";
+import { isKnownLibrary } from "./layouts.ts";
 
 type Symbols = ReadonlyMap<string, readonly FunctionSymbol[]>;
 
@@ -26,8 +27,9 @@ export function symbolsOf(elf: Elf, file: Accessor["file"], library: LibraryRepo
 
 function lookUp(elf: Elf, file: Accessor["file"], library: LibraryReport["library"]): Symbols | InputError {
   const attached = file === "ssl" ? (attachable[library] ?? []).flatMap(({ symbols }) => symbols) : [];
+  const asked = isKnownLibrary(library) ? functionNames[library][file] : [];
   try {
-    return findFunctions(elf, [...new Set([...functionNames[file], ...attached])]);
+    return findFunctions(elf, [...new Set([...asked, ...attached])]);
   } catch (error) {
     if (error instanceof InputError) return error;
     throw error;

@@ -1,7 +1,7 @@
 import type { Elf, VersionNodes } from "../elf/elf.ts";
 import { folderOf, lastOf, shownName } from "../elf/name.ts";
 import type { LibraryReport } from "../output/document.ts";
-import { findNeeded, type SearchPath } from "./find.ts";
+import { constructors, findNeeded, type SearchPath } from "./find.ts";
 import { type Located, openIn } from "./locate.ts";
 import {
   admits,
@@ -64,6 +64,8 @@ const signatures: readonly { library: Library; text: RegExp }[] = [
   // Forks whose structs differ though their text may also carry OpenSSL's: never to be taken for it.
   { library: "libressl", text: /^LibreSSL (\d[\w.]*)$/ },
   { library: "tongsuo", text: /^(?:BabaSSL|Tongsuo) (\d[\w.-]*)$/ },
+  // What _gnutls_global_init of lib/global.c logs.
+  { library: "gnutls", text: /^Enabled GnuTLS (\d{1,4}\.\d{1,4}\.\d{1,4}) logging\.\.\.\n$/ },
 ];
 
 /** Libraries that are recognised, and of which no layout is known. */
@@ -82,7 +84,7 @@ export function notSupported({ library, version, namesake }: Identity): string |
 /** Forks of OpenSSL that may still carry its text. */
 const forks: ReadonlySet<Library> = new Set(["libressl", "tongsuo"]);
 /** Libraries whose libssl never has version nodes of OpenSSL's. */
-const withoutNodes: ReadonlySet<Library> = new Set(["boringssl", "aws-lc", "libressl"]);
+const withoutNodes: ReadonlySet<Library> = new Set(["boringssl", "aws-lc", "libressl", "gnutls"]);
 
 /**
  * Source files that one of the libraries alone has, as its errors carry them. Looked for where nothing else names the
@@ -112,7 +114,7 @@ const sourceMarker = Buffer.from("ssl_lib.c");
 const sourcePath = /(?:^|\/)ssl_lib\.cc?$/;
 
 /** Each text above holds one of these. Few, since each is one pass over all constants. */
-const markers = ["SSL", "AWS-LC", "Tongsuo"].map((text) => Buffer.from(text)).concat(sourceMarker);
+const markers = ["SSL", "AWS-LC", "Tongsuo", "GnuTLS"].map((text) => Buffer.from(text)).concat(sourceMarker);
 
 /** A text found in a library: whole, and what it tells. */
 export interface Signature {
@@ -155,16 +157,15 @@ export function signaturesIn(bytes: Buffer): readonly Signature[] {
 
 /** Bytes. No program with a TLS library inside is smaller. */
 const smallestProgram = 512 << 10;
-/** A symbol that every TLS library with OpenSSL's interface defines. */
-const constructorName = "SSL_new";
 const libsslName = /^libssl[.-]/;
 
 /**
- * Whether a TLS library is inside: `SSL_new` is defined, for others or, where there is a full symbol table, for itself;
- * or the path of a source file of it stands in the constants. A file that only imports SSL_* has none. @throws InputError
+ * Whether a TLS library is inside: `SSL_new` or `gnutls_init` is defined, for others or, where there is a full symbol table, for
+ * itself; or the path of a source file of OpenSSL or BoringSSL stands in the constants. A file that only imports them has
+ * none. @throws InputError
  */
 export function holdsTls(elf: Elf): boolean {
-  if (elf.defines(constructorName)) return true;
+  if (constructors.some((name) => elf.defines(name))) return true;
   if (elf.size < smallestProgram || elf.dynamic().needed.some((name) => libsslName.test(name))) return false;
   for (const region of elf.readOnly()) {
     for (const { bytes } of elf.bytes(region)) {
@@ -173,7 +174,7 @@ export function holdsTls(elf: Elf): boolean {
       }
     }
   }
-  return elf.definesStatic(constructorName);
+  return elf.definesStatic(...constructors);
 }
 
 interface Finding extends Signature {

@@ -22,7 +22,7 @@ export interface Comparison {
   readonly held: boolean;
 }
 
-/** The constants that lead to an item, by their names in any of the objects: all that match one of `all`, any of `any`. */
+/** Constants that lead to an item, by their names in an object: all that match one of `all`, any of `any`. */
 interface Path {
   readonly all: readonly RegExp[];
   readonly any?: RegExp;
@@ -36,11 +36,17 @@ const bio = /_ST_RBIO$|^BIO_/;
 const secret = (own: RegExp): Path => ({ all: [own, ...cipher], any: version });
 const handshake = secret(/_HANDSHAKE_SECRET$|_HANDSHAKE_TRAFFIC_HASH$/);
 
+/** GnuTLS embeds its secrets in the session, and tells the hash instead of the cipher. */
+const gnutlsVersion = /^GNUTLS_SESSION_INT_SECURITY_PARAMETERS$|_ST_PVERSION$|^VERSION_ENTRY_ST_ID$/;
+const gnutlsSecret = (own: RegExp): Path => ({
+  all: [own, gnutlsVersion, /_SECURITY_PARAMETERS_PRF$|^MAC_ENTRY_ST_ID$/],
+});
+
 /**
  * The constants that lead to each item. All that an object takes must be known for the item to be compared; of
  * alternatives, one.
  */
-const paths: Readonly<Record<string, Path>> = {
+const opensslPaths: Readonly<Record<string, Path>> = {
   random: { all: [/_S3$|_CLIENT_RANDOM$/] },
   version: { all: [], any: version },
   cipher_id: { all: cipher },
@@ -55,11 +61,23 @@ const paths: Readonly<Record<string, Path>> = {
   EXPORTER_SECRET: secret(/_EXPORTER_MASTER_SECRET$|_EXPORTER_SECRET$/),
 };
 
+const gnutlsPaths: Readonly<Record<string, Path>> = {
+  version: { all: [gnutlsVersion] },
+  CLIENT_RANDOM: { all: [/_MASTER_SECRET$/, gnutlsVersion] },
+  CLIENT_EARLY_TRAFFIC_SECRET: gnutlsSecret(/_E_CKEY$/),
+  CLIENT_HANDSHAKE_TRAFFIC_SECRET: gnutlsSecret(/_HS_CKEY$/),
+  SERVER_HANDSHAKE_TRAFFIC_SECRET: gnutlsSecret(/_HS_SKEY$/),
+  CLIENT_TRAFFIC_SECRET_0: gnutlsSecret(/_AP_CKEY$/),
+  SERVER_TRAFFIC_SECRET_0: gnutlsSecret(/_AP_SKEY$/),
+  EXPORTER_SECRET: gnutlsSecret(/_AP_EXPKEY$/),
+};
+
 /** The constants that an item rests on; null where they are not all known, and so nothing can be said. */
 function constantsOf(item: string, values: ReadonlyMap<string, bigint | null>): readonly string[] | null {
-  const path = paths[item];
-  if (path === undefined) return null;
   const names = [...values.keys()];
+  const isGnutls = names.some((name) => name.startsWith("GNUTLS_"));
+  const path = { ...opensslPaths, ...(isGnutls && gnutlsPaths) }[item];
+  if (path === undefined) return null;
   const all = path.all.map((own) => names.filter((name) => own.test(name)));
   const any = names.filter((name) => path.any?.test(name) && values.get(name) !== null);
   const isKnown =

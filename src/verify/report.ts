@@ -4,6 +4,7 @@ import { bakeEmbedded, embeddedObject } from "../bytecode/objects.ts";
 import { type KernelClass, pickSocketReader, pickTls } from "../bytecode/pick.ts";
 import type { Answer } from "../host/answer.ts";
 import type { VerifiedKernel, VerifiedTls } from "../output/document.ts";
+import { isKnownLibrary } from "../tls/layouts.ts";
 import type { OpenLibrary } from "../tls/report.ts";
 import { type KernelVerification, type Unseen, verifyKernel } from "./kernel.ts";
 import { type Baked, type TlsVerification, verifyProcess, verifySessions, type Watched } from "./tls.ts";
@@ -117,7 +118,8 @@ export async function verifiedTls(
   };
   if (library === null) throw new Error(`${path} is no library`);
   const { bytecode: name, bytecode_reason: why } = pickTls({ ...library, constants }, version, choice);
-  if (name === null) return { ...named, ...nothing, bytecode: null, reason: why };
+  const kind = library.library;
+  if (name === null || !isKnownLibrary(kind)) return { ...named, ...nothing, bytecode: null, reason: why };
   const object = embeddedObject(name);
   const names = object.constants.map((constant) => constant.name);
   const { values: chosen, missing } = chooseValues(names, subject, asTold);
@@ -130,7 +132,7 @@ export async function verifiedTls(
     values,
   };
   const result = await (watched === undefined
-    ? verifySessions(libbpf, baked, open.files, open.trust)
+    ? verifySessions(libbpf, baked, kind, open)
     : verifyProcess(libbpf, baked, open.files, watched));
   if ("reason" in result) return { ...named, ...nothing, bytecode: name, not_known, reason: result.reason };
   return { ...named, bytecode: name, ...byItem(result, values), not_known };

@@ -3,6 +3,7 @@ import type { Libbpf } from "../../ffi/libbpf.ts";
 import { type FileDescriptor, RLIMIT_CORE, setLimit, setUndumpable, socketPair } from "../../ffi/libc.ts";
 import type { Elf } from "../elf/elf.ts";
 import { runChild } from "../tls/child/run.ts";
+import type { KnownLibrary } from "../tls/layouts.ts";
 import type { Trust } from "../tls/probe/closure.ts";
 import { filesToLoad, type LibraryFiles } from "../tls/probe/evidence.ts";
 import { sessionsSchema } from "../tls/probe/sessions.ts";
@@ -53,8 +54,8 @@ export interface Unverified {
 export async function verifySessions(
   libbpf: Libbpf,
   baked: Baked,
-  files: LibraryFiles,
-  trust: Trust,
+  library: KnownLibrary,
+  { files, trust }: { readonly files: LibraryFiles; readonly trust: Trust },
 ): Promise<TlsVerification | Unverified> {
   const loadable = filesToLoad(files, trust);
   if ("reason" in loadable) {
@@ -68,7 +69,10 @@ export async function verifySessions(
   const pair = socketPair().map((socket): FileDescriptor => sockets.use(socket));
   const fds = [...loaded.fds, ...pair.map(({ fd }) => fd)];
   const options = { files: fds, milliseconds: share(), libc: loaded.libc };
-  const outcome = await whilePolling(watch, runChild("sessions", { crypto: loaded.crypto }, options));
+  const outcome = await whilePolling(
+    watch,
+    runChild("sessions", { library, crypto: loaded.crypto }, options),
+  );
   if (outcome.state !== "answered") return { reason: outcome.reason };
   const sessions = v.safeParse(sessionsSchema, outcome.answer);
   if (!sessions.success) return { reason: "what it answered is no answer" };

@@ -33,7 +33,7 @@ async function verifyCompiled(header: string) {
   const verified: Awaited<ReturnType<typeof verifySessions>>[] = [];
   await tlsReports({
     scope: { kind: "files", paths: [path] },
-    each: async (report, { files, trust }) => {
+    each: async (report, library) => {
       const name = pickTls(report, version, "auto").bytecode ?? "";
       const bytes = await compiledWith(header, name);
       const programs = embeddedObject(name).programs.map((program) => program.name);
@@ -44,7 +44,8 @@ async function verifyCompiled(header: string) {
         ]),
       );
       const libbpf = new Libbpf(assetBytes("libbpf.so"));
-      verified.push(await verifySessions(libbpf, { name, bytes, programs, values }, files, trust));
+      const baked = { name, bytes, programs, values };
+      verified.push(await verifySessions(libbpf, baked, "openssl", library));
     },
   });
   const [result] = verified;

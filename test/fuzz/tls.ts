@@ -22,7 +22,7 @@ function systemFile(name: string): string {
 function codeOf(path: string) {
   const functions = functionsOf(path);
   const accessors = new Map(
-    functionNames.ssl.flatMap((name) => {
+    functionNames.openssl.ssl.flatMap((name) => {
       const range = functions.get(name);
       return range === undefined ? [] : [[name, range] as const];
     }),

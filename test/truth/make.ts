@@ -11,6 +11,7 @@ import { join } from "node:path";
 import { downloadSource, type SourcePackage } from "../../assets/build/debian.ts";
 import { run } from "../../assets/build/run.ts";
 import { zig } from "../../assets/build/zig.ts";
+import type { KnownLibrary } from "../../src/tls/layouts.ts";
 
 /** Members by their type, as C names it. `s3.` is a member of a member. */
 type Members = Readonly<Record<string, readonly string[]>>;
@@ -18,6 +19,8 @@ type Members = Readonly<Record<string, readonly string[]>>;
 export interface Build {
   readonly source: SourcePackage;
   readonly headers: readonly string[];
+  /** Types among the members' that C names without `struct`. */
+  readonly typedefs?: readonly string[];
   readonly members: Members;
   /** Whose size bounds every offset in it. */
   readonly connection: string;
@@ -153,10 +156,45 @@ function boringssl(suite: string, version: string): Build {
   };
 }
 
-/** The build of a suite's OpenSSL or BoringSSL. */
-export const buildOf = (suite: string, library: Library, version: string): Build =>
-  ({ openssl, boringssl })[library](suite, version);
-export type Library = "openssl" | "boringssl";
+/**
+ * Its layout does not hang on what configure finds, so that what the headers ask for is written without it: they were compiled beside
+ * those of a whole ./configure of 3.7.9, and are the same.
+ */
+function gnutls(suite: string, version: string): Build {
+  const parameters = ["entity", "prf", "client_random", "master_secret"];
+  const keys = ["e_ckey", "hs_ckey", "hs_skey", "ap_ckey", "ap_skey", "ap_expkey"];
+  return {
+    source: { suite, name: "gnutls28", version },
+    headers: ["gnutls_int.h"],
+    typedefs: ["security_parameters_st", "version_entry_st"],
+    members: {
+      gnutls_session_int: [
+        "security_parameters",
+        ...parameters.map((name) => `security_parameters.${name}`),
+        ...keys.map((name) => `key.proto.tls13.${name}`),
+      ],
+      security_parameters_st: ["pversion"],
+      version_entry_st: ["id"],
+      mac_entry_st: ["id"],
+    },
+    connection: "gnutls_session_int",
+    compiler: "cc",
+    async configure(folder) {
+      const asked = /#undef (HAVE_STDBOOL_H|HAVE_SYS_SOCKET_H|HAVE_C_BOOL)$/gm;
+      const config = await Bun.file(join(folder, "config.h.in")).text();
+      await Bun.write(join(folder, "config.h"), config.replace(asked, "#define $1 1"));
+      const header = join(folder, "lib/includes/gnutls/gnutls.h");
+      const text = await Bun.file(`${header}.in`).text();
+      const vector = "#include <sys/uio.h>\ntypedef struct iovec giovec_t;";
+      await Bun.write(header, text.replace("@DEFINE_IOVEC_T@", vector).replace(/@[A-Z_]+@/g, "0"));
+      return ["-w", "-DHAVE_CONFIG_H", "-I.", "-Igl", "-Ilib", "-Ilib/includes", "-Ilib/minitasn1"];
+    },
+  };
+}
+
+/** The build of a suite's library. */
+export const buildOf = (suite: string, library: KnownLibrary, version: string): Build =>
+  ({ openssl, boringssl, gnutls })[library](suite, version);
 
 /** By the file's name. */
 export const builds: Readonly<Record<string, Build>> = {
@@ -168,6 +206,10 @@ export const builds: Readonly<Record<string, Build>> = {
   "openssl-4.0.2": openssl("experimental", "4.0.2-1"),
   "boringssl-13": boringssl("bookworm", "13.0.0+r24-2"),
   "boringssl-14": boringssl("sid", "14.0.0+r45-3"),
+  "gnutls-3.7.1": gnutls("bullseye", "3.7.1-5+deb11u5"),
+  "gnutls-3.7.9": gnutls("bookworm", "3.7.9-2+deb12u7"),
+  "gnutls-3.8.9": gnutls("trixie", "3.8.9-3+deb13u4"),
+  "gnutls-3.8.13": gnutls("sid", "3.8.13-1"),
 };
 
 /** Bytes by `type.member`, the same for x86-64 and arm64. @throws where they are not */
@@ -223,7 +265,8 @@ export async function measured(build: Build, folder: string): Promise<Record<str
   );
 }
 
-const cType = ({ compiler }: Build, type: string): string => (compiler === "cc" ? `struct ${type}` : type);
+const cType = ({ compiler, typedefs = [] }: Build, type: string): string =>
+  compiler === "cc" && !typedefs.includes(type) ? `struct ${type}` : type;
 
 async function assertForArm64(
   build: Build,

@@ -3,7 +3,8 @@ import { basename, join } from "node:path";
 import * as v from "valibot";
 import { CachedFolder } from "../../assets/build/cache.ts";
 import { fetchSource } from "../../assets/build/debian.ts";
-import { type Build, buildOf, type Library, packageOf, truthFile } from "./make.ts";
+import type { KnownLibrary } from "../../src/tls/layouts.ts";
+import { type Build, buildOf, packageOf, truthFile } from "./make.ts";
 
 const schema = v.strictObject({ package: v.string(), figures: v.record(v.string(), v.number()) });
 type TruthFile = v.InferOutput<typeof schema>;
@@ -25,7 +26,7 @@ export const truthOf = (name: string): Truth => withPublishedNames(readTruth(nam
  *
  * @param version of the binary package, such as `3.5.9-1~deb13u1`
  */
-export async function truthOfPackage(suite: string, library: Library, version: string): Promise<Truth> {
+export async function truthOfPackage(suite: string, library: KnownLibrary, version: string): Promise<Truth> {
   // A rebuild (+b1) is of the same source.
   const build = buildOf(suite, library, version.replace(/\+b\d+$/, ""));
   const own = files().find((one) => one.package === packageOf(build));
@@ -45,9 +46,12 @@ async function cachedTruth(build: Build): Promise<TruthFile> {
 }
 
 function truthOfSeries(build: Build): TruthFile {
-  // e.g. openssl 3.5
+  // e.g. openssl 3.5.9, or openssl 3.5
+  const releaseOf = (name: string): string => name.replace(/-[^-]*$/, "");
   const seriesOf = (name: string): string => name.split(".").slice(0, 2).join(".");
-  const found = files().find((one) => seriesOf(one.package) === seriesOf(packageOf(build)));
+  const found = [releaseOf, seriesOf]
+    .map((akin) => files().find((one) => akin(one.package) === akin(packageOf(build))))
+    .find((one) => one !== undefined);
   if (found === undefined)
     throw new Error(
       `${packageOf(build)}: no source can be fetched, and no file in test/truth is of its series`,

@@ -1,7 +1,10 @@
+import type { KnownLibrary } from "../layouts.ts";
+
 /**
- * What the accessor functions of OpenSSL and BoringSSL reveal. Each does one thing, by its manual page, since it was introduced: so the
+ * What the accessor functions of OpenSSL, BoringSSL and GnuTLS reveal. Each does one thing, by its manual page, since it was introduced: so the
  * offset it loads from, or copies from, is the member's. Sources: ssl/ssl_lib.c, ssl/ssl_sess.c, ssl/ssl_ciph.c and
- * crypto/bio/bio_lib.c of OpenSSL 1.0.2 to 4.0; the same names in ssl/*.cc and crypto/bio/bio.c of BoringSSL.
+ * crypto/bio/bio_lib.c of OpenSSL 1.0.2 to 4.0; the same names in ssl/*.cc and crypto/bio/bio.c of BoringSSL; lib/protocols.c,
+ * lib/state.c of GnuTLS 3.6 to 3.8.
  */
 export interface Accessor {
   readonly name: string;
@@ -159,23 +162,42 @@ export const boringsslAccessors: readonly Accessor[] = [
   methodType,
 ];
 
+/** Those of GnuTLS. The session begins with its security_parameters. */
+export const gnutlsAccessors: readonly Accessor[] = [
+  returns("gnutls_protocol_get_version", int, "SECURITY_PARAMETERS_ST_PVERSION", "VERSION_ENTRY_ST_ID"),
+  returns("gnutls_prf_hash_get", int, "GNUTLS_SESSION_INT_SECURITY_PARAMETERS_PRF", "MAC_ENTRY_ST_ID"),
+];
+
 /** Of OpenSSL: those of the connection where its shape is known, and of the structs that are the same in both. */
 export const opensslAccessors = (shape: Shape | null): readonly Accessor[] => [
   ...(shape === null ? [] : connection[shape]),
   ...others,
 ];
 
-const functionsIn = (file: Accessor["file"]): readonly string[] => [
-  ...new Set(
-    [...connection.ssl_st, ...connection.ssl_connection_st, ...others, ...boringsslAccessors]
-      .filter((accessor) => accessor.file === file)
-      .flatMap(({ name, by }) => (typeof by === "string" ? [name] : [name, by.to])),
-  ),
-];
 /** The names of all functions that are looked up, by file. */
-export const functionNames: Readonly<Record<Accessor["file"], readonly string[]>> = {
-  ssl: functionsIn("ssl"),
-  crypto: functionsIn("crypto"),
+export type FunctionNames = Readonly<Record<Accessor["file"], readonly string[]>>;
+
+function functionsOf(accessors: readonly Accessor[]): FunctionNames {
+  const within = (file: Accessor["file"]): readonly string[] => [
+    ...new Set(
+      accessors
+        .filter((accessor) => accessor.file === file)
+        .flatMap(({ name, by }) => (typeof by === "string" ? [name] : [name, by.to])),
+    ),
+  ];
+  return { ssl: within("ssl"), crypto: within("crypto") };
+}
+
+const withOpensslNames = functionsOf([
+  ...connection.ssl_st,
+  ...connection.ssl_connection_st,
+  ...others,
+  ...boringsslAccessors,
+]);
+export const functionNames: Readonly<Record<KnownLibrary, FunctionNames>> = {
+  openssl: withOpensslNames,
+  boringssl: withOpensslNames,
+  gnutls: functionsOf(gnutlsAccessors),
 };
 
 /** Constants that no layout is published of, with their members. */

@@ -2,6 +2,7 @@ import type { Elf } from "../../elf/elf.ts";
 import { InputError } from "../../elf/input.ts";
 import type { FunctionSymbol } from "../../elf/symbols.ts";
 import type { Evidence } from "../../offsets/evidence.ts";
+import type { KnownLibrary } from "../layouts.ts";
 import { arm64 } from "../machine/arm64.ts";
 import { type Decoder, loadDecoder } from "../machine/decoder.ts";
 import type { Dialect, Instruction } from "../machine/step.ts";
@@ -11,6 +12,7 @@ import { withoutVectorLength } from "../vector.ts";
 import {
   type Accessor,
   boringsslAccessors,
+  gnutlsAccessors,
   opensslAccessors,
   type Shape,
   shapeAccessor,
@@ -35,19 +37,24 @@ export interface CodeFiles {
 /** The offsets on the way to a member; or why they are not known. */
 type Found = { readonly way: readonly number[] } | { readonly reason: string };
 
-/** Libraries whose accessors are known. */
-export type CodeLibrary = "openssl" | "boringssl";
-
 /**
  * What the machine code of a library's accessor functions says of its layout: no code is run. Each constant comes with
  * one candidate, bytes from the start of the type, or with the reason why there is none.
  *
  * Costs some 50 ms once, for the disassembler. Never throws for what is in the files.
  */
-export async function codeEvidence(library: CodeLibrary, files: CodeFiles): Promise<readonly Evidence[]> {
-  const reader = new AccessorReader(library, files, await loadDecoder());
-  if (library === "boringssl")
-    return withoutVectorLength(evidenceOf(boringsslAccessors, (accessor) => reader.find(accessor, null)));
+export async function codeEvidence(library: KnownLibrary, files: CodeFiles): Promise<readonly Evidence[]> {
+  return readers[library](new AccessorReader(library, files, await loadDecoder()));
+}
+
+const readers: Readonly<Record<KnownLibrary, (reader: AccessorReader) => readonly Evidence[]>> = {
+  openssl: opensslEvidence,
+  boringssl: (reader) =>
+    withoutVectorLength(evidenceOf(boringsslAccessors, (accessor) => reader.find(accessor, null))),
+  gnutls: (reader) => evidenceOf(gnutlsAccessors, (accessor) => reader.find(accessor, null)),
+};
+
+function opensslEvidence(reader: AccessorReader): readonly Evidence[] {
   const { shape, reason } = reader.shape();
   const evidence = evidenceOf(opensslAccessors(shape), (accessor) => reader.find(accessor, shape));
   if (shape === "ssl_connection_st")
@@ -96,11 +103,11 @@ interface Code {
 }
 
 class AccessorReader {
-  readonly #library: CodeLibrary;
+  readonly #library: KnownLibrary;
   readonly #files: CodeFiles;
   readonly #decoder: Decoder;
 
-  constructor(library: CodeLibrary, files: CodeFiles, decoder: Decoder) {
+  constructor(library: KnownLibrary, files: CodeFiles, decoder: Decoder) {
     this.#library = library;
     this.#files = files;
     this.#decoder = decoder;

@@ -9,9 +9,9 @@ import type { Evidence } from "../../offsets/evidence.ts";
 import { share } from "../../whereabouts.ts";
 import { runChild } from "../child/run.ts";
 import { digestOf } from "../digest.ts";
-import { boundsOf } from "../layouts.ts";
+import { boundsOf, type KnownLibrary } from "../layouts.ts";
 import { closureOf, isOfMusl, type Loadable, LoadError, type Trust } from "./closure.ts";
-import { answerSchema, type ProbeLibrary } from "./request.ts";
+import { answerSchema } from "./request.ts";
 
 /** Bytes of dynamic strings; libcrypto has 300 KiB. */
 const mostStrings = 16 << 20;
@@ -37,7 +37,7 @@ export type Probed = { readonly evidence: readonly Evidence[] } | { readonly rea
  *   nothing is compared, which takes time
  */
 export async function probeEvidence(
-  library: ProbeLibrary,
+  library: KnownLibrary,
   { ssl, cryptos }: LibraryFiles,
   trust: Trust,
   known?: Map<string, Promise<Probed>>,
@@ -53,7 +53,7 @@ export async function probeEvidence(
 }
 
 /** A real library takes the child 100 milliseconds. */
-async function measured(library: ProbeLibrary, { fds, crypto, libc }: Loadable): Promise<Probed> {
+async function measured(library: KnownLibrary, { fds, crypto, libc }: Loadable): Promise<Probed> {
   const options = { files: fds, milliseconds: share(), libc };
   const outcome = await runChild("probe", { library, crypto }, options);
   if (outcome.state !== "answered") return { reason: outcome.reason };

@@ -1,11 +1,5 @@
-import {
-  type Bio,
-  type Connection,
-  type Context,
-  type Suite,
-  TlsCallError,
-  type TlsLibrary,
-} from "../../../ffi/openssl.ts";
+import { TlsCallError } from "../../../ffi/calls.ts";
+import type { Bio, Connection, Context, Suite, TlsLibrary } from "../../../ffi/openssl.ts";
 import { credentials } from "./credentials.ts";
 import { type Keylog, keylogOf } from "./keylog.ts";
 import { asked } from "./missing.ts";

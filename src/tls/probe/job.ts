@@ -1,17 +1,45 @@
 import { basename } from "node:path";
 import * as v from "valibot";
+import { GnutlsLibrary } from "../../../ffi/gnutls.ts";
 import { AT_FDCWD, openPath, readLink, whileMapped } from "../../../ffi/libc.ts";
 import { LibraryError, NativeLibrary } from "../../../ffi/library.ts";
 import { mappedAt } from "../../../ffi/memory.ts";
 import { TlsLibrary } from "../../../ffi/openssl.ts";
 import { nameOf, shownName } from "../../elf/name.ts";
+import type { KnownLibrary } from "../layouts.ts";
 import { probeBoringssl } from "./boringssl.ts";
+import { gnutlsSessions, probeGnutls } from "./gnutls.ts";
 import type { Finding } from "./notes.ts";
 import { probeOpenssl } from "./openssl.ts";
-import { requestSchema, sessionsRequestSchema } from "./request.ts";
+import { requestSchema } from "./request.ts";
 import { makeSessions, type Session } from "./sessions.ts";
 
-const probes = { openssl: probeOpenssl, boringssl: probeBoringssl };
+/** What is done with a library that is loaded, and by which functions it is known that its own files answer. */
+interface Kind {
+  readonly defines: string;
+  /** Of its libcrypto, which may be the file itself. */
+  readonly cryptoDefines: string;
+  readonly probe: (library: NativeLibrary) => readonly Finding[];
+  readonly sessions: (library: NativeLibrary, fds: readonly [number, number]) => readonly Session[];
+}
+
+const opensslKind = (probeIt: (library: TlsLibrary) => readonly Finding[]): Kind => ({
+  defines: "SSL_new",
+  cryptoDefines: "BIO_new",
+  probe: (library) => probeIt(new TlsLibrary(library)),
+  sessions: (library, fds) => makeSessions(new TlsLibrary(library), fds),
+});
+
+const kinds: Readonly<Record<KnownLibrary, Kind>> = {
+  openssl: opensslKind(probeOpenssl),
+  boringssl: opensslKind(probeBoringssl),
+  gnutls: {
+    defines: "gnutls_init",
+    cryptoDefines: "gnutls_init",
+    probe: (library) => probeGnutls(new GnutlsLibrary(library)),
+    sessions: (library, fds) => gnutlsSessions(new GnutlsLibrary(library), fds),
+  },
+};
 
 /**
  * Loads the library with its libcrypto into this process and measures it. Only for the child: the files' own code runs.
@@ -21,7 +49,8 @@ const probes = { openssl: probeOpenssl, boringssl: probeBoringssl };
  */
 export function probe(request: unknown, files: readonly string[]): readonly Finding[] {
   const { library, crypto } = v.parse(requestSchema, request);
-  return probes[library](open(files, crypto));
+  const kind = kinds[library];
+  return kind.probe(open(files, crypto, kind));
 }
 
 /**
@@ -32,17 +61,18 @@ export function probe(request: unknown, files: readonly string[]): readonly Find
 export function sessions(request: unknown, files: readonly string[]): readonly Session[] {
   const [client, server] = files.slice(-2).map((path) => Number(basename(path)));
   if (client === undefined || server === undefined) throw new Error("no sockets were given");
-  const { crypto } = v.parse(sessionsRequestSchema, request);
-  return makeSessions(open(files.slice(0, -2), crypto), [client, server]);
+  const { library, crypto } = v.parse(requestSchema, request);
+  const kind = kinds[library];
+  return kind.sessions(open(files.slice(0, -2), crypto, kind), [client, server]);
 }
 
-function open(files: readonly string[], crypto: number): TlsLibrary {
+function open(files: readonly string[], crypto: number, { defines, cryptoDefines }: Kind): NativeLibrary {
   const loaded = files.map(load);
   const ssl = loaded.at(-1);
   if (ssl === undefined) throw new Error("no library was given");
-  checkOrigin(ssl, "SSL_new", files.at(-1));
-  checkOrigin(ssl, "BIO_new", files[crypto]);
-  return new TlsLibrary(ssl);
+  checkOrigin(ssl, defines, files.at(-1));
+  checkOrigin(ssl, cryptoDefines, files[crypto]);
+  return ssl;
 }
 
 /** The dynamic linker's words, with the file's own name. @throws LibraryError */

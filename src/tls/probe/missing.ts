@@ -1,4 +1,4 @@
-import { TlsCallError } from "../../../ffi/openssl.ts";
+import { TlsCallError } from "../../../ffi/calls.ts";
 import type { Finding } from "./notes.ts";
 
 /** Does what the library can. Why it went no further, as for want of a function; null where it did all. */

@@ -1,15 +1,11 @@
 import * as v from "valibot";
-
-/** Libraries that can be probed. */
-export const probeLibraries = ["openssl", "boringssl"] as const;
-export type ProbeLibrary = (typeof probeLibraries)[number];
+import { knownLibraries } from "../layouts.ts";
 
 /** Which of the child's files is the libcrypto; the last one is the library. */
 const cryptoSchema = v.optional(v.pipe(v.number(), v.integer(), v.minValue(0)), 0);
 
 /** What the child is asked: to measure the library, or to make sessions with it. */
-export const requestSchema = v.strictObject({ library: v.picklist(probeLibraries), crypto: cryptoSchema });
-export const sessionsRequestSchema = v.strictObject({ crypto: cryptoSchema });
+export const requestSchema = v.strictObject({ library: v.picklist(knownLibraries), crypto: cryptoSchema });
 
 /**
  * What it answers: offsets and names alone, each name once. Bytes from the start of the type. Foreign code may have

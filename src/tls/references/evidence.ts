@@ -1,16 +1,15 @@
 import type { Elf } from "../../elf/elf.ts";
 import { InputError } from "../../elf/input.ts";
 import type { Evidence } from "../../offsets/evidence.ts";
+import type { KnownLibrary } from "../layouts.ts";
 import { loadDecoder } from "../machine/decoder.ts";
 import { boringsslNames, readBoringssl } from "./boringssl.ts";
 import { cipherNames } from "./ciphers.ts";
+import { gnutlsNames, readGnutls } from "./gnutls.ts";
 import { Image } from "./image.ts";
 import { opensslMethods, opensslNames, readOpenssl } from "./openssl.ts";
 import { type Names, Subject } from "./subject.ts";
 import { Witnesses } from "./witnesses.ts";
-
-/** Libraries whose code is known. */
-export type ReferenceLibrary = "openssl" | "boringssl";
 
 /** What is made of a library's code and tables. */
 interface Recipe {
@@ -19,14 +18,14 @@ interface Recipe {
   readonly read: (subject: Subject, found: Witnesses) => void;
 }
 
-const recipes: Readonly<
-  Record<ReferenceLibrary, { readonly names: Names; readonly rows: readonly Recipe[] }>
-> = {
+/** What leads to a library's code, and what is made of it. */
+const recipes: Readonly<Record<KnownLibrary, { readonly names: Names; readonly rows: readonly Recipe[] }>> = {
   openssl: {
     names: opensslNames,
     rows: [{ alone: /^BIO_/, read: opensslMethods }, { read: readOpenssl }],
   },
   boringssl: { names: boringsslNames, rows: [{ read: readBoringssl }] },
+  gnutls: { names: gnutlsNames, rows: [{ read: readGnutls }] },
 };
 
 const withTables = ({ texts, files, needles }: Names): Names => ({
@@ -43,7 +42,7 @@ const withTables = ({ texts, files, needles }: Names): Names => ({
  * @throws InputError for what is in the file
  */
 export async function referenceEvidence(
-  library: ReferenceLibrary,
+  library: KnownLibrary,
   elf: Elf,
   open: ReadonlySet<string> | null = null,
 ): Promise<readonly Evidence[]> {

@@ -2,8 +2,9 @@
  * bun missing.program.ts LIBRARY FILE...: what the probe finds of a library as it is, and without each function that the
  * library has, as JSON: function to constant to candidates and reason. A process of its own: the library's code runs in it.
  */
+import { TlsCallError } from "../../../ffi/calls.ts";
 import { NativeLibrary } from "../../../ffi/library.ts";
-import { functionNames, TlsCallError, TlsLibrary } from "../../../ffi/openssl.ts";
+import { functionNames, TlsLibrary } from "../../../ffi/openssl.ts";
 import { probeBoringssl } from "../../../src/tls/probe/boringssl.ts";
 import { probeOpenssl } from "../../../src/tls/probe/openssl.ts";
 

@@ -2,14 +2,14 @@ import { ptr } from "bun:ffi";
 import { describe, expect, test } from "bun:test";
 import { join } from "node:path";
 import * as v from "valibot";
+import { MissingFunctionError } from "../../../ffi/calls.ts";
 import { OwnMemory } from "../../../ffi/memory.ts";
-import { MissingFunctionError } from "../../../ffi/openssl.ts";
 import { host } from "../../../src/offsets/values.ts";
-import { boundsOf, mostBytes } from "../../../src/tls/layouts.ts";
+import { boundsOf, type KnownLibrary, mostBytes } from "../../../src/tls/layouts.ts";
 import { Attempts, asked, everything } from "../../../src/tls/probe/missing.ts";
 import { chase, type Finding, Notes, oneOf, placesIn } from "../../../src/tls/probe/notes.ts";
 import { s3Around } from "../../../src/tls/probe/openssl.ts";
-import { answerSchema, type ProbeLibrary } from "../../../src/tls/probe/request.ts";
+import { answerSchema } from "../../../src/tls/probe/request.ts";
 import { digestOf, earlySecret, expandLabel, findHandshakeSecret } from "../../../src/tls/probe/schedule.ts";
 import { encodeSession } from "../../../src/tls/probe/session.ts";
 import { cipherOf, firstMessage, legacyVersionOf, randomOf } from "../../../src/tls/probe/wire.ts";
@@ -165,7 +165,7 @@ describe("where ssl3_state_st begins", () => {
 });
 
 describe("the child's answer", () => {
-  const isTaken = async (library: ProbeLibrary, ...constants: readonly string[]) => {
+  const isTaken = async (library: KnownLibrary, ...constants: readonly string[]) => {
     const answer = constants.map((constant) => ({ constant, candidates: [8] }));
     return v.safeParse(answerSchema(await boundsOf(library)), answer).success;
   };

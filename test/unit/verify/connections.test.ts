@@ -20,6 +20,10 @@ const nothing: TlsEvent = {
   server_app_traffic_secret: null,
   exporter_master_secret: null,
   by_direction: false,
+  hash_size: null,
+  client_early_traffic_secret: null,
+  client_handshake_traffic_secret: null,
+  server_handshake_traffic_secret: null,
 };
 const bytes = (length: number, value: number): Uint8Array => new Uint8Array(length).fill(value);
 const random = () => bytes(32, 7);
