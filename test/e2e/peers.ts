@@ -3,7 +3,7 @@ import { join } from "node:path";
 import { loadPackage } from "../../assets/build/debian.ts";
 import { TestNetwork } from "../networks.ts";
 import { run, type Scratch } from "./executable.ts";
-import { certified } from "./keylog.ts";
+import { certified, secretsIn } from "./keylog.ts";
 
 const PORT = 8443;
 
@@ -59,6 +59,21 @@ http {
       const command = this.#network.command("curl", "-sk", ...only, `https://127.0.0.1:${PORT}/`);
       const { status, stdout, stderr } = run(command, { env: { SSLKEYLOGFILE: keys } });
       if (status !== 0 || stdout !== "hello") throw new Error(`curl ended with ${status}: ${stderr}`);
+    }
+  }
+
+  /** One request a version by git, whose curl has GnuTLS, with a key log of its own; it finds no repository. */
+  requestByGit(keys: string, ...versions: readonly ("1.2" | "1.3")[]): void {
+    // git names the lowest version alone.
+    const without = this.#folder.at("gnutls.conf");
+    for (const version of versions) {
+      writeFileSync(without, version === "1.2" ? "[overrides]\ndisabled-version = tls1.3\n" : "");
+      const url = `https://127.0.0.1:${PORT}/`;
+      const command = this.#network.command("git", "-c", "http.sslVerify=false", "ls-remote", url);
+      const env = { PATH: "/usr/bin:/bin", SSLKEYLOGFILE: keys, GNUTLS_SYSTEM_PRIORITY_FILE: without };
+      const before = secretsIn(keys).length;
+      const { stderr } = run(command, { env });
+      if (secretsIn(keys).length === before) throw new Error(`git made no connection: ${stderr}`);
     }
   }
 

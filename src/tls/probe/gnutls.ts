@@ -163,9 +163,10 @@ class GnutlsProbe {
 
   findings(): readonly Finding[] {
     const sessions = findingsOf(this.#sessions);
-    const entry = (constant: string, name: (suite: Suite) => number) => this.#entryPlaces(constant, name);
-    const prfs = entry(prf, ({ mac }) => this.#library.macName(mac));
-    const versions = entry(pversion, ({ version }) => this.#library.protocolName(version));
+    const prfs = this.#entryPlaces([prf, macId], ({ mac }) => this.#library.macName(mac));
+    const versions = this.#entryPlaces([pversion, versionId], ({ version }) =>
+      this.#library.protocolName(version),
+    );
     return this.#attempts.explain([
       ...sessions,
       oneOf(prf, prfs),
@@ -195,9 +196,9 @@ class GnutlsProbe {
   }
 
   /** Where sessions lead to an entry of one of the library's tables: each begins with the name that a function tells. */
-  #entryPlaces(constant: string, name: (suite: Suite) => number): readonly number[] {
+  #entryPlaces(constants: readonly string[], name: (suite: Suite) => number): readonly number[] {
     let places: readonly number[] = [];
-    this.#attempts.try([constant], () => {
+    this.#attempts.try(constants, () => {
       const memory = new OwnMemory();
       const instances = this.#instances.map(({ bytes, suite }) => ({
         bytes,
