@@ -151,7 +151,7 @@ export function sealProcess(): void {
 
 const blind: Unverified = {
   reason:
-    "it has no symbol of a function to watch: a build that is not stripped of SSL_read, SSL_write, SSL_free can be",
+    "it has no symbol of a function to watch: a build that is not stripped of its public functions can be",
 };
 
 /** A library that is watched, and what was read of its connections. */

@@ -272,7 +272,7 @@ export const mutants: readonly Mutant[] = [
   {
     name: "probe: a libcrypto of elsewhere serves the library",
     file: "src/tls/probe/job.ts",
-    text: 'checkOrigin(ssl, "BIO_new", files[crypto]);',
+    text: "checkOrigin(ssl, cryptoDefines, files[crypto]);",
     replacement: "",
     tests: [[child, "in another libcrypto"]],
     why: "another file would be measured than the one that was asked for",

@@ -10,7 +10,7 @@ const pickedFor = (version: string | null, constants: Record<string, number | nu
   pickTls({ library, version, constants }, NEW, "auto").bytecode;
 
 test("every object that can be picked is there, for both machines", () => {
-  expect(bakedObjects.length).toBe(12);
+  expect(bakedObjects.length).toBe(14);
   for (const name of bakedObjects)
     for (const arch of ["x64", "arm64"])
       expect(existsSync(join(assets, "bpf", arch, `${name}.o`))).toBe(true);
@@ -56,6 +56,7 @@ describe("what was measured goes before the version", () => {
 
 test("libraries without a program have none, and the reason", () => {
   expect(pickedFor(null, {}, "boringssl")).toBe("tls_boringssl");
+  expect(pickedFor(null, {}, "gnutls")).toBe("tls_gnutls");
   expect(pickTls({ library: "aws-lc", version: "1.30.0", constants: {} }, NEW, "auto")).toEqual({
     bytecode: null,
     bytecode_reason: "no program reads connections of library aws-lc",
