@@ -1,7 +1,7 @@
 import type { Asked } from "../kernel/asked.ts";
 import { exitCodes, Failure } from "../output/failure.ts";
 import { didYouMean } from "../output/suggest.ts";
-import type { DocumentFlags } from "./flags.ts";
+import type { DocumentFlags, KernelFlags } from "./flags.ts";
 
 /** What a document can be asked to hold beside the host. */
 export type Part = "kernel" | "tls";
@@ -39,14 +39,20 @@ export const constantsOf: Readonly<Record<Part, () => Promise<readonly string[]>
  * @throws Failure with exit code 2 where flags contradict each other, or a name is none of the parts' constants
  */
 export async function choiceOf(
-  args: DocumentFlags & { readonly member?: string | undefined },
+  args: DocumentFlags & Pick<Partial<KernelFlags>, "member" | "vocabulary">,
   parts: readonly Part[],
 ): Promise<Choice> {
-  const { get, only, format, member } = args;
+  const { get, only, format, member, vocabulary } = args;
   if (get !== undefined && (only !== undefined || format !== undefined)) {
     throw usage("--get prints one bare number and takes neither --only nor --format");
   }
   if (args.export === true && format !== "env") throw usage("--export is for --format env");
+  if (vocabulary !== undefined) {
+    if ([get, only, member].some((flag) => flag !== undefined))
+      throw usage("--vocabulary chooses the constants itself: it takes no --only, --get or --member");
+    const { termsOf } = await import("../kernel/vocabulary.ts");
+    return { parts: ["kernel"], ...termsOf(vocabulary) };
+  }
   if (get === undefined && only === undefined && member === undefined) return { parts };
   if (get !== undefined && member !== undefined)
     throw usage("--get prints one bare number and takes no --member");

@@ -32,6 +32,10 @@ export const examples: Readonly<Record<string, readonly Example[]>> = {
       line: "offsetof kernel --member task_struct.pid,sk_buff.cloned --format env",
       does: "Any member of the kernel's types",
     },
+    {
+      line: "offsetof kernel --vocabulary deepflow --format header",
+      does: "What another program asks for, under its names",
+    },
     { line: "offsetof kernel --source btf", does: "Only what the kernel's own BTF says; no privilege" },
   ],
   tls: [

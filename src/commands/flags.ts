@@ -149,9 +149,17 @@ const memberFlag = {
     "Any member of the kernel's types, such as task_struct.pid, sk_buff.cloned or nf_conn.tuplehash[1]; sizeof:TYPE, enum:NAME",
 } as const;
 
+/** Flags of the kernel command, parsed. */
+export type KernelFlags = ParsedArgs<typeof kernelFlags>;
+
 /** What the kernel command takes. */
 export const kernelFlags = {
   member: memberFlag,
+  vocabulary: {
+    type: "enum",
+    options: ["datadog", "datadog-cws", "deepflow", "nettracer", "tcptracer"],
+    description: "What this program asks for, under its names",
+  },
   ...constantsFlags,
   ...documentFlags,
 } as const satisfies ArgsDef;

@@ -9,15 +9,20 @@ import { type Document, documentSchema, formatVersion } from "../output/document
 import { type EarlierFields, unknownRelease } from "../output/earlier.ts";
 import { Failure } from "../output/failure.ts";
 import { choiceOf, type Part } from "./choice.ts";
-import type { ConstantsFlags, DocumentFlags } from "./flags.ts";
+import { type ConstantsFlags, type DocumentFlags, type KernelFlags, usage } from "./flags.ts";
 import { print, styleOf } from "./print.ts";
 
 /**
  * Prints what a document of an earlier run, or of many machines, tells of one part, in any format.
  * @returns false where no document is named, and nothing was printed
  */
-export async function answerFrom(part: Part, args: DocumentFlags & ConstantsFlags): Promise<boolean> {
+export async function answerFrom(
+  part: Part,
+  args: DocumentFlags & ConstantsFlags & Pick<Partial<KernelFlags>, "vocabulary">,
+): Promise<boolean> {
   if ([args.constants, args.release, args["build-id"]].every((flag) => flag === undefined)) return false;
+  if (args.vocabulary !== undefined)
+    throw usage("--vocabulary is of the running kernel: it takes no --constants");
   const { chosenIn } = await import("./constants.ts");
   const chosen = chosenIn(args, part);
   if (chosen === null) return false;

@@ -14,6 +14,8 @@ export interface Asked {
   readonly text: string;
   /** An identifier of it, under which it stands in every format. */
   readonly constant: string;
+  /** Of a bit-field only the byte that it begins in is wanted. */
+  readonly isByte?: true;
 }
 
 const size = /^sizeof:((?:struct |union )?[A-Za-z_]\w*)$/;
@@ -59,9 +61,9 @@ interface Told {
   readonly bits?: { readonly offset: number; readonly size: number };
 }
 
-function rowsOf({ constant }: Asked, { value, bits }: Told): Record<string, number> {
+function rowsOf({ constant, isByte }: Asked, { value, bits }: Told): Record<string, number> {
   const [offset, size] = bitConstants(constant);
-  return { [constant]: value, ...(bits && { [offset]: bits.offset, [size]: bits.size }) };
+  return { [constant]: value, ...(bits && !isByte && { [offset]: bits.offset, [size]: bits.size }) };
 }
 
 /** The kernel's types, and those of its modules, which are read where the kernel's own have no answer. */
