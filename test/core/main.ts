@@ -2,15 +2,19 @@
  * bun run core [--kernels NAME,…]: whether the eBPF objects inside Debian 12's libbpf-tools load with what `offsetof btf` makes
  * of a kernel, by libbpf, in guests whose BTF is hidden or that have none; beside it, with the kernel's own. Writes docs/core.md.
  */
-import { join } from "node:path";
+import { mkdtemp } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { basename, join } from "node:path";
 import { parseArgs } from "node:util";
 import * as v from "valibot";
+import { attempt, run } from "../../assets/build/run.ts";
 import { relocationsSchema } from "../../src/output/document.ts";
 import { row, table } from "../bench/figures.ts";
 import { executableFor } from "../lab/executable.ts";
 import { bootGuest, type GuestFile, HIDE_BTF, text } from "../lab/guest.ts";
 import { type BootableKernel, isFromSource, labKernel, loadKernel } from "../lab/kernels.ts";
 import { buildKernel, sourceKernel } from "../lab/source.ts";
+import { buildCilium } from "./cilium.ts";
 import { buildCoreReader, foreignObjects, judged } from "./reader.ts";
 
 const ROOT = join(import.meta.dir, "../..");
@@ -86,6 +90,31 @@ async function inGuest(name: string): Promise<Column> {
 
 const asCode = (what: string) => `\`${what}\``;
 
+/** How the object of eCapture's shape loads on this machine: a line of the table a loader. */
+async function captures(): Promise<string[]> {
+  const { capture, judges } = await buildCoreReader();
+  const folder = await mkdtemp(join(tmpdir(), "offsetof-core-"));
+  try {
+    const [raw, elf] = [join(folder, "raw"), join(folder, "elf")];
+    const executable = await executableFor("amd64");
+    await run([executable, "btf", "-o", raw]);
+    await run([executable, "btf", "--elf", "-o", elf]);
+    const cilium = await buildCilium();
+    const libbpf = join(ROOT, "assets/lib/x64/libbpf.so");
+    const said = async (...command: string[]): Promise<string> => {
+      const { stdout, stderr } = await attempt([...command, capture]);
+      const one = judged(stdout).get(basename(capture));
+      return one?.isLoaded === true ? "yes" : `no: ${one?.reason ?? stderr}`;
+    };
+    return [
+      row("libbpf", await said(judges.amd64, libbpf, raw), await said(judges.amd64, libbpf, elf)),
+      row("cilium/ebpf 0.9.1", await said(cilium, raw), await said(cilium, elf)),
+    ];
+  } finally {
+    await run(["rm", "-r", folder]);
+  }
+}
+
 const columns = new Map<string, Column>();
 for (const name of names) {
   const column = await inGuest(name);
@@ -103,6 +132,8 @@ const counted = (is: (verdict: Verdict) => boolean | null) =>
   all.map(([, column]) => `${[...column.values()].filter(is).length}`);
 const isKnown = all.map(([, column]) => [...column.values()].some(({ full }) => full !== null));
 const [tools = new Map() as Column] = columns.values();
+const shapes = table(["loader", "raw BTF", "`--elf`"], await captures());
+console.log(shapes);
 const document = `# CO-RE programs with offsetof's BTF
 
 Written by \`bun run core\`. The ${tools.size} eBPF objects inside Debian 12's libbpf-tools, loaded by libbpf in guests whose BTF is hidden, or
@@ -134,6 +165,13 @@ ${table(
     return row(tool, ...cells, [...missing].map(asCode).join(", "));
   }),
 )}
+
+## eCapture's objects
+
+An object that asks what those for OpenSSL and BoringSSL ask (\`test/core/capture.bpf.c\`: structs of packets, and a socket's pairs of
+addresses and ports), loaded on the machine that wrote this page:
+
+${shapes}
 `;
 if (values.kernels === undefined) await Bun.write(join(ROOT, "docs/core.md"), document);
 else console.log(document);

@@ -11,6 +11,7 @@ const SOURCES = [
   "reader.bpf.c",
   "asker.bpf.c",
   "misser.bpf.c",
+  "capture.bpf.c",
   "reader.h",
   "loader.c",
   "judge.c",
@@ -24,6 +25,8 @@ export interface CoreReader {
   /** Of every kind of relocation, and of one that no kernel has. */
   readonly asker: string;
   readonly misser: string;
+  /** Of the shape of eCapture's: capture.bpf.c. */
+  readonly capture: string;
   /** Needs glibc 2.28, as the judges. */
   readonly loader: string;
   readonly judges: Readonly<Record<Architecture, string>>;
@@ -35,7 +38,7 @@ export async function buildCoreReader(): Promise<CoreReader> {
   const cached = await CachedFolder.open(`core-${Bun.hash(sources.join()).toString(16)}`, async (folder) => {
     const [arch] = architectures;
     const cache = join(folder, "zig");
-    for (const name of ["reader", "asker", "misser"]) {
+    for (const name of ["reader", "asker", "misser", "capture"]) {
       const target = { path: "", source: `test/core/${name}.bpf.c`, defines: [arch.define], arch };
       await compileEbpf(target, join(folder, `${name}.bpf.o`), cache);
     }
@@ -53,6 +56,7 @@ export async function buildCoreReader(): Promise<CoreReader> {
     object: await path("reader.bpf.o"),
     asker: await path("asker.bpf.o"),
     misser: await path("misser.bpf.o"),
+    capture: await path("capture.bpf.o"),
     loader: await path("loader"),
     judges: { amd64: await path("judge-amd64"), arm64: await path("judge-arm64") },
   };

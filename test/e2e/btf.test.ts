@@ -121,11 +121,25 @@ describe("which programs of an object relocate", () => {
     const shape = ["btf", "--for", core.asker, "--minimal", "--elf", "-o"];
     for (const name of [elf, `${elf}.again`]) run([executable, ...shape, name]);
     expect(readFileSync(elf)).toEqual(readFileSync(`${elf}.again`));
-    expect(run(["readelf", "--sections", "--wide", elf]).stdout).toMatch(/\.BTF +PROGBITS/);
+    const read = run(["readelf", "--sections", "--symbols", "--wide", elf]);
+    expect(read).toMatchObject({ status: 0, stderr: "" });
+    expect(read.stdout).toMatch(/\.BTF +PROGBITS/);
+    expect(read.stdout).toContain("Symbol table '.symtab' contains 1 entry"); // cilium/ebpf wants one
     expect(run(["bpftool", "btf", "dump", "file", elf]).stdout).toEqual(
       run(["bpftool", "btf", "dump", "file", minimal]).stdout,
     );
     expect(load(core.asker, elf)).toMatchObject({ status: 0 });
+  });
+
+  test("of the shape of eCapture's OpenSSL and BoringSSL objects relocates and loads, alone and with --minimal", () => {
+    using scratch = new Scratch();
+    const [file, minimal] = [scratch.at("kernel.btf"), scratch.at("minimal.btf")];
+    run([executable, "btf", "-o", file]);
+    expect(load(core.capture, file)).toMatchObject({ status: 0 });
+    expect(run([executable, "btf", "--for", core.capture, "--minimal", "-o", minimal])).toMatchObject({
+      status: 0,
+    });
+    expect(load(core.capture, minimal)).toMatchObject({ status: 0 });
   });
 
   test("a member that is not known is named with the reason of its constant", () => {

@@ -1,5 +1,5 @@
 import type { KernelMember } from "../fields.ts";
-import { array, at, type CType, pointer, struct, typedef, u8, u16, u32, ulong, union } from "./ctype.ts";
+import { array, at, type CType, pointer, struct, typedef, u8, u16, u32, u64, ulong, union } from "./ctype.ts";
 
 /** include/uapi/linux/in6.h and in.h. */
 export const in6Addr = struct(
@@ -94,6 +94,32 @@ export const memberTypes: Readonly<Record<KernelMember, CType>> = {
   "nf_conn.status": ulong,
   "socket.file": pointer("file"),
 };
+
+/**
+ * Two members of one size that lie side by side, in a union with one name for both: include/net/sock.h. Nobody measures that one;
+ * where its parts lie so, it is there.
+ */
+export interface Pair {
+  readonly name: string;
+  readonly type: CType;
+  readonly first: KernelMember;
+  readonly second: KernelMember;
+}
+
+export const pairs: readonly Pair[] = [
+  {
+    name: "skc_addrpair",
+    type: u64,
+    first: "sock_common.skc_daddr",
+    second: "sock_common.skc_rcv_saddr",
+  },
+  {
+    name: "skc_portpair",
+    type: u32,
+    first: "sock_common.skc_dport",
+    second: "sock_common.skc_num",
+  },
+];
 
 /** A struct that can be told, and what it begins with. */
 export interface Declared {

@@ -1,6 +1,6 @@
 import { type KernelConstant, type KernelMember, kernelFields } from "../fields.ts";
-import { array, at, type Composite, type CType, type Member, sizeOf, struct } from "./ctype.ts";
-import { declared, memberTypes, tuple } from "./declarations.ts";
+import { array, at, type Composite, type CType, type Member, sizeOf, struct, union } from "./ctype.ts";
+import { declared, memberTypes, pairs, tuple } from "./declarations.ts";
 
 /** A constant's offset in bytes, or why it cannot be relied on. */
 export type Known = { readonly value: number } | { readonly why: string };
@@ -48,10 +48,27 @@ export function placeMembers(known: (constant: KernelConstant) => Known): {
     const first = structs.get(base?.struct ?? "");
     const start: Placed[] =
       base === undefined || first === undefined ? [] : [{ steps: [base.member], offset: 0, type: first }];
-    const members = [...start, ...(placed.get(name) ?? [])];
+    const members = [...start, ...paired(name, placed.get(name) ?? [])];
     if (members.length > 0) structs.set(name, compose(name, members, 0));
   }
   return { structs: [...structs.values()], unplaced };
+}
+
+/** Members of a struct with those of `pairs` in their unions, where both lie as these have them. */
+function paired(name: string, members: readonly Placed[]): readonly Placed[] {
+  return pairs.reduce((all, pair) => {
+    const [first, second] = [pair.first, pair.second].map((member) =>
+      all.find(({ steps }) => `${name}.${steps.join(".")}` === member),
+    );
+    const size = sizeOf(pair.type);
+    if (first === undefined || second?.offset !== first.offset + size / 2) return all;
+    const parts = [first, second].map((part) =>
+      at(part.offset - first.offset, part.steps[0] ?? "", part.type),
+    );
+    const type = union("", size, { [pair.name]: pair.type, "": struct("", size, ...parts) });
+    const rest = all.filter((one) => one !== first && one !== second);
+    return [...rest, { steps: [""], offset: first.offset, type }];
+  }, members);
 }
 
 /** What constants say together that name the same member, as those of net.ns.inum do. */
@@ -79,7 +96,10 @@ function tupleHashes(origin: Known, reply: Known): Placed | { readonly why: stri
 
 /** A struct from `start` of its members, those of one first step together in an anonymous struct. */
 function compose(name: string, placed: readonly Placed[], start: number): Composite {
-  const members = [...Map.groupBy(placed, ({ steps }) => steps[0] ?? "")].map(([step, group]): Member => {
+  // Those without a name are each its own.
+  const groups = Map.groupBy(placed, (one) => one.steps[0] || one);
+  const members = [...groups].map(([key, group]): Member => {
+    const step = typeof key === "string" ? key : "";
     const offset = Math.min(...group.map((each) => each.offset));
     const leaf = group.find(({ steps }) => steps.length === 1);
     const inner = group.map((each) => ({ ...each, steps: each.steps.slice(1) }));

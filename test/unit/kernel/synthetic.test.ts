@@ -18,6 +18,8 @@ afterAll(() => rmSync(folder, { recursive: true }));
 /** What programs read beside the members that the constants name: ways to them, and what lies inside. */
 const beside = [
   "sock.__sk_common.skc_daddr",
+  "sock_common.skc_addrpair",
+  "sock.__sk_common.skc_portpair",
   "inet_sock.sk.__sk_common.skc_num",
   "tcp_sock.inet_conn.icsk_inet.sk.__sk_common.skc_family",
   "tcp_sock.inet_conn.icsk_inet.inet_sport",

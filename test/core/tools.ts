@@ -1,0 +1,107 @@
+/** Debian 12's own libbpf-tools at work in a guest, with the file of `offsetof btf` where libbpf looks for BTF. */
+import { join } from "node:path";
+import { loadPackage } from "../../assets/build/debian.ts";
+import { executableFor } from "../lab/executable.ts";
+import { bootGuest, type GuestFile, HIDE_BTF, text } from "../lab/guest.ts";
+import type { BootableKernel } from "../lab/kernels.ts";
+
+/** A tool, and what it prints of the workload below where it tells the truth. */
+interface Tool {
+  readonly name: string;
+  readonly args?: string;
+  readonly expects: RegExp;
+}
+
+/** As everybody knows what it does: files, processes, signals, mounts and a connection of its own, by their names. */
+const WORKLOAD = `
+echo some >/etc/offsetof-read
+/usr/bin/cat /etc/offsetof-read
+/usr/bin/stat /etc/offsetof-read
+: >/tmp/offsetof-life; sleep 1; /usr/bin/rm /tmp/offsetof-life
+/usr/bin/uname offsetof-exec
+/usr/bin/sh -c 'exit 7'
+/usr/bin/sleep 50 & kill -USR1 $!
+mkdir /run/offsetof-mount; /usr/bin/mount -t tmpfs offsetof-device /run/offsetof-mount; /usr/bin/umount /run/offsetof-mount
+echo hello | /usr/bin/nc -l -p 4242 >/dev/null & sleep 1; /usr/bin/nc 127.0.0.1 4242 </dev/null
+/usr/bin/dd if=/dev/zero of=/tmp/offsetof-file bs=4096 count=256
+`;
+
+const HISTOGRAM = /distribution\n.*\|/;
+
+const tools: readonly Tool[] = [
+  { name: "bindsnoop", expects: /nc .*TCP .*4242/ },
+  { name: "capable", expects: /mount .*CAP_SYS_ADMIN/ },
+  { name: "cpudist", expects: HISTOGRAM },
+  { name: "execsnoop", expects: /uname .*offsetof-exec/ },
+  { name: "exitsnoop", expects: /sh .*code 7/ },
+  { name: "filelife", expects: /rm +[1-9]\.\d+ +offsetof-life/ },
+  { name: "filetop", args: "-C 1", expects: /dd .*offsetof-file/ },
+  { name: "funclatency", args: "vfs_read", expects: HISTOGRAM },
+  { name: "mountsnoop", expects: /mount .*offsetof-device.*offsetof-mount/ },
+  { name: "opensnoop", expects: /cat +\d+ +0 +\/etc\/offsetof-read/ },
+  { name: "runqlat", expects: HISTOGRAM },
+  { name: "sigsnoop", expects: / 10 +\d+ +0\n/ },
+  { name: "softirqs", args: "-C", expects: /timer +\d+/ },
+  { name: "solisten", expects: /nc +0 +1 +4242 +TCPv4/ },
+  { name: "statsnoop", expects: /stat .*\/etc\/offsetof-read/ },
+  { name: "syscount", expects: /^read +\d+/m },
+  { name: "tcpconnect", expects: /nc .*127\.0\.0\.1 +127\.0\.0\.1 +4242/ },
+  { name: "tcpconnlat", expects: /nc .*127\.0\.0\.1 +127\.0\.0\.1 +4242 +\d/ },
+  { name: "tcplife", expects: /nc +127\.0\.0\.1 +\d+ +127\.0\.0\.1 +4242/ },
+  { name: "tcpstates", expects: /127\.0\.0\.1 +4242 +SYN_SENT +-> +ESTABLISHED/ },
+  { name: "tcpsynbl", expects: /backlog_max = 1\b/ },
+  { name: "tcptop", args: "-C 1", expects: /nc .*127\.0\.0\.1:4242/ },
+  { name: "tcptracer", expects: /C +\d+ +nc +4 +127\.0\.0\.1 +127\.0\.0\.1 +\d+ +4242/ },
+  { name: "vfsstat", args: "1", expects: /\d\d:\d\d:\d\d: +\d+/ },
+];
+
+/** By its name: whether a tool printed the truth, and all that it printed. */
+export type Printed = ReadonlyMap<string, { readonly isTrue: boolean; readonly output: string }>;
+
+export async function toolsAtWork(kernel: BootableKernel): Promise<Printed> {
+  const { architecture } = kernel.row;
+  const root = async (name: string) => (await loadPackage("bookworm", name, architecture)).root;
+  const files: Record<string, GuestFile> = {
+    "/opt/offsetof": { from: await executableFor(architecture) },
+    "/opt/workload": { content: WORKLOAD },
+  };
+  const from = join(await root("libbpf-tools"), "usr/sbin");
+  for (const { name } of tools) files[`/opt/tools/${name}`] = { from: join(from, name) };
+  const start = tools.map(
+    ({ name, args = "" }) => `/opt/tools/${name} ${args} >/tmp/out/${name} 2>&1 & echo $! >>/tmp/pids`,
+  );
+  const { results } = await bootGuest({
+    // The tools are linked with Debian 12's libraries.
+    kernel: { ...kernel, row: { ...kernel.row, userland: "bookworm" } },
+    commands: [
+      `[ ! -d /sys/kernel/btf ] || { ${HIDE_BTF}; }`,
+      'mkdir -p /boot && /opt/offsetof btf --elf -o "/boot/vmlinux-$(uname -r)"',
+      [
+        "mkdir /tmp/out",
+        ...start,
+        "sleep 20",
+        "sh /opt/workload >/dev/null 2>&1",
+        "sleep 3",
+        "kill -INT $(cat /tmp/pids)",
+        "sleep 5",
+        "kill -KILL $(cat /tmp/pids) 2>/dev/null",
+        ...tools.map(({ name }) => `echo "== ${name}"; cat /tmp/out/${name}`),
+      ].join("\n"),
+    ],
+    files,
+    packages: ["libelf1", "zlib1g"],
+    mounts: ["tracefs", "debugfs"],
+  });
+  const printed = text(results[2]?.stdout ?? new Uint8Array());
+  const outputs = new Map(
+    printed
+      .split(/^== (?=\w+$)/m)
+      .map((part) => [part.slice(0, part.indexOf("\n")), part.slice(part.indexOf("\n") + 1)]),
+  );
+  return new Map(
+    tools.map(({ name, expects }) => {
+      const output = outputs.get(name) ?? "";
+      return [name, { isTrue: expects.test(output), output }];
+    }),
+  );
+}
