@@ -16,6 +16,7 @@ const c = bindFunctions("libc.so.6", {
   dup2: { args: ["i32", "i32"], returns: "i32" },
   fcntl: { args: ["i32", "i32", "i64"], returns: "i32" },
   fstatfs: { args: ["i32", "buffer"], returns: "i32" },
+  ftruncate: { args: ["i32", "i64"], returns: "i32" },
   getsockname: { args: ["i32", "buffer", "buffer"], returns: "i32" },
   getsockopt: { args: ["i32", "i32", "i32", "buffer", "buffer"], returns: "i32" },
   listen: { args: ["i32", "i32"], returns: "i32" },
@@ -105,6 +106,7 @@ const FD_CLOEXEC = 1;
 const MFD_CLOEXEC = 1;
 const MFD_NOEXEC_SEAL = 8;
 const O_RDONLY = 0;
+const O_RDWR = 2;
 const O_CLOEXEC = 0x80000;
 const O_PATH = 0x200000;
 const O_NOFOLLOW = process.arch === "arm64" ? 0x8000 : 0x20000;
@@ -114,6 +116,9 @@ const PROT_READ = 1;
 const PROT_READ_WRITE = 3;
 const MAP_SHARED = 1;
 const MAP_PRIVATE = 2;
+const MAP_ANONYMOUS = 0x20;
+/** Bytes of a page at most, on any of the architectures. */
+const LARGEST_PAGE = 0x10000;
 /** Bytes that are mapped of a file whose contents are not asked for. */
 const SOME = 4096;
 const EACCES = 13;
@@ -393,18 +398,40 @@ export function vsnprintf(text: Uint8Array, format: Pointer, list: Pointer): num
   return check(c.vsnprintf(text, text.byteLength, format, list), "vsnprintf");
 }
 
-/** An anonymous file in memory that holds `bytes`; it has no name in any file system. */
+/** An anonymous file in memory that holds `bytes`; it has no name in any file system. @throws SystemError of memfd_create */
 export function memoryFile(name: string, bytes: Uint8Array): FileDescriptor {
   const fd = withAddresses([cString(name)], (title) => {
-    const made = Number(c.syscall(SYS_MEMFD_CREATE, title, MFD_CLOEXEC, 0));
+    const make = (flags: number): number => Number(c.syscall(SYS_MEMFD_CREATE, title, flags, 0));
+    const made = make(MFD_CLOEXEC);
+    if (made >= 0) return made;
     // With vm.memfd_noexec=2 only non-executable files may be made; mapping them executable stays allowed.
-    return made < 0 && lastErrno() === EACCES
-      ? check(c.syscall(SYS_MEMFD_CREATE, title, MFD_CLOEXEC | MFD_NOEXEC_SEAL, 0), "memfd_create")
-      : check(made, "memfd_create");
+    const again = lastErrno() === EACCES ? make(MFD_CLOEXEC | MFD_NOEXEC_SEAL) : made;
+    const refusal = new SystemError("memfd_create", lastErrno());
+    const other = again < 0 ? sharedMemory() : again;
+    if (other < 0) throw refusal;
+    return other;
   });
   const file = new FileDescriptor(fd, name);
   writeAll(file.fd, bytes, name);
   return file;
+}
+
+/**
+ * An anonymous file in memory where memfd_create is not to be had, before Linux 3.17: memory that may be shared lies in one,
+ * and /proc leads root to it (Linux 3.3, CONFIG_CHECKPOINT_RESTORE). @returns its descriptor; below 0 where there is none
+ */
+function sharedMemory(): number {
+  const address = Number(c.mmap(null, LARGEST_PAGE, PROT_READ_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0));
+  if (address < 0) return address;
+  try {
+    const ends = [address, address + LARGEST_PAGE].map((each) => each.toString(16));
+    const path = terminated(`/proc/self/map_files/${ends.join("-")}`);
+    const fd = c.openat(AT_FDCWD, path, O_RDWR | O_CLOEXEC, 0);
+    if (fd >= 0) check(c.ftruncate(fd, 0), "ftruncate");
+    return fd;
+  } finally {
+    c.munmap(address, LARGEST_PAGE);
+  }
 }
 
 const cString = (text: string): Uint8Array => new TextEncoder().encode(`${text}\0`);

@@ -12,6 +12,7 @@ import type { Asked } from "../kernel/asked.ts";
 import type { Families } from "../kernel/options.ts";
 import type { Allowance } from "../offsets/truth.ts";
 import { type Document, formatVersion, type LibraryReport } from "../output/document.ts";
+import { exitCodes, Failure } from "../output/failure.ts";
 import { log } from "../output/log.ts";
 import { Meter } from "../output/meter.ts";
 import type { TlsOptions } from "../tls/report.ts";
@@ -78,7 +79,10 @@ export interface Details {
   readonly tell?: Tell;
 }
 
-/** The same without a deadline. */
+/**
+ * The same without a deadline.
+ * @throws Failure where the kernel alone is asked for and has neither eBPF nor BTF
+ */
 export async function look(
   parts: readonly Part[],
   config: Config,
@@ -89,6 +93,8 @@ export async function look(
   for (const part of ["btf", "kprobes", "rawTracepoints", "tracefs", "lockdown"] as const) {
     log.debug(`${part}: ${host[part].why}`);
   }
+  if (parts.every((part) => part === "kernel") && host.ebpf.is === "no" && host.btf.is === "no")
+    throw new Failure("E_NO_EBPF", `${host.ebpf.why}; ${host.btf.why}`, exitCodes.impossible);
   const { report, diagnostics } = hostReport(host);
   // libbpf's messages cost a call back into this runtime each, so they are asked for only where they are shown.
   const trace = log.level >= LogLevels.debug ? traceLines : undefined;

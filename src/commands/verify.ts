@@ -81,12 +81,16 @@ const libbpf = (): Libbpf => {
   return loaded;
 };
 
-/** A failure where lockdown forbids what a verification does: each try would be a line in the kernel's log. */
+/**
+ * A failure where the kernel has no eBPF, or lockdown forbids what a verification does: each try would be a line in the
+ * kernel's log.
+ */
 function attemptWhere({ proc_root: proc, bytecode: choice }: Config): Where | Failure {
-  const { kernel, lockdown, kprobes } = probeHost(hostFiles("/", proc));
-  return lockdown.level === "confidentiality"
-    ? new Failure("E_VERIFY", `nothing can be verified here: ${lockdown.why}`, exitCodes.impossible)
-    : { version: kernel.version, choice, kprobes };
+  const { kernel, lockdown, kprobes, ebpf } = probeHost(hostFiles("/", proc));
+  const why = ebpf.is === "no" ? ebpf.why : lockdown.level === "confidentiality" ? lockdown.why : null;
+  return why === null
+    ? { version: kernel.version, choice, kprobes }
+    : new Failure("E_VERIFY", `nothing can be verified here: ${why}`, exitCodes.impossible);
 }
 
 /** @throws Failure where nothing can be verified */

@@ -130,8 +130,27 @@ export function tracefs(readmes: readonly FileRead[], mounts: string | undefined
     : no("tracefs is not mounted", "mount -t tracefs tracefs /sys/kernel/tracing");
 }
 
+/**
+ * Whether this kernel has the eBPF that a guess is made with.
+ *
+ * @param setting /proc/sys/kernel/unprivileged_bpf_disabled, which Linux 4.4 and later have where bpf(2) is built in; of
+ *   vendors' older kernels those that took eBPF over. To call bpf(2) would tell too, and filters kill for it.
+ * @param release /proc/sys/kernel/osrelease: where that cannot be read either, nothing is known
+ */
+export function ebpf(setting: FileRead, release: FileRead): Answer {
+  if (setting.state !== "absent") return yes(`${setting.path} is there`);
+  return release.state === "read"
+    ? no(
+        `eBPF is too old on this kernel, or not built in: ${setting.path} is not there`,
+        "Linux 4.17 or later, built with CONFIG_BPF_SYSCALL",
+      )
+    : unknown(`no sign of eBPF either way: ${release.path} cannot be read`);
+}
+
 export interface BpfSigns {
   readonly version: readonly [number, number, number];
+  /** What {@link ebpf} says. */
+  readonly ebpf: Answer;
   readonly status: ProcessStatus | undefined;
   readonly initialUserNamespace: boolean | undefined;
   /** The soft limit on locked memory, in bytes. */
@@ -142,7 +161,9 @@ export interface BpfSigns {
 const LOCKED_MEMORY = 2 << 20;
 
 /** Whether this process may load tracing programs by bpf(2). */
-export function bpf({ version, status, initialUserNamespace, lockedMemory = Infinity }: BpfSigns): Answer {
+export function bpf(signs: BpfSigns): Answer {
+  const { version, status, initialUserNamespace, lockedMemory = Infinity } = signs;
+  if (signs.ebpf.is === "no") return signs.ebpf;
   if (status === undefined) return unknown("/proc/self/status cannot be read");
   const has = (name: Capability): boolean => status.effective.includes(name);
   const isSplit = isAtLeast(version, 5, 8); // into these two, of CAP_SYS_ADMIN

@@ -8,6 +8,7 @@ import { type KernelIdentity, kernelIdentity } from "./kernel.ts";
 import {
   bpf,
   btf,
+  ebpf,
   kprobes,
   type LockdownAnswer,
   lockdown,
@@ -23,6 +24,8 @@ export interface Host {
   readonly btf: Answer;
   readonly kprobes: Answer;
   readonly tracefs: Answer;
+  /** Whether the kernel has eBPF. */
+  readonly ebpf: Answer;
   /** Whether this process may load tracing programs; lockdown and the kernel's own limits aside. */
   readonly bpf: Answer;
   readonly rawTracepoints: Answer;
@@ -47,8 +50,9 @@ export const visibleTracefs = (mounts: string | undefined): string[] => {
  */
 export function probeHost(files: HostFiles = hostFiles()): Host {
   const text = (path: string): string | undefined => textOf(files.read(path));
+  const release = files.read("/proc/sys/kernel/osrelease");
   const kernel = kernelIdentity({
-    release: text("/proc/sys/kernel/osrelease") ?? unameRelease(),
+    release: textOf(release) ?? unameRelease(),
     machine: unameMachine(),
     version: text("/proc/version"),
     signature: text("/proc/version_signature"),
@@ -61,8 +65,10 @@ export function probeHost(files: HostFiles = hostFiles()): Host {
   const status = statusText === undefined ? undefined : parseStatus(statusText);
   const uidMap = text("/proc/self/uid_map");
   const limits = text("/proc/self/limits");
+  const hasEbpf = ebpf(files.read("/proc/sys/kernel/unprivileged_bpf_disabled"), release);
   const mayLoad = bpf({
     version,
+    ebpf: hasEbpf,
     status,
     initialUserNamespace: uidMap === undefined ? undefined : isInitialUserNamespace(uidMap),
     lockedMemory: limits === undefined ? undefined : parseLockedMemory(limits),
@@ -86,6 +92,7 @@ export function probeHost(files: HostFiles = hostFiles()): Host {
       visibleTracefs(mounts).map((folder) => files.read(`${folder}/README`)),
       mounts,
     ),
+    ebpf: hasEbpf,
     bpf: mayLoad,
     rawTracepoints: rawTracepoints({ version, lockdown: locked.level, config, bpf: mayLoad }),
     networkNamespaces: networkNamespaces({

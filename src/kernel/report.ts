@@ -67,17 +67,20 @@ export function kernelReport(options: KernelOptions): { report: KernelReport; di
   const diagnostics: Diagnostic[] = [];
   const note = (code: string) => (message: string) => void diagnostics.push({ code, message });
   const started = performance.now();
-  const libbpf = sources.includes("guess") ? new Libbpf(asset("libbpf.so"), options.trace) : null;
+  let loaded: Libbpf | undefined;
+  const libbpf = (): Libbpf => {
+    loaded ??= new Libbpf(asset("libbpf.so"), options.trace);
+    return loaded;
+  };
   const types = sources.includes("btf") ? readTypes(host, note("W_NO_BTF")) : unchosen;
   const btf = typeof types === "string" ? silent("btf", types) : btfEvidence(types.kernel);
-  const tried =
-    libbpf !== null
-      ? tryGuess(guesserOf(libbpf, options, note("W_BYTECODE")), host, note("W_RUNG"), note("E_NO_GUESS"))
-      : { guess: null, evidence: silent("guess", unchosen) };
+  const tried = sources.includes("guess")
+    ? tryGuess(guesserOf(libbpf, options, note("W_BYTECODE")), host, note("W_RUNG"), note("E_NO_GUESS"))
+    : { guess: null, evidence: silent("guess", unchosen) };
   const reason = tried.guess === null ? tried.evidence[0]?.reason : undefined;
   const isTold = btf.some(({ candidates }) => candidates.length > 0);
   const typed =
-    libbpf !== null && reason !== undefined && reason !== unchosen && isTold && host.bpf.is !== "no"
+    reason !== undefined && reason !== unchosen && isTold && host.bpf.is !== "no"
       ? tryTyped(libbpf, options, reason, note("W_RUNG"))
       : null;
   const measured = tried.guess ?? typed;
@@ -108,7 +111,7 @@ type ObjectGuess = Guess & { readonly bytecode: string };
  * understands. `note` hears of those that it does not.
  */
 function guesserOf(
-  libbpf: Libbpf,
+  libbpf: () => Libbpf,
   options: KernelOptions,
   note: (message: string) => void,
 ): (offers: Offers) => ObjectGuess {
@@ -117,7 +120,7 @@ function guesserOf(
   return (offers) => {
     for (const [index, bytecode] of objects.entries()) {
       try {
-        return { ...guess(libbpf, options.asset(`${bytecode}.o`), offers, options), bytecode };
+        return { ...guess(libbpf(), options.asset(`${bytecode}.o`), offers, options), bytecode };
       } catch (error) {
         if (index === objects.length - 1 || !isUnknownToKernel(error)) throw error;
         note(`${bytecode} is not used: ${reasonOf(error)}`);
@@ -195,13 +198,13 @@ function tryGuess(
 
 /** Where nothing can be guessed: measures what typed reads reach at the offsets that BTF tells. Null where refused. */
 function tryTyped(
-  libbpf: Libbpf,
+  libbpf: () => Libbpf,
   options: KernelOptions,
   otherwise: string,
   note: (message: string) => void,
 ): Guess | null {
   try {
-    return typedReads(libbpf, options.asset(`${TYPED_BYTECODE}.o`), options, otherwise);
+    return typedReads(libbpf(), options.asset(`${TYPED_BYTECODE}.o`), options, otherwise);
   } catch (error) {
     note(`tp_btf: ${refusalOf(error, options.host)}`);
     return null;

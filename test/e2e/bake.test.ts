@@ -1,11 +1,11 @@
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
-import { join } from "node:path";
 import * as v from "valibot";
 import { bakedSchema, bytecodeListSchema, verifySchema } from "../../src/output/document.ts";
 import { failureSchema } from "../../src/output/failure.ts";
+import { buildConfine } from "../confine.ts";
 import { jsonOf } from "../schema.ts";
-import { documentOf, executable, repository, run, Scratch } from "./executable.ts";
+import { documentOf, executable, run, Scratch } from "./executable.ts";
 import { heldDuring, stillThere } from "./held.ts";
 
 const LIBSSL = "/usr/lib/x86_64-linux-gnu/libssl.so.3";
@@ -252,14 +252,8 @@ describe("verify kernel", () => {
       expect([compared > 0, held]).toEqual([true, compared]);
   });
 
-  test("with the bpf(2) of Linux 4.17, without BTF and links, the old object holds too, and the current one does not load", () => {
-    const linux417 = [
-      process.execPath,
-      join(repository, "test/lab/linux-4.17.ts"),
-      executable,
-      "verify",
-      "kernel",
-    ];
+  test("with the bpf(2) of Linux 4.17, without BTF and links, the old object holds too, and the current one does not load", async () => {
+    const linux417 = [await buildConfine(), "-k", "4.17", executable, "verify", "kernel"];
     const { status, stdout } = run([...linux417, "--bytecode", "old", "--constants", document]);
     const { kernel } = v.parse(verifySchema, jsonOf("verify", stdout)).verify;
     expect([status, kernel?.bytecode]).toEqual([0, "socket_reader_old"]);

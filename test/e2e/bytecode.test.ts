@@ -1,12 +1,10 @@
 import { beforeAll, describe, expect, test } from "bun:test";
-import { join } from "node:path";
 import { kernelFields } from "../../src/kernel/fields.ts";
+import { buildConfine } from "../confine.ts";
 import { truthOf } from "../lab/truth.ts";
-import { documentOf, executable, type Run, repository, run, Scratch } from "./executable.ts";
+import { documentOf, executable, type Run, run, Scratch } from "./executable.ts";
 
 const ask = [executable, "kernel", "--format", "json"];
-/** Runs a command with the bpf(2) of Linux 4.17. */
-const linux417 = [process.execPath, join(repository, "test/lab/linux-4.17.ts")];
 
 const strategies = [
   { strategy: "snapshot", program: "socket_guess", least: 30 },
@@ -14,7 +12,10 @@ const strategies = [
 ] as const;
 
 let truth: Map<string, number | null>;
+/** Runs a command with the system calls of Linux 4.17, of bpf(2) above all. */
+let linux417: readonly string[];
 beforeAll(async () => {
+  linux417 = [await buildConfine(), "-k", "4.17"];
   truth = await truthOf(
     "/sys/kernel/btf/vmlinux",
     kernelFields.map(({ member }) => member),

@@ -2,6 +2,7 @@ import { expect, test } from "bun:test";
 import { join } from "node:path";
 import * as v from "valibot";
 import { documentSchema } from "../../src/output/document.ts";
+import { buildConfine } from "../confine.ts";
 import { jsonOf } from "../schema.ts";
 import { trueConstants } from "./constants.ts";
 import { bootGuest, guestTimeout, HIDE_BTF, text } from "./guest.ts";
@@ -9,7 +10,10 @@ import { chosenKernels, loadKernel } from "./kernels.ts";
 
 const EXECUTABLE = join(import.meta.dir, "../../dist/offsetof");
 /** The bpf(2) of Linux 4.17: without BTF and links, so that kprobes are attached by perf_event_open and ioctl. */
-const LINUX_4_17 = "/opt/bun /opt/linux-4.17.ts ";
+const LINUX_4_17 = "/opt/confine -k 4.17 ";
+/** That of Linux 4.14, without raw tracepoints; there kprobes are made by tracefs, as no perf event is one. */
+const LINUX_4_14 = "/opt/confine -k 4.14 ";
+const HIDE_PERF_KPROBES = "mkdir -p /run/empty && mount -o bind /run/empty /sys/devices/kprobe";
 
 /** What is asked of each strategy: which object, and what the command is run by. */
 const questions = [
@@ -17,6 +21,7 @@ const questions = [
   { bytecode: "old", by: "" },
   { bytecode: "old", by: "" },
   { bytecode: "old", by: LINUX_4_17 },
+  { bytecode: "old", by: `${HIDE_PERF_KPROBES} && ${LINUX_4_14}` },
 ] as const;
 
 for (const row of chosenKernels()) {
@@ -31,7 +36,8 @@ for (const row of chosenKernels()) {
         questions.map(({ bytecode, by }) => ({
           strategy,
           bytecode,
-          command: `OFFSETOF_BYTECODE=${bytecode} ${by}/opt/offsetof kernel --strategy ${strategy} --format json`,
+          command: `export OFFSETOF_BYTECODE=${bytecode}; ${by}/opt/offsetof kernel --strategy ${strategy} --format json
+            status=$?; umount /sys/devices/kprobe 2>/dev/null; exit $status`,
         })),
       );
       const { results } = await bootGuest({
@@ -39,10 +45,9 @@ for (const row of chosenKernels()) {
         commands: [HIDE_BTF, ...asked.map(({ command }) => command)],
         files: {
           "/opt/offsetof": { from: EXECUTABLE },
-          "/opt/bun": { from: process.execPath },
-          "/opt/linux-4.17.ts": { from: join(import.meta.dir, "linux-4.17.ts") },
+          "/opt/confine": { from: await buildConfine(row.architecture) },
         },
-        memoryMiB: 2048,
+        mounts: ["tracefs"],
         modules: ["nf_conntrack_netlink"],
       });
       for (const [index, { strategy, bytecode }] of asked.entries()) {

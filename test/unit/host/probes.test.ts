@@ -145,6 +145,7 @@ describe("tracefs", () => {
 describe("bpf", () => {
   const root: BpfSigns = {
     version: [5, 10, 0],
+    ebpf: { is: "yes", why: "" },
     status: { effective: ["CAP_SYS_ADMIN"], seccompFilter: false },
     initialUserNamespace: true,
     lockedMemory: Number.POSITIVE_INFINITY,
@@ -165,6 +166,7 @@ describe("bpf", () => {
       "yes",
     ],
     ["no /proc", { status: undefined }, "unknown"],
+    ["a kernel without eBPF", { ebpf: { is: "no", why: "" } }, "no"],
   ];
 
   test.each(rows)("%s", (_, signs, is) => {
