@@ -117,6 +117,14 @@ const rows: readonly Remedies[] = [
   },
   { call: /^attach .* to raw_tp:/, errnos: { ENOENT: "this kernel has no such tracepoint" } },
   {
+    // Opening calls no bpf(2): libbpf keeps places for maps by files in memory.
+    call: /^open eBPF object /,
+    errnos: {
+      EPERM: "libbpf's memfd_create(2) is refused: a seccomp filter has to allow it",
+      ENOSYS: "libbpf needs memfd_create(2): Linux 3.17 or newer, and a seccomp filter that knows it",
+    },
+  },
+  {
     call: /^(open|load) eBPF object /,
     errnos: {
       EPERM:

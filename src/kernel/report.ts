@@ -230,7 +230,7 @@ const LOCKED_DOWN = "the kernel forbids reading its memory from eBPF, as lockdow
 function refusalOf(error: unknown, host: KernelHost): string {
   const reason = reasonOf(error);
   if (error instanceof Error && isForbiddenToRead(error)) return LOCKED_DOWN;
-  const isOfBpf = error instanceof SystemError && /^(open|load) eBPF object /.test(error.call);
+  const isOfBpf = error instanceof SystemError && error.call.startsWith("load eBPF object ");
   // What this host is known to lack says more than all that the errno can mean.
   return isOfBpf && error.code === "EPERM" && host.bpf.is !== "yes"
     ? `${error.call}: ${error.code}; ${host.bpf.why}`

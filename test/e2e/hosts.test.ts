@@ -5,7 +5,7 @@ import { loadPackage } from "../../assets/build/debian.ts";
 import { kernelFields } from "../../src/kernel/fields.ts";
 import { buildConfine, CAP } from "../confine.ts";
 import { truthOf } from "../lab/truth.ts";
-import { documentOf, errorOf, executable, repository, run, Scratch } from "./executable.ts";
+import { documentOf, executable, repository, run, Scratch } from "./executable.ts";
 
 let glibc: string;
 let confine: string;
@@ -99,12 +99,17 @@ test("without CAP_SYS_ADMIN the stimulus runs where it is, says so, and leaves n
   expect(result.stderr.replace(/^tail: .*nf_conntrack.*\n/m, "")).toBe("");
 });
 
-test("a seccomp filter in the way of memfd_create is named, not the kernel's age", () => {
+test("a seccomp filter in the way of memfd_create is named, not the kernel's age, and BTF answers", () => {
   const filter = [process.execPath, join(repository, "test/unit/ffi/refused.program.ts"), "319", "1"];
-  const { status, stdout, stderr } = run([...filter, executable, "kernel", "--format", "json"]);
-  expect([status, stdout]).toEqual([4, ""]);
-  expect(errorOf({ status, stdout, stderr })).toMatchObject({ code: "E_NO_MEMFD" });
-  expect(stderr).toContain("memfd_create: EPERM; a seccomp filter refuses it");
+  const root = documentOf(run([...filter, executable, "kernel", "--format", "json"]));
+  expect(root.diagnostics.find(({ code }) => code === "E_NO_GUESS")?.message).toContain(
+    "open eBPF object socket_guess: EPERM; libbpf's memfd_create(2) is refused",
+  );
+  const rights = ["-c", `${CAP.netAdmin},${CAP.perfmon},${CAP.bpf}`]; // to map_files CAP_SYS_ADMIN leads
+  const result = confined(confine, rights, ...filter, executable, "kernel", "--format", "json");
+  const refusal = documentOf(result).diagnostics.find(({ code }) => code === "E_NO_GUESS");
+  expect(refusal?.message).toContain("memfd_create: EPERM; a seccomp filter refuses it");
+  expect(documentOf(result).kernel?.fields.offset_daddr).toMatchObject({ value: 0, status: "single" });
 });
 
 test("no room for another network namespace is told by the sysctl that makes some", () => {

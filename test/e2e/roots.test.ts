@@ -6,6 +6,7 @@ import { loadPackage } from "../../assets/build/debian.ts";
 import { kernelFields } from "../../src/kernel/fields.ts";
 import { truthOf } from "../lab/truth.ts";
 import { documentOf, executable, type Run, run, Scratch } from "./executable.ts";
+import { makeOlder } from "./glibc.ts";
 
 const LOADER = "lib64/ld-linux-x86-64.so.2";
 const LIBC = "lib/x86_64-linux-gnu/libc.so.6";
@@ -37,10 +38,19 @@ const withGlibc = (root: Scratch): void => {
   run(["cp", "-a", `${glibc}/.`, root.path]);
 };
 
+/** All of it: what Bun is linked with, and what it looks for by name where a newer one may have it. */
+function withOlderGlibc(root: Scratch, newest: string): void {
+  withGlibc(root);
+  const names = ["libc", "libdl", "libm", "libpthread", "librt"];
+  const paths = names.map((name) => root.at(`lib/x86_64-linux-gnu/${name}-2.31.so`));
+  makeOlder(paths, "2.31", newest);
+}
+
 /** What the dynamic linker's path leads to, and the C library that runs then. */
 const roots: readonly { name: string; libc: string; fill: (root: Scratch) => void }[] = [
   { name: "nothing at all", libc: MUSL, fill: () => {} },
   { name: "glibc 2.31", libc: "glibc 2.31", fill: withGlibc },
+  { name: "what glibc 2.17 had", libc: "glibc 2.17", fill: (root) => withOlderGlibc(root, "2.17") },
   {
     name: "another program's linker, as NixOS and gcompat have it",
     libc: MUSL,

@@ -51,6 +51,7 @@ test("a Debian host with securityfs and tracefs knows everything", () => {
     "proc/version":
       "Linux version 6.1.0-56-cloud-amd64 (debian-kernel@lists.debian.org) (gcc-12) #1 SMP PREEMPT_DYNAMIC Debian 6.1.192-2 (2026-11-16)\n",
     "proc/sys/kernel/osrelease": "6.1.0-56-cloud-amd64\n",
+    "proc/sys/kernel/unprivileged_bpf_disabled": "2\n",
     "proc/self/status": "CapEff:\t000001ffffffffff\nSeccomp:\t0\n",
     "proc/self/uid_map": "         0          0 4294967295\n",
     "proc/self/mounts": "tracefs /sys/kernel/tracing tracefs rw 0 0\n",
