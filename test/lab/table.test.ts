@@ -1,0 +1,31 @@
+/** One file, the same bytes, in many roots and guests: docs/hosts.md tells what each command ends with. */
+import { afterAll, expect, test } from "bun:test";
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+import { repository } from "../e2e/executable.ts";
+import { guestTimeout } from "./guest.ts";
+import { lineOf, tableRows, writeLines } from "./table.ts";
+
+const path = join(repository, "docs/hosts.md");
+const page = readFileSync(path, "utf8");
+const isWriting = process.env.OFFSETOF_TABLE === "write";
+const asked = (process.env.OFFSETOF_LAB ?? "").split(",");
+/** Roots that cost seconds are made always, the others and guests where they are asked for. */
+const chosen = tableRows.filter(({ lab }) =>
+  lab === undefined ? asked[0] === "" || asked[0] === "all" : asked[0] === "all" || asked.includes(lab),
+);
+
+const lines = new Map<string, string>();
+afterAll(() => {
+  if (isWriting) writeLines(path, lines);
+});
+
+test.each(chosen.map((row) => [row.name, row] as const))(
+  "%s",
+  async (name, row) => {
+    const line = lineOf(name, await row.ask());
+    lines.set(name, line);
+    if (!isWriting) expect(page.split("\n")).toContain(line);
+  },
+  guestTimeout,
+);
