@@ -1,6 +1,7 @@
 import { expect, test } from "bun:test";
 import { realpathSync } from "node:fs";
-import { basename } from "node:path";
+import { basename, join } from "node:path";
+import { loadPackage } from "../../assets/build/debian.ts";
 import { documentOf, errorOf, executable, run, Scratch } from "./executable.ts";
 
 const linked = () =>
@@ -26,10 +27,10 @@ test("a path without a TLS library ends with 3 and says why", () => {
   });
 });
 
-test("a TLS library that is not supported ends with 3 and is named, in every format", () => {
-  const cached = run(["/sbin/ldconfig", "-p"]).stdout;
-  const library = realpathSync(/libgnutls\.so\.\d+ .*=> (\S+)/.exec(cached)?.[1] ?? "");
-  const told = /GnuTLS 3\.\d+\.\d+: not supported$/;
+test("a TLS library that is not supported ends with 3 and is named, in every format", async () => {
+  const { root } = await loadPackage("bookworm", "libnss3");
+  const library = join(root, "usr/lib/x86_64-linux-gnu/libssl3.so");
+  const told = /NSS 3\.\S+: not supported$/;
   const result = run([executable, "tls", library]);
   expect(result.status).toBe(3);
   expect(documentOf(result).diagnostics).toContainEqual({
@@ -38,7 +39,7 @@ test("a TLS library that is not supported ends with 3 and is named, in every for
   });
   const env = run([executable, "tls", library, "--format", "env"]);
   expect(env.status).toBe(3);
-  expect(env.stderr).toContain(`E_TLS_UNSUPPORTED ${library}: GnuTLS 3.`);
+  expect(env.stderr).toContain(`E_TLS_UNSUPPORTED ${library}: NSS 3.`);
   for (const text of ["LibreSSL 3.8.2", "aws-lc 1.30.0", "Tongsuo 8.4.0"]) {
     const named = run([executable, "tls", "--version-text", text]);
     expect([text, named.status]).toEqual([text, 3]);
@@ -107,7 +108,7 @@ test.each([
   [["--pid=1", "/bin/true"], "one of PATH, --pid, --all, --version-text and --constants"],
   [["--all", "--pid", "1"], "one of PATH, --pid, --all, --version-text and --constants"],
   [["--version-text", "3.0.12"], 'such as "openssl 3.0.12"'],
-  [["--version-text", "gnutls 3.0.12"], 'such as "openssl 3.0.12"'],
+  [["--version-text", "nss 3.0.12"], 'such as "openssl 3.0.12"'],
   [["--al"], 'did you mean "--all"?'],
   [["--path", "/bin/true"], 'unknown flag "--path"'],
   [[""], 'unexpected argument ""'],
