@@ -12,10 +12,17 @@ export interface BtfPlace {
 export const placesOf = (release: string): readonly BtfPlace[] => [
   {
     // Old ones read an ELF file alone there; all look further in /lib/modules and /usr/lib/debug.
-    loader: "libbpf, and tools that leave it to that: bcc's libbpf-tools, bpftrace",
+    loader: "libbpf, and tools that leave it to that: bpftrace",
     file: `/boot/vmlinux-${release}`,
     setting: null,
     format: "elf",
+  },
+  {
+    // They ask for that file before they ask libbpf, which then reads it.
+    loader: "bcc's libbpf-tools, as Debian 12 has them",
+    file: null,
+    setting: "a folder with this file as vmlinux, mounted over /sys/kernel/btf",
+    format: "raw",
   },
   {
     loader: "cilium/ebpf, and tools that leave it to that: Inspektor Gadget",

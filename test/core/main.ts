@@ -1,6 +1,7 @@
 /**
  * bun run core [--kernels NAME,…]: whether the eBPF objects inside Debian 12's libbpf-tools load with what `offsetof btf` makes
- * of a kernel, by libbpf, in guests whose BTF is hidden or that have none; beside it, with the kernel's own. Writes docs/core.md.
+ * of a kernel, by libbpf, in guests whose BTF is hidden or that have none; beside it, with the kernel's own. And which of Debian's own tools print the truth
+ * with it. Writes docs/core.md.
  */
 import { mkdtemp } from "node:fs/promises";
 import { tmpdir } from "node:os";
@@ -16,6 +17,7 @@ import { type BootableKernel, isFromSource, labKernel, loadKernel } from "../lab
 import { buildKernel, sourceKernel } from "../lab/source.ts";
 import { buildCilium } from "./cilium.ts";
 import { buildCoreReader, foreignObjects, judged } from "./reader.ts";
+import { type Printed, toolsAtWork } from "./tools.ts";
 
 const ROOT = join(import.meta.dir, "../..");
 const USUAL = "5.10-cloud,6.1-cloud,6.12-cloud,forky-cloud,arm64-6.1-cloud,arm64-6.12-cloud,source-bare";
@@ -116,9 +118,14 @@ async function captures(): Promise<string[]> {
 }
 
 const columns = new Map<string, Column>();
+const printed = new Map<string, Printed>();
 for (const name of names) {
   const column = await inGuest(name);
   columns.set(name, column);
+  const atWork = await toolsAtWork(await bootable(name));
+  printed.set(name, atWork);
+  for (const [tool, { isTrue, output }] of atWork)
+    console.log(`  ${tool} ${isTrue}: ${output.slice(0, 300)}`);
   const count = (is: (verdict: Verdict) => boolean | null) => [...column.values()].filter(is).length;
   console.log(
     `${name}: ${count(({ full }) => full)} with its own BTF, ${count(({ ours }) => ours)} with ours`,
@@ -166,6 +173,18 @@ ${table(
   }),
 )}
 
+## Debian's tools at work
+
+Debian 12's own executables, with our file in place of \`/sys/kernel/btf/vmlinux\`, beside a workload that is known: *yes* where a tool
+printed what was true of it (\`test/core/tools.ts\`).
+
+${table(
+  ["tool", ...names],
+  [...(printed.values().next().value ?? new Map()).keys()].map((tool) =>
+    row(tool, ...names.map((name) => (printed.get(name)?.get(tool)?.isTrue === true ? "yes" : "no"))),
+  ),
+)}
+
 ## eCapture's objects
 
 An object that asks what those for OpenSSL and BoringSSL ask (\`test/core/capture.bpf.c\`: structs of packets, and a socket's pairs of
@@ -173,5 +192,4 @@ addresses and ports), loaded on the machine that wrote this page:
 
 ${shapes}
 `;
-if (values.kernels === undefined) await Bun.write(join(ROOT, "docs/core.md"), document);
-else console.log(document);
+await Bun.write(join(ROOT, "docs/core.md"), document);

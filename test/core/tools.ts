@@ -1,4 +1,4 @@
-/** Debian 12's own libbpf-tools at work in a guest, with the file of `offsetof btf` where libbpf looks for BTF. */
+/** Debian 12's own libbpf-tools at work in a guest, with the file of `offsetof btf` where they look for BTF. */
 import { join } from "node:path";
 import { loadPackage } from "../../assets/build/debian.ts";
 import { executableFor } from "../lab/executable.ts";
@@ -40,8 +40,8 @@ const tools: readonly Tool[] = [
   { name: "mountsnoop", expects: /mount .*offsetof-device.*offsetof-mount/ },
   { name: "opensnoop", expects: /cat +\d+ +0 +\/etc\/offsetof-read/ },
   { name: "runqlat", expects: HISTOGRAM },
-  { name: "sigsnoop", expects: / 10 +\d+ +0\n/ },
-  { name: "softirqs", args: "-C", expects: /timer +\d+/ },
+  { name: "sigsnoop", expects: / 10 +\d+ +0 *$/m },
+  { name: "softirqs", expects: /timer +\d+/ },
   { name: "solisten", expects: /nc +0 +1 +4242 +TCPv4/ },
   { name: "statsnoop", expects: /stat .*\/etc\/offsetof-read/ },
   { name: "syscount", expects: /^read +\d+/m },
@@ -52,10 +52,10 @@ const tools: readonly Tool[] = [
   { name: "tcpsynbl", expects: /backlog_max = 1\b/ },
   { name: "tcptop", args: "-C 1", expects: /nc .*127\.0\.0\.1:4242/ },
   { name: "tcptracer", expects: /C +\d+ +nc +4 +127\.0\.0\.1 +127\.0\.0\.1 +\d+ +4242/ },
-  { name: "vfsstat", args: "1", expects: /\d\d:\d\d:\d\d: +\d+/ },
+  { name: "vfsstat", args: "5", expects: /\d\d:\d\d:\d\d: +\d+/ },
 ];
 
-/** By its name: whether a tool printed the truth, and all that it printed. */
+/** By its name: whether a tool printed the truth, and what it printed. */
 export type Printed = ReadonlyMap<string, { readonly isTrue: boolean; readonly output: string }>;
 
 export async function toolsAtWork(kernel: BootableKernel): Promise<Printed> {
@@ -74,16 +74,22 @@ export async function toolsAtWork(kernel: BootableKernel): Promise<Printed> {
     // The tools are linked with Debian 12's libraries.
     kernel: { ...kernel, row: { ...kernel.row, userland: "bookworm" } },
     commands: [
-      `[ ! -d /sys/kernel/btf ] || { ${HIDE_BTF}; }`,
-      'mkdir -p /boot && /opt/offsetof btf --elf -o "/boot/vmlinux-$(uname -r)"',
+      // They look at /sys/kernel/btf/vmlinux alone. Where a kernel has no such folder, one with it stands in for its parent.
+      `if [ -d /sys/kernel/btf ]; then ${HIDE_BTF}; else
+        mkdir -p /run/kernel/btf /run/kernel/debug /run/kernel/tracing
+        for one in debug tracing; do mount -o bind /sys/kernel/$one /run/kernel/$one; done
+        mount -o rbind /run/kernel /sys/kernel; mkdir -p /run/empty; mount -o bind /run/empty /sys/kernel/btf
+      fi`,
+      "/opt/offsetof btf -o /tmp/kernel.btf; mv /tmp/kernel.btf /run/empty/vmlinux",
       [
         "mkdir /tmp/out",
         ...start,
-        "sleep 20",
-        "sh /opt/workload >/dev/null 2>&1",
-        "sleep 3",
-        "kill -INT $(cat /tmp/pids)",
-        "sleep 5",
+        // Each is at work once it holds a link or a perf event, or has ended for want of a member.
+        "isReady() { [ ! -d /proc/$1/fd ] || ls -l /proc/$1/fd | grep -q 'perf_event\\|bpf_link\\|bpf-link'; }",
+        "tries=0; for one in $(cat /tmp/pids); do until isReady $one || [ $tries = 200 ]; do sleep 1; tries=$((tries+1)); done; done",
+        "sleep 5; sh /opt/workload >/dev/null 2>&1; sleep 3",
+        "kill -INT $(cat /tmp/pids) 2>/dev/null",
+        "tries=0; for one in $(cat /tmp/pids); do while [ -d /proc/$one/fd ] && [ $tries != 60 ]; do sleep 1; tries=$((tries+1)); done; done",
         "kill -KILL $(cat /tmp/pids) 2>/dev/null",
         ...tools.map(({ name }) => `echo "== ${name}"; cat /tmp/out/${name}`),
       ].join("\n"),
