@@ -42,7 +42,7 @@ const tools: readonly Tool[] = [
   { name: "runqlat", expects: HISTOGRAM },
   { name: "sigsnoop", expects: / 10 +\d+ +0 *$/m },
   { name: "softirqs", expects: /timer +\d+/ },
-  { name: "solisten", expects: /nc +0 +1 +4242 +TCPv4/ },
+  { name: "solisten", expects: /nc +0 +1 +TCPv6 +4242/ },
   { name: "statsnoop", expects: /stat .*\/etc\/offsetof-read/ },
   { name: "syscount", expects: /^read +\d+/m },
   { name: "tcpconnect", expects: /nc .*127\.0\.0\.1 +127\.0\.0\.1 +4242/ },
@@ -52,7 +52,7 @@ const tools: readonly Tool[] = [
   { name: "tcpsynbl", expects: /backlog_max = 1\b/ },
   { name: "tcptop", args: "-C 1", expects: /nc .*127\.0\.0\.1:4242/ },
   { name: "tcptracer", expects: /C +\d+ +nc +4 +127\.0\.0\.1 +127\.0\.0\.1 +\d+ +4242/ },
-  { name: "vfsstat", args: "5", expects: /\d\d:\d\d:\d\d: +\d+/ },
+  { name: "vfsstat", args: "5 1", expects: /\d\d:\d\d:\d\d: +\d+/ },
 ];
 
 /** By its name: whether a tool printed the truth, and what it printed. */
