@@ -24,6 +24,7 @@ const load = async (library: string): Promise<Layouts> => {
 };
 const openssl = await load("openssl");
 const boringssl = await load("boringssl");
+const gnutls = await load("gnutls");
 
 const { layouts: dated } = JSON.parse(
   readFileSync(join(repository, "assets/build/boringssl-by-date.json"), "utf8"),
@@ -32,7 +33,7 @@ const { layouts: dated } = JSON.parse(
 describe("the embedded layouts", () => {
   test("are what the generator writes from the published figures", async () => {
     const files = await layoutFiles(published);
-    expect(Object.keys(files)).toEqual(["openssl.json", "boringssl.json"]);
+    expect(Object.keys(files)).toEqual(["openssl.json", "boringssl.json", "gnutls.json"]);
     for (const [name, text] of Object.entries(files)) {
       expect(readFileSync(join(repository, "assets/layouts", name), "utf8")).toBe(text);
     }
@@ -42,6 +43,7 @@ describe("the embedded layouts", () => {
     const measured = await readMeasured();
     expect(withMeasured(openssl, measured.openssl)).toEqual(openssl);
     expect(withMeasured(boringssl, measured.boringssl)).toEqual(boringssl);
+    expect(withMeasured(gnutls, measured.gnutls)).toEqual(gnutls);
   });
 
   test("every group says up to which version it was checked, and by whom", () => {
@@ -81,9 +83,9 @@ describe("the embedded layouts", () => {
       v.object({ groups: v.record(v.string(), groupSchema), version_map: v.record(v.string(), v.string()) }),
       published,
     );
-    const groups = { ...openssl.groups, ...boringssl.groups };
+    const groups = { ...openssl.groups, ...boringssl.groups, ...gnutls.groups };
     const own = await readMeasured();
-    const measuredHere = Object.keys({ ...own.openssl.groups, ...own.boringssl.groups });
+    const measuredHere = Object.values(own).flatMap((each) => Object.keys(each.groups));
     const byDate = dated.map(
       ({ seen_in_commits_of: [first = ""] }) => `boringssl_${first.replaceAll("-", "_")}`,
     );
@@ -107,16 +109,18 @@ describe("the embedded layouts", () => {
           absent ? null : (constants[constant] ?? -1),
         ]);
       }
-      const named = { ...openssl.members, ...boringssl.members };
+      const named = { ...openssl.members, ...boringssl.members, ...gnutls.members };
       for (const [constant, member] of Object.entries(members)) {
         expect(named[constant]).toBe(member.replace("->", ".").replace(/ \(.*\)/, ""));
       }
     }
-    const versions = Object.entries(input.version_map).filter(([text]) => /^openssl \d/.test(text));
-    // Beside those that this project measured, which contradict none of them.
-    const theirs = versions.map(([text, group]) => [text.slice("openssl ".length), group]);
-    const ours = Object.keys(openssl.measured).map((text) => [text, openssl.versions[text]]);
-    expect(openssl.versions).toEqual(Object.fromEntries([...ours, ...theirs]));
+    for (const [name, { versions: embedded, measured }] of Object.entries({ openssl, gnutls })) {
+      const versions = Object.entries(input.version_map).filter(([text]) => text.startsWith(`${name} `));
+      // Beside those that this project measured, which contradict none of them.
+      const theirs = versions.map(([text, group]) => [text.slice(name.length + 1), group]);
+      const ours = Object.keys(measured).map((text) => [text, embedded[text]]);
+      expect(embedded).toEqual(Object.fromEntries([...ours, ...theirs]));
+    }
     expect(openssl.attribution).toContain("eCapture");
   });
 
