@@ -4,15 +4,32 @@ import { run } from "../../assets/build/run.ts";
 import { executable, repository } from "../e2e/executable.ts";
 import { row, sideBySide, table } from "./figures.ts";
 
-const runs = 40;
+const runs = 100;
+
+/**
+ * Has this thread, and what it starts, run before all else on the machine (SCHED_FIFO): a start takes milliseconds, and what others
+ * take of them is more than what is looked for.
+ */
+async function undisturbed<Result>(act: () => Result): Promise<Result> {
+  await run(["chrt", "--fifo", "--pid", "50", `${process.pid}`]);
+  try {
+    return act();
+  } finally {
+    await run(["chrt", "--other", "--pid", "0", `${process.pid}`]);
+  }
+}
 
 export async function startSection(): Promise<string> {
   await run([process.execPath, "build.ts", "--plain"], { cwd: repository });
   const plain = join(repository, "dist/plain/offsetof");
   const asked = [["--version"], ["kernel", "--source", "btf", "--format", "json"]];
-  const rows = asked.flatMap((args) => {
-    const onMusl = ["env", "OFFSETOF_LIBC=musl", executable, ...args];
-    const [ours, theirs, musl] = sideBySide([[executable, ...args], [plain, ...args], onMusl], runs);
+  const measured = await undisturbed(() =>
+    asked.map((args) => {
+      const onMusl = ["env", "OFFSETOF_LIBC=musl", executable, ...args];
+      return [args, sideBySide([[executable, ...args], [plain, ...args], onMusl], runs)] as const;
+    }),
+  );
+  const rows = measured.flatMap(([args, [ours, theirs, musl]]) => {
     if (ours === undefined || theirs === undefined || musl === undefined)
       throw new Error("nothing was measured");
     const name = `offsetof ${args.filter((arg) => !/json|--format/.test(arg)).join(" ")}`;
@@ -24,8 +41,8 @@ export async function startSection(): Promise<string> {
   });
   return `## Starting: the universal executable and what Bun makes
 
-${runs} runs of each in turn. Bun's own is started by the kernel with the host's glibc; the universal one by its launcher, which
-takes the same glibc. The goal is 1.05× at most.
+${runs} runs of each in turn, before all else on the machine (SCHED_FIFO). Bun's own is started by the kernel with the host's
+glibc; the universal one by its launcher, which takes the same glibc. The goal is 1.05× at most.
 
 ${table(["command", "executable", "wall ms", "cpu ms", "memory MiB", "wall", "cpu"], rows)}
 `;
