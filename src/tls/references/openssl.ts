@@ -62,7 +62,9 @@ const secretSize = 64;
  * APPLICATION 0x100 of ssl/ssl_local.h.
  */
 const earlyChanges = 0x52;
-const changes = [earlyChanges, 0x92, 0x91, 0xa2, 0x112, 0x122] as const;
+const clientChange = 0x112;
+const serverChange = 0x122;
+const changes = [earlyChanges, 0x92, 0x91, 0xa2, clientChange, serverChange] as const;
 const earlyChange = 0x40;
 const handshakeChange = 0x80;
 /** Arguments in registers; labels of the function that derives keys come behind them. */
@@ -376,8 +378,10 @@ function secrets(subject: Subject, found: Witnesses, log: number, prefix: string
   const hash = `${prefix}_HANDSHAKE_TRAFFIC_HASH`;
   for (const entry of changers(subject)) {
     const where = hex(entry);
-    const kept = new Set<number>();
+    const keptFor = new Map<number, Set<number>>();
     for (const which of changes) {
+      const kept = new Set<number>();
+      keptFor.set(which, kept);
       for (const call of callsIn(changed(subject, entry, which))) {
         derived(subject, found, call, which, prefix, where);
         logged(subject, found, call, log, prefix, where);
@@ -387,6 +391,7 @@ function secrets(subject: Subject, found: Witnesses, log: number, prefix: string
         if (offset !== null && offset > 0 && isLocal(from)) kept.add(offset);
       }
     }
+    const kept = new Set([...keptFor.values()].flatMap((some) => [...some]));
     const session = found.seen(`${prefix}_SESSION`);
     // The early keys' cipher is the session's.
     for (const { arguments: passed } of callsIn(changed(subject, entry, earlyChanges)))
@@ -397,13 +402,18 @@ function secrets(subject: Subject, found: Witnesses, log: number, prefix: string
     if (kept.has(first)) found.say(hash, first, `kept in ${where}`);
     if (kept.has(first + secretSize) && kept.has(first + 2 * secretSize))
       found.say(hash, first, `before the secrets kept in ${where}`);
-    for (const [constant, offset] of [
-      [`${prefix}_CLIENT_APP_TRAFFIC_SECRET`, first + secretSize],
-      [`${prefix}_SERVER_APP_TRAFFIC_SECRET`, first + 2 * secretSize],
+    // Which is whose is told by the change that it is kept for alone; where it lies, once more by the one before it.
+    for (const [constant, which, behind] of [
+      [`${prefix}_CLIENT_APP_TRAFFIC_SECRET`, clientChange, secretSize],
+      [`${prefix}_SERVER_APP_TRAFFIC_SECRET`, serverChange, 2 * secretSize],
     ] as const) {
-      if (!kept.has(offset)) continue;
-      found.say(constant, offset, `kept in ${where}`);
-      found.say(constant, offset, "one secret behind the other");
+      const others = [...keptFor].flatMap(([other, some]) => (other === which ? [] : [...some]));
+      // The hash that a server's last message is made of lies before, and is kept by the same change.
+      const own = [...(keptFor.get(which) ?? [])].filter((one) => one > first && !others.includes(one));
+      for (const offset of own) {
+        found.say(constant, offset, `kept in ${where}`);
+        if (offset === first + behind) found.say(constant, offset, "one secret behind the other");
+      }
     }
   }
   const exporter = `${prefix}_EXPORTER_MASTER_SECRET`;
