@@ -45,8 +45,10 @@ describe.each(chosenVariants().map((variant) => ({ variant, name: nameOf(variant
       if (cell.isNamed) expect(known).toBeGreaterThan(12);
       expect(result.status).toBe(known > 0 && known === told.length ? 0 : 3);
       // As where it may not be executed.
-      const still = run([executable, "tls", path, "--source", "code,table"]);
-      expect(wrongNumbers(documentOf(still), built.truth)).toEqual([]);
+      for (const sources of ["code,table", "references,table"]) {
+        const still = run([executable, "tls", path, "--source", sources]);
+        expect(wrongNumbers(documentOf(still), built.truth)).toEqual([]);
+      }
     });
 
     test.each(cellsOf(variant))("$name: a wrong number that is allowed is marked", async (cell) => {

@@ -6,8 +6,10 @@ import { join } from "node:path";
 import { loadPackage } from "../../assets/build/debian.ts";
 import { type Layouts, loadLayouts } from "../../src/tls/layouts.ts";
 import { tlsReports } from "../../src/tls/report.ts";
-import { loadNpm } from "../unit/tls/node.ts";
+import { loadNode, loadNpm, nodeSamples } from "../unit/tls/node.ts";
 import { bunLive } from "./live.ts";
+import { truthOf } from "./read.ts";
+import { wrongNumbers } from "./wrong.ts";
 
 interface Sample {
   readonly name: string;
@@ -129,6 +131,42 @@ const samples: readonly Sample[] = [
   debian("bookworm", "chromium", () => "usr/lib/chromium/chromium", "boringssl_2026_08_21", "arm64"),
 ];
 
+/** Programs and libraries with OpenSSL inside, whose symbols are not looked at; the truth is of headers (the files beside this one). */
+const opensslSamples: readonly {
+  readonly name: string;
+  readonly file: () => Promise<string>;
+  readonly truth: string;
+}[] = [
+  ...(
+    [
+      ["x64", "20.20.2", "openssl-3.0.20"],
+      ["x64", "22.23.3", "openssl-3.5.7"],
+      ["arm64", "20.20.2", "openssl-3.0.20"],
+      ["arm64", "22.23.3", "openssl-3.5.7"],
+    ] as const
+  ).map(([arch, version, truth]) => ({
+    name: `node ${version}, ${arch}`,
+    file: () => {
+      const sample = nodeSamples.find((one) => one.arch === arch && one.version === version);
+      if (sample === undefined) throw new Error(`Node.js ${version} is no sample`);
+      return loadNode(sample);
+    },
+    truth,
+  })),
+  ...(
+    [
+      ["bullseye", "libssl1.1", "libssl.so.1.1", "openssl-1.1.1w"],
+      ["bookworm", "libssl3", "libssl.so.3", "openssl-3.0.20"],
+      ["trixie", "libssl3t64", "libssl.so.3", "openssl-3.5.7"],
+      ["experimental", "libssl4", "libssl.so.4", "openssl-4.0.2"],
+    ] as const
+  ).map(([suite, name, file, truth]) => ({
+    name: `${name}, ${suite} amd64`,
+    file: async () => join((await loadPackage(suite, name, "amd64")).root, "usr/lib/x86_64-linux-gnu", file),
+    truth,
+  })),
+];
+
 const truthIn = (layouts: Layouts, truth: Sample["truth"]): Readonly<Record<string, number | null>> =>
   typeof truth === "string" ? (layouts.groups[truth]?.constants ?? {}) : (truth ?? {});
 
@@ -138,24 +176,50 @@ let wrongs = 0;
 console.log(
   "| file | layout | known | absent | null | compared | wrong |\n| --- | --- | --- | --- | --- | --- | --- |",
 );
-for (const { name, file, truth } of samples) {
-  const path = await file();
+async function reportOf(path: string) {
   const { reports } = await tlsReports({
     scope: { kind: "files", paths: [path] },
     sources: ["references", "table"],
   });
-  const [report] = reports;
-  const fields = Object.entries(report?.fields ?? {});
-  const said = fields.filter(([, { value }]) => value !== null);
+  return reports[0];
+}
+
+/** One line of the table. @returns how many numbers are wrong */
+function tell(
+  name: string,
+  report: Awaited<ReturnType<typeof reportOf>>,
+  compared: number,
+  wrong: readonly string[],
+): number {
+  const fields = Object.values(report?.fields ?? {});
+  const known = fields.filter(({ value }) => value !== null).length;
+  const absent = fields.filter(({ status }) => status === "absent").length;
+  const row = [name, report?.layout ?? "none known", known, absent, fields.length - known - absent, compared];
+  console.log(`| ${[...row, wrong.length].join(" | ")} |`);
+  for (const one of wrong) console.log(`  ${one}`);
+  return wrong.length;
+}
+
+for (const { name, file, truth } of samples) {
+  const report = await reportOf(await file());
   const known = truthIn(layouts, truth);
-  const compared = said.filter(([constant]) => Object.hasOwn(known, constant));
-  const wrong = compared.filter(([constant, { value }]) => known[constant] !== value);
-  wrongs += wrong.length;
-  const count = (status: string) => fields.filter(([, one]) => one.status === status).length;
-  const open = fields.length - said.length - count("absent");
-  console.log(
-    `| ${name} | ${report?.layout ?? "none known"} | ${said.length} | ${count("absent")} | ${open} | ${compared.length} | ${wrong.length} |`,
+  const compared = Object.entries(report?.fields ?? {}).filter(
+    ([constant, { value }]) => value !== null && Object.hasOwn(known, constant),
   );
-  for (const [constant, { value }] of wrong) console.log(`  ${constant}: ${value}, truth ${known[constant]}`);
+  const wrong = compared.filter(([constant, { value }]) => known[constant] !== value);
+  const told = wrong.map(([constant, { value }]) => `${constant}: ${value}, truth ${known[constant]}`);
+  wrongs += tell(name, report, compared.length, told);
+}
+for (const { name, file, truth } of opensslSamples) {
+  const report = await reportOf(await file());
+  const constants = report?.constants ?? {};
+  const wrong = wrongNumbers({ tls: [{ constants }] }, truthOf(truth));
+  const compared = Object.values(constants).filter((offset) => offset !== null).length;
+  wrongs += tell(
+    name,
+    report,
+    compared,
+    wrong.map(({ constant, value, truth: offset }) => `${constant}: ${value}, truth ${offset}`),
+  );
 }
 process.exit(wrongs === 0 ? 0 : 1);

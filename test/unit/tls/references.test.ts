@@ -10,6 +10,7 @@ import { Witnesses } from "../../../src/tls/references/witnesses.ts";
 import { tlsReports } from "../../../src/tls/report.ts";
 import { bunLive } from "../../truth/live.ts";
 import { truthOf, truthOfPackage } from "../../truth/read.ts";
+import { wrongNumbers } from "../../truth/wrong.ts";
 import { debianPackage, fetchTimeout, loadSamples } from "./debian.ts";
 import { loadNode, nodeSamples } from "./node.ts";
 
@@ -99,6 +100,24 @@ test.each(["16.20.2", "20.20.2"])("Node.js %s: secrets that no accessor tells", 
   ]?.constants;
   for (const name of ["HANDSHAKE_TRAFFIC_HASH", "CLIENT_APP_TRAFFIC_SECRET", "SERVER_APP_TRAFFIC_SECRET"])
     expect([name, told.get(`SSL_ST_${name}`)]).toEqual([name, known?.[`SSL_ST_${name}`] ?? -1]);
+});
+
+test.each([
+  ["x64", "16.20.2"],
+  ["x64", "20.20.2"],
+  ["x64", "22.23.3"],
+  ["arm64", "20.20.2"],
+] as const)("Node.js %s %s, whose symbols are not looked at: nothing is open", async (arch, version) => {
+  const sample = nodeSamples.find((one) => one.arch === arch && one.version === version);
+  if (sample === undefined) throw new Error(`Node.js ${version} is no sample`);
+  const { reports } = await tlsReports({
+    scope: { kind: "files", paths: [await loadNode(sample)] },
+    sources: ["references", "table"],
+  });
+  const open = Object.entries(reports[0]?.fields ?? {}).filter(([, { value }]) => value === null);
+  expect(open.map(([constant]) => constant)).toEqual([]);
+  const truth = version === "22.23.3" ? "openssl-3.5.7" : version === "20.20.2" ? "openssl-3.0.20" : null;
+  if (truth !== null) expect(wrongNumbers({ tls: reports }, truthOf(truth))).toEqual([]);
 });
 
 test("Bun's own BoringSSL, which no published layout describes, is read from its code", async () => {
