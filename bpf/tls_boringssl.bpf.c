@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
-/* BoringSSL, as Android 13 to 16 ship it. */
+/* BoringSSL, as Android 13 to 16 ship it and as it has become since. */
 #include "tls.h"
 
 CONSTANT(SSL_ST_VERSION);
@@ -9,6 +9,7 @@ CONSTANT(SSL_ST_S3);
 CONSTANT(SSL_SESSION_ST_SECRET_LENGTH);
 CONSTANT(SSL_SESSION_ST_SECRET);
 CONSTANT(SSL_SESSION_ST_CIPHER);
+CONSTANT(SSL_CIPHER_ST_PROTOCOL_ID);
 CONSTANT(BSSL__SSL3_STATE_HS);
 CONSTANT(BSSL__SSL3_STATE_VERSION);
 CONSTANT(BSSL__SSL3_STATE_CLIENT_RANDOM);
@@ -34,10 +35,23 @@ static __always_inline void take_version(struct tls_event *event, __u64 ssl, __u
 	MARK(event, TLS_VERSION);
 }
 
+/* Since 2025-11 a cipher has IANA's number alone, which SSL_CIPHER_get_id puts into the low half of an id. */
+static __always_inline void take_protocol_id(struct tls_event *event, __u64 cipher)
+{
+	__u16 number = 0;
+
+	if (event->present & TLS_CIPHER_ID)
+		return;
+	if (!take(&number, sizeof(number), cipher, VALUE(SSL_CIPHER_ST_PROTOCOL_ID)) || !number)
+		return;
+	event->cipher_id = 0x03000000 | number;
+	MARK(event, TLS_CIPHER_ID);
+}
+
 static __always_inline int probe(void *context, __u64 ssl)
 {
 	struct tls_event *event = new_tls_event(ssl);
-	__u64 s3, session, handshake = 0;
+	__u64 s3, session, cipher, handshake = 0;
 	__u8 length = 0;
 	int is_over;
 
@@ -55,7 +69,9 @@ static __always_inline int probe(void *context, __u64 ssl)
 	session = take_pointer(s3, VALUE(BSSL__SSL3_STATE_ESTABLISHED_SESSION));
 	if (!session)
 		session = take_pointer(handshake, VALUE(BSSL__SSL_HANDSHAKE_NEW_SESSION));
-	take_cipher(event, take_pointer(session, VALUE(SSL_SESSION_ST_CIPHER)));
+	cipher = take_pointer(session, VALUE(SSL_SESSION_ST_CIPHER));
+	take_cipher(event, cipher);
+	take_protocol_id(event, cipher);
 
 	if (!(event->present & TLS_VERSION))
 		return finish(context, event);

@@ -75,6 +75,7 @@ export interface Details {
   readonly isOnlyAsked?: boolean;
   /** Called with each library while its files are open. */
   readonly each?: TlsOptions["each"];
+  readonly isAttached?: TlsOptions["isAttached"];
   /** Told what is ready. */
   readonly tell?: Tell;
 }
@@ -87,7 +88,7 @@ export async function look(
   parts: readonly Part[],
   config: Config,
   question: TlsQuestion,
-  { each, tell, asked, isOnlyAsked = false }: Details = {},
+  { each, isAttached = false, tell, asked, isOnlyAsked = false }: Details = {},
 ): Promise<Document> {
   const host = probeHost(hostFiles("/", config.proc_root));
   for (const part of ["btf", "kprobes", "rawTracepoints", "tracefs", "lockdown"] as const) {
@@ -134,6 +135,7 @@ export async function look(
     const tls = await tlsAnswers(question, config, {
       ...(trace && { trace }),
       ...(each && { each }),
+      isAttached,
       tell: ({ reports, diagnostics }, rank) => tell?.({ tls: reports.map(picked), diagnostics }, rank),
     });
     document.tls = tls.reports.map(picked);
@@ -162,7 +164,7 @@ export const tlsPlaces = (config: Config) => ({
 async function tlsAnswers(
   question: TlsQuestion,
   config: Config,
-  listeners: Pick<TlsOptions, "trace" | "each" | "tell">,
+  listeners: Pick<TlsOptions, "trace" | "each" | "isAttached" | "tell">,
 ) {
   const { offlineReport, tlsReports } = await import("../tls/report.ts");
   if (question.kind === "version") {

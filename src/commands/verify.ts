@@ -159,13 +159,13 @@ export async function lookAndVerify(parts: readonly Part[], config: Config, tell
 
 /** What is verified of a report; null where it has no constants. Out of a document, where one is given. */
 function libraryOf(report: LibraryReport, open: OpenLibrary, source: Chosen | null): Library | null {
-  const { path, root, library, version, match, constants, fields } = report;
+  const { path, root, library, version, match, constants, fields, functions } = report;
   if (path === null || Object.keys(constants).length === 0) return null;
   const subject: Subject =
     source === null
       ? { name: path, constants, fields, library: { library, version, match } }
       : subjectIn(source, path, open.name);
-  return { path, root, subject, open };
+  return { path, root, subject, functions, open };
 }
 
 /** Connections that are watched for some time, and the key log that they are compared with. */
@@ -222,7 +222,7 @@ async function verifyLibraries(
       failures.push(error);
     }
   };
-  const document = await look(["tls"], measured, scopeOf(args, watch), { each });
+  const document = await look(["tls"], measured, scopeOf(args, watch), { each, isAttached: true });
   for (const error of failures) throw error;
   tellDiagnostics(document.diagnostics);
   if (found.length === 0) throw new Failure("E_VERIFY", noneFound(args));

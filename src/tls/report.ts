@@ -13,12 +13,13 @@ import { toFields } from "../output/verdicts.ts";
 import { awaiting, during, now, share } from "../whereabouts.ts";
 import { digestOf } from "./digest.ts";
 import { fieldsOf, measuredIn } from "./fields.ts";
-import { functionSymbols, functionsOf } from "./functions.ts";
+import { functionSymbols, functionsOf, withoutSymbol } from "./functions.ts";
 import { sideBySide } from "./lanes.ts";
 import { isKnownLibrary, type Layouts, loadLayouts } from "./layouts.ts";
 import type { Located, Place } from "./locate.ts";
 import type { Trust } from "./probe/closure.ts";
 import type { LibraryFiles, Probed } from "./probe/evidence.ts";
+import type { References, WantedReferences } from "./references/evidence.ts";
 import { Root } from "./root.ts";
 import { type Found, type Scope, scan } from "./scan.ts";
 import {
@@ -42,6 +43,8 @@ export interface TlsOptions {
   readonly sources?: readonly Source[];
   /** What is told though nothing vouches for it. Default nothing. */
   readonly allow?: Allowance;
+  /** References may speak of functions whatever the sources: somebody is to attach there. */
+  readonly isAttached?: boolean;
   /** Paths of libraries that are executed though others than root could have written them. Default none. */
   readonly trust?: readonly string[];
   /** Milliseconds that a mount's server may take to answer before what lies on it is skipped. Default 1000. */
@@ -85,23 +88,23 @@ interface Measured {
 interface Known {
   /** All that was loaded. */
   readonly probed: Map<string, Promise<Probed>>;
-  readonly references: Map<string, Promise<readonly Evidence[]>>;
+  readonly references: Map<string, Promise<References>>;
 }
 
 /** What one source tells by reading code, nothing where that fails, which is a hindrance. */
-async function read(
+async function read<Told>(
   { path }: Elf,
   what: string,
   hindrances: Diagnostic[],
-  load: () => Promise<() => Promise<readonly Evidence[]>>,
-): Promise<readonly Evidence[]> {
+  load: () => Promise<() => Promise<Told>>,
+): Promise<Told | null> {
   try {
-    const evidenceOf = await load();
+    const toldBy = await load();
     using _ = during(`${what} of ${path}`);
-    return await evidenceOf();
+    return await toldBy();
   } catch (error) {
     hindrances.push({ code: "W_TLS_CODE", message: `${path}: its code is not read: ${messageOf(error)}` });
-    return [];
+    return null;
   }
 }
 
@@ -130,33 +133,34 @@ async function measure(
   const told = await awaiting(`the probe of ${files.ssl.path}`, probed);
   if (!("evidence" in told))
     hindrances.push({ code: "W_TLS_PROBE", message: `${files.ssl.path}: not probed: ${told.reason}` });
-  return { evidence: [...("evidence" in told ? told.evidence : []), ...code], hindrances };
+  return { evidence: [...("evidence" in told ? told.evidence : []), ...(code ?? [])], hindrances };
 }
 
 /**
  * What strings and tables of the library lead to, asked for what is open: it is the one source that goes over all of a program.
- *
- * @param open null: everything
  */
 async function refer(
   { library }: Identity,
   { files, hasTwin }: OpenLibrary,
-  open: ReadonlySet<string> | null,
+  wanted: WantedReferences,
   known: Known,
-): Promise<Measured> {
+): Promise<Measured & Pick<References, "functions">> {
   const hindrances: Diagnostic[] = [];
-  if (!isKnownLibrary(library) || open?.size === 0) return { evidence: [], hindrances };
-  const evidence = await read(files.ssl, "the references", hindrances, async () => {
-    const { referenceEvidence } = await import("./references/evidence.ts");
+  const nothing = { evidence: [], functions: new Map() };
+  const isNothing = wanted.constants?.size === 0 && wanted.functions.length === 0;
+  if (!isKnownLibrary(library) || isNothing) return { ...nothing, hindrances };
+  const told = await read(files.ssl, "the references", hindrances, async () => {
+    const { readReferences } = await import("./references/evidence.ts");
     return () => {
-      if (!hasTwin) return referenceEvidence(library, files.ssl, open);
-      const key = [library, digestOf([files.ssl.fd]), ...(open ?? [])].join(" ");
-      const before = known.references.get(key) ?? referenceEvidence(library, files.ssl, open);
+      if (!hasTwin) return readReferences(library, files.ssl, wanted);
+      const asked = [...(wanted.constants ?? []), ...wanted.functions];
+      const key = [library, digestOf([files.ssl.fd]), wanted.constants === null, ...asked].join(" ");
+      const before = known.references.get(key) ?? readReferences(library, files.ssl, wanted);
       known.references.set(key, before);
       return before;
     };
   });
-  return { evidence, hindrances };
+  return { ...(told ?? nothing), hindrances };
 }
 
 /** Constants that are not known; null where no table tells which there are. */
@@ -181,20 +185,24 @@ export interface Looked {
 
 async function reportOn(
   { identity, library, file }: Looked,
-  { sources = everySource, allow }: TlsOptions,
+  { sources = everySource, allow, isAttached = false }: TlsOptions,
   { known, diagnostics }: { readonly known: Known; readonly diagnostics: Diagnostic[] },
 ): Promise<LibraryReport> {
   const measured = await measure(identity, sources, library, known);
   const first = await answer(identity, measured.evidence, sources, allow);
-  const referred = sources.includes("references")
-    ? await refer(identity, library, openIn(first.report, sources), known)
-    : { evidence: [], hindrances: [] };
+  const { ssl } = library.files;
+  const symbols = functionSymbols(identity.library, ssl);
+  const isRead = sources.includes("references");
+  const wanted = {
+    constants: isRead ? openIn(first.report, sources) : new Set<string>(),
+    functions: isRead || isAttached ? withoutSymbol(identity, symbols) : [],
+  };
+  const referred = await refer(identity, library, wanted, known);
   const { report, complaints } =
     referred.evidence.length === 0
       ? first
       : await answer(identity, [...measured.evidence, ...referred.evidence], sources, allow);
-  const { ssl } = library.files;
-  const functions = functionsOf(identity, ssl, functionSymbols(identity.library, ssl), new Map());
+  const functions = functionsOf(identity, ssl, symbols, referred.functions);
   for (const { code, message } of complaints) diagnostics.push({ code, message: `${file.path}: ${message}` });
   diagnostics.push(...measured.hindrances, ...referred.hindrances);
   return { ...file, ...report, functions };

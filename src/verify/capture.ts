@@ -1,7 +1,9 @@
 import type { BpfObject, EventReader, Libbpf } from "../../ffi/libbpf.ts";
 import { readTlsEvent, type TlsEvent } from "../bytecode/events.ts";
-import { type Elf, segment } from "../elf/elf.ts";
+import type { Elf } from "../elf/elf.ts";
 import { findFunctions } from "../elf/symbols.ts";
+import type { LibraryReport } from "../output/document.ts";
+import { offsetOf } from "../tls/functions.ts";
 
 /** What a program for a function is called: see PROBE in bpf/tls.h. */
 const PREFIX = "uprobe_";
@@ -13,6 +15,8 @@ export interface CaptureOptions {
   readonly programs: readonly string[];
   /** The library, or the program with one inside. */
   readonly elf: Elf;
+  /** Where its functions begin, as far as that was told. */
+  readonly functions: LibraryReport["functions"];
   /** The one process to watch; every one without it. */
   readonly pid?: number | undefined;
 }
@@ -28,7 +32,7 @@ export class TlsCapture implements Disposable {
   /** @param take is given each event while this is polled @throws SystemError where the kernel lets no program in */
   constructor(
     libbpf: Libbpf,
-    { bytes, name, programs, elf, pid }: CaptureOptions,
+    { bytes, name, programs, elf, functions, pid }: CaptureOptions,
     take: (event: TlsEvent) => void,
   ) {
     using stack = new DisposableStack();
@@ -40,8 +44,8 @@ export class TlsCapture implements Disposable {
       take(event);
     };
     this.#reader = stack.use(this.#object.map("events").events(read));
-    const functions = programs.map((program) => program.slice(PREFIX.length));
-    const places = functionPlaces(elf, functions);
+    const names = programs.map((program) => program.slice(PREFIX.length));
+    const places = functionPlaces(elf, names, functions);
     for (const [name, offset] of places) {
       // The very file, whatever lies at its path by now.
       const program = this.#object.program(`${PREFIX}${name}`);
@@ -67,15 +71,22 @@ export class TlsCapture implements Disposable {
   }
 }
 
-/** Where those of the functions that a file has begin in it, in bytes. @throws InputError */
-function functionPlaces(elf: Elf, names: readonly string[]): ReadonlyMap<string, number> {
-  const loads = elf.programHeaders.filter(({ type }) => type === segment.load);
+/** Where those of the functions that a file has begin in it, in bytes: as was told, else by its symbols. @throws InputError */
+function functionPlaces(
+  elf: Elf,
+  names: readonly string[],
+  told: LibraryReport["functions"],
+): ReadonlyMap<string, number> {
+  const untold = names.filter((name) => told[name] === undefined);
+  const symbols = findFunctions(elf, untold);
   return new Map(
-    [...findFunctions(elf, names)].flatMap(([name, [found, ...others]]) => {
-      if (found === undefined || others.length > 0) return [];
-      const { address } = found;
-      const within = loads.find(({ vaddr, filesz }) => address >= vaddr && address < vaddr + filesz);
-      return within === undefined ? [] : [[name, within.offset + address - within.vaddr] as const];
+    names.flatMap((name) => {
+      const [symbol, ...others] = symbols.get(name) ?? [];
+      const offset =
+        symbol === undefined || others.length > 0
+          ? (told[name]?.offset ?? null)
+          : offsetOf(elf, symbol.address);
+      return offset === null ? [] : [[name, offset] as const];
     }),
   );
 }

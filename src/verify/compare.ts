@@ -22,18 +22,20 @@ export interface Comparison {
   readonly held: boolean;
 }
 
-/** Constants that lead to an item, by their names in an object: all that match one of `all`, any of `any`. */
+/** Constants that lead to an item, by their names in an object: all that match one of `all`, and one of each of `any`. */
 interface Path {
   readonly all: readonly RegExp[];
-  readonly any?: RegExp;
+  readonly any?: readonly RegExp[];
 }
 
 const version = /_ST_VERSION$|_STATE_VERSION$/;
 const session = /_ST_SESSION$|_ESTABLISHED_SESSION$/;
-const cipher = [session, /^SSL_SESSION_ST_CIPHER$|^SSL_CIPHER_ST_ID$/];
+const cipher = [session, /^SSL_SESSION_ST_CIPHER$/];
+/** BoringSSL keeps one or the other. */
+const cipherNumber = /^SSL_CIPHER_ST_(PROTOCOL_)?ID$/;
 const bio = /_ST_RBIO$|^BIO_/;
 /** Only TLS 1.3 has such a secret, and the cipher's hash says how long it is. */
-const secret = (own: RegExp): Path => ({ all: [own, ...cipher], any: version });
+const secret = (own: RegExp): Path => ({ all: [own, ...cipher], any: [cipherNumber, version] });
 const handshake = secret(/_HANDSHAKE_SECRET$|_HANDSHAKE_TRAFFIC_HASH$/);
 
 /** GnuTLS embeds its secrets in the session, and tells the hash instead of the cipher. */
@@ -48,12 +50,12 @@ const gnutlsSecret = (own: RegExp): Path => ({
  */
 const opensslPaths: Readonly<Record<string, Path>> = {
   random: { all: [/_S3$|_CLIENT_RANDOM$/] },
-  version: { all: [], any: version },
-  cipher_id: { all: cipher },
+  version: { all: [], any: [version] },
+  cipher_id: { all: cipher, any: [cipherNumber] },
   // The descriptor tells which end it is.
-  server: { all: [bio], any: /_ST_SERVER$/ },
+  server: { all: [bio], any: [/_ST_SERVER$/] },
   fd: { all: [bio] },
-  CLIENT_RANDOM: { all: [session, /_ST_MASTER_KEY$|^SSL_SESSION_ST_SECRET$/], any: version },
+  CLIENT_RANDOM: { all: [session, /_ST_MASTER_KEY$|^SSL_SESSION_ST_SECRET$/], any: [version] },
   CLIENT_HANDSHAKE_TRAFFIC_SECRET: handshake,
   SERVER_HANDSHAKE_TRAFFIC_SECRET: handshake,
   CLIENT_TRAFFIC_SECRET_0: secret(/_CLIENT_APP_TRAFFIC_SECRET$|_CLIENT_TRAFFIC_SECRET_0$/),
@@ -79,11 +81,13 @@ function constantsOf(item: string, values: ReadonlyMap<string, bigint | null>): 
   const path = { ...opensslPaths, ...(isGnutls && gnutlsPaths) }[item];
   if (path === undefined) return null;
   const all = path.all.map((own) => names.filter((name) => own.test(name)));
-  const any = names.filter((name) => path.any?.test(name) && values.get(name) !== null);
+  const any = (path.any ?? []).map((own) =>
+    names.filter((name) => own.test(name) && values.get(name) !== null),
+  );
   const isKnown =
     all.every((each) => each.length > 0 && each.every((name) => values.get(name) !== null)) &&
-    (path.any === undefined || any.length > 0);
-  return isKnown ? [...all.flat(), ...any] : null;
+    any.every((each) => each.length > 0);
+  return isKnown ? [...all, ...any].flat() : null;
 }
 
 /**

@@ -3,7 +3,7 @@ import { chooseValues, type Latitude, type Subject } from "../bytecode/constants
 import { bakeEmbedded, embeddedObject } from "../bytecode/objects.ts";
 import { type KernelClass, pickSocketReader, pickTls } from "../bytecode/pick.ts";
 import type { Answer } from "../host/answer.ts";
-import type { VerifiedKernel, VerifiedTls } from "../output/document.ts";
+import type { LibraryReport, VerifiedKernel, VerifiedTls } from "../output/document.ts";
 import { isKnownLibrary } from "../tls/layouts.ts";
 import type { OpenLibrary } from "../tls/report.ts";
 import { type KernelVerification, type Unseen, verifyKernel } from "./kernel.ts";
@@ -93,6 +93,8 @@ export interface Library {
   readonly path: string;
   readonly root?: string | undefined;
   readonly subject: Subject;
+  /** Where they begin, as far as that is known. */
+  readonly functions: LibraryReport["functions"];
   readonly open: OpenLibrary;
   readonly watched?: Watched;
 }
@@ -100,7 +102,7 @@ export interface Library {
 /** Proves a library's constants on live sessions. @throws SystemError where the kernel lets no program in */
 export async function verifiedTls(
   libbpf: Libbpf,
-  { path, root, subject, open, watched }: Library,
+  { path, root, subject, functions, open, watched }: Library,
   { version, choice }: Where,
 ): Promise<VerifiedTls> {
   const { constants, library } = subject;
@@ -130,6 +132,7 @@ export async function verifiedTls(
     bytes: bakeEmbedded(name, values),
     programs: object.programs.map((program) => program.name).filter((program) => !chatty.has(program)),
     values,
+    functions,
   };
   const result = await (watched === undefined
     ? verifySessions(libbpf, baked, kind, open)

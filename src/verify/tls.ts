@@ -2,6 +2,7 @@ import * as v from "valibot";
 import type { Libbpf } from "../../ffi/libbpf.ts";
 import { type FileDescriptor, RLIMIT_CORE, setLimit, setUndumpable, socketPair } from "../../ffi/libc.ts";
 import type { Elf } from "../elf/elf.ts";
+import type { LibraryReport } from "../output/document.ts";
 import { runChild } from "../tls/child/run.ts";
 import type { KnownLibrary } from "../tls/layouts.ts";
 import type { Trust } from "../tls/probe/closure.ts";
@@ -27,6 +28,8 @@ export interface Baked {
   readonly programs: readonly string[];
   /** The constants in it; null: absent. */
   readonly values: ReadonlyMap<string, bigint | null>;
+  /** Where functions of the library begin; those that no symbol tells, too. */
+  readonly functions: LibraryReport["functions"];
 }
 
 export interface TlsVerification extends Compared {
@@ -151,7 +154,11 @@ export function sealProcess(): void {
 
 const blind: Unverified = {
   reason:
+<<<<<<< HEAD
     "it has no symbol of a function to watch: a build that is not stripped of its public functions can be",
+=======
+    "it has no symbol of a function to watch, and nothing else leads to SSL_read, SSL_write or SSL_do_handshake",
+>>>>>>> 8737057 (Functions that programs attach to are found without symbols, and verify tls attaches there: it proves Bun's own TLS)
 };
 
 /** A library that is watched, and what was read of its connections. */

@@ -44,7 +44,7 @@ async function verifyCompiled(header: string) {
         ]),
       );
       const libbpf = new Libbpf(assetBytes("libbpf.so"));
-      const baked = { name, bytes, programs, values };
+      const baked = { name, bytes, programs, values, functions: report.functions };
       verified.push(await verifySessions(libbpf, baked, "openssl", library));
     },
   });

@@ -3,7 +3,7 @@
  * `verify kernel` see test/unit/verify.
  */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
-import { chmodSync, copyFileSync, writeFileSync } from "node:fs";
+import { chmodSync, copyFileSync, realpathSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { loadLayouts } from "../../src/tls/layouts.ts";
 import { chooseLayout } from "../../src/tls/table.ts";
@@ -167,6 +167,41 @@ describe("run --verify", () => {
     expect(refused).toMatchObject({ status: 4, stdout: "" });
     expect(JSON.parse(refused.stderr)).toEqual({ code: "E_VERIFY", message: expect.any(String) });
   });
+});
+
+test("Bun's own TLS, stripped as it comes: every secret of a server and a client, against its --tls-keylog", async () => {
+  const program = join(import.meta.dir, "../../node_modules/bun/bin/bun.exe");
+  const [key, cert] = [certificate.at("key.pem"), certificate.at("cert.pem")];
+  const keys = certificate.at("bun.keys");
+  writeFileSync(keys, "");
+  const script = join(import.meta.dir, "https.script.mjs");
+  const bun = Bun.spawn([program, `--tls-keylog=${keys}`, script, key, cert], { stderr: "ignore" });
+  try {
+    await bun.stdout.getReader().read(); // it listens
+    const against = ["--pid", `${bun.pid}`, "--against", keys, "--seconds", "3"];
+    const result = run([executable, "verify", "tls", ...against, "--format", "json"]);
+    const [one, ...others] = verifiedIn(result);
+    if (one === undefined || others.length > 0) throw new Error("it was not this one program");
+    expect(one).toMatchObject({ path: realpathSync(program), bytecode: "tls_boringssl", missed: 0, lost: 0 });
+    // No symbol tells where these begin, see test/unit/tls/attach.test.ts.
+    expect(one.attached.toSorted()).toEqual(["SSL_do_handshake", "SSL_read", "SSL_write"]);
+    expect(one.connections).toBeGreaterThan(3);
+    expect(one.ends).toBeGreaterThanOrEqual(2 * one.connections - 2);
+    const read = ["random", ...secrets12, ...traffic, "EXPORTER_SECRET"];
+    expect(Object.keys(one.items).toSorted()).toEqual(read.toSorted());
+    expect(wrongIn(one)).toEqual([]);
+    expect(one.items.EXPORTER_SECRET?.constants).toContain("SSL_CIPHER_ST_PROTOCOL_ID");
+    // It gives BoringSSL no descriptor, and nothing in it tells where one would be: told, and so it ends with 3.
+    expect(one.not_known.toSorted()).toEqual([
+      "BIO_METHOD_ST_TYPE",
+      "BIO_ST_NUM",
+      "SSL_SESSION_ST_SECRET_LENGTH",
+    ]);
+    expect(result.status).toBe(3);
+  } finally {
+    bun.kill();
+    await bun.exited;
+  }
 });
 
 describe("Node.js while it makes HTTPS requests, against its own --tls-keylog", () => {

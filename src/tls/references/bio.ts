@@ -1,5 +1,5 @@
 import type { Value } from "../machine/value.ts";
-import { callsIn, hex, isReached, memberOf, numberOf, storesIn } from "./places.ts";
+import { callsIn, hex, isReached, isWhole, memberOf, numberOf, storesIn } from "./places.ts";
 import type { Subject } from "./subject.ts";
 import type { Witnesses } from "./witnesses.ts";
 
@@ -130,7 +130,3 @@ function endOfFile(subject: Subject, found: Witnesses, table: number, at: Slots)
 
 /** As a 32-bit number. */
 const minusOne = 0xffff_ffff;
-
-/** Whether a value is that argument itself. */
-const isWhole = (value: Parameters<typeof numberOf>[0], argument: number): boolean =>
-  value?.kind === "place" && value.root === argument && value.loads.length === 0 && value.add === 0;

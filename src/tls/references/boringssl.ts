@@ -64,8 +64,11 @@ const writeSecrets = [
  */
 export function readBoringssl(subject: Subject, found: Witnesses): void {
   cipherTable(subject, found, { name: 0, id: "SSL_CIPHER_ST_ID", protocolId: "SSL_CIPHER_ST_PROTOCOL_ID" });
-  const log = keyLog(subject, found);
-  if (log !== null) keyLogFunction(subject, found, log);
+  const log = keyLog(subject);
+  if (log !== null) {
+    loggedSecrets(subject, found, log);
+    keyLogFunction(subject, found, log.entry);
+  }
   states(subject, found);
   versions(subject, found);
   randoms(subject, found);
@@ -77,8 +80,20 @@ export function readBoringssl(subject: Subject, found: Witnesses): void {
   buffers(subject, found);
 }
 
-/** ssl_log_secret(ssl, label, secret, length): the one function that is called with several labels. Its address. */
-function keyLog(subject: Subject, found: Witnesses): number | null {
+/** The function that writes the key log, and how it is called. */
+export interface KeyLogFunction {
+  readonly entry: number;
+  readonly labels: ReadonlySet<string>;
+  readonly calls: readonly {
+    readonly entry: number;
+    readonly label: string;
+    readonly secret: Value | undefined;
+    readonly length: Value | undefined;
+  }[];
+}
+
+/** ssl_log_secret(ssl, label, secret, length): the one function that is called with several labels. */
+export function keyLog(subject: Subject): KeyLogFunction | null {
   const labelAt = new Map(
     keyLogLabels.flatMap((label) => subject.addressesOf(label).map((at) => [at, label] as const)),
   );
@@ -94,12 +109,15 @@ function keyLog(subject: Subject, found: Witnesses): number | null {
         : [];
     }),
   );
-  const byTarget = [...Map.groupBy(calls, ({ target }) => target)].filter(
-    ([, some]) => new Set(some.map(({ label }) => label)).size >= 3,
-  );
-  const [only, ...others] = byTarget;
-  if (only === undefined || others.length > 0) return null;
-  for (const { entry, label, secret, length } of only[1]) {
+  const [only, ...others] = [...Map.groupBy(calls, ({ target }) => target)]
+    .map(([entry, some]) => ({ entry, calls: some, labels: new Set(some.map(({ label }) => label)) }))
+    .filter(({ labels }) => labels.size >= 3);
+  return only === undefined || others.length > 0 ? null : only;
+}
+
+/** The secrets that it is called with. */
+function loggedSecrets(subject: Subject, found: Witnesses, { calls }: KeyLogFunction): void {
+  for (const { entry, label, secret, length } of calls) {
     if (secret?.kind !== "place" || secret.root !== 0) continue;
     const where = `${label} in ${hex(entry)}`;
     const way = pointersTo(secret);
@@ -129,7 +147,6 @@ function keyLog(subject: Subject, found: Witnesses): number | null {
       derivedExporter(subject, found, entry, way[1]);
     }
   }
-  return only[0];
 }
 
 /** derive_secret(hs, &secret, "exp master"), in the function that logs it. */

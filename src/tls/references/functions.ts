@@ -58,6 +58,11 @@ export class Functions {
     return this.#frames === null ? this.#calledBefore(address) : this.#framed(address).start;
   }
 
+  /** Instructions from an address of code on, as many as `size` bytes hold, wherever the function begins and ends. */
+  from(address: number, size: number): readonly Instruction[] {
+    return this.#decoder.decode(this.#image.elf.machine, this.#image.bytes(address, size), address);
+  }
+
   /** A function by its first address. */
   at(entry: number): Code {
     const known = this.#codes.get(entry);

@@ -79,7 +79,7 @@ const embeddedContext = 8;
  */
 export function readOpenssl(subject: Subject, found: Witnesses): void {
   cipherTable(subject, found, { name: 8, id: "SSL_CIPHER_ST_ID", protocolId: null });
-  const log = logFunction(subject);
+  const log = logFunction(subject)?.entry ?? null;
   if (log === null) return;
   const prefix = connectionOf(subject, found, log);
   if (prefix === null) return;
@@ -97,7 +97,9 @@ export function opensslMethods(subject: Subject, found: Witnesses): void {
 }
 
 /** ssl_log_secret(connection, label, secret, length): the one function that is called with several labels. */
-function logFunction(subject: Subject): number | null {
+export function logFunction(
+  subject: Subject,
+): { readonly entry: number; readonly labels: ReadonlySet<string> } | null {
   const labelled = new Map<number, Set<string>>();
   const changing = subject
     .naming("c hs traffic")
@@ -114,7 +116,7 @@ function logFunction(subject: Subject): number | null {
     }
   }
   const [only, ...others] = [...labelled].filter(([, some]) => some.size >= 3);
-  return only === undefined || others.length > 0 ? null : only[0];
+  return only === undefined || others.length > 0 ? null : { entry: only[0], labels: only[1] };
 }
 
 /** The functions that change keys. Some compilers reach a label from another, so that only one of them is named. */

@@ -17,6 +17,10 @@ export const isReached = (value: Value | undefined, ...loads: readonly number[])
 export const insideOf = (value: Value | undefined, ...loads: readonly number[]): number | null =>
   isReached(value, ...loads) ? value.add : null;
 
+/** Whether a value is that argument itself. */
+export const isWhole = (value: Value | undefined, argument: number): boolean =>
+  value?.kind === "place" && value.root === argument && value.loads.length === 0 && value.add === 0;
+
 /** A loaded member: where it was loaded from, and how many bytes. */
 export function memberOf(value: Value | undefined): { readonly from: Place; readonly width: number } | null {
   if (value?.kind !== "place" || value.add !== 0) return null;

@@ -18,6 +18,8 @@ export interface Scanned {
 const alignments = { x86_64: 4, aarch64: 2 } as const;
 /** Bytes of code that may lie between the halves of an address on arm64, and that a window shares with the next. */
 const overlap = 64;
+/** Places of one thing that many name: OpenSSL 1.1.1 names ssl_lib.c at each of its errors. */
+const manyPlaces = 512;
 /** Bytes from the first to the last code of a file, of which calls are noted. */
 const mostCode = 2 ** 30;
 
@@ -70,15 +72,21 @@ class Called {
 /**
  * One pass over all code, without decoding it: instructions that name one of these addresses, and which addresses are called. Bytes
  * that only look so are among them: what is made of a reference shows whether it is one.
+ *
+ * @param many addresses that are named more often than others
  */
-export function scanCode(image: Image, targets: ReadonlySet<number>): Scanned {
+export function scanCode(
+  image: Image,
+  targets: ReadonlySet<number>,
+  many: ReadonlySet<number> = new Set(),
+): Scanned {
   const wanted = new Wanted(targets);
   const called = new Called(image);
   const found = new Map<number, Reference>();
   const counts = new Map<number, number>();
   const add = (at: number, target: number): void => {
     const count = counts.get(target) ?? 0;
-    if (found.has(at) || count >= mostPlaces) return;
+    if (found.has(at) || count >= (many.has(target) ? manyPlaces : mostPlaces)) return;
     counts.set(target, count + 1);
     found.set(at, { at, target });
   };

@@ -4,7 +4,7 @@ import type { Dialect } from "../machine/step.ts";
 import { x86 } from "../machine/x86.ts";
 import { type Code, Functions } from "./functions.ts";
 import type { Image } from "./image.ts";
-import { scanCode } from "./scan.ts";
+import { type Reference, scanCode } from "./scan.ts";
 import { type Event, type TraceOptions, trace } from "./trace.ts";
 
 /** What survives stripping and leads to code. */
@@ -13,6 +13,8 @@ export interface Names {
   readonly texts: readonly string[];
   /** Names of source files, behind any folders. */
   readonly files: readonly string[];
+  /** Those of the files that code names more often than anything else. */
+  readonly many?: readonly string[];
   /** What is looked for: each text and each name of a file holds one of these. Few, since each is one pass over all data. */
   readonly needles: readonly string[];
 }
@@ -30,6 +32,7 @@ export class Subject {
   readonly #sought: Names;
   #names: ReadonlyMap<number, string> | null = null;
   #functions: Functions | null = null;
+  #references: readonly Reference[] = [];
   readonly #naming = new Map<string, Set<number>>();
   readonly #events = new Map<string, readonly Event[]>();
 
@@ -51,10 +54,18 @@ export class Subject {
     return this.#functions ?? this.#scan();
   }
 
+  /** Where code names them. */
+  get references(): readonly Reference[] {
+    if (this.#functions === null) this.#scan();
+    return this.#references;
+  }
+
   #scan(): Functions {
-    const { references, isCalled } = scanCode(this.image, new Set(this.names.keys()));
+    const many = new Set(this.#sought.many?.flatMap((name) => this.addressesOf(name)));
+    const { references, isCalled } = scanCode(this.image, new Set(this.names.keys()), many);
     const functions = new Functions(this.image, this.machine, this.#decoder, isCalled);
     this.#functions = functions;
+    this.#references = references;
     for (const { at, target } of references) {
       const name = this.names.get(target);
       const start = functions.startOf(at);

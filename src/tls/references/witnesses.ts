@@ -10,12 +10,18 @@ const enough = 2;
  * one function is one. A table in the file's data is enough by itself, because it is what the library itself goes by.
  */
 export class Witnesses {
+  readonly #most: number;
   readonly #said = new Map<string, Map<number, Set<string>>>();
   readonly #tables = new Set<string>();
 
+  /** @param most the highest number that can be meant */
+  constructor(most = farthestMember) {
+    this.#most = most;
+  }
+
   /** @param witness names the function and what is seen there */
   say(constant: string, offset: number, witness: string): void {
-    if (!Number.isInteger(offset) || offset < 0 || offset > farthestMember) return;
+    if (!Number.isInteger(offset) || offset < 0 || offset > this.#most) return;
     const offsets = this.#said.get(constant) ?? new Map<number, Set<string>>();
     this.#said.set(constant, offsets.set(offset, (offsets.get(offset) ?? new Set()).add(witness)));
   }

@@ -52,7 +52,7 @@ export async function capture<Session>(
   const programs = embedded.programs.map((program) => program.name);
   using watched = new TlsCapture(
     new Libbpf(assetBytes("libbpf.so")),
-    { bytes, name, programs, elf },
+    { bytes, name, programs, elf, functions: {} },
     (event) => events.push(event),
   );
   const session = await sessions(() => watched.poll(0));

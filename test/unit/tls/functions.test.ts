@@ -2,40 +2,11 @@
 import { beforeAll, describe, expect, test } from "bun:test";
 import { Elf } from "../../../src/elf/elf.ts";
 import { functionSymbols, functionsOf } from "../../../src/tls/functions.ts";
+import { functionsIn, names } from "./binutils.ts";
 import { debianPackage, fetchTimeout, loadSamples, samples } from "./debian.ts";
 import { loadNode, nodeSamples } from "./node.ts";
 
 beforeAll(loadSamples, fetchTimeout);
-
-const names = ["SSL_read", "SSL_write", "SSL_read_ex", "SSL_write_ex", "SSL_do_handshake", "ssl_log_secret"];
-
-/** Its lines that match; a program has half a million symbols. */
-const readelf = (path: string, flag: string, pattern: string): string =>
-  Bun.spawnSync([
-    "sh",
-    "-c",
-    'readelf -W "$1" "$2" | grep -E "$3"',
-    "sh",
-    flag,
-    path,
-    pattern,
-  ]).stdout.toString();
-
-/** Address and place in the file of each of these functions that binutils knows of. */
-function truthOf(path: string): Readonly<Record<string, readonly [number, number]>> {
-  const [, start = "", offset = ""] =
-    / \.text +PROGBITS +([0-9a-f]+) ([0-9a-f]+) /.exec(readelf(path, "--sections", " \\.text ")) ?? [];
-  const moved = Number.parseInt(start, 16) - Number.parseInt(offset, 16);
-  const rows = readelf(path, "--symbols", " FUNC .* (SSL|ssl)_").matchAll(
-    /: ([0-9a-f]+) +\d+ FUNC +\S+ +\S+ +\d+ (\w+)/g,
-  );
-  return Object.fromEntries(
-    [...rows].flatMap(([, at = "", name = ""]) => {
-      const address = Number.parseInt(at, 16);
-      return names.includes(name) ? [[name, [address, address - moved]] as const] : [];
-    }),
-  );
-}
 
 /** What is told of a library's functions by symbols alone. */
 function bySymbols(path: string, library: "openssl" | "boringssl", version: string | null = null) {
@@ -48,7 +19,7 @@ describe("functions begin where binutils says", () => {
     const { root } = debianPackage(suite, arch, name);
     const library = name === "android-libboringssl" ? "boringssl" : "openssl";
     for (const file of new Bun.Glob("**/libssl.so.*").scanSync({ cwd: root, absolute: true })) {
-      const truth = truthOf(file);
+      const truth = functionsIn(file);
       const told = bySymbols(file, library);
       expect(Object.keys(told)).toEqual(names);
       expect(Object.keys(truth).length).toBe(library === "openssl" ? 5 : 3);
@@ -69,7 +40,7 @@ describe("functions begin where binutils says", () => {
     "Node.js $version $arch, the key log's too, which is in the full table alone",
     async (sample) => {
       const path = await loadNode(sample);
-      const truth = truthOf(path);
+      const truth = functionsIn(path);
       expect(Object.keys(truth).toSorted()).toEqual(names.toSorted());
       for (const [one, { address, offset }] of Object.entries(bySymbols(path, "openssl")))
         expect([one, address, offset]).toEqual([one, ...(truth[one] ?? [])]);
@@ -90,7 +61,7 @@ test("what a release does not have yet is absent, and told as such by its versio
 test("sources that agree confirm, sources that differ are a conflict, and what is no code is no function", () => {
   const path = "/usr/lib/x86_64-linux-gnu/libssl.so.3";
   using elf = Elf.open(path, path, { follow: true });
-  const [at = 0] = truthOf(path).SSL_read ?? [];
+  const [at = 0] = functionsIn(path).SSL_read ?? [];
   const judged = (symbol: number, ...references: number[]) => {
     const said = (...addresses: number[]) => new Map([["SSL_read", { addresses }]]);
     const library = { library: "openssl", version: null } as const;

@@ -98,6 +98,13 @@ describe("constants", () => {
     ]);
   });
 
+  test("that stand for each other: one of a cipher's two numbers is enough, none is not", () => {
+    const without = new Map([...values, ["SSL_CIPHER_ST_ID", null]]);
+    const other = new Map([...without, ["SSL_CIPHER_ST_PROTOCOL_ID", 16n]]);
+    expect(constantsOf("CLIENT_TRAFFIC_SECRET_0", without)).toBeUndefined();
+    expect(constantsOf("CLIENT_TRAFFIC_SECRET_0", other)).toContain("SSL_CIPHER_ST_PROTOCOL_ID");
+  });
+
   test.each(["SSL_ST_RBIO", "BIO_METHOD_ST_TYPE"])("where %s is absent no descriptor is compared", (name) => {
     expect(constantsOf("fd", new Map([...values, [name, null]]))).toBeUndefined();
   });
