@@ -100,7 +100,8 @@ export class Subject {
   /** What a function does. Where it was followed further before, that is what is told. */
   events(entry: number, options: TraceOptions = {}): readonly Event[] {
     const whole = [entry, ...(options.given ?? [])].join();
-    const key = options.steps === undefined ? whole : `${whole} ${options.steps}`;
+    const { steps, visits } = options;
+    const key = steps === undefined && visits === undefined ? whole : `${whole} ${steps} ${visits}`;
     const known =
       this.#events.get(whole) ??
       this.#events.get(key) ??

@@ -39,6 +39,8 @@ export interface TraceOptions {
   /** Numbers that arguments are, by index. */
   readonly given?: ReadonlyMap<number, number>;
   readonly steps?: number;
+  /** How often one place is come to as it is: where several ways meet to tell of as many errors, more than usual. */
+  readonly visits?: number;
 }
 
 export const isSame = (one: Value, other: Value): boolean => {
@@ -105,6 +107,7 @@ class Trace implements Visitor<Ended> {
   readonly #machine: Dialect;
   readonly #code: Code;
   readonly #most: number;
+  readonly #visits: number;
   readonly #first: State;
   readonly #interpreter: Interpreter<Ended>;
   readonly #ways: State[] = [];
@@ -112,11 +115,17 @@ class Trace implements Visitor<Ended> {
   readonly #seen = new Map<number, ReadonlyMap<string, Value>[]>();
   #at = 0;
 
-  constructor(image: Image, machine: Dialect, code: Code, { given, steps = limits.steps }: TraceOptions) {
+  constructor(
+    image: Image,
+    machine: Dialect,
+    code: Code,
+    { given, steps = limits.steps, visits = limits.visits }: TraceOptions,
+  ) {
     this.#image = image;
     this.#machine = machine;
     this.#code = code;
     this.#most = steps;
+    this.#visits = visits;
     this.#interpreter = new Interpreter(machine, code.instructions, this);
     this.#first = stateAt(code.entry, machine);
     for (const [index, value] of given ?? []) {
@@ -157,8 +166,8 @@ class Trace implements Visitor<Ended> {
     this.#seen.set(state.at, seen);
     const isKnown = (): boolean =>
       seen.some((one) => isWithin(one, state.registers) && isWithin(state.registers, one));
-    if (isKnown() || seen.length >= limits.visits + limits.joins) return true;
-    if (seen.length >= limits.visits) {
+    if (isKnown() || seen.length >= this.#visits + limits.joins) return true;
+    if (seen.length >= this.#visits) {
       for (const [name, value] of state.registers)
         if (seen.some((one) => !isSame(value, one.get(name) ?? unknown))) putRegister(state, name, unknown);
       if (isKnown()) return true;

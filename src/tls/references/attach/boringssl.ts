@@ -13,6 +13,9 @@ const library = 16;
  */
 const reasons = { noType: 134, handshakeFailure: 215, uninitialized: 226 } as const;
 
+/** Functions refuse first of all, and compilers let all refusals meet in one call. */
+const refusals = { steps: 4000, visits: 16 };
+
 export const boringsslAttach: AttachRecipe = {
   functions: ["SSL_read", "SSL_write", "SSL_do_handshake"],
   names: { texts: [], files: ["ssl_lib.cc"], many: ["ssl_lib.cc"], needles: ["ssl_lib.cc\0"] },
@@ -29,7 +32,10 @@ function read(subject: Subject, found: Witnesses): void {
   const said = new Map(
     subject
       .naming("ssl_lib.cc")
-      .map((entry) => [entry, new Set(callsIn(subject.events(entry)).map((call) => reasonOf(call, files)))]),
+      .map((entry) => [
+        entry,
+        new Set(callsIn(subject.events(entry, refusals)).map((call) => reasonOf(call, files))),
+      ]),
   );
   const both = [...said.keys()].filter(
     (entry) => said.get(entry)?.has(reasons.handshakeFailure) && said.get(entry)?.has(reasons.uninitialized),
