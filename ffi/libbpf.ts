@@ -258,9 +258,9 @@ export class BpfLink implements Disposable {
   }
 }
 
-/** Elements of an array map. `read` copies; `write` takes a whole value. */
+/** Elements of an array map. `read` copies, all or the first `length` bytes; `write` takes a whole value. */
 export interface SharedArray extends Disposable {
-  read(index: number): Uint8Array;
+  read(index: number, length?: number): Uint8Array;
   write(index: number, value: Uint8Array): void;
 }
 
@@ -321,7 +321,7 @@ export class BpfMap {
         return this;
       };
       return {
-        read: (index) => live().lookup(index),
+        read: (index, length) => live().lookup(index).subarray(0, length),
         write: (index, value) => live().update(index, value),
         [Symbol.dispose]: () => {
           isClosed = true;
@@ -332,7 +332,7 @@ export class BpfMap {
     const stride = (size + 7) & ~7; // array_map_alloc rounds values up to 8 bytes
     const mapping = new Mapping(this.#fd(), this.maxEntries * stride, this.#name);
     return {
-      read: (index) => mapping.copy(index * stride, size),
+      read: (index, length = size) => mapping.copy(index * stride, length),
       write: (index, value) => mapping.write(index * stride, value),
       [Symbol.dispose]: () => mapping[Symbol.dispose](),
     };

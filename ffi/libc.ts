@@ -17,6 +17,7 @@ const c = bindFunctions("libc.so.6", {
   fcntl: { args: ["i32", "i32", "i64"], returns: "i32" },
   fstatfs: { args: ["i32", "buffer"], returns: "i32" },
   ftruncate: { args: ["i32", "i64"], returns: "i32" },
+  getpgid: { args: ["i32"], returns: "i32" },
   getsockname: { args: ["i32", "buffer", "buffer"], returns: "i32" },
   getsockopt: { args: ["i32", "i32", "i32", "buffer", "buffer"], returns: "i32" },
   listen: { args: ["i32", "i32"], returns: "i32" },
@@ -133,6 +134,14 @@ const LINUX_CAPABILITY_VERSION_3 = 0x20080522;
 /** seccomp(2) never had one. */
 const SYS_SECCOMP = process.arch === "arm64" ? 277 : 317;
 
+/** The number of getpgid(2). */
+export const GETPGID = process.arch === "arm64" ? 155 : 121;
+
+/** A system call that changes nothing, and that the runtime makes none of. */
+export function getProcessGroup(): void {
+  c.getpgid(0);
+}
+
 /** TASK_COMM_LEN of the kernel: a thread's name with its closing zero byte. */
 export const TASK_COMM_LEN = 16;
 
@@ -200,8 +209,8 @@ export function withAddresses<Arrays extends readonly NodeJS.TypedArray[], Resul
   }
 }
 
-/** Passes a call's result on, or throws when it is negative. */
-function check(result: number | bigint, call: string): number {
+/** Passes a call's result on, or throws when it is negative. Only for ffi/. */
+export function check(result: number | bigint, call: string): number {
   if (result < 0) throw new SystemError(call, lastErrno());
   return Number(result);
 }

@@ -65,6 +65,9 @@ export function follow(until = Number.POSITIVE_INFINITY): Whereabouts {
 export const share = (): number =>
   end === Number.POSITIVE_INFINITY ? 5000 : Math.max(1000, Math.round((end - now()) / 6));
 
+/** Milliseconds that are left of the run; endless where it has no end. */
+export const left = (): number => end - now();
+
 /**
  * Says what is done next that may take its time: a path, a process, a source. When that is disposed, what was done before
  * goes on. Costs next to nothing where nobody follows.

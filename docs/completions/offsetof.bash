@@ -56,7 +56,7 @@ _offsetof() {
     "") words="run detect kernel tls btf gateway bytecode verify diff merge config --verify --export --only --get $common" ;;
     "run") words="--verify --export --only --get $common" ;;
     "detect") words="$common" ;;
-    "kernel") words="--member --vocabulary --constants --release --build-id --export --only --get $common" ;;
+    "kernel") words="--member --vocabulary --all --constants --release --build-id --export --only --get $common" ;;
     "tls") words="--pid --all --version-text --constants --release --build-id --export --only --get $common" files=1 ;;
     "btf") words="-o --output --elf --for --minimal --install --constants --release --build-id $common" ;;
     "gateway") words="--netns --translated --cloud --imds --batch $common" ;;

@@ -9,8 +9,11 @@ import { EbpfObject, largestObject } from "../bytecode/object.ts";
 import { type Asked, askedBy } from "../bytecode/relocations.ts";
 import { shownName } from "../elf/name.ts";
 import { elfOf } from "../elf/write.ts";
+import { askedOf as memberOf } from "../kernel/asked.ts";
+import { allWide } from "../kernel/crawl/report.ts";
+import { wideMembers } from "../kernel/members/all.ts";
 import { type Made, makeBtf } from "../kernel/synthetic/make.ts";
-import type { Unplaced } from "../kernel/synthetic/place.ts";
+import type { Known, Unplaced } from "../kernel/synthetic/place.ts";
 import { RECORD } from "../kernel/synthetic/tracepoints.ts";
 import type { Machine } from "../kernel/synthetic/uapi.ts";
 import { type Traced, tracedHere } from "../kernel/tracefs.ts";
@@ -35,20 +38,20 @@ export default defineCommand({
   run: async ({ args, rawArgs }) => {
     const objects = checked(args, everyValue(rawArgs, btfFlags, "for"));
     if (args.install === true) return tellPlaces(args);
-    const { chosen, subject } = await constantsFor("kernel", args);
+    const { chosen, subject } = await constantsFor("kernel", args, allWide());
     const machine = chosen.arch === "arm64" ? "arm64" : "x64";
     const traced = args.constants === undefined ? tracedHere() : tracedElsewhere;
-    const made = madeOf(
-      (constant) => {
-        const [value = null, field] = [subject.constants[constant], subject.fields[constant]];
-        if (value !== null && field !== undefined && isNumber(field.status)) return { value };
-        const doubt = field === undefined || value === null ? "not known" : field.status;
-        return { why: field?.reason === undefined ? doubt : `${doubt}: ${field.reason}` };
-      },
-      machine,
-      chosen.host?.version ?? [],
-      traced.structs,
-    );
+    const known = (constant: string): Known => {
+      const [value = null, field] = [subject.constants[constant], subject.fields[constant]];
+      if (value !== null && field !== undefined && isNumber(field.status)) return { value };
+      const doubt = field === undefined || value === null ? "not known" : field.status;
+      return { why: field?.reason === undefined ? doubt : `${doubt}: ${field.reason}` };
+    };
+    const wide = wideMembers.flatMap((row) => {
+      const constant = memberOf(row.member)?.constant;
+      return constant === undefined ? [] : [{ ...row, known: known(constant) }];
+    });
+    const made = madeOf(known, machine, chosen.host?.version ?? [], traced.structs, wide);
     if (objects.length === 0) {
       await deliver(args, made.bytes, machine);
       for (const line of reasons(made.unplaced)) log.warn(line);
@@ -117,8 +120,13 @@ const tracedElsewhere: Traced = {
   whyNoCalls: "a document tells nothing of tracepoints: run offsetof btf on its machine",
 };
 
-function askedOf(path: string, btf: Btf, { partial, unplaced }: Made, traced: Traced): AskedObject {
-  const why = new Map(unplaced.map((one) => [one.member as string, one.why]));
+function askedOf(
+  path: string,
+  btf: Btf,
+  { partial, unplaced, unmeasured }: Made,
+  traced: Traced,
+): AskedObject {
+  const why = new Map([...unplaced, ...unmeasured].map((one) => [one.member as string, one.why]));
   const reason = (members: readonly string[]) => {
     const known = [...why].find(([member]) => members.some((one) => isWithin(one, member)));
     if (known !== undefined) return `${known[0]} is ${known[1]}`;

@@ -14,6 +14,8 @@ export interface Choice {
   readonly names?: readonly string[];
   /** Members of the kernel's types that are asked for besides. */
   readonly asked?: readonly Asked[];
+  /** Whether they are measured wherever they can be, and not only where BTF is silent. */
+  readonly isAll?: boolean;
 }
 
 /** The constants and functions that a part can hold. Loaded on demand: without --only and --get nobody needs them. */
@@ -39,10 +41,16 @@ export const constantsOf: Readonly<Record<Part, () => Promise<readonly string[]>
  * @throws Failure with exit code 2 where flags contradict each other, or a name is none of the parts' constants
  */
 export async function choiceOf(
-  args: DocumentFlags & Pick<Partial<KernelFlags>, "member" | "vocabulary">,
+  args: DocumentFlags & Pick<Partial<KernelFlags>, "member" | "vocabulary" | "all">,
   parts: readonly Part[],
 ): Promise<Choice> {
   const { get, only, format, member, vocabulary } = args;
+  if (args.all === true && parts.length === 1 && parts[0] === "kernel") {
+    if ([get, only, member, vocabulary].some((flag) => flag !== undefined))
+      throw usage("--all is of all members, and takes no --get, --only, --member or --vocabulary");
+    const { allWide } = await import("../kernel/crawl/report.ts");
+    return { parts, asked: allWide(), isAll: true };
+  }
   if (get !== undefined && (only !== undefined || format !== undefined)) {
     throw usage("--get prints one bare number and takes neither --only nor --format");
   }

@@ -4,6 +4,7 @@ import { BakeError } from "../bytecode/object.ts";
 import { InputError, InputFile } from "../elf/input.ts";
 import { nameOf, shownName } from "../elf/name.ts";
 import { type Chosen, choose } from "../fleet/choose.ts";
+import type { Asked } from "../kernel/asked.ts";
 import { earlierOf, largestDocument, readEither } from "../output/earlier.ts";
 import { Failure } from "../output/failure.ts";
 import { membersOf, type Part } from "./choice.ts";
@@ -11,10 +12,14 @@ import { type ConstantsFlags, type Flags, usage } from "./flags.ts";
 import { tellDiagnostics } from "./print.ts";
 import { collect } from "./run.ts";
 
-/** The constants of the subject: out of the document that --constants names, else measured on this machine. */
+/**
+ * The constants of the subject: out of the document that --constants names, else measured on this machine.
+ * @param wide members of the kernel's types that are asked for besides
+ */
 export async function constantsFor(
   wanted: string,
   args: Flags & ConstantsFlags & { readonly member?: string | undefined },
+  wide: readonly Asked[] = [],
 ): Promise<{ chosen: Chosen; subject: Subject }> {
   const isKernel = wanted === "kernel";
   const part = isKernel ? "kernel" : "tls";
@@ -23,7 +28,7 @@ export async function constantsFor(
     throw usage("--member is of the running kernel: it takes --for kernel, and no --constants");
   if (chosen !== null) return { chosen, subject: subjectIn(chosen, shownName(wanted)) };
   const document = await (isKernel
-    ? collect(["kernel"], args, undefined, undefined, await membersOf(args.member, [part]))
+    ? collect(["kernel"], args, undefined, undefined, [...(await membersOf(args.member, [part])), ...wide])
     : collect(["tls"], args, { kind: "files", paths: [wanted] }));
   tellDiagnostics(document.diagnostics);
   const measured = choose(earlierOf(document), part, {}, "this machine");

@@ -160,6 +160,10 @@ export const kernelFlags = {
     options: ["datadog", "datadog-cws", "deepflow", "nettracer", "tcptracer"],
     description: "What this program asks for, under its names",
   },
+  all: {
+    type: "boolean",
+    description: "Also the members of tasks, files and namespaces that can be measured without BTF",
+  },
   ...constantsFlags,
   ...documentFlags,
 } as const satisfies ArgsDef;

@@ -62,6 +62,7 @@ export async function collect(
         tell,
         ...(asked && { asked }),
         isOnlyAsked: isOnlyAsked(choice),
+        isAll: choice?.isAll === true,
       });
     const { lookAndVerify } = await import("./verify.ts");
     return lookAndVerify(parts, config, tell);
@@ -73,6 +74,7 @@ export interface Details {
   /** Members of the kernel's types, and whether they are all that is wanted of the kernel. */
   readonly asked?: readonly Asked[];
   readonly isOnlyAsked?: boolean;
+  readonly isAll?: boolean;
   /** Called with each library while its files are open. */
   readonly each?: TlsOptions["each"];
   readonly isAttached?: TlsOptions["isAttached"];
@@ -88,7 +90,7 @@ export async function look(
   parts: readonly Part[],
   config: Config,
   question: TlsQuestion,
-  { each, isAttached = false, tell, asked, isOnlyAsked = false }: Details = {},
+  { each, isAttached = false, tell, asked, isOnlyAsked = false, isAll = false }: Details = {},
 ): Promise<Document> {
   const host = probeHost(hostFiles("/", config.proc_root));
   for (const part of ["btf", "kprobes", "rawTracepoints", "tracefs", "lockdown"] as const) {
@@ -109,6 +111,8 @@ export async function look(
   if (parts.includes("kernel")) {
     using _ = during("the kernel");
     const { kernelReport } = await import("../kernel/report.ts");
+    const { crawlFor } = asked === undefined ? {} : await import("../kernel/crawl/report.ts");
+    const crawl = crawlFor?.(asked ?? []);
     const kernel = kernelReport({
       host,
       asset: assetBytes,
@@ -120,7 +124,8 @@ export async function look(
       families: familiesOf(config),
       stability: { window: config.stability_window, attempts: config.stability_attempts },
       ...(trace && { trace }),
-      ...(asked && { asked, isOnlyAsked }),
+      ...(asked && { asked, isOnlyAsked, isAll }),
+      ...(crawl && { crawl }),
     });
     document.kernel = kernel.report;
     document.diagnostics.push(...kernel.diagnostics);

@@ -33,7 +33,7 @@ const rowOf = ({ text }: Asked) => kernelFields.find(({ member }) => member === 
 /** Whether a guess can say anything of these. */
 export const isMeasured = (asked: readonly Asked[]): boolean => asked.some((one) => rowOf(one) !== undefined);
 
-/** What is known of what was asked for. @param evidence of the fields, of which the guess's is taken */
+/** What is known of what was asked for. @param evidence of the fields and of a crawl, of which the guess's is taken */
 export function askedVerdicts(
   asked: readonly Asked[],
   types: Types | string,
@@ -42,7 +42,7 @@ export function askedVerdicts(
   return asked.flatMap((one) => {
     const told = typeof types === "string" ? types : toldBy(one, types);
     const guessed = evidence.filter(
-      ({ source, constant }) => source === "guess" && constant === rowOf(one)?.constant,
+      ({ source, constant }) => source === "guess" && constant === (rowOf(one)?.constant ?? one.text),
     );
     const rows = typeof told === "string" ? { [one.constant]: told } : rowsOf(one, told);
     const fields = Object.keys(rows).map((constant) => ({ constant, member: one.text }));

@@ -40,8 +40,21 @@ export interface KernelOptions extends GuessOptions {
   readonly bytecode: Bytecode;
   /** What else is asked for, besides the constants of ours. */
   readonly asked?: readonly Asked[];
+  /** Measures what of that the guess does not reach, where BTF is silent. */
+  readonly crawl?: (libbpf: () => Libbpf, options: KernelOptions) => CrawlReport;
+  /** Whether it does wherever it can. */
+  readonly isAll?: boolean;
   /** Whether only that is asked for: what cannot be measured of it needs no guess. */
   readonly isOnlyAsked?: boolean;
+}
+
+/** What a crawl found, and how. */
+export interface CrawlReport {
+  /** Under the members' names. */
+  readonly evidence: readonly Evidence[];
+  readonly limits: readonly string[];
+  readonly attached: readonly string[];
+  readonly events: number;
 }
 
 /** A way to guess: its eBPF program, and what asks it. */
@@ -86,16 +99,21 @@ export function kernelReport(options: KernelOptions): { report: KernelReport; di
   const measured = tried.guess ?? typed;
   for (const limit of measured?.limits ?? []) note("W_GUESS_LIMITED")(limit);
 
+  const isCrawled =
+    options.sources.includes("guess") && (options.isAll === true || typeof types === "string");
+  const crawled = isCrawled ? options.crawl?.(libbpf, options) : null;
+  for (const limit of crawled?.limits ?? []) note("W_GUESS_LIMITED")(limit);
+
   const evidence = [...(measured?.evidence ?? tried.evidence), ...btf];
   const verdicts = [
     ...(isOnlyAsked ? [] : verdictsOn(evidence, options.families)),
-    ...askedVerdicts(asked, types, evidence),
+    ...askedVerdicts(asked, types, [...evidence, ...(crawled?.evidence ?? [])]),
   ];
   const report: KernelReport = {
     bytecode: tried.guess?.bytecode ?? (typed === null ? null : TYPED_BYTECODE),
     strategy: tried.guess === null ? null : strategy,
-    attached: measured?.attached ?? [],
-    events: measured?.events ?? 0,
+    attached: [...(measured?.attached ?? []), ...(crawled?.attached ?? [])],
+    events: (measured?.events ?? 0) + (crawled?.events ?? 0),
     ...(measured !== null && { attempts: measured.attempts }),
     duration_ms: Math.round((performance.now() - started) * 10) / 10,
     ...toFields(verdicts),
@@ -227,7 +245,7 @@ const answers: Record<Kind, (host: KernelHost) => Answer> = {
 const LOCKED_DOWN = "the kernel forbids reading its memory from eBPF, as lockdown=confidentiality does";
 
 /** Why a guess was refused, and what is known of the host that explains it. */
-function refusalOf(error: unknown, host: KernelHost): string {
+export function refusalOf(error: unknown, host: KernelHost): string {
   const reason = reasonOf(error);
   if (error instanceof Error && isForbiddenToRead(error)) return LOCKED_DOWN;
   const isOfBpf = error instanceof SystemError && error.call.startsWith("load eBPF object ");

@@ -109,7 +109,7 @@ export function sizeOf(type: CType): number {
   return type.kind === "array" ? sizeOf(type.of) * type.count : type.size;
 }
 
-function alignOf(type: CType): number {
+export function alignOf(type: CType): number {
   if (type.kind === "typedef" || type.kind === "array") return alignOf(type.of);
   if (type.kind === "struct" || type.kind === "union")
     return Math.max(1, ...type.members.map((member) => alignOf(member.type)));

@@ -1,7 +1,7 @@
 import { btfOf } from "../../btf/write.ts";
 import type { KernelConstant } from "../fields.ts";
 import type { Composite } from "./ctype.ts";
-import { type Known, placeMembers, type Unplaced } from "./place.ts";
+import { type Known, placeMembers, type Unplaced, type Wide } from "./place.ts";
 import { btfTypes } from "./types.ts";
 import { hollow, type Machine, uapi } from "./uapi.ts";
 
@@ -9,6 +9,8 @@ import { hollow, type Machine, uapi } from "./uapi.ts";
 export interface Made {
   readonly bytes: Uint8Array;
   readonly unplaced: readonly Unplaced[];
+  /** Of the wide vocabulary. */
+  readonly unmeasured: readonly Unplaced[];
   /** Types whose true size is not known: those in the BTF end behind their last known member. */
   readonly partial: ReadonlySet<string>;
 }
@@ -17,14 +19,16 @@ export interface Made {
  * BTF of what is known of a kernel: of the constants that are certain, and of what no kernel of its version may change.
  * Null where no constant is known. The same constants, machine and version give the same bytes.
  * @param version as `host.kernel.version` of a document @param traced structs of the kernel's tracepoints
+ * @param wide members that a crawl finds
  */
 export function makeBtf(
   known: (constant: KernelConstant) => Known,
   machine: Machine,
   version: readonly number[],
   traced: readonly Composite[] = [],
+  wide: readonly Wide[] = [],
 ): Made | { readonly bytes: null; readonly unplaced: readonly Unplaced[] } {
-  const { structs, unplaced } = placeMembers(known);
+  const { structs, unplaced, unmeasured } = placeMembers(known, wide);
   if (structs.length === 0) return { bytes: null, unplaced };
   const types = btfTypes([...structs, ...uapi(machine, version), ...traced]);
   // The kernel's pt_regs of arm64 goes on behind what a program may read of it.
@@ -32,6 +36,7 @@ export function makeBtf(
   return {
     bytes: btfOf(types),
     unplaced,
+    unmeasured,
     partial: new Set([...[...structs, ...traced].map(({ name }) => name), ...hollow, ...cut]),
   };
 }

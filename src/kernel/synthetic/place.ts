@@ -1,6 +1,6 @@
 import { type KernelConstant, type KernelMember, kernelFields } from "../fields.ts";
 import { array, at, type Composite, type CType, type Member, sizeOf, struct, union } from "./ctype.ts";
-import { declared, memberTypes, pairs, tuple } from "./declarations.ts";
+import { type Declared, declared, memberTypes, pairs, tuple } from "./declarations.ts";
 
 /** A constant's offset in bytes, or why it cannot be relied on. */
 export type Known = { readonly value: number } | { readonly why: string };
@@ -8,8 +8,15 @@ export type Known = { readonly value: number } | { readonly why: string };
 /** A member without a place in the structs. */
 export interface Unplaced {
   /** `type.member`, as constants name it. */
-  readonly member: KernelMember;
+  readonly member: string;
   readonly why: string;
+}
+
+/** A member of the wide vocabulary, and what is known of its place. */
+export interface Wide {
+  readonly member: string;
+  readonly type: CType;
+  readonly known: Known;
 }
 
 /** A member at its offset from the start of the outermost struct. */
@@ -26,9 +33,14 @@ interface Placed {
  * member and have no name: `net.ns.inum` is known from the start of struct net, so a program that reads it is served,
  * and one that asks where inum lies in struct ns_common is refused by libbpf instead of misled.
  */
-export function placeMembers(known: (constant: KernelConstant) => Known): {
+export function placeMembers(
+  known: (constant: KernelConstant) => Known,
+  wide: readonly Wide[] = [],
+): {
   structs: readonly Composite[];
   unplaced: readonly Unplaced[];
+  /** Of the wide vocabulary. */
+  unmeasured: readonly Unplaced[];
 } {
   const placed = new Map<string, Placed[]>();
   const place = (name: string, member: Placed) => placed.set(name, [...(placed.get(name) ?? []), member]);
@@ -43,15 +55,22 @@ export function placeMembers(known: (constant: KernelConstant) => Known): {
     else if (type !== tuple) place(name, { steps, offset: answer.value, type });
     else if ("why" in hashes) unplaced.push({ member, why: hashes.why });
   }
+  const unmeasured: Unplaced[] = [];
+  for (const { member, type, known: answer } of wide.filter(isPlaceable)) {
+    const [name = "", ...steps] = member.split(".");
+    if ("why" in answer) unmeasured.push({ member, why: answer.why });
+    else place(name, { steps, offset: answer.value, type });
+  }
   const structs = new Map<string, Composite>();
-  for (const { name, base } of declared) {
+  const others = [...placed.keys()].filter((name) => declared.every((each) => each.name !== name));
+  for (const { name, base } of [...declared, ...others.map((name): Declared => ({ name }))]) {
     const first = structs.get(base?.struct ?? "");
     const start: Placed[] =
       base === undefined || first === undefined ? [] : [{ steps: [base.member], offset: 0, type: first }];
     const members = [...start, ...paired(name, placed.get(name) ?? [])];
     if (members.length > 0) structs.set(name, compose(name, members, 0));
   }
-  return { structs: [...structs.values()], unplaced };
+  return { structs: [...structs.values()], unplaced, unmeasured };
 }
 
 /** Members of a struct with those of `pairs` in their unions, where both lie as these have them. */
@@ -70,6 +89,10 @@ function paired(name: string, members: readonly Placed[]): readonly Placed[] {
     return [...rest, { steps: [""], offset: first.offset, type }];
   }, members);
 }
+
+/** Not what a constant names already, nor what comes with the type of another member. */
+const isPlaceable = ({ member }: Wide): boolean =>
+  !Object.hasOwn(memberTypes, member) && !/^(qstr|path|upid)\./.test(member);
 
 /** What constants say together that name the same member, as those of net.ns.inum do. */
 function agreed(answers: readonly Known[]): Known {

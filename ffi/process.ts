@@ -1,0 +1,260 @@
+import { linkSymbols, type Pointer, ptr } from "bun:ffi";
+import { bind } from "./bind.ts";
+import { SystemError } from "./error.ts";
+import { check, FileDescriptor, lastErrno, withAddresses } from "./libc.ts";
+import { globalSymbol } from "./library.ts";
+
+// Only symbols that glibc had by 2.17 may stand here, as in libc.ts.
+const c = bind("libc.so.6", {
+  chdir: { args: ["buffer"], returns: "i32" },
+  clone: { args: ["ptr", "u64", "i32", "u64"], returns: "i32" },
+  fchdir: { args: ["i32"], returns: "i32" },
+  fchown: { args: ["i32", "u32", "u32"], returns: "i32" },
+  fcntl: { args: ["i32", "i32", "i64"], returns: "i32" },
+  ftruncate: { args: ["i32", "i64"], returns: "i32" },
+  futimens: { args: ["i32", "buffer"], returns: "i32" },
+  kill: { args: ["i32", "i32"], returns: "i32" },
+  lseek: { args: ["i32", "i64", "i32"], returns: "i64" },
+  openat: { args: ["i32", "buffer", "i32", "u32"], returns: "i32" },
+  pipe2: { args: ["buffer", "i32"], returns: "i32" },
+  prctl: { args: ["i32", "u64", "u64", "u64", "u64"], returns: "i32" },
+  syscall: { args: ["i64", "u64", "u64", "u64"], returns: "i64" },
+  waitpid: { args: ["i32", "buffer", "i32"], returns: "i32" },
+});
+
+/** From the kernel's uapi headers: the same on x86-64 and arm64. */
+export const CLONE_FS = 0x200;
+export const CLONE_NEWUSER = 0x10000000;
+export const CLONE_NEWCGROUP = 0x2000000;
+export const SIGKILL = 9;
+export const SIGSTOP = 19;
+export const SIGCONT = 18;
+export const O_RDONLY = 0;
+export const O_WRONLY = 1;
+export const O_RDWR = 2;
+export const O_APPEND = 0x400;
+export const O_NONBLOCK = 0x800;
+export const O_CLOEXEC = 0x80000;
+export const O_DIRECTORY = process.arch === "arm64" ? 0x4000 : 0x10000;
+const AT_FDCWD = -100;
+const F_DUPFD_CLOEXEC = 1030;
+const F_GETFL = 3;
+const WALL = 0x40000000;
+const PR_SET_KEEPCAPS = 8;
+const PR_CAP_AMBIENT = 47;
+const PR_CAP_AMBIENT_RAISE = 2;
+const PR_CAP_AMBIENT_CLEAR_ALL = 4;
+const SYS_CAPGET = process.arch === "arm64" ? 90 : 125;
+const SYS_CAPSET = process.arch === "arm64" ? 91 : 126;
+const SYS_SETRESUID = process.arch === "arm64" ? 147 : 117;
+const SYS_SETRESGID = process.arch === "arm64" ? 149 : 119;
+const SYS_SETFSUID = process.arch === "arm64" ? 151 : 122;
+const SYS_SETFSGID = process.arch === "arm64" ? 152 : 123;
+const LINUX_CAPABILITY_VERSION_3 = 0x20080522;
+const STACK = 65536;
+
+const path = (text: string): Uint8Array => new TextEncoder().encode(`${text}\0`);
+
+/** A function of the C library, by which a child or a thread of ours does nothing but wait. */
+function functionNamed(name: string): Pointer {
+  const address = globalSymbol(name);
+  if (address === null) throw new Error(`the C library has no ${name}`);
+  return Number(address) as Pointer;
+}
+
+/**
+ * A copy of this process that sleeps, and nothing else: it runs none of our code. It ends when it is disposed of, or by
+ * itself where this process is killed before.
+ */
+export class Sleeper implements Disposable {
+  #pid: number;
+
+  /**
+   * @param namespaces CLONE_NEW* of those that it is the first one in @param seconds after which it ends by itself
+   * @throws SystemError
+   */
+  constructor(namespaces: number, seconds: number) {
+    // A copy has a stack of its own in a copy of this memory. Without a signal at its end the runtime does not hear of it.
+    const stack = new Uint8Array(STACK);
+    const top = BigInt(ptr(stack) + STACK) & ~15n;
+    this.#pid = check(c.clone(functionNamed("sleep"), top, namespaces, BigInt(seconds)), "clone");
+    void stack.length;
+  }
+
+  /** As this process numbers it. */
+  get pid(): number {
+    return this.#pid;
+  }
+
+  signal(signal: number): void {
+    check(c.kill(this.#pid, signal), "kill");
+  }
+
+  [Symbol.dispose](): void {
+    if (this.#pid === 0) return;
+    c.kill(this.#pid, SIGKILL);
+    const status = new Int32Array(1);
+    while (c.waitpid(this.#pid, status, WALL) < 0 && lastErrno() === 4);
+    this.#pid = 0;
+  }
+}
+
+/** A thread of this process that waits, and nothing else, until it is disposed of. */
+export class Waiter implements Disposable {
+  readonly #semaphore = new BigUint64Array(8); // sem_t has 32 bytes
+  readonly #thread = new BigUint64Array(1);
+  readonly #threads = linkSymbols({
+    pthread_create: {
+      ptr: functionNamed("pthread_create"),
+      args: ["ptr", "ptr", "ptr", "ptr"],
+      returns: "i32",
+    },
+    pthread_join: { ptr: functionNamed("pthread_join"), args: ["u64", "ptr"], returns: "i32" },
+    sem_init: { ptr: functionNamed("sem_init"), args: ["ptr", "i32", "u32"], returns: "i32" },
+    sem_post: { ptr: functionNamed("sem_post"), args: ["ptr"], returns: "i32" },
+  }).symbols;
+  #isJoined = false;
+
+  /** @throws SystemError */
+  constructor() {
+    const { pthread_create, sem_init } = this.#threads;
+    sem_init(ptr(this.#semaphore), 0, 0);
+    const errno = pthread_create(ptr(this.#thread), null, functionNamed("sem_wait"), ptr(this.#semaphore));
+    if (errno !== 0) throw new SystemError("pthread_create", errno);
+  }
+
+  [Symbol.dispose](): void {
+    if (this.#isJoined) return;
+    this.#isJoined = true;
+    this.#threads.sem_post(ptr(this.#semaphore));
+    this.#threads.pthread_join(this.#thread[0] ?? 0n, null);
+  }
+}
+
+/** Users and groups of a thread, as the kernel's struct cred has them. */
+export interface Identity {
+  readonly uid: number;
+  readonly euid: number;
+  readonly suid: number;
+  readonly fsuid: number;
+  readonly gid: number;
+  readonly egid: number;
+  readonly sgid: number;
+  readonly fsgid: number;
+}
+
+/** The capability sets of a thread. */
+export interface Capabilities {
+  readonly effective: bigint;
+  readonly permitted: bigint;
+  readonly inheritable: bigint;
+}
+
+function capabilities(): Capabilities {
+  const header = new Uint32Array([LINUX_CAPABILITY_VERSION_3, 0]);
+  const sets = new Uint32Array(6);
+  withAddresses([header, sets], (...at) => check(c.syscall(SYS_CAPGET, ...at, 0), "capget"));
+  const of = (index: number) => BigInt(sets[index] ?? 0) | (BigInt(sets[index + 3] ?? 0) << 32n);
+  return { effective: of(0), permitted: of(1), inheritable: of(2) };
+}
+
+function setCapabilities({ effective, permitted, inheritable }: Capabilities): void {
+  const header = new Uint32Array([LINUX_CAPABILITY_VERSION_3, 0]);
+  const both = [effective, permitted, inheritable];
+  const sets = new Uint32Array([
+    ...both.map((set) => Number(set & 0xffffffffn)),
+    ...both.map((set) => Number(set >> 32n)),
+  ]);
+  withAddresses([header, sets], (...at) => check(c.syscall(SYS_CAPSET, ...at, 0), "capset"));
+}
+
+/**
+ * Runs `act` with this thread alone, not the process, having other users, groups and capabilities, and takes it back. What it
+ * starts meanwhile keeps them.
+ *
+ * @param keep which capabilities are in effect and inheritable, of those that this thread has
+ * @throws SystemError where that is not permitted
+ */
+export function asOther<Result>(
+  identity: Identity,
+  keep: (all: bigint) => Pick<Capabilities, "effective" | "inheritable">,
+  act: () => Result,
+): Result {
+  const before = capabilities();
+  const set = (call: number, name: string, ...ids: readonly [number, number, number]) =>
+    check(c.syscall(call, ...ids), name);
+  const { uid, euid, suid, fsuid, gid, egid, sgid, fsgid } = identity;
+  try {
+    check(c.prctl(PR_SET_KEEPCAPS, 1, 0, 0, 0), "prctl(PR_SET_KEEPCAPS)");
+    set(SYS_SETRESGID, "setresgid", gid, egid, sgid);
+    set(SYS_SETFSGID, "setfsgid", fsgid, 0, 0);
+    set(SYS_SETRESUID, "setresuid", uid, euid, suid);
+    setCapabilities(before);
+    set(SYS_SETFSUID, "setfsuid", fsuid, 0, 0);
+    const { effective, inheritable } = keep(before.permitted);
+    setCapabilities({ permitted: before.permitted, effective, inheritable });
+    // Every other one; Linux before 4.3 has no such set.
+    for (let bit = 0; bit < 64; bit += 2)
+      if (((inheritable >> BigInt(bit)) & 1n) === 1n)
+        c.prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, bit, 0, 0);
+    return act();
+  } finally {
+    c.prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0);
+    setCapabilities(before);
+    set(SYS_SETRESUID, "setresuid", 0, 0, 0);
+    set(SYS_SETRESGID, "setresgid", 0, 0, 0);
+    setCapabilities(before);
+    c.prctl(PR_SET_KEEPCAPS, 0, 0, 0, 0);
+  }
+}
+
+/** Opens a file close-on-exec. @throws SystemError */
+export const openFile = (name: string, flags: number): FileDescriptor =>
+  new FileDescriptor(check(c.openat(AT_FDCWD, path(name), flags | O_CLOEXEC, 0), `open ${name}`), name);
+
+/** Another number for an open file, at least `least` (close-on-exec). @throws SystemError */
+export const duplicateAbove = ({ fd }: FileDescriptor, least: number): FileDescriptor =>
+  new FileDescriptor(check(c.fcntl(fd, F_DUPFD_CLOEXEC, least), "fcntl(F_DUPFD_CLOEXEC)"), "a duplicate");
+
+/** Flags of an open file. @throws SystemError */
+export const flagsOf = ({ fd }: FileDescriptor): number => check(c.fcntl(fd, F_GETFL, 0), "fcntl(F_GETFL)");
+
+/** Moves an open file's position. @throws SystemError */
+export const seek = ({ fd }: FileDescriptor, position: number): number =>
+  check(c.lseek(fd, position, 0), "lseek");
+
+/** @throws SystemError */
+export const resize = ({ fd }: FileDescriptor, size: number): number =>
+  check(c.ftruncate(fd, size), "ftruncate");
+
+/** @throws SystemError */
+export const changeOwner = ({ fd }: FileDescriptor, uid: number, gid: number): number =>
+  check(c.fchown(fd, uid, gid), "fchown");
+
+/** Times of the last access and of the last change of contents, in seconds and nanoseconds. @throws SystemError */
+export function setTimes(
+  { fd }: FileDescriptor,
+  access: readonly [bigint, bigint],
+  change: readonly [bigint, bigint],
+): void {
+  check(c.futimens(fd, new Uint8Array(new BigUint64Array([...access, ...change]).buffer)), "futimens");
+}
+
+/** The two ends of a pipe: for reading, for writing (close-on-exec). @throws SystemError */
+export function openPipe(): readonly [FileDescriptor, FileDescriptor] {
+  const ends = new Int32Array(2);
+  check(c.pipe2(ends, O_CLOEXEC), "pipe2");
+  const [reading = -1, writing = -1] = ends;
+  return [new FileDescriptor(reading, "a pipe"), new FileDescriptor(writing, "a pipe")];
+}
+
+/** Runs `act` while this process works in another folder. @throws SystemError */
+export function inFolder<Result>(folder: string, act: () => Result): Result {
+  using home = openFile(".", O_RDONLY | O_DIRECTORY);
+  try {
+    check(c.chdir(path(folder)), `chdir ${folder}`);
+    return act();
+  } finally {
+    check(c.fchdir(home.fd), "fchdir");
+  }
+}

@@ -1,0 +1,73 @@
+import type { Libbpf } from "../../../ffi/libbpf.ts";
+import type { Evidence } from "../../offsets/evidence.ts";
+import type { Solution } from "../../offsets/solver.ts";
+import { addressing } from "../addressing.ts";
+import { whyAbsent, wideMembers } from "../members/all.ts";
+import { derived } from "../members/derived.ts";
+import { openScene } from "../scene/scene.ts";
+import { evidenceOf } from "../snapshot/guess.ts";
+import { Graph } from "./graph.ts";
+import { Crawler } from "./reader.ts";
+
+/** What a crawl found, and how. */
+export interface Crawl {
+  /** Of every member of the wide vocabulary, under its `type.member`. */
+  readonly evidence: readonly Evidence[];
+  /** `kind:target` of the rung in use. */
+  readonly attached: string;
+  /** How often the program ran. */
+  readonly events: number;
+  /** Why less is known here than could be, in words for a person. */
+  readonly limits: readonly string[];
+}
+
+/**
+ * Learns where members of the kernel's structs are from tasks, files and namespaces that it makes for the purpose.
+ *
+ * @param name of the eBPF object @param version of the kernel
+ * @throws SystemError when the kernel refuses the program, Unmet where it does not run
+ */
+export function crawl(
+  libbpf: Libbpf,
+  bytecode: Uint8Array,
+  name: string,
+  version: readonly [number, number, number],
+): Crawl {
+  using owned = new DisposableStack();
+  const crawler = owned.use(new Crawler(libbpf, bytecode, name));
+  const { roots, limits } = openScene(crawler, owned);
+  const absent = new Map(wideMembers.map((row) => [row.member, whyAbsent(row, version)]));
+  const graph = new Graph(
+    (walks) => crawler.follow(walks),
+    addressing,
+    (member) => absent.get(member) == null,
+  );
+  graph.explore(roots);
+  const solutions = graph.solutions();
+  const evidence = wideMembers.map(({ member }): Evidence => {
+    const reason = absent.get(member) ?? null;
+    const solution = solutions.get(member) ?? derivedOf(member, solutions);
+    return evidenceOf(member, reason === null ? solution : { is: "open", reason });
+  });
+  return { evidence, attached: crawler.attached, events: crawler.events, limits };
+}
+
+/** Where a member is that follows from others. */
+function derivedOf(member: string, solutions: ReadonlyMap<string, Solution>): Solution {
+  const row = derived.find((each) => each.member === member);
+  if (row === undefined) return { is: "open", reason: "nothing of the scene leads to its struct" };
+  const placeOf = (other: string) => {
+    const solution = solutions.get(other);
+    return solution?.is === "solved" ? solution.offset : null;
+  };
+  const offset = row.from(placeOf);
+  if (offset !== null && offset >= 0) return { is: "solved", offset };
+  const unknown = row.by.filter((other) => placeOf(other) === null);
+  return {
+    is: "open",
+    reason:
+      unknown.length > 0
+        ? `${unknown.join(" and ")}, which it follows from, is not known`
+        : `${row.by.join(" and ")} are not where they should be in it`,
+  };
+}

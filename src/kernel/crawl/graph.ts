@@ -1,0 +1,373 @@
+import { type Expectation, holds, isReadable } from "../../offsets/observation.ts";
+import { type Addressing, pointerAt, pointersInAll, untagged } from "../../offsets/pointers.ts";
+import { recheck } from "../../offsets/recheck.ts";
+import { placesOf, type Relation, type Solution, solve, type Unknown } from "../../offsets/solver.ts";
+import { host, pointer } from "../../offsets/values.ts";
+import type { Struct, Thing } from "../members/row.ts";
+import { alignOf, sizeOf } from "../synthetic/ctype.ts";
+import type { Landing, Walk } from "./reader.ts";
+
+/** How many pointers are followed beyond the one in question, to tell where it leads. */
+const DEPTH = 4;
+/** So many members in the order of their declaration are no chance where a kernel shuffles them: one in 5,040. */
+const ORDERED = 7;
+/** More pointers than this are not followed: what they lead to could not be told apart in any useful time. */
+const MOST_POINTERS = 256;
+
+const POINTER = 8;
+
+/** A thing, and the bytes of the struct that it may be. */
+interface Sight {
+  readonly thing: Thing;
+  readonly landing: Landing;
+}
+
+/** A place where a pointer may be, and what of the scene it leads to from there. */
+interface Candidate {
+  readonly at: number;
+  readonly seen: readonly Sight[];
+}
+
+/**
+ * Finds the structs of a scene in the kernel's memory, and the members of each: from things whose addresses are known on, by
+ * pointers. A pointer is right when what it leads to is right; where two lead to what could be meant, neither is believed.
+ */
+export class Graph {
+  readonly #seen = new Map<Thing, Landing>();
+  readonly #why = new Map<string, string>();
+  readonly #reads = new Map<string, Landing | null>();
+
+  constructor(
+    private readonly follow: (walks: readonly Walk[]) => (Landing | null)[],
+    private readonly addressing: Addressing,
+    /** Whether this kernel has a member, `struct.member`. */
+    private readonly has: (member: string) => boolean = () => true,
+  ) {}
+
+  /** Where a thing is; null where it was not found. */
+  find(thing: Thing): Landing | null {
+    return this.#seen.get(thing) ?? null;
+  }
+
+  /** Takes in things whose addresses are known, and all that is found from there. */
+  explore(roots: readonly (readonly [Thing, bigint])[]): void {
+    const landings = this.#read(roots.map(([thing, root]) => ({ root, size: thing.struct.limit })));
+    for (const [index, [thing]] of roots.entries()) {
+      const landing = landings[index];
+      if (landing != null) this.#seen.set(thing, landing);
+    }
+    // What is found later may be what tells pointers of earlier structs apart.
+    for (let before = -1; before < this.#seen.size; ) {
+      before = this.#seen.size;
+      for (const name of this.#names()) this.#exploreStruct(name);
+    }
+  }
+
+  /** What is known of every member, by `struct.member`. Every struct is read anew: what is told holds at the end, too. */
+  solutions(): Map<string, Solution> {
+    const found = new Map<string, Solution>();
+    for (const name of this.#names()) {
+      for (const [member, solution] of this.#solve(name)) found.set(`${name}.${member}`, solution);
+    }
+    return found;
+  }
+
+  #names(): Set<string> {
+    return new Set([...this.#seen.keys()].map(({ struct }) => struct.name));
+  }
+
+  #sights(name: string): Sight[] {
+    return [...this.#seen].flatMap(([thing, landing]) =>
+      thing.struct.name === name ? [{ thing, landing }] : [],
+    );
+  }
+
+  #read(walks: readonly Walk[]): (Landing | null)[] {
+    const key = ({ root = 0n, size }: Walk) => `${root} ${size}`;
+    const missing = [...new Map(walks.map((walk) => [key(walk), walk])).values()].filter(
+      (walk) => !this.#reads.has(key(walk)),
+    );
+    for (const [index, landing] of this.follow(missing).entries()) {
+      const walk = missing[index];
+      if (walk !== undefined) this.#reads.set(key(walk), landing);
+    }
+    return walks.map((walk) => this.#reads.get(key(walk)) ?? null);
+  }
+
+  #exploreStruct(name: string): void {
+    const sights = this.#sights(name);
+    for (const member of pointersOf(sights)) {
+      if (!this.has(`${name}.${member}`)) continue;
+      const isOpen = sights.some(({ thing }) => {
+        const to = thing.leads().get(member);
+        return to != null && !this.#seen.has(to);
+      });
+      if (!isOpen) continue;
+      const candidates = this.#candidates(sights, member, DEPTH);
+      const [first] = candidates;
+      const ways = new Set(candidates.map(({ seen }) => addressesOf(seen)));
+      const key = `${name}.${member}`;
+      if (first === undefined) this.#why.set(key, "no pointer led to what was looked for");
+      else if (ways.size > 1)
+        this.#why.set(
+          key,
+          `${candidates.map(({ at }) => at).join(", ")} lead to what could be meant, each elsewhere`,
+        );
+      else {
+        this.#why.delete(key);
+        for (const { thing, landing } of first.seen) this.#seen.set(thing, landing);
+      }
+    }
+  }
+
+  /** The places where a pointer may be. */
+  #candidates(sights: readonly Sight[], member: string, depth: number): Candidate[] {
+    const pairs = sights.flatMap((sight) => {
+      const to = sight.thing.leads().get(member);
+      return to === undefined ? [] : [{ ...sight, to }];
+    });
+    const leading = pairs.flatMap((pair) => (pair.to === null ? [] : [{ ...pair, to: pair.to }]));
+    if (leading.length === 0 || depth === 0) return [];
+    const fixed = leading[0]?.thing.struct.members.get(member)?.fixed;
+    const sighted = leading.map(({ thing, landing }) => ({
+      ...landing,
+      bytes: landing.bytes.subarray(0, thing.struct.limit),
+      instance: landing.address,
+      expected: new Map<string, Expectation>(),
+    }));
+    const places = fixed === undefined ? pointersInAll(sighted, this.addressing) : [fixed];
+    const isText = leading.every(({ to }) => to.struct.members.get("text")?.fixed === 0);
+    const fitting = places.filter(
+      (at) =>
+        pairs.every(
+          ({ to, landing }) =>
+            to !== null ||
+            !isReadable({ ...landing, expected: new Map() }, at, POINTER) ||
+            holds(landing.bytes, at, host(8, 0)),
+        ) &&
+        this.#fits(leading, at) &&
+        (isText || leading.every(({ landing }) => this.#isForeign(landing, at))),
+    );
+    if (fitting.length > MOST_POINTERS) return [];
+    // What leads nowhere near is left out by the first one alone, before all are read.
+    const readAll = (pick: readonly (typeof leading)[number][], offsets: readonly number[]) => {
+      const walks = offsets.flatMap((at) =>
+        pick.map(({ landing, to }) => ({ root: this.#pointer(landing, at) ?? 0n, size: to.struct.limit })),
+      );
+      const landings = this.#read(walks);
+      return new Map(
+        offsets.map((at, index) => [
+          at,
+          pick.flatMap(({ to }, nth): Sight[] => {
+            const landing = landings[index * pick.length + nth];
+            return landing == null ? [] : [{ thing: to, landing }];
+          }),
+        ]),
+      );
+    };
+    const probe = leading.slice(0, 1);
+    // A place that nothing can move needs no proof: what it is a place of is proven.
+    if (fixed !== undefined)
+      return [...readAll(leading, fitting)].flatMap(([at, seen]) =>
+        seen.length === leading.length ? [{ at, seen }] : [],
+      );
+    const near = [...readAll(probe, fitting)].flatMap(([at, seen]) =>
+      seen.length === probe.length && seen.every((sight) => isPossible(sight)) ? [at] : [],
+    );
+    return [...readAll(leading, near)].flatMap(([at, seen]): Candidate[] =>
+      seen.length === leading.length && this.#isRight(seen, depth) ? [{ at, seen }] : [],
+    );
+  }
+
+  /** Whether pointers are the same where they lead to the same thing, others elsewhere, and lead to what is known already. */
+  #fits(leading: readonly (Sight & { readonly to: Thing })[], at: number): boolean {
+    const byThing = new Map<Thing, bigint>();
+    const byAddress = new Map<bigint, Thing>();
+    return leading.every(({ landing, to }) => {
+      const word = this.#pointer(landing, at);
+      if (word === null) return false;
+      const address = untagged(word, this.addressing);
+      const before = byThing.get(to) ?? this.#seen.get(to)?.address ?? address;
+      const other = byAddress.get(address) ?? to;
+      byThing.set(to, address);
+      byAddress.set(address, to);
+      return before === address && other === to;
+    });
+  }
+
+  #pointer(landing: Landing, at: number): bigint | null {
+    if (at + POINTER > landing.bytes.length) return null;
+    return pointerAt({ bytes: landing.bytes, instance: landing.address }, at, this.addressing);
+  }
+
+  /** Whether a pointer leads elsewhere than into its own struct, of which no more is known than that it reaches up to it. */
+  #isForeign(landing: Landing, at: number): boolean {
+    const distance = untagged(this.#pointer(landing, at) ?? 0n, this.addressing) - landing.address;
+    return distance < 0n || distance >= BigInt(at + POINTER);
+  }
+
+  /** Whether these bytes are the things that they may be. */
+  #isRight(seen: readonly Sight[], depth: number): boolean {
+    const distinct = [...new Map(seen.map((sight) => [sight.thing, sight])).values()];
+    const [first] = distinct;
+    if (first === undefined || !distinct.every((sight) => isPossible(sight))) return false;
+    const { struct } = first.thing;
+    const fixed = [...struct.members].filter(([, row]) => row.fixed !== undefined);
+    if (fixed.length > 0)
+      return fixed.every(([member, row]) => !row.isPointer || this.#isFixed(distinct, member));
+    const isKnown = distinct.every(
+      ({ thing, landing }) => this.#seen.get(thing)?.address === landing.address,
+    );
+    if (isKnown) return true;
+    const things = new Set(distinct.map(({ thing }) => thing));
+    const isPointer = (member: string) => struct.members.get(member)?.isPointer === true;
+    const [pointers, values] = [struct.keys.filter(isPointer), struct.keys.filter((key) => !isPointer(key))];
+    const led = pointers
+      .filter((member) => distinct.some(({ thing }) => thing.leads().get(member) != null))
+      .map((member) => this.#candidates(distinct, member, depth - 1).length > 0);
+    const known = this.#sights(struct.name).filter(({ thing }) => !things.has(thing));
+    const all = [...distinct, ...known].map(observationOf);
+    const asked = values.filter((member) => distinct.some(({ thing }) => thing.expected().has(member)));
+    const solutions = solve(
+      asked.map((member) => unknownOf(struct, member)),
+      struct.relations,
+      all,
+    );
+    const held = [...solutions.values()];
+    // What is the same in all of them says nothing; of the rest nothing may be missing.
+    const isProven = held.some((one) => placesOf(one).length > 0) || led.includes(true);
+    return isProven && !led.includes(false) && !held.some(isRefuted);
+  }
+
+  /** Whether pointers whose place is fixed lead to the same thing where they should, and are null where they should be. */
+  #isFixed(seen: readonly Sight[], member: string): boolean {
+    return seen.every(({ thing, landing }) => {
+      const all = [...thing.leads()];
+      const words = all.map(([each, to]) => {
+        const at = thing.struct.members.get(each)?.fixed ?? 0;
+        return { to, isNull: holds(landing.bytes, at, host(8, 0)), word: this.#pointer(landing, at) };
+      });
+      const mine = words[all.findIndex(([each]) => each === member)];
+      if (mine === undefined) return true;
+      if (mine.to === null) return mine.isNull;
+      return (
+        mine.word !== null &&
+        words.every((other) => other.to === null || (other.word === mine.word) === (other.to === mine.to))
+      );
+    });
+  }
+
+  #solve(name: string): Map<string, Solution> {
+    const sights = this.#sights(name);
+    const structs = sights.map(({ thing }) => thing.struct);
+    const members = new Map(structs.flatMap(({ members }) => [...members]));
+    const [struct] = structs;
+    if (struct === undefined) return new Map();
+    const again = this.follow(
+      sights.map(({ thing, landing }) => ({ root: landing.address, size: thing.struct.limit })),
+    );
+    const observations = sights.flatMap(({ thing, landing }, index) =>
+      [landing, again[index]].flatMap((one) =>
+        one == null
+          ? []
+          : [{ ...one, expected: new Map([...thing.expected(), ...this.#expectedPointers(thing)]) }],
+      ),
+    );
+    const unknowns = [...members].flatMap(([member, { fixed }]) =>
+      fixed === undefined &&
+      this.has(`${name}.${member}`) &&
+      observations.some(({ expected }) => expected.has(member))
+        ? [unknownOf(struct, member)]
+        : [],
+    );
+    const first = solve(unknowns, struct.relations, observations);
+    const order = orderOf(struct, first);
+    const solutions =
+      order.length === 0 ? first : solve(unknowns, [...struct.relations, ...order], observations);
+    return new Map(
+      [...members]
+        .filter(([, { fixed }]) => fixed === undefined)
+        .map(([member]) => {
+          const solution = recheck(
+            member,
+            solutions.get(member) ?? {
+              is: "open",
+              reason: this.#why.get(`${name}.${member}`) ?? "never observed",
+            },
+            observations,
+          );
+          return [member, solution];
+        }),
+    );
+  }
+
+  #expectedPointers(thing: Thing): [string, Expectation][] {
+    return [...thing.leads()].flatMap(([member, to]): [string, Expectation][] => {
+      if (to === null) return [[member, pointer(0n)]];
+      const landing = this.#seen.get(to);
+      if (landing === undefined) return [];
+      const { tagBits } = this.addressing;
+      const mask = host(8, (1n << BigInt(64 - tagBits)) - 1n).value;
+      return [[member, { ...pointer(landing.address), ...(tagBits > 0 && { mask }) }]];
+    });
+  }
+}
+
+const pointersOf = (sights: readonly Sight[]): Set<string> =>
+  new Set(sights.flatMap(({ thing }) => [...thing.leads().keys()]));
+
+const addressesOf = (seen: readonly Sight[]): string => seen.map(({ landing }) => landing.address).join();
+
+const observationOf = ({ thing, landing }: Sight) => ({ ...landing, expected: thing.expected() });
+
+/** A value that is nowhere, unlike one that was always the same, or stands at many places. */
+const isRefuted = (solution: Solution): boolean =>
+  solution.is === "open" && !/proves nothing$|could not be told apart$/.test(solution.reason);
+
+const unknownOf = ({ members }: Struct, member: string): Unknown => {
+  const type = members.get(member)?.type;
+  if (type === undefined) throw new RangeError(`no row of ${member}`);
+  const align = members.get(member)?.align ?? alignOf(type);
+  if (align !== 1 && align !== 2 && align !== 4 && align !== 8)
+    throw new RangeError(`${member} is aligned by ${align}`);
+  return { constant: member, shape: { width: sizeOf(type), align } };
+};
+
+/** Whether one thing alone may be these bytes: all that is to be in it is somewhere. */
+function isPossible({ thing, landing }: Sight): boolean {
+  const { struct } = thing;
+  return [...thing.expected()].every(([member, expectation]) => {
+    const fixed = struct.members.get(member)?.fixed;
+    const end = landing.bytes.length - expectation.value.length;
+    if (fixed !== undefined) return fixed <= end && holds(landing.bytes, fixed, expectation);
+    if (!struct.keys.includes(member)) return true;
+    return occursAligned(landing.bytes, expectation, unknownOf(struct, member).shape.align);
+  });
+}
+
+function occursAligned(bytes: Uint8Array, expectation: Expectation, align: number): boolean {
+  const end = bytes.length - expectation.value.length;
+  if (expectation.mask !== undefined) {
+    for (let at = 0; at <= end; at += align) if (holds(bytes, at, expectation)) return true;
+    return false;
+  }
+  // The runtime's own search is many times faster than a loop here.
+  const memory = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length);
+  for (let at = memory.indexOf(expectation.value); at >= 0; at = memory.indexOf(expectation.value, at + 1))
+    if (at % align === 0) return true;
+  return false;
+}
+
+/** What the order of declaration says, where the members that are known stand in it. */
+function orderOf({ name, order, together }: Struct, solutions: ReadonlyMap<string, Solution>): Relation[] {
+  const solved = order.flatMap((member) => {
+    const solution = solutions.get(member);
+    return solution?.is === "solved" ? [solution.offset] : [];
+  });
+  const isOrdered = solved.every((at, index) => at > (solved[index - 1] ?? -1));
+  if (!isOrdered || solved.length < ORDERED) return [];
+  const because = `the members of ${name} stand in the order of their declaration`;
+  const pairs = (kind: Relation["kind"], members: readonly string[]) =>
+    members.slice(1).map((second, index) => ({ kind, first: members[index] ?? second, second, because }));
+  return [...pairs("before", order), ...pairs("adjacent", together)];
+}

@@ -1,0 +1,62 @@
+import { isAtLeast } from "../../host/kernel.ts";
+import type { CType } from "../synthetic/ctype.ts";
+import { derived } from "./derived.ts";
+import { dentry, fdtable, file, filesStruct, fsStruct, inode, superBlock, vfsmount } from "./file.ts";
+import { namespaces, nsproxy } from "./namespaces.ts";
+import type { Struct, Version } from "./row.ts";
+import { cred, mmStruct, pid, taskStruct } from "./task.ts";
+
+/** Every struct that a crawl comes to. */
+const structs: readonly Struct[] = [
+  taskStruct,
+  cred,
+  mmStruct,
+  pid,
+  nsproxy,
+  ...Object.values(namespaces),
+  filesStruct,
+  fdtable,
+  file,
+  inode,
+  dentry,
+  superBlock,
+  vfsmount,
+  fsStruct,
+];
+
+/** A member that is known by a crawl. */
+export interface WideMember {
+  /** `type.member`. */
+  readonly member: string;
+  readonly type: CType;
+  readonly since?: Version;
+  readonly until?: Version;
+}
+
+/** An element of an array tells of the array alone. */
+const isTold = (member: string): boolean => !member.includes("[");
+
+/** All of them, struct by struct. */
+export const wideMembers: readonly WideMember[] = [
+  ...structs.flatMap(({ name, members }) =>
+    [...members]
+      .filter(([member]) => isTold(member))
+      .map(([member, { type, since, until }]) => ({
+        member: `${name}.${member}`,
+        type,
+        ...(since && { since }),
+        ...(until && { until }),
+      })),
+  ),
+  ...derived.map(({ member, type }) => ({ member, type })),
+];
+
+/** Why a kernel of this version has no such member; null where it may have it. */
+export function whyAbsent(
+  { since, until }: WideMember,
+  version: readonly [number, number, number],
+): string | null {
+  if (since !== undefined && !isAtLeast(version, ...since)) return `it came with Linux ${since.join(".")}`;
+  if (until !== undefined && isAtLeast(version, ...until)) return `it went with Linux ${until.join(".")}`;
+  return null;
+}

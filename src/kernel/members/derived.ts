@@ -1,0 +1,73 @@
+import { array, at, type CType, s32, struct, u8, u32, u64, union } from "../synthetic/ctype.ts";
+import { to } from "./types.ts";
+
+/** Where a member is that was measured, in bytes from the start of its struct; null where it was not. */
+type Places = (member: string) => number | null;
+
+/** A member whose place follows from those of what is in it, or the other way round. */
+export interface Derived {
+  readonly member: string;
+  readonly type: CType;
+  readonly from: (at: Places) => number | null;
+  /** What it follows from. */
+  readonly by: readonly [string, string];
+}
+
+const qstr = struct(
+  "qstr",
+  16,
+  at(0, "", union("", 8, { "": struct("", 8, at(0, "hash", u32), at(4, "len", u32)), hash_len: u64 })),
+  at(8, "name", to(u8.name)),
+);
+const path = struct("path", 16, at(0, "mnt", to("vfsmount")), at(8, "dentry", to("dentry")));
+const upid = struct("upid", 16, at(0, "nr", s32), at(8, "ns", to("pid_namespace")));
+
+/** A struct of two words: where it begins, when its words are where they should be. */
+const pair = (
+  member: string,
+  type: CType,
+  [first, second]: readonly [string, string],
+  [start, distance]: readonly [number, number],
+): Derived => ({
+  member,
+  type,
+  by: [first, second],
+  from: (places) => {
+    const [one, two] = [places(first), places(second)];
+    return one === null || two === null || two - one !== distance ? null : one - start;
+  },
+});
+const inside = (
+  member: string,
+  type: CType,
+  by: readonly [string, string],
+  at: number,
+  distance: number,
+): Derived => ({
+  member,
+  type,
+  by,
+  from: (places) => {
+    const [one, two] = [places(by[0]), places(by[1])];
+    return one === null || two === null || two - one !== distance ? null : at;
+  },
+});
+
+const nameOf = ["dentry.d_name.len", "dentry.d_name.name"] as const;
+const pathOf = ["file.f_path.mnt", "file.f_path.dentry"] as const;
+const pwdOf = ["fs_struct.pwd.mnt", "fs_struct.pwd.dentry"] as const;
+const numberOf = ["pid.numbers[0].nr", "pid.numbers[1].ns"] as const;
+
+/** Structs of two members that lie within others: include/linux/dcache.h, path.h, pid.h. */
+export const derived: readonly Derived[] = [
+  pair("dentry.d_name", qstr, nameOf, [4, 4]),
+  inside("qstr.len", u32, nameOf, 4, 4),
+  inside("qstr.name", to(u8.name), nameOf, 8, 4),
+  pair("file.f_path", path, pathOf, [0, 8]),
+  pair("fs_struct.pwd", path, pwdOf, [0, 8]),
+  inside("path.mnt", to("vfsmount"), pathOf, 0, 8),
+  inside("path.dentry", to("dentry"), pathOf, 8, 8),
+  pair("pid.numbers", array(upid, 1), numberOf, [0, 24]),
+  inside("upid.nr", s32, numberOf, 0, 24),
+  inside("upid.ns", to("pid_namespace"), numberOf, 8, 24),
+];

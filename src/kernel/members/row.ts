@@ -1,0 +1,137 @@
+import type { Expectation } from "../../offsets/observation.ts";
+import type { Relation } from "../../offsets/solver.ts";
+import type { CType } from "../synthetic/ctype.ts";
+
+/** Of Linux: major, minor. */
+export type Version = readonly [major: number, minor: number];
+
+/** What is known of a member of one instance: what it holds, or what it leads to. */
+export type Row<Facts> = {
+  readonly type: CType;
+  /** From where the struct begins; of what no kernel may change, as the text that a name leads to. */
+  readonly fixed?: number;
+  /** Where kernels differ in how it is aligned: by how much at least. Otherwise as its type is. */
+  readonly align?: number;
+  /** The first kernels that have it, and the first that have it no more. */
+  readonly since?: Version;
+  readonly until?: Version;
+} & (
+  | { readonly holds: (facts: Partial<Facts>) => Expectation | undefined }
+  /** null: the pointer is null. */
+  | { readonly leads: (facts: Partial<Facts>) => Thing | null | undefined }
+);
+
+/** A struct of the kernel, by what is known of its members. */
+export interface Struct {
+  readonly name: string;
+  /** No kernel's struct is longer, in bytes. */
+  readonly limit: number;
+  readonly members: ReadonlyMap<
+    string,
+    Pick<Row<never>, "type" | "fixed" | "align" | "since" | "until"> & { readonly isPointer: boolean }
+  >;
+  /** The members that a pointer to this struct is known by. */
+  readonly keys: readonly string[];
+  readonly relations: readonly Relation[];
+  /** Members in the order of their declaration, the same in every kernel that does not shuffle the struct's members. */
+  readonly order: readonly string[];
+  /** Of those, such as are declared in one line: each begins where the one before it ends. */
+  readonly together: readonly string[];
+}
+
+/** One instance of a struct, at rest, and what is known of it. */
+export interface Thing {
+  readonly struct: Struct;
+  /** Of members that hold a value. */
+  expected(): ReadonlyMap<string, Expectation>;
+  /** Of pointers. */
+  leads(): ReadonlyMap<string, Thing | null>;
+}
+
+export interface KnownStruct<Facts> extends Struct {
+  /** Facts may be added as long as nobody asks. */
+  readonly of: (facts: Partial<Facts>) => Thing;
+}
+
+/** Declares a struct: a row a member. */
+export function struct<Facts>(
+  name: string,
+  limit: number,
+  keys: readonly string[],
+  rows: Readonly<Record<string, Row<Facts>>>,
+  {
+    relations = [],
+    order = [],
+    together = [],
+  }: Partial<Pick<Struct, "relations" | "order" | "together">> = {},
+): KnownStruct<Facts> {
+  const all = Object.entries(rows);
+  const members = new Map(
+    all.map(([member, row]) => [
+      member,
+      {
+        type: row.type,
+        isPointer: "leads" in row,
+        ...(row.fixed !== undefined && { fixed: row.fixed }),
+        ...(row.align !== undefined && { align: row.align }),
+        ...(row.since && { since: row.since }),
+        ...(row.until && { until: row.until }),
+      },
+    ]),
+  );
+  const self: KnownStruct<Facts> = {
+    name,
+    limit,
+    members,
+    keys,
+    relations,
+    order,
+    together,
+    of: (facts) => {
+      const expected = once(
+        () =>
+          new Map(
+            all.flatMap(([member, row]) => {
+              const held = "holds" in row ? row.holds(facts) : undefined;
+              return held === undefined ? [] : [[member, held] as const];
+            }),
+          ),
+      );
+      const leads = once(
+        () =>
+          new Map(
+            all.flatMap(([member, row]) => {
+              const thing = "leads" in row ? row.leads(facts) : undefined;
+              return thing === undefined ? [] : [[member, thing] as const];
+            }),
+          ),
+      );
+      return { struct: self, expected, leads };
+    },
+  };
+  return self;
+}
+
+function once<Result>(make: () => Result): () => Result {
+  let made: { readonly result: Result } | undefined;
+  return () => {
+    made ??= { result: make() };
+    return made.result;
+  };
+}
+
+/** A member that holds a value. */
+export const value = <Facts>(
+  type: CType,
+  holds: (facts: Partial<Facts>) => Expectation | undefined,
+): Row<Facts> => ({ type, holds });
+
+/** A pointer. */
+export const leads = <Facts>(
+  type: CType,
+  to: (facts: Partial<Facts>) => Thing | null | undefined,
+): Row<Facts> => ({ type, leads: to });
+
+/** What a fact tells, where it is known. */
+export const known = <Fact, Told>(fact: Fact | undefined, tell: (fact: Fact) => Told): Told | undefined =>
+  fact === undefined ? undefined : tell(fact);

@@ -1,0 +1,24 @@
+import {
+  array,
+  at,
+  type CType,
+  char,
+  pointer,
+  s32,
+  struct,
+  typedef,
+  u16,
+  u32,
+  u64,
+  ulong,
+} from "../synthetic/ctype.ts";
+
+/** include/linux/uidgid.h. */
+export const kuid = typedef("kuid_t", struct("", 4, at(0, "val", u32)));
+export const kgid = typedef("kgid_t", struct("", 4, at(0, "val", u32)));
+/** A set of capabilities, since Linux 6.3 one number of 64 bits, before two of 32: include/linux/capability.h. */
+export const kernelCap = typedef("kernel_cap_t", struct("", 8));
+export const s64: CType = { kind: "int", name: "long long int", size: 8, isSigned: true };
+export const comm = array(char, 16);
+export const to = pointer;
+export { s32, u16, u32, u64, ulong };

@@ -1,0 +1,52 @@
+import { readFileSync, readlinkSync, statSync } from "node:fs";
+
+/** A file of procfs; null where it cannot be read. */
+export function read(path: string): string | null {
+  try {
+    return readFileSync(path, "latin1");
+  } catch {
+    return null;
+  }
+}
+
+/** Lines of /proc/PID/status by their names. */
+export const statusOf = (pid: number | string): ReadonlyMap<string, string> =>
+  new Map(
+    (read(`/proc/${pid}/status`) ?? "")
+      .split("\n")
+      .map((line) => [line.slice(0, line.indexOf(":")), line.slice(line.indexOf(":") + 1).trim()]),
+  );
+
+/** The fields of /proc/PID/stat, from the third on, which is the state; as proc(5) numbers them. */
+export function statOf(pid: number | string): (field: number) => string | undefined {
+  const text = read(`/proc/${pid}/stat`) ?? "";
+  const fields = text.slice(text.lastIndexOf(")") + 2).split(" ");
+  return (field) => fields[field - 3];
+}
+
+/** The inode number of a namespace of a process; null where it cannot be told. */
+export function namespaceOf(pid: number | string, name: string): number | null {
+  try {
+    const [, number] = /\[(\d+)\]$/.exec(readlinkSync(`/proc/${pid}/ns/${name}`)) ?? [];
+    return number === undefined ? null : Number(number);
+  } catch {
+    return null;
+  }
+}
+
+/** Whether users and groups are numbered here as in the first user namespace. */
+export const isFirstNumbering = (): boolean =>
+  ["uid_map", "gid_map"].every((file) => /^\s*0\s+0\s+4294967295\s*$/.test(read(`/proc/self/${file}`) ?? ""));
+
+/** PROC_PID_INIT_INO: the first pid namespace. */
+const FIRST_PIDS = 0xeffffffc;
+export const isFirstPids = (): boolean => namespaceOf("self", "pid") === FIRST_PIDS;
+
+/** A device number as the kernel has it: major << 20 | minor. @param dev as stat(2) tells it */
+export function kernelDevice(dev: bigint): number {
+  const major = ((dev >> 8n) & 0xfffn) | ((dev >> 32n) & 0xfffff000n);
+  const minor = (dev & 0xffn) | ((dev >> 12n) & 0xffffff00n);
+  return Number((major << 20n) | minor);
+}
+
+export const isThere = (path: string): boolean => statSync(path, { throwIfNoEntry: false }) !== undefined;

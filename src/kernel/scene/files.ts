@@ -1,0 +1,295 @@
+import { fstatSync } from "node:fs";
+import { SystemError } from "../../../ffi/error.ts";
+import { type FileDescriptor, fileSystem, memoryFile } from "../../../ffi/libc.ts";
+import {
+  changeOwner,
+  duplicateAbove,
+  flagsOf,
+  O_APPEND,
+  O_DIRECTORY,
+  O_NONBLOCK,
+  O_RDONLY,
+  O_RDWR,
+  O_WRONLY,
+  openFile,
+  openPipe,
+  resize,
+  seek,
+} from "../../../ffi/process.ts";
+import {
+  type DentryFacts,
+  dentry,
+  type FileFacts,
+  file,
+  inode,
+  type MountFacts,
+  type SuperBlockFacts,
+  superBlock,
+  vfsmount,
+} from "../members/file.ts";
+import type { Thing } from "../members/row.ts";
+import { isFirstNumbering, kernelDevice, read } from "./facts.ts";
+
+/** A file of ours, and what the kernel has of it. */
+export interface OpenFile {
+  readonly descriptor: FileDescriptor;
+  readonly file: Thing;
+  readonly inode: Thing;
+  readonly dentry: Thing;
+  /** Undefined where the kernel does not tell it. */
+  readonly mount?: Thing;
+  /** What may be added to what is known of it. */
+  readonly known: {
+    readonly dentry: Mutable<Partial<DentryFacts>>;
+    readonly mount: Mutable<Partial<MountFacts>>;
+    readonly block: Mutable<Partial<SuperBlockFacts>>;
+    /** Of the mount, as /proc/self/mountinfo numbers it. */
+    readonly id: string | null;
+  };
+}
+
+interface Mount {
+  readonly id: string;
+  readonly facts: Mutable<Partial<MountFacts>>;
+  readonly thing: Thing;
+}
+
+/** Whether a folder is where a mount of all of its file system begins. */
+const isMountRoot = ({ known: { id } }: OpenFile): boolean =>
+  (read("/proc/self/mountinfo") ?? "").split("\n").some((line) => {
+    const [mount, , , root] = line.split(" ");
+    return mount === id && root === "/";
+  });
+
+const FMODE_READ = 1;
+const FMODE_WRITE = 2;
+const FMODE_ANYWHERE = 4 | 8 | 16; // FMODE_LSEEK, PREAD, PWRITE
+
+const random = (below: number): number => 1 + Math.floor(Math.random() * (below - 1));
+const bytes = (text: string): Uint8Array => new TextEncoder().encode(text);
+
+/** Files that are open here, by what is the same of them. */
+export class Files {
+  readonly open: OpenFile[] = [];
+  readonly #inodes = new Map<string, Thing>();
+  readonly #dentries = new Map<
+    string,
+    { readonly facts: Mutable<Partial<DentryFacts>>; readonly thing: Thing }
+  >();
+  readonly #blocks = new Map<
+    number,
+    { readonly facts: Mutable<Partial<SuperBlockFacts>>; readonly thing: Thing }
+  >();
+  readonly #mounts = new Map<string, Mount>();
+  readonly #areNumbersKnown = isFirstNumbering();
+
+  constructor(
+    private readonly owned: DisposableStack,
+    private readonly cred: Thing,
+  ) {}
+
+  /** Files of all kinds. */
+  openAll(): void {
+    for (let index = 0; index < 4; index++) this.#tryOpen(() => this.#openMemory(40 + 7 * index));
+    this.#tryOpen(() => {
+      for (const [at, end] of openPipe().entries())
+        this.#add(this.owned.use(end), { mode: at === 0 ? FMODE_READ : FMODE_WRITE });
+    });
+    for (const [path, flags] of [
+      ["/dev/null", O_RDWR],
+      ["/dev/zero", O_RDONLY | O_NONBLOCK],
+      ["/dev/full", O_WRONLY | O_APPEND],
+    ] as const)
+      this.openNamed(path, flags);
+    for (const path of [
+      "/proc/version",
+      "/proc/filesystems",
+      "/proc/sys/kernel/osrelease",
+      "/proc/sys/kernel/random/boot_id",
+      "/sys/kernel/notes",
+      "/sys/kernel/mm/transparent_hugepage/enabled",
+    ]) {
+      const one = this.openNamed(path, O_RDONLY);
+      const folder = this.openFolder(path.slice(0, path.lastIndexOf("/")));
+      if (one !== null && folder !== null) this.#setParent(one, folder);
+    }
+    for (const path of ["/proc", "/sys"]) {
+      const root = this.openFolder(path);
+      if (root === null || !isMountRoot(root)) continue;
+      this.#setParent(root, root);
+      root.known.mount.root = root.dentry;
+      root.known.block.root = root.dentry;
+    }
+  }
+
+  /** A file by its name; null where there is none. */
+  openNamed(path: string, flags: number): OpenFile | null {
+    return this.#tryOpen(() =>
+      this.#add(this.owned.use(openFile(path, flags)), { name: path.slice(path.lastIndexOf("/") + 1) }),
+    );
+  }
+
+  /** What a process executes, by another file of ours; null where that cannot be told. */
+  executableOf(pid: number): Thing | null {
+    const one = this.#tryOpen(() =>
+      this.#add(this.owned.use(openFile(`/proc/${pid}/exe`, O_RDONLY)), { isForeign: true }),
+    );
+    return one && file.of({ inode: one.inode, dentry: one.dentry });
+  }
+
+  #setParent({ known }: OpenFile, folder: OpenFile): void {
+    known.dentry.parent = folder.dentry;
+  }
+
+  /** A file that was opened with other credentials. */
+  openAs(cred: Thing): void {
+    this.#tryOpen(() => this.#add(this.owned.use(openFile("/dev/null", O_WRONLY)), { name: "null", cred }));
+  }
+
+  /** A folder, as a place to work in. */
+  openFolder(path: string): OpenFile | null {
+    return this.#tryOpen(() =>
+      this.#add(this.owned.use(openFile(path, O_RDONLY | O_DIRECTORY)), {
+        ...(/^\/\w+\/./.test(path) && { name: path.slice(path.lastIndexOf("/") + 1) }),
+        isFolder: true,
+      }),
+    );
+  }
+
+  #tryOpen<Result>(open: () => Result): Result | null {
+    try {
+      return open();
+    } catch (error) {
+      if (error instanceof SystemError) return null;
+      throw error;
+    }
+  }
+
+  /** A file in memory, with a size, an owner and a position that nothing else has. */
+  #openMemory(length: number): void {
+    const name = crypto.randomUUID().repeat(3).slice(0, length);
+    const descriptor = this.owned.use(memoryFile(name, new Uint8Array()));
+    resize(descriptor, random(2 ** 40));
+    const position = seek(descriptor, random(2 ** 40));
+    try {
+      changeOwner(descriptor, random(2 ** 30), random(2 ** 30));
+    } catch {
+      // Without the right to give files away all are ours.
+    }
+    this.#add(descriptor, {
+      name: `memfd:${name}`,
+      position,
+      mode: FMODE_READ | FMODE_WRITE | FMODE_ANYWHERE,
+    });
+  }
+
+  #add(
+    descriptor: FileDescriptor,
+    {
+      name,
+      mode,
+      position,
+      isFolder = false,
+      isForeign = false,
+      socket,
+      cred = this.cred,
+    }: {
+      readonly name?: string;
+      readonly mode?: number;
+      readonly position?: number;
+      readonly isFolder?: boolean;
+      /** Of a file system that may tell of another inode than its own, as overlayfs does. */
+      readonly isForeign?: boolean;
+      readonly socket?: Thing;
+      readonly cred?: Thing;
+    },
+  ): OpenFile {
+    const stat = fstatSync(descriptor.fd, { bigint: true });
+    const block = this.#block(descriptor, stat.dev);
+    const key = `${stat.dev} ${stat.ino}`;
+    const inodeThing =
+      this.#inodes.get(key) ??
+      inode.of({
+        ...(!isForeign && { ino: stat.ino, mode: Number(stat.mode), superBlock: block.thing }),
+        ...(!isForeign &&
+          !isFolder && { links: Number(stat.nlink), size: stat.size, rdev: kernelDevice(stat.rdev) }),
+        ...(!isForeign && this.#areNumbersKnown && { uid: Number(stat.uid), gid: Number(stat.gid) }),
+      });
+    this.#inodes.set(key, inodeThing);
+    const dentryKey = `${key} ${name ?? ""}`;
+    const named =
+      this.#dentries.get(dentryKey) ?? newDentry(name, inodeThing, isForeign ? undefined : block.thing);
+    this.#dentries.set(dentryKey, named);
+    const mount = this.#mount(descriptor, isForeign ? undefined : block.thing);
+    const flags = flagsOf(descriptor);
+    const access = [FMODE_READ, FMODE_WRITE, FMODE_READ | FMODE_WRITE][flags & 3];
+    const facts: Partial<FileFacts> = {
+      flags,
+      ...(mode !== undefined && access === (mode & 3) && { mode }),
+      position: position ?? 0,
+      inode: inodeThing,
+      dentry: named.thing,
+      ...(mount !== null && { mount: mount.thing }),
+      cred,
+      ...(socket !== undefined && { socket }),
+    };
+    const one: OpenFile = {
+      descriptor,
+      file: file.of(facts),
+      inode: inodeThing,
+      dentry: named.thing,
+      ...(mount !== null && { mount: mount.thing }),
+      known: { dentry: named.facts, mount: mount?.facts ?? {}, block: block.facts, id: mount?.id ?? null },
+    };
+    this.open.push(one);
+    return one;
+  }
+
+  #block({ fd }: FileDescriptor, dev: bigint) {
+    const number = kernelDevice(dev);
+    const known = this.#blocks.get(number);
+    if (known !== undefined) return known;
+    const facts: Mutable<Partial<SuperBlockFacts>> = { dev: number, magic: fileSystem(fd).type };
+    const made = { facts, thing: superBlock.of(facts) };
+    this.#blocks.set(number, made);
+    return made;
+  }
+
+  #mount({ fd }: FileDescriptor, block: Thing | undefined): Mount | null {
+    const [, id] = /^mnt_id:\s*(\d+)$/m.exec(read(`/proc/self/fdinfo/${fd}`) ?? "") ?? [];
+    if (id === undefined) return null;
+    const known = this.#mounts.get(id);
+    if (known !== undefined) return known;
+    const facts: Mutable<Partial<MountFacts>> = { ...(block !== undefined && { superBlock: block }) };
+    const made = { id, facts, thing: vfsmount.of(facts) };
+    this.#mounts.set(id, made);
+    return made;
+  }
+
+  /**
+   * Makes the table of descriptors larger than the one that struct files_struct has in it, with a pattern that nothing
+   * else has. @returns which file each number is
+   */
+  pattern(least: number): Map<number, Thing | null> {
+    const table = new Map<number, Thing | null>();
+    const [a, b, c] = this.open;
+    if (a === undefined || b === undefined || c === undefined) return table;
+    for (const [index, one] of [a, b, a, c, b, a, c, c, a].entries()) {
+      const copy = this.owned.use(duplicateAbove(one.descriptor, least + 2 * index));
+      table.set(copy.fd, one.file);
+    }
+    for (const one of this.open) if (one.descriptor.fd < 300) table.set(one.descriptor.fd, one.file);
+    return table;
+  }
+}
+
+type Mutable<Type> = { -readonly [Key in keyof Type]: Type[Key] };
+
+function newDentry(name: string | undefined, inode: Thing, block: Thing | undefined) {
+  const facts: Mutable<Partial<DentryFacts>> = {
+    inode,
+    ...(block !== undefined && { superBlock: block }),
+    ...(name !== undefined && { name: bytes(name) }),
+  };
+  return { facts, thing: dentry.of(facts) };
+}

@@ -1,0 +1,404 @@
+import { SystemError } from "../../../ffi/error.ts";
+import {
+  CLONE_NEWIPC,
+  CLONE_NEWNET,
+  CLONE_NEWNS,
+  CLONE_NEWPID,
+  CLONE_NEWUTS,
+  sleep,
+} from "../../../ffi/libc.ts";
+import {
+  asOther,
+  CLONE_NEWCGROUP,
+  CLONE_NEWUSER,
+  type Identity,
+  inFolder,
+  SIGKILL,
+  SIGSTOP,
+  Sleeper,
+  Waiter,
+} from "../../../ffi/process.ts";
+import { masked } from "../../offsets/values.ts";
+import { left, share } from "../../whereabouts.ts";
+import type { Crawler, Walker } from "../crawl/reader.ts";
+import { filesStruct, fsStruct, type TableFacts } from "../members/file.ts";
+import { type NamespaceKind, type NsproxyFacts, namespaces, nsproxy } from "../members/namespaces.ts";
+import type { Thing } from "../members/row.ts";
+import {
+  cred,
+  mmStruct,
+  type PidFacts,
+  pid as pidStruct,
+  type TaskFacts,
+  taskStruct,
+} from "../members/task.ts";
+import { NamedThread } from "../thread.ts";
+import { isFirstNumbering, isFirstPids, namespaceOf, statOf, statusOf } from "./facts.ts";
+import { Files, type OpenFile } from "./files.ts";
+
+/** Of include/linux/sched.h. */
+const TASK_INTERRUPTIBLE = 1;
+const TASK_STOPPED = 4;
+const TASK_DEAD = 0x80;
+
+/** Where children of ours work. */
+const places = ["/proc/sys/kernel", "/sys/kernel", "/proc/sys/kernel/random"] as const;
+/** Descriptors that no table inside struct files_struct has; and such as children of ours have none of. */
+const FIRST_NUMBER = 300;
+const SECOND_NUMBER = 600;
+
+/** A child of ours that nobody ends, since this process was killed, ends with the time that it had, in seconds. */
+const lifetime = (): number => Math.max(1, Math.ceil(Math.min(left(), 60_000) / 1000));
+
+type Mutable<Type> = { -readonly [Key in keyof Type]: Type[Key] };
+
+/** What a crawl begins with: tasks of ours, whose addresses the kernel told. */
+export interface Scene {
+  readonly roots: readonly (readonly [Thing, bigint])[];
+  /** Why less is known than could be. */
+  readonly limits: readonly string[];
+}
+
+/** Makes processes, threads and files that differ in all that is asked for. What it makes goes with `owned`. */
+export function openScene(crawler: Crawler, owned: DisposableStack): Scene {
+  return new SceneMaker(crawler, owned).make();
+}
+
+class SceneMaker {
+  readonly #limits: string[] = [];
+  readonly #namespaces = new Map<string, Thing>();
+  readonly #isNumbered = isFirstNumbering();
+  readonly #arePidsFirst = isFirstPids();
+
+  constructor(
+    private readonly crawler: Crawler,
+    private readonly owned: DisposableStack,
+  ) {}
+
+  make(): Scene {
+    const self = process.pid;
+    const ownCred = this.#credOf(self);
+    const files = new Files(this.owned, ownCred);
+    files.openAll();
+    const root = files.openFolder("/");
+    const [first, second, third] = places.map((path) => files.openFolder(path));
+    const [ownExe, parentExe] = [self, process.ppid].map((pid) => files.executableOf(pid) ?? undefined);
+    const table = files.pattern(FIRST_NUMBER);
+    const ownTable: Mutable<Partial<TableFacts>> = { files: table };
+    const shared = {
+      mm: this.#mmOf(self, ownExe),
+      files: filesStruct.of(ownTable),
+      fs: fsStruct.of({ ...(root !== null && { root }) }),
+      nsproxy: this.#nsproxyOf(self),
+    };
+    const roots: [Thing, bigint][] = [];
+    const leaderFacts: Mutable<Partial<TaskFacts>> = {
+      ...this.#ids(crawlerSelf(this.crawler)),
+      comm: ownComm(),
+      ...this.#flags(self),
+      threadPid: this.#pidOf(self, this.crawler.self),
+      parent: this.#parent(parentExe),
+      ...shared,
+    };
+    const leader = taskStruct.of(leaderFacts);
+    leaderFacts.leader = leader;
+    roots.push([leader, this.crawler.self.task]);
+
+    // A thread shares what its process has, and is another task.
+    const met = this.#attempt("a thread", () => {
+      const waiter = new Waiter();
+      this.owned.use(waiter);
+    });
+    if (met !== null) {
+      const { walker, name } = met;
+      roots.push([
+        taskStruct.of({
+          ...this.#ids(walker),
+          comm: name,
+          state: masked(4, TASK_INTERRUPTIBLE, 0xff),
+          leader,
+          cred: ownCred,
+          ...shared,
+        }),
+        walker.task,
+      ]);
+    }
+
+    const ids = (): Identity => {
+      const one = () => 100_000 + Math.floor(Math.random() * 2 ** 30);
+      return {
+        uid: one(),
+        euid: one(),
+        suid: one(),
+        fsuid: one(),
+        gid: one(),
+        egid: one(),
+        sgid: one(),
+        fsgid: one(),
+      };
+    };
+    const spaces = [
+      CLONE_NEWUTS | CLONE_NEWIPC | CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWNET | CLONE_NEWCGROUP,
+      CLONE_NEWUTS | CLONE_NEWIPC | CLONE_NEWPID,
+      CLONE_NEWUSER,
+    ];
+    let isChanged = false;
+    for (const [index, place] of [first, second, third].entries()) {
+      const flags = spaces[index] ?? 0;
+      const identity = this.#isNumbered && isAllRoot() ? ids() : null;
+      let sleeper: Sleeper | null = null;
+      const start = () => {
+        sleeper = this.owned.use(new Sleeper(flags, lifetime()));
+      };
+      const within = () => {
+        if (identity !== null) files.openAs(this.#credOf(self));
+        const folder = places[index];
+        if (place == null || folder === undefined) start();
+        else inFolder(folder, start);
+      };
+      if (identity !== null) isChanged = true;
+      const child = this.#attempt(`child ${index}`, () =>
+        identity === null ? within() : asOther(identity, (all) => subsets(all, index), within),
+      );
+      const made = sleeper as Sleeper | null;
+      if (child === null || made === null) continue;
+      const { walker, name } = child;
+      const state = this.#settle(made, index);
+      // In a mount namespace of its own it works in other mounts of the same folders.
+      const isMoved = (flags & CLONE_NEWNS) !== 0;
+      const within2 = ({ dentry, mount }: OpenFile) => ({
+        dentry,
+        ...(!isMoved && mount !== undefined && { mount }),
+      });
+      const fs = fsStruct.of({
+        ...(root !== null && { root: within2(root) }),
+        ...(place != null && { pwd: within2(place) }),
+      });
+      const facts: Mutable<Partial<TaskFacts>> = {
+        ...this.#ids(walker),
+        ...this.#counts(made.pid),
+        comm: name,
+        ...(state !== null && { state }),
+        parent: leader,
+        cred: this.#credOf(made.pid),
+        mm: this.#mmOf(made.pid, ownExe),
+        files: filesStruct.of({ files: new Map(table), ...sizeOfTable(made.pid) }),
+        fs,
+        nsproxy: flags === CLONE_NEWUSER ? shared.nsproxy : this.#nsproxyOf(made.pid),
+        threadPid: this.#pidOf(made.pid, walker),
+      };
+      const task = taskStruct.of(facts);
+      facts.leader = task;
+      roots.push([task, walker.task]);
+    }
+    for (const [number, one] of files.pattern(SECOND_NUMBER)) table.set(number, one);
+    Object.assign(ownTable, sizeOfTable(self));
+    // Who takes other users' part has other credentials afterwards, though they say the same.
+    leaderFacts.cred = isChanged ? this.#credOf(self) : ownCred;
+    const dead = this.#zombie(leader);
+    if (dead !== null) roots.push(dead);
+    return { roots, limits: this.#limits };
+  }
+
+  /** Starts a task of a name of its own, and meets it. */
+  #attempt(what: string, start: () => void): { walker: Walker; name: Uint8Array } | null {
+    using named = new NamedThread();
+    try {
+      const patience = share();
+      const walker = this.crawler.meet(named.name, start, patience);
+      if (walker === null) this.#limits.push(`${what} did not begin within ${patience} ms`);
+      return walker && { walker, name: named.name };
+    } catch (error) {
+      if (!(error instanceof SystemError)) throw error;
+      this.#limits.push(`${what}: ${error.message}`);
+      return null;
+    }
+  }
+
+  #ids({ tid, tgid }: Walker): Pick<TaskFacts, "pid" | "tgid"> {
+    return { pid: tid, tgid };
+  }
+
+  /** Waits until a child is in the state that it is to be in. @returns what the kernel has of it */
+  #settle(child: Sleeper, index: number): TaskFacts["state"] | null {
+    if (index === 1) child.signal(SIGSTOP);
+    const wanted = index === 1 ? "T" : "S";
+    const until = performance.now() + share();
+    while (statOf(child.pid)(3) !== wanted) {
+      if (performance.now() > until) return null;
+      sleep(100);
+    }
+    // Above them are flags that kernels differ in.
+    return masked(4, index === 1 ? TASK_STOPPED : TASK_INTERRUPTIBLE, 0xff);
+  }
+
+  /** A child that has ended, and that nobody has asked for its status yet. */
+  #zombie(parent: Thing): [Thing, bigint] | null {
+    let sleeper: Sleeper | null = null;
+    const met = this.#attempt("a child to be ended", () => {
+      sleeper = this.owned.use(new Sleeper(0, lifetime()));
+    });
+    const child = sleeper as Sleeper | null;
+    if (met === null || child === null) return null;
+    child.signal(SIGKILL);
+    const until = performance.now() + share();
+    while (statOf(child.pid)(3) !== "Z") {
+      if (performance.now() > until) return null;
+      sleep(100);
+    }
+    return [
+      taskStruct.of({
+        ...this.#ids(met.walker),
+        comm: met.name,
+        ...this.#counts(child.pid),
+        exitCode: SIGKILL,
+        state: masked(4, TASK_DEAD, 0xff),
+        parent,
+      }),
+      met.walker.task,
+    ];
+  }
+
+  /** Who started this process: another program, at rest or not, with an address space of its own. */
+  #parent(exe: Thing | undefined): Thing | undefined {
+    const { ppid } = process;
+    if (ppid === 0) return undefined;
+    return taskStruct.of({ ...(this.#arePidsFirst && { tgid: ppid }), mm: this.#mmOf(ppid, exe) });
+  }
+
+  #counts(pid: number): Partial<TaskFacts> {
+    const status = statusOf(pid);
+    const [voluntary, involuntary] = ["voluntary_ctxt_switches", "nonvoluntary_ctxt_switches"].map((name) =>
+      status.get(name),
+    );
+    return {
+      ...this.#flags(pid),
+      ...(voluntary !== undefined && { voluntary: Number(voluntary) }),
+      ...(involuntary !== undefined && { involuntary: Number(involuntary) }),
+      exitCode: 0,
+    };
+  }
+
+  #flags(pid: number): Partial<TaskFacts> {
+    const flags = statOf(pid)(9);
+    return flags === undefined ? {} : { flags: Number(flags) };
+  }
+
+  #credOf(pid: number): Thing {
+    const status = statusOf(pid);
+    const ids = (name: string) => (status.get(name) ?? "").split(/\s+/).map(Number);
+    const set = (name: string) => {
+      const text = status.get(name);
+      return text === undefined ? undefined : BigInt(`0x${text}`);
+    };
+    const [uid, euid, suid, fsuid] = ids("Uid");
+    const [gid, egid, sgid, fsgid] = ids("Gid");
+    const all = {
+      inheritable: set("CapInh"),
+      permitted: set("CapPrm"),
+      effective: set("CapEff"),
+      bounding: set("CapBnd"),
+      ambient: set("CapAmb"),
+      ...(this.#isNumbered && { uid, euid, suid, fsuid, gid, egid, sgid, fsgid }),
+      userNamespace: this.#namespace(pid, "user"),
+    };
+    return cred.of(defined(all));
+  }
+
+  #mmOf(pid: number, exe: Thing | undefined): Thing {
+    const field = statOf(pid);
+    const at = (index: number) => {
+      const text = field(index);
+      return text === undefined || text === "0" ? undefined : BigInt(text);
+    };
+    return mmStruct.of(
+      defined({
+        startCode: at(26),
+        endCode: at(27),
+        startStack: at(28),
+        startData: at(45),
+        endData: at(46),
+        startBrk: at(47),
+        argStart: at(48),
+        argEnd: at(49),
+        envStart: at(50),
+        envEnd: at(51),
+        exe,
+      }),
+    );
+  }
+
+  #nsproxyOf(pid: number): Thing {
+    const one = (kind: NamespaceKind, file: string = kind) => this.#namespace(pid, kind, file);
+    return nsproxy.of(
+      defined({
+        uts: one("uts"),
+        ipc: one("ipc"),
+        mnt: one("mnt"),
+        net: one("net"),
+        time: one("time"),
+        cgroup: one("cgroup"),
+        pid_for_children: one("pid", "pid_for_children"),
+        time_for_children: one("time", "time_for_children"),
+      }) as Partial<NsproxyFacts>,
+    );
+  }
+
+  #namespace(pid: number, kind: NamespaceKind, file: string = kind): Thing | undefined {
+    const inum = namespaceOf(pid, file);
+    if (inum === null) return undefined;
+    const known = this.#namespaces.get(`${kind} ${inum}`) ?? namespaces[kind].of({ inum });
+    this.#namespaces.set(`${kind} ${inum}`, known);
+    return known;
+  }
+
+  #pidOf(pid: number, { tid }: Walker): Thing {
+    const numbers = (statusOf(pid).get("NSpid") ?? "").split(/\s+/).map(Number);
+    const facts: Partial<PidFacts> =
+      this.#arePidsFirst && numbers[0] === tid
+        ? {
+            level: numbers.length - 1,
+            numbers,
+            namespaces: [
+              this.#namespace(process.pid, "pid"),
+              numbers.length > 1 ? this.#namespace(pid, "pid") : undefined,
+            ].filter((one) => one !== undefined),
+          }
+        : { numbers: [tid] };
+    return pidStruct.of(facts);
+  }
+}
+
+const crawlerSelf = (crawler: Crawler): Walker => crawler.self;
+
+/** By which a child may have namespaces of its own. */
+const CAP_SYS_ADMIN = 1n << 21n;
+
+/** Different sets of capabilities, of those that there are. */
+function subsets(all: bigint, index: number) {
+  const pick = [0x5555555555555555n, 0x3333333333333333n, 0x0f0f0f0f0f0f0f0fn][index] ?? all;
+  return { effective: all & (pick | CAP_SYS_ADMIN), inheritable: all & ~pick };
+}
+
+/** Whether this thread is root in every way, so that it can become that again. */
+const isAllRoot = (): boolean =>
+  ["Uid", "Gid"].every((name) => /^0\s+0\s+0\s+0$/.test(statusOf("self").get(name) ?? ""));
+
+const sizeOfTable = (pid: number): { readonly size?: number } => {
+  const size = statusOf(pid).get("FDSize");
+  return size === undefined ? {} : { size: Number(size) };
+};
+
+/** Without the keys of which nothing is known. */
+const defined = <Type extends object>(facts: Type): { [Key in keyof Type]?: Exclude<Type[Key], undefined> } =>
+  Object.fromEntries(Object.entries(facts).filter(([, fact]) => fact !== undefined)) as {
+    [Key in keyof Type]?: Exclude<Type[Key], undefined>;
+  };
+
+function ownComm(): Uint8Array {
+  return threadName();
+}
+
+import { threadName } from "../../../ffi/libc.ts";
+
+export type { OpenFile };

@@ -1,0 +1,86 @@
+import { expect, test } from "bun:test";
+import { readdirSync } from "node:fs";
+import { wideMembers } from "../../src/kernel/members/all.ts";
+import { truthOf } from "../lab/truth.ts";
+import { documentOf, executable, run, Scratch } from "./executable.ts";
+
+/** What nothing of the scene can show, on any kernel, or not on this one. */
+const unknown = new Set([
+  "task_struct.state", // __state since Linux 5.14
+  "task_struct.nvcsw",
+  "task_struct.nivcsw",
+  // Programs that are not position independent begin at the same address, as this one and Bun do.
+  "mm_struct.start_code",
+  "mm_struct.end_code",
+  "mm_struct.start_data",
+  "mm_struct.end_data",
+  "mm_struct.arg_end", // the same as env_start, where too few members tell in which order they stand
+  "mm_struct.env_start",
+  "mm_struct.env_end",
+  "cred.cap_permitted",
+  "cred.cap_bset",
+  "nsproxy.time_ns",
+  "nsproxy.time_ns_for_children",
+  "time_namespace.ns.inum",
+  "file.private_data",
+  "fs_struct.root.dentry",
+  "fs_struct.root.mnt",
+]);
+const members = wideMembers.map(({ member }) => member);
+const truth = truthOf("/sys/kernel/btf/vmlinux", members);
+
+test("measured alone, each member of tasks, files and namespaces is where bpftool reads it in BTF, or null with a reason", async () => {
+  const asked = run([executable, "kernel", "--source", "guess", "--member", members.join(",")]);
+  expect(asked.status).toBe(3);
+  const { kernel } = documentOf(asked);
+  expect(kernel?.attached).toContain("raw_tp:sys_enter");
+  const fields = Object.values(kernel?.fields ?? {});
+  expect(fields.map(({ member }) => member)).toEqual(members);
+  for (const { member, value, status, reason } of fields) {
+    if (value !== null) expect(`${member} ${value}`).toBe(`${member} ${(await truth).get(member)}`);
+    else expect(reason).toMatch(/^guess: \S/);
+    expect([member, status]).toEqual([member, value === null ? "unresolved" : "single"]);
+    if (!unknown.has(member)) expect([member, value]).not.toEqual([member, null]);
+  }
+});
+
+test("with --all BTF confirms what was measured, beside the constants of ours", () => {
+  const { kernel } = documentOf(run([executable, "kernel", "--all"]));
+  expect(kernel?.fields.offset_family?.status).toBe("confirmed");
+  expect(kernel?.fields.task_struct_pid?.status).toBe("confirmed");
+  expect(kernel?.fields.mnt_namespace_ns_inum?.status).toBe("confirmed");
+  const conflicts = Object.values(kernel?.fields ?? {}).filter(({ status }) => status === "conflict");
+  expect(conflicts).toEqual([]);
+});
+
+test("a crawl leaves no process of its own, and the user that it was", () => {
+  const children = () =>
+    readdirSync("/proc")
+      .filter((name) => /^\d+$/.test(name))
+      .map((pid) => run(["cat", `/proc/${pid}/comm`]).stdout);
+  run([executable, "kernel", "--source", "guess", "--member", "task_struct.pid"]);
+  expect(children().filter((name) => name.startsWith("ofs-"))).toEqual([]);
+});
+
+test("without a member that it can measure nothing is crawled", () => {
+  expect(documentOf(run([executable, "kernel"])).kernel?.attached).not.toContain("raw_tp:sys_enter");
+  expect(documentOf(run([executable, "kernel", "--member", "task_struct.pid"])).kernel?.attached).toEqual([]);
+});
+
+test("BTF that is made has what was measured", async () => {
+  using scratch = new Scratch();
+  const file = scratch.at("made.btf");
+  run([executable, "btf", "--source", "guess", "-o", file]);
+  const found = await truthOf(file, [
+    "task_struct.pid",
+    "dentry.d_name.len",
+    "file.f_path.dentry",
+    "pid.numbers",
+    "mnt_namespace.ns.inum",
+  ]);
+  for (const [member, value] of found) {
+    expect([member, value]).not.toEqual([member, null]);
+    if ((await truth).has(member))
+      expect([member, value]).toEqual([member, (await truth).get(member) ?? null]);
+  }
+});

@@ -1,0 +1,87 @@
+import { expect, test } from "bun:test";
+import * as v from "valibot";
+import { wideMembers } from "../../src/kernel/members/all.ts";
+import { documentSchema } from "../../src/output/document.ts";
+import { jsonOf } from "../schema.ts";
+import { executableFor } from "./executable.ts";
+import { bootGuest, guestTimeout, HIDE_BTF, text } from "./guest.ts";
+import { ARCHITECTURES, chosenKernels, loadKernel } from "./kernels.ts";
+import { truthOf } from "./truth.ts";
+
+/** How often it is asked. */
+const RUNS = Number(process.env.OFFSETOF_RUNS ?? 3);
+
+for (const row of chosenKernels(ARCHITECTURES)) {
+  test(
+    `${row.name}: with BTF hidden each member of the wide vocabulary is where this kernel's BTF has it, or null`,
+    async () => {
+      const kernel = await loadKernel(row);
+      const truth = await truthOf(
+        kernel.btf,
+        wideMembers.map(({ member }) => member),
+      );
+      const { results, console: log } = await bootGuest({
+        kernel,
+        commands: [
+          HIDE_BTF,
+          ...Array.from({ length: RUNS }, () => "/opt/offsetof kernel --all --source guess --format json"),
+          "dmesg | grep -E 'WARNING|BUG:|Oops|general protection' || true",
+        ],
+        files: { "/opt/offsetof": { from: await executableFor(row.architecture) } },
+        modules: ["nf_conntrack_netlink"],
+      });
+      const known = new Set<string>();
+      for (const { status, stdout, stderr, seconds } of results.slice(1, -1)) {
+        if (status !== 3) throw new Error(`exit ${status}: ${text(stdout)}${text(stderr)}`);
+        const { kernel: report, diagnostics } = v.parse(documentSchema, jsonOf("document", text(stdout)));
+        const fields = Object.values(report?.fields ?? {});
+        const wrong = fields.flatMap(({ member, value }) =>
+          value === null || !truth.has(member) || truth.get(member) === value
+            ? []
+            : [{ member, value, truth: truth.get(member) }],
+        );
+        expect(wrong).toEqual([]);
+        const nulls = fields.filter(({ member, value }) => truth.has(member) && value === null);
+        for (const { member, reason } of nulls) expect([member, reason]).not.toEqual([member, undefined]);
+        for (const { member, value } of fields) if (value !== null) known.add(member);
+        if (process.env.OFFSETOF_TELL !== undefined)
+          console.log(
+            row.name,
+            seconds,
+            report?.events,
+            report?.duration_ms,
+            diagnostics,
+            nulls.map(({ member, reason }) => `${member} [${truth.get(member)}]: ${reason}`),
+          );
+      }
+      expect(text(results.at(-1)?.stdout ?? new Uint8Array())).toBe("");
+      expect(log).not.toMatch(/BUG|Oops/);
+      const missing = core.filter((member) => truth.get(member) != null && !known.has(member));
+      expect(missing).toEqual([]);
+    },
+    guestTimeout,
+  );
+}
+
+/** What most CO-RE programs ask for. */
+const core = [
+  "task_struct.pid",
+  "task_struct.tgid",
+  "task_struct.comm",
+  "task_struct.real_parent",
+  "task_struct.group_leader",
+  "task_struct.nsproxy",
+  "task_struct.exit_code",
+  "task_struct.fs",
+  "nsproxy.mnt_ns",
+  "mnt_namespace.ns.inum",
+  "file.f_inode",
+  "file.f_path.dentry",
+  "inode.i_ino",
+  "inode.i_mode",
+  "inode.i_sb",
+  "super_block.s_dev",
+  "dentry.d_name",
+  "dentry.d_parent",
+  "fs_struct.pwd.dentry",
+];

@@ -1,0 +1,115 @@
+import { expect, test } from "bun:test";
+import { Graph } from "../../../src/kernel/crawl/graph.ts";
+import type { Landing, Walk } from "../../../src/kernel/crawl/reader.ts";
+import { known, leads, struct, type Thing, value } from "../../../src/kernel/members/row.ts";
+import { pointer, u32, u64 } from "../../../src/kernel/synthetic/ctype.ts";
+import { addressings } from "../../../src/offsets/pointers.ts";
+import { host } from "../../../src/offsets/values.ts";
+
+const START = 0xffff888000000000n;
+const SIZE = 256;
+
+/** Memory of structs of 256 bytes, with words that we put there. */
+class Memory {
+  readonly #bytes = new Uint8Array(64 * SIZE);
+  address = (index: number, at = 0): bigint => START + BigInt(index * SIZE + at);
+
+  word(index: number, at: number, word: bigint): void {
+    new DataView(this.#bytes.buffer).setBigUint64(index * SIZE + at, word, true);
+  }
+
+  number(index: number, at: number, number: number): void {
+    new DataView(this.#bytes.buffer).setUint32(index * SIZE + at, number, true);
+  }
+
+  follow = (walks: readonly Walk[]): (Landing | null)[] =>
+    walks.map(({ root = 0n, size }) => {
+      const at = Number(root - START);
+      if (root < START || at >= this.#bytes.length) return null;
+      const bytes = this.#bytes.slice(at, at + size);
+      return { address: root, pointer: root, bytes, readable: [{ start: 0, end: bytes.length }] };
+    });
+}
+
+interface OwnerFacts {
+  readonly id: number;
+  readonly thing: Thing;
+  readonly other: Thing;
+}
+const leaf = struct<{ readonly low: number; readonly high: number }>("leaf", 128, ["low", "high"], {
+  low: value(u32, ({ low }) => known(low, (it) => host(4, it))),
+  high: value(u64, ({ high }) => known(high, (it) => host(8, it))),
+});
+const owner = struct<OwnerFacts>("owner", SIZE, ["id"], {
+  id: value(u32, ({ id }) => known(id, (it) => host(4, it))),
+  thing: leads(pointer("leaf"), ({ thing }) => thing),
+  other: leads(pointer("leaf"), ({ other }) => other),
+});
+
+/** Two owners at 0 and 1, each with a leaf of its own at 8 and 9. */
+function scene() {
+  const memory = new Memory();
+  const leaves = [0x1234567, 0x7654321].map((low, index) => {
+    memory.number(8 + index, 16, low);
+    memory.word(8 + index, 40, BigInt(low * 3));
+    return leaf.of({ low, high: low * 3 });
+  });
+  const owners = [0x2222222, 0x3333333].map((id, index) => {
+    memory.number(index, 12, id);
+    memory.word(index, 64, memory.address(8 + index));
+    return owner.of({ id, ...(leaves[index] && { thing: leaves[index] }) });
+  });
+  const solve = () => {
+    const graph = new Graph(memory.follow, addressings.x64);
+    graph.explore(owners.map((each, index) => [each, memory.address(index)] as const));
+    return Object.fromEntries(graph.solutions());
+  };
+  return { memory, owners, leaves, solve };
+}
+
+test("a pointer is right when what it leads to is right", () => {
+  const { memory, solve } = scene();
+  // Others that lead elsewhere, and numbers that look like pointers.
+  for (const index of [0, 1]) {
+    memory.word(index, 32, memory.address(20 + index));
+    memory.word(index, 80, 0xffff888012345678n);
+  }
+  expect(solve()).toMatchObject({
+    "owner.id": { is: "solved", offset: 12 },
+    "owner.thing": { is: "solved", offset: 64 },
+    "leaf.low": { is: "solved", offset: 16 },
+    "leaf.high": { is: "solved", offset: 40 },
+  });
+});
+
+test("a pointer into its own struct leads nowhere, though all is found behind it", () => {
+  const { memory, solve } = scene();
+  for (const index of [0, 1]) {
+    // A list head of the owner itself, behind which the leaf's values stand by chance.
+    memory.word(index, 128, memory.address(index, 128));
+    memory.number(index, 144, index === 0 ? 0x1234567 : 0x7654321);
+    memory.word(index, 168, BigInt((index === 0 ? 0x1234567 : 0x7654321) * 3));
+  }
+  expect(solve()["owner.thing"]).toEqual({ is: "solved", offset: 64 });
+});
+
+test("where two pointers lead to what could be meant, each elsewhere, neither is believed, nor what they lead to", () => {
+  const { memory, solve } = scene();
+  for (const index of [0, 1]) memory.word(index, 96, memory.address(8 + index, 8)); // into the midst
+  const found = solve();
+  expect(found["owner.id"]).toEqual({ is: "solved", offset: 12 });
+  expect(found["owner.thing"]).toEqual({
+    is: "open",
+    reason: "64, 96 lead to what could be meant, each elsewhere",
+  });
+  expect(found["leaf.low"]).toBeUndefined();
+});
+
+test("of two pointers to the same struct neither is told, what they lead to is", () => {
+  const { memory, solve } = scene();
+  for (const index of [0, 1]) memory.word(index, 96, memory.address(8 + index));
+  expect(solve()).toMatchObject({
+    "owner.thing": { is: "ambiguous", offsets: [64, 96] },
+    "leaf.low": { is: "solved", offset: 16 },
+  });
+});
