@@ -154,11 +154,7 @@ export function sealProcess(): void {
 
 const blind: Unverified = {
   reason:
-<<<<<<< HEAD
-    "it has no symbol of a function to watch: a build that is not stripped of its public functions can be",
-=======
     "it has no symbol of a function to watch, and nothing else leads to SSL_read, SSL_write or SSL_do_handshake",
->>>>>>> 8737057 (Functions that programs attach to are found without symbols, and verify tls attaches there: it proves Bun's own TLS)
 };
 
 /** A library that is watched, and what was read of its connections. */
