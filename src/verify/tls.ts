@@ -154,7 +154,7 @@ export function sealProcess(): void {
 
 const blind: Unverified = {
   reason:
-    "it has no symbol of a function to watch, and nothing else leads to SSL_read, SSL_write or SSL_do_handshake",
+    "it has no symbol of a function to watch, and nothing else leads to one: a build that is not stripped of its public functions can be",
 };
 
 /** A library that is watched, and what was read of its connections. */

@@ -274,7 +274,7 @@ describe("bad input is an error that says what to do", () => {
     writeFileSync(path, withoutNames(readFileSync(LIBSSL)));
     const args = ["verify", "tls", path, "--against", peers.keys, "--seconds", "1", "--format", "json"];
     const result = run([executable, ...args]);
-    expect(verifiedIn(result)[0]?.reason).toContain("nothing else leads to SSL_read, SSL_write or");
+    expect(verifiedIn(result)[0]?.reason).toContain("nothing else leads to one");
     expect(result.status).toBe(3);
   });
 

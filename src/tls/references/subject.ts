@@ -103,7 +103,7 @@ export class Subject {
     const { steps, visits } = options;
     const key = steps === undefined && visits === undefined ? whole : `${whole} ${steps} ${visits}`;
     const known =
-      this.#events.get(whole) ??
+      (visits === undefined ? this.#events.get(whole) : undefined) ??
       this.#events.get(key) ??
       trace(this.image, this.machine, this.functions.at(entry), options);
     this.#events.set(key, known);
