@@ -175,11 +175,13 @@ export const head = [
   `| ${["---", "---", ...titles.map(() => "---")].join(" | ")} |`,
 ].join("\n");
 
-/** Puts lines in the place of those of the same hosts. */
-export function writeLines(path: string, lines: ReadonlyMap<string, string>): void {
+/** Puts a line in the place of that of the same host. */
+export function writeLine(path: string, host: string, line: string): void {
   const page = readFileSync(path, "utf8");
-  const kept = new Map([...page.matchAll(/^\| ([^|]+) \|.*\|$/gm)].map(([line, name = ""]) => [name, line]));
-  const rows = tableRows.flatMap(({ name }) => lines.get(name) ?? kept.get(name) ?? []);
+  const kept = new Map(
+    [...page.matchAll(/^\| ([^|]+) \|.*\|$/gm)].map(([line, name = ""]) => [name, line]),
+  ).set(host, line);
+  const rows = tableRows.flatMap(({ name }) => kept.get(name) ?? []);
   const [before = ""] = page.split("\n| host |");
   const after = page.split(/^\|.*\|\n(?!\|)/m).at(-1) ?? "";
   writeFileSync(path, `${before}\n${head}\n${rows.join("\n")}\n${after}`);
