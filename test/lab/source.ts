@@ -47,7 +47,6 @@ const ROWS: readonly Pick<SourceKernel, "name" | "fragments" | "seed" | "usual" 
     notes: "no NET_NS, IPV6, SMP, CGROUPS, BPF_JIT; SLOB",
   },
   { name: "source-nokprobes", fragments: ["nokprobes"], notes: "no KPROBES, MODULES, PACKET" },
-  { name: "source-kasan", fragments: ["kasan"], notes: "KASAN" },
 ];
 
 export const SOURCE_KERNELS: readonly SourceKernel[] = ROWS.map((row) => ({
