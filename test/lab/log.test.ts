@@ -57,14 +57,19 @@ for (const row of chosenKernels(ARCHITECTURES, ["amd64"])) {
     );
 
     test(
-      "lockdown=confidentiality: verify tries nothing",
+      "lockdown=confidentiality: neither verify nor btf tries what it forbids",
       async () => {
         const verify = "/opt/offsetof verify kernel --format json; /opt/offsetof verify tls --format json";
         const { results } = await bootGuest({
           kernel: await loadKernel(row),
-          commands: [LOG, `${verify}; true`, "/opt/offsetof verify kernel --format json", LOG],
+          commands: [
+            LOG,
+            `${verify}; /opt/offsetof btf -o /run/kernel.btf; /opt/offsetof kernel --all --format json; true`,
+            "/opt/offsetof verify kernel --format json",
+            LOG,
+          ],
           files: { "/opt/offsetof": { from: await executableFor(row.architecture) } },
-          mounts: ["securityfs"],
+          mounts: ["securityfs", "tracefs"],
           append: ["lockdown=confidentiality", NO_STALLS],
         });
         const [before, , refused, after] = results;

@@ -7,7 +7,7 @@ import { derived } from "../members/derived.ts";
 import { openScene } from "../scene/scene.ts";
 import { evidenceOf } from "../snapshot/guess.ts";
 import { Graph } from "./graph.ts";
-import { Crawler } from "./reader.ts";
+import { Crawler, type RungOffers } from "./reader.ts";
 
 /** What a crawl found, and how. */
 export interface Crawl {
@@ -24,7 +24,7 @@ export interface Crawl {
 /**
  * Learns where members of the kernel's structs are from tasks, files and namespaces that it makes for the purpose.
  *
- * @param name of the eBPF object @param version of the kernel
+ * @param name of the eBPF object @param version of the kernel @param offers why the host has no places of a kind to attach to
  * @throws SystemError when the kernel refuses the program, Unmet where it does not run
  */
 export function crawl(
@@ -32,9 +32,10 @@ export function crawl(
   bytecode: Uint8Array,
   name: string,
   version: readonly [number, number, number],
+  offers: RungOffers,
 ): Crawl {
   using owned = new DisposableStack();
-  const crawler = owned.use(new Crawler(libbpf, bytecode, name));
+  const crawler = owned.use(new Crawler(libbpf, bytecode, name, offers));
   const { roots, limits } = openScene(crawler, owned);
   const absent = new Map(wideMembers.map((row) => [row.member, whyAbsent(row, version)]));
   const graph = new Graph(

@@ -58,23 +58,32 @@ export interface Walker {
   readonly tid: number;
 }
 
+/** What a place is attached to by. */
+export type RungKind = "raw_tp" | "tracepoint" | "kprobe";
+/** Why the host has no places of a kind; null where it has. */
+export type RungOffers = (kind: RungKind) => string | null;
+
 /** A place where the kernel meets a thread of ours, best first. */
 const rungs: readonly {
+  readonly kind: RungKind;
   readonly where: string;
   readonly program: string;
   readonly attach: (object: BpfObject, program: string) => BpfLink;
 }[] = [
   {
+    kind: "raw_tp",
     where: "raw_tp:sys_enter",
     program: "raw_tp_sys_enter",
     attach: (object, program) => object.program(program).attachRawTracepoint("sys_enter"),
   },
   {
+    kind: "tracepoint",
     where: "tracepoint:syscalls/sys_enter_getpgid",
     program: "tracepoint_sys_enter_getpgid",
     attach: (object, program) => object.program(program).attachTracepoint("syscalls", "sys_enter_getpgid"),
   },
   ...["__x64_sys_getpgid", "__arm64_sys_getpgid", "sys_getpgid", "SyS_getpgid"].map((name) => ({
+    kind: "kprobe" as const,
     where: `kprobe:${name}`,
     program: "kprobe_getpgid",
     attach: (object: BpfObject, program: string) => object.program(program).attachKprobe(name),
@@ -104,9 +113,9 @@ export class Crawler implements Disposable {
   #events = 0;
 
   /** @throws SystemError when the kernel refuses the program, or every place to attach it to */
-  constructor(libbpf: Libbpf, bytecode: Uint8Array, name: string) {
+  constructor(libbpf: Libbpf, bytecode: Uint8Array, name: string, offers: RungOffers) {
     using undo = new DisposableStack();
-    const { object, link } = firstRung(libbpf, bytecode, name, undo);
+    const { object, link } = firstRung(libbpf, bytecode, name, offers, undo);
     this.attached = link.where;
     const [orders, walks] = [object.map("orders"), object.map("walks")];
     this.#batch = walks.maxEntries;
@@ -212,10 +221,21 @@ export class Unmet extends Error {
   override readonly name = "Unmet";
 }
 
-/** The first rung that this kernel lets us have. */
-function firstRung(libbpf: Libbpf, bytecode: Uint8Array, name: string, owner: DisposableStack) {
-  const refusals: string[] = [];
-  for (const { where, program, attach } of rungs) {
+/** The first rung that this kernel lets us have, of those that the host offers: nothing else is tried. */
+function firstRung(
+  libbpf: Libbpf,
+  bytecode: Uint8Array,
+  name: string,
+  offers: RungOffers,
+  owner: DisposableStack,
+) {
+  const refusals = new Set<string>();
+  for (const { kind, where, program, attach } of rungs) {
+    const refusal = offers(kind);
+    if (refusal !== null) {
+      refusals.add(`${kind}: ${refusal}`);
+      continue;
+    }
     using attempt = new DisposableStack();
     const object = attempt.use(libbpf.openObject(bytecode, name));
     for (const each of new Set(rungs.map((rung) => rung.program)))
@@ -227,10 +247,10 @@ function firstRung(libbpf: Libbpf, bytecode: Uint8Array, name: string, owner: Di
       return { object, link };
     } catch (error) {
       if (!(error instanceof SystemError)) throw error;
-      refusals.push(`${where}: ${error.message}`);
+      refusals.add(`${where}: ${error.message}`);
     }
   }
-  throw new Unmet(refusals.join("; "));
+  throw new Unmet([...refusals].join("; "));
 }
 
 const viewOf = ({ buffer, byteOffset }: Uint8Array): DataView => new DataView(buffer, byteOffset);

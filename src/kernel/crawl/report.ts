@@ -1,9 +1,12 @@
+import type { Answer } from "../../host/answer.ts";
+import { isAtLeast } from "../../host/kernel.ts";
 import { during } from "../../whereabouts.ts";
 import { type Asked, askedOf } from "../asked.ts";
 import { isUnknownToKernel, objectsOf } from "../bytecode.ts";
 import { wideMembers } from "../members/all.ts";
-import { type CrawlReport, type KernelOptions, refusalOf } from "../report.ts";
+import { answerOf, type CrawlReport, type KernelHost, type KernelOptions, refusalOf } from "../report.ts";
 import { crawl } from "./crawl.ts";
+import type { RungKind } from "./reader.ts";
 
 /** All that a crawl can say anything of. */
 export const allWide = (): Asked[] => wideMembers.flatMap(({ member }) => askedOf(member) ?? []);
@@ -16,11 +19,14 @@ export function crawlFor(asked: readonly Asked[]): KernelOptions["crawl"] {
 const report: NonNullable<KernelOptions["crawl"]> = (libbpf, options): CrawlReport => {
   using _ = during("the kernel's crawl");
   const { host, asset, bytecode } = options;
-  if (host.bpf.is === "no") return none(host.bpf.why);
+  const offers = (kind: RungKind): string | null => {
+    const answer = answerTo(kind, host);
+    return answer.is === "no" ? answer.why : null;
+  };
   const objects = objectsOf("crawl", bytecode, host.kernel.version);
   for (const [index, name] of objects.entries()) {
     try {
-      const found = crawl(libbpf(), asset(`${name}.o`), name, host.kernel.version);
+      const found = crawl(libbpf(), asset(`${name}.o`), name, host.kernel.version, offers);
       return { ...found, attached: [found.attached] };
     } catch (error) {
       if (index === objects.length - 1 || !isUnknownToKernel(error)) return none(refusalOf(error, host));
@@ -28,6 +34,14 @@ const report: NonNullable<KernelOptions["crawl"]> = (libbpf, options): CrawlRepo
   }
   throw new TypeError("no eBPF object of crawl");
 };
+
+/** Whether places of a kind may be attached to here; a tracepoint needs what a raw one needs, but for the latter's Linux 4.17. */
+const answerTo = (kind: RungKind, host: KernelHost): Answer =>
+  kind !== "tracepoint"
+    ? answerOf(kind, host)
+    : isAtLeast(host.kernel.version, 4, 17)
+      ? answerOf("raw_tp", host)
+      : host.bpf;
 
 /** Nothing of it can be measured. */
 const none = (reason: string): CrawlReport => ({
