@@ -1,4 +1,4 @@
-import { type Expectation, holds, isReadable } from "../../offsets/observation.ts";
+import { crop, type Expectation, holds, isReadable } from "../../offsets/observation.ts";
 import { type Addressing, pointerAt, pointersInAll, untagged } from "../../offsets/pointers.ts";
 import { recheck } from "../../offsets/recheck.ts";
 import { placesOf, type Relation, type Solution, solve, type Unknown } from "../../offsets/solver.ts";
@@ -266,11 +266,17 @@ export class Graph {
     const again = this.follow(
       sights.map(({ thing, landing }) => ({ root: landing.address, size: thing.struct.limit })),
     );
+    const most = largestOf(sights);
     const observations = sights.flatMap(({ thing, landing }, index) =>
       [landing, again[index]].flatMap((one) =>
         one == null
           ? []
-          : [{ ...one, expected: new Map([...thing.expected(), ...this.#expectedPointers(thing)]) }],
+          : [
+              {
+                ...crop(one, most),
+                expected: new Map([...thing.expected(), ...this.#expectedPointers(thing)]),
+              },
+            ],
       ),
     );
     const unknowns = [...members].flatMap(([member, { fixed }]) =>
@@ -315,6 +321,15 @@ export class Graph {
 
 const pointersOf = (sights: readonly Sight[]): Set<string> =>
   new Set(sights.flatMap(({ thing }) => [...thing.leads().keys()]));
+
+/** No struct is larger than the way to the next of its kind: what lies behind it is another's. Bytes. */
+export function largestOf(sights: readonly { readonly landing: Pick<Landing, "address"> }[]): number {
+  const addresses = [...new Set(sights.map(({ landing }) => landing.address))].sort((a, b) =>
+    a < b ? -1 : 1,
+  );
+  const ways = addresses.slice(1).map((address, index) => Number(address - (addresses[index] ?? 0n)));
+  return Math.min(Number.MAX_SAFE_INTEGER, ...ways);
+}
 
 const addressesOf = (seen: readonly Sight[]): string => seen.map(({ landing }) => landing.address).join();
 

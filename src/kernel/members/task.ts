@@ -11,8 +11,6 @@ export interface TaskFacts {
   readonly state: Expectation;
   readonly exitCode: number;
   readonly flags: number;
-  readonly voluntary: number;
-  readonly involuntary: number;
   readonly leader: Thing;
   readonly parent: Thing | undefined;
   readonly cred: Thing;
@@ -46,8 +44,6 @@ export const taskStruct = struct<TaskFacts>(
     },
     exit_code: value(s32, ({ exitCode }) => known(exitCode, (it) => host(4, it))),
     flags: value(u32, ({ flags }) => known(flags, (it) => host(4, it))),
-    nvcsw: value(ulong, ({ voluntary }) => known(voluntary, (it) => host(8, it))),
-    nivcsw: value(ulong, ({ involuntary }) => known(involuntary, (it) => host(8, it))),
     group_leader: leads(to("task_struct"), ({ leader }) => leader),
     real_parent: leads(to("task_struct"), ({ parent }) => parent),
     parent: leads(to("task_struct"), ({ parent }) => parent),
@@ -72,8 +68,6 @@ export const taskStruct = struct<TaskFacts>(
       "parent",
       "group_leader",
       "thread_pid",
-      "nvcsw",
-      "nivcsw",
       "real_cred",
       "cred",
       "comm",

@@ -176,7 +176,8 @@ class SceneMaker {
       });
       const facts: Mutable<Partial<TaskFacts>> = {
         ...this.#ids(walker),
-        ...this.#counts(made.pid),
+        ...this.#flags(made.pid),
+        exitCode: 0,
         comm: name,
         ...(state !== null && { state }),
         parent: leader,
@@ -250,7 +251,7 @@ class SceneMaker {
       taskStruct.of({
         ...this.#ids(met.walker),
         comm: met.name,
-        ...this.#counts(child.pid),
+        ...this.#flags(child.pid),
         exitCode: SIGKILL,
         state: masked(4, TASK_DEAD, 0xff),
         parent,
@@ -264,19 +265,6 @@ class SceneMaker {
     const { ppid } = process;
     if (ppid === 0) return undefined;
     return taskStruct.of({ ...(this.#arePidsFirst && { tgid: ppid }), mm: this.#mmOf(ppid, exe) });
-  }
-
-  #counts(pid: number): Partial<TaskFacts> {
-    const status = statusOf(pid);
-    const [voluntary, involuntary] = ["voluntary_ctxt_switches", "nonvoluntary_ctxt_switches"].map((name) =>
-      status.get(name),
-    );
-    return {
-      ...this.#flags(pid),
-      ...(voluntary !== undefined && { voluntary: Number(voluntary) }),
-      ...(involuntary !== undefined && { involuntary: Number(involuntary) }),
-      exitCode: 0,
-    };
   }
 
   #flags(pid: number): Partial<TaskFacts> {

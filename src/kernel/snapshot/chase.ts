@@ -17,7 +17,7 @@ import { addressing } from "../addressing.ts";
 import { fieldOf, type KernelConstant } from "../fields.ts";
 import { failureOf } from "../stimulus/connection.ts";
 import { facts } from "../stimulus/facts.ts";
-import { whyNoNamespaces } from "../stimulus/namespace.ts";
+import { PrivateNetwork, whyNoNamespaces } from "../stimulus/namespace.ts";
 import { findHeaders } from "./packet.ts";
 import type { Hit } from "./recorder.ts";
 import {
@@ -31,7 +31,7 @@ import {
   type Site,
   sightings,
 } from "./scene.ts";
-import type { Sighting } from "./witness.ts";
+import { type Sighting, Witness } from "./witness.ts";
 
 type Solutions = [KernelConstant, Solution][];
 
@@ -66,8 +66,8 @@ export function chaseNamespace(scene: Scene, sportOffset: number | null): Soluti
   const seen = scene.sites.map(({ witness }) => witness.seen("sock"));
   const pointers = pointersToGroup(seen, addressing, sportOffset ?? undefined);
   if (pointers.length > MOST_POINTERS) return open(`${pointers.length} pointers tell the namespaces apart`);
-  const inoBehind = (at: number, size: number): Solution => {
-    const namespaces = chase(scene, [at], size).map(({ site, hit, target }) => ({
+  const inoBehind = (at: number, size: number, within = scene): Solution => {
+    const namespaces = chase(within, [at], size).map(({ site, hit, target }) => ({
       ...upToUnmapped(target, pointerAt(hit, at, addressing) ?? 0n),
       expected: facts([["offset_ino", host(4, site.network.inode ?? 0)]]),
     }));
@@ -75,7 +75,9 @@ export function chaseNamespace(scene: Scene, sportOffset: number | null): Soluti
   };
   const leading = pointers.flatMap((at) => {
     const found = inoBehind(at, NET);
-    return placesOf(found).length > 0 ? [[at, found] as const] : [];
+    const told =
+      found.is === "ambiguous" ? (withAnother(scene, (more) => inoBehind(at, NET, more)) ?? found) : found;
+    return placesOf(told).length > 0 ? [[at, told] as const] : [];
   });
   const { solution, found = { is: "open", reason: "the pointer to struct net is not known" } as const } =
     onlyOne(leading);
@@ -91,6 +93,22 @@ export function chaseNamespace(scene: Scene, sportOffset: number | null): Soluti
     ["offset_netns", solution],
     ["offset_ino", found],
   ];
+}
+
+/**
+ * With one more namespace: dead ones behind both of ours may hold the numbers that the kernel gave again, as those of a guess
+ * before have them, but hardly one behind the third as well. Null where no other may be made.
+ */
+function withAnother(scene: Scene, tell: (scene: Scene) => Solution): Solution | null {
+  const [site] = scene.sites;
+  using owned = new DisposableStack();
+  let network: PrivateNetwork | undefined;
+  const refused = failureOf(() => {
+    network = owned.use(new PrivateNetwork());
+  });
+  if (site === undefined || network === undefined || refused !== null) return null;
+  const another = { network, witness: new Witness(scene.recorder, site.witness.stability) };
+  return tell({ ...scene, sites: [...scene.sites, another] });
 }
 
 /** What may be of the struct at `address`: all of one that lives is mapped, so it ends where a page begins that is not. */

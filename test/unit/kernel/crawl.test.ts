@@ -1,5 +1,5 @@
 import { expect, test } from "bun:test";
-import { Graph } from "../../../src/kernel/crawl/graph.ts";
+import { Graph, largestOf } from "../../../src/kernel/crawl/graph.ts";
 import type { Landing, Walk } from "../../../src/kernel/crawl/reader.ts";
 import { known, leads, struct, type Thing, value } from "../../../src/kernel/members/row.ts";
 import { pointer, u32, u64 } from "../../../src/kernel/synthetic/ctype.ts";
@@ -112,4 +112,11 @@ test("of two pointers to the same struct neither is told, what they lead to is",
     "owner.thing": { is: "ambiguous", offsets: [64, 96] },
     "leaf.low": { is: "solved", offset: 16 },
   });
+});
+
+test("no struct is larger than the way from one to the next of its kind", () => {
+  const at = (...addresses: bigint[]) => addresses.map((address) => ({ landing: { address } }));
+  expect(largestOf(at(0xffff888000004000n, 0xffff888000001000n, 0xffff888000002400n))).toBe(0x1400);
+  expect(largestOf(at(0xffff888000004000n, 0xffff888000004000n))).toBe(Number.MAX_SAFE_INTEGER);
+  expect(largestOf([])).toBe(Number.MAX_SAFE_INTEGER);
 });
