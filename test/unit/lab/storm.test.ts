@@ -1,8 +1,9 @@
 import { expect, test } from "bun:test";
+import { formatVersion } from "../../../src/output/document.ts";
 import { answersOf, knownIn, over, printed, verdictOf } from "../../storm/answers.ts";
 
 const documentOf = (constants: Record<string, number | null>) => ({
-  format_version: "2.0",
+  format_version: formatVersion,
   tool: { name: "offsetof", version: "0.1.0", arch: "x64", libc: "glibc" },
   host: {
     kernel: { release: "6.1.0", version: [6, 1, 0], distro: null, machine: "x86_64" },
