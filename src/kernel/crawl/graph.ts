@@ -129,9 +129,10 @@ export class Graph {
     const leading = pairs.flatMap((pair) => (pair.to === null ? [] : [{ ...pair, to: pair.to }]));
     if (leading.length === 0 || depth === 0) return [];
     const fixed = leading[0]?.thing.struct.members.get(member)?.fixed;
+    const most = largestOf(pairs);
     const sighted = leading.map(({ thing, landing }) => ({
       ...landing,
-      bytes: landing.bytes.subarray(0, thing.struct.limit),
+      bytes: landing.bytes.subarray(0, Math.min(most, thing.struct.limit)),
       instance: landing.address,
       expected: new Map<string, Expectation>(),
     }));

@@ -28,8 +28,8 @@ export type NamespaceKind = keyof typeof namespaces;
 /** What is known of struct nsproxy. */
 export type NsproxyFacts = Readonly<Record<NamespaceKind | "pid_for_children" | "time_for_children", Thing>>;
 
-/** include/linux/nsproxy.h. */
-export const nsproxy = struct<NsproxyFacts>("nsproxy", 128, ["uts_ns", "ipc_ns"], {
+/** include/linux/nsproxy.h: a count and up to eight pointers. Behind it lie others, of dead namespaces whose numbers are given again. */
+export const nsproxy = struct<NsproxyFacts>("nsproxy", 80, ["uts_ns", "ipc_ns"], {
   uts_ns: leads(to("uts_namespace"), ({ uts }) => uts),
   ipc_ns: leads(to("ipc_namespace"), ({ ipc }) => ipc),
   mnt_ns: leads(to("mnt_namespace"), ({ mnt }) => mnt),
