@@ -95,20 +95,20 @@ const PR_SET_DUMPABLE = 4;
 const PR_SET_NAME = 15;
 const PR_GET_NAME = 16;
 const PR_SET_NO_NEW_PRIVS = 38;
-const PR_CAP_AMBIENT = 47;
-const PR_CAP_AMBIENT_CLEAR_ALL = 4;
+export const PR_CAP_AMBIENT = 47;
+export const PR_CAP_AMBIENT_CLEAR_ALL = 4;
 const SECCOMP_SET_MODE_FILTER = 1;
 const SECCOMP_FILTER_FLAG_TSYNC = 1;
-const SIGKILL = 9;
+export const SIGKILL = 9;
 const F_SETFD = 2;
 const F_GET_SEALS = 1034;
 const F_SEAL_WRITE = 8;
 const FD_CLOEXEC = 1;
 const MFD_CLOEXEC = 1;
 const MFD_NOEXEC_SEAL = 8;
-const O_RDONLY = 0;
-const O_RDWR = 2;
-const O_CLOEXEC = 0x80000;
+export const O_RDONLY = 0;
+export const O_RDWR = 2;
+export const O_CLOEXEC = 0x80000;
 const O_PATH = 0x200000;
 const O_NOFOLLOW = process.arch === "arm64" ? 0x8000 : 0x20000;
 /** Bytes that the kernel gives of a path at most, with its closing zero byte. */
@@ -243,9 +243,12 @@ export class FileDescriptor implements Disposable {
   }
 }
 
-/** Opens a file for reading (close-on-exec). @param path text, or bytes without a closing zero byte @param shown the name in errors */
-export function open(path: string | Uint8Array, shown = String(path)): FileDescriptor {
-  const fd = c.openat(AT_FDCWD, terminated(path), O_RDONLY | O_CLOEXEC, 0);
+/**
+ * Opens a file (close-on-exec).
+ * @param path text, or bytes without a closing zero byte @param shown the name in errors @param flags O_*; default: for reading
+ */
+export function open(path: string | Uint8Array, shown = String(path), flags = O_RDONLY): FileDescriptor {
+  const fd = c.openat(AT_FDCWD, terminated(path), flags | O_CLOEXEC, 0);
   return new FileDescriptor(check(fd, `open ${shown}`), shown);
 }
 
@@ -445,8 +448,8 @@ function sharedMemory(): number {
 
 const cString = (text: string): Uint8Array => new TextEncoder().encode(`${text}\0`);
 
-/** A path as the system calls take it. */
-function terminated(path: string | Uint8Array): Uint8Array {
+/** A path as the system calls take it. Only for ffi/. */
+export function terminated(path: string | Uint8Array): Uint8Array {
   if (typeof path === "string") return cString(path);
   const text = new Uint8Array(path.byteLength + 1);
   text.set(path);
@@ -534,28 +537,47 @@ export function clearAmbientCapabilities(): void {
   c.prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0);
 }
 
+/** The capability sets of a thread. */
+export interface Capabilities {
+  readonly effective: bigint;
+  readonly permitted: bigint;
+  readonly inheritable: bigint;
+}
+
+/** struct __user_cap_header_struct, of the calling thread. */
+const capabilityHeader = (): Uint32Array => new Uint32Array([LINUX_CAPABILITY_VERSION_3, 0]);
+
+/** Of this thread. @throws SystemError */
+export function capabilities(): Capabilities {
+  const sets = new Uint32Array(6); // effective, permitted, inheritable: the low halves, then the high ones
+  withAddresses([capabilityHeader(), sets], (...at) => check(c.syscall(SYS_CAPGET, ...at, 0), "capget"));
+  const of = (index: number) => BigInt(sets[index] ?? 0) | (BigInt(sets[index + 3] ?? 0) << 32n);
+  return { effective: of(0), permitted: of(1), inheritable: of(2) };
+}
+
+/** Of this thread. @throws SystemError */
+export function setCapabilities({ effective, permitted, inheritable }: Capabilities): void {
+  const all = [effective, permitted, inheritable];
+  const sets = new Uint32Array([
+    ...all.map((set) => Number(set & 0xffffffffn)),
+    ...all.map((set) => Number(set >> 32n)),
+  ]);
+  withAddresses([capabilityHeader(), sets], (...at) => check(c.syscall(SYS_CAPSET, ...at, 0), "capset"));
+}
+
 /**
  * Capabilities of this thread that a program which it executes could take up again by its file's are none any more; those in
  * effect stay. Container runtimes hand them to all that they start (CVE-2022-24769).
  */
-export function clearInheritableCapabilities(): void {
-  const header = new Uint32Array([LINUX_CAPABILITY_VERSION_3, 0]);
-  const sets = new Uint32Array(6); // effective, permitted, inheritable: the low halves, then the high ones
-  withAddresses([header, sets], (...at) => {
-    check(c.syscall(SYS_CAPGET, ...at, 0), "capget");
-    sets[2] = sets[5] = 0;
-    check(c.syscall(SYS_CAPSET, ...at, 0), "capset");
-  });
-}
+export const clearInheritableCapabilities = (): void =>
+  setCapabilities({ ...capabilities(), inheritable: 0n });
 
 /**
  * This thread has no capability any more. With no_new_privs a program that it executes has none either, root's in a user
  * namespace included.
  */
-export function clearCapabilities(): void {
-  const header = new Uint32Array([LINUX_CAPABILITY_VERSION_3, 0]);
-  withAddresses([header, new Uint32Array(6)], (...at) => check(c.syscall(SYS_CAPSET, ...at, 0), "capset"));
-}
+export const clearCapabilities = (): void =>
+  setCapabilities({ effective: 0n, permitted: 0n, inheritable: 0n });
 
 /** No core dump of this process, and no process of the same user may trace it. */
 export function setUndumpable(): void {

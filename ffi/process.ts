@@ -1,7 +1,21 @@
 import { linkSymbols, type Pointer, ptr } from "bun:ffi";
 import { bind } from "./bind.ts";
 import { SystemError } from "./error.ts";
-import { check, FileDescriptor, lastErrno, withAddresses } from "./libc.ts";
+import {
+  type Capabilities,
+  capabilities,
+  check,
+  FileDescriptor,
+  lastErrno,
+  O_CLOEXEC,
+  O_RDONLY,
+  open,
+  PR_CAP_AMBIENT,
+  PR_CAP_AMBIENT_CLEAR_ALL,
+  SIGKILL,
+  setCapabilities,
+  terminated,
+} from "./libc.ts";
 import { globalSymbol } from "./library.ts";
 
 // Only symbols that glibc had by 2.17 may stand here, as in libc.ts.
@@ -15,7 +29,6 @@ const c = bind("libc.so.6", {
   futimens: { args: ["i32", "buffer"], returns: "i32" },
   kill: { args: ["i32", "i32"], returns: "i32" },
   lseek: { args: ["i32", "i64", "i32"], returns: "i64" },
-  openat: { args: ["i32", "buffer", "i32", "u32"], returns: "i32" },
   pipe2: { args: ["buffer", "i32"], returns: "i32" },
   prctl: { args: ["i32", "u64", "u64", "u64", "u64"], returns: "i32" },
   syscall: { args: ["i64", "u64", "u64", "u64"], returns: "i64" },
@@ -26,34 +39,22 @@ const c = bind("libc.so.6", {
 export const CLONE_FS = 0x200;
 export const CLONE_NEWUSER = 0x10000000;
 export const CLONE_NEWCGROUP = 0x2000000;
-export const SIGKILL = 9;
 export const SIGSTOP = 19;
 export const SIGCONT = 18;
-export const O_RDONLY = 0;
 export const O_WRONLY = 1;
-export const O_RDWR = 2;
 export const O_APPEND = 0x400;
 export const O_NONBLOCK = 0x800;
-export const O_CLOEXEC = 0x80000;
 export const O_DIRECTORY = process.arch === "arm64" ? 0x4000 : 0x10000;
-const AT_FDCWD = -100;
 const F_DUPFD_CLOEXEC = 1030;
 const F_GETFL = 3;
 const WALL = 0x40000000;
 const PR_SET_KEEPCAPS = 8;
-const PR_CAP_AMBIENT = 47;
 const PR_CAP_AMBIENT_RAISE = 2;
-const PR_CAP_AMBIENT_CLEAR_ALL = 4;
-const SYS_CAPGET = process.arch === "arm64" ? 90 : 125;
-const SYS_CAPSET = process.arch === "arm64" ? 91 : 126;
 const SYS_SETRESUID = process.arch === "arm64" ? 147 : 117;
 const SYS_SETRESGID = process.arch === "arm64" ? 149 : 119;
 const SYS_SETFSUID = process.arch === "arm64" ? 151 : 122;
 const SYS_SETFSGID = process.arch === "arm64" ? 152 : 123;
-const LINUX_CAPABILITY_VERSION_3 = 0x20080522;
 const STACK = 65536;
-
-const path = (text: string): Uint8Array => new TextEncoder().encode(`${text}\0`);
 
 /** A function of the C library, by which a child or a thread of ours does nothing but wait. */
 function functionNamed(name: string): Pointer {
@@ -143,31 +144,6 @@ export interface Identity {
   readonly fsgid: number;
 }
 
-/** The capability sets of a thread. */
-export interface Capabilities {
-  readonly effective: bigint;
-  readonly permitted: bigint;
-  readonly inheritable: bigint;
-}
-
-function capabilities(): Capabilities {
-  const header = new Uint32Array([LINUX_CAPABILITY_VERSION_3, 0]);
-  const sets = new Uint32Array(6);
-  withAddresses([header, sets], (...at) => check(c.syscall(SYS_CAPGET, ...at, 0), "capget"));
-  const of = (index: number) => BigInt(sets[index] ?? 0) | (BigInt(sets[index + 3] ?? 0) << 32n);
-  return { effective: of(0), permitted: of(1), inheritable: of(2) };
-}
-
-function setCapabilities({ effective, permitted, inheritable }: Capabilities): void {
-  const header = new Uint32Array([LINUX_CAPABILITY_VERSION_3, 0]);
-  const both = [effective, permitted, inheritable];
-  const sets = new Uint32Array([
-    ...both.map((set) => Number(set & 0xffffffffn)),
-    ...both.map((set) => Number(set >> 32n)),
-  ]);
-  withAddresses([header, sets], (...at) => check(c.syscall(SYS_CAPSET, ...at, 0), "capset"));
-}
-
 /**
  * Runs `act` with this thread alone, not the process, having other users, groups and capabilities, and takes it back. What it
  * starts meanwhile keeps them.
@@ -209,8 +185,7 @@ export function asOther<Result>(
 }
 
 /** Opens a file close-on-exec. @throws SystemError */
-export const openFile = (name: string, flags: number): FileDescriptor =>
-  new FileDescriptor(check(c.openat(AT_FDCWD, path(name), flags | O_CLOEXEC, 0), `open ${name}`), name);
+export const openFile = (name: string, flags: number): FileDescriptor => open(name, name, flags);
 
 /** Another number for an open file, at least `least` (close-on-exec). @throws SystemError */
 export const duplicateAbove = ({ fd }: FileDescriptor, least: number): FileDescriptor =>
@@ -252,7 +227,7 @@ export function openPipe(): readonly [FileDescriptor, FileDescriptor] {
 export function inFolder<Result>(folder: string, act: () => Result): Result {
   using home = openFile(".", O_RDONLY | O_DIRECTORY);
   try {
-    check(c.chdir(path(folder)), `chdir ${folder}`);
+    check(c.chdir(terminated(folder)), `chdir ${folder}`);
     return act();
   } finally {
     check(c.fchdir(home.fd), "fchdir");

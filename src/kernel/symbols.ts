@@ -43,14 +43,17 @@ export function symbolsOf(kallsyms: string): Symbols {
   };
 }
 
-/** The running kernel's; all unknown where they cannot be read. */
-export function symbolsHere(): Symbols {
+/** The text of /proc/kallsyms; empty where it cannot be read, as without procfs. */
+export function kallsymsHere(): string {
   try {
-    return symbolsOf(readFileSync(KALLSYMS, "latin1"));
+    return readFileSync(KALLSYMS, "latin1");
   } catch {
-    return symbolsOf("");
+    return "";
   }
 }
+
+/** The running kernel's; all unknown where they cannot be read. */
+export const symbolsHere = (): Symbols => symbolsOf(kallsymsHere());
 
 /** The place of a name's first suffix in the order of preference; behind all where it is none of them. */
 function rank(name: string, target: string): number {
@@ -60,10 +63,4 @@ function rank(name: string, target: string): number {
 }
 
 /** The pieces of a function in the running kernel; none where its symbols cannot be read. */
-export function splitNamesHere(target: string): string[] {
-  try {
-    return splitNames(readFileSync(KALLSYMS, "latin1"), target);
-  } catch {
-    return []; // without procfs there is nothing to find
-  }
-}
+export const splitNamesHere = (target: string): string[] => splitNames(kallsymsHere(), target);

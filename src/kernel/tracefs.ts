@@ -1,7 +1,8 @@
-import { readdirSync, readFileSync } from "node:fs";
+import { readdirSync } from "node:fs";
 import { type HostFiles, hostFiles, textOf } from "../host/files.ts";
 import { visibleTracefs } from "../host/report.ts";
 import { during } from "../whereabouts.ts";
+import { kallsymsHere } from "./symbols.ts";
 import type { Composite } from "./synthetic/ctype.ts";
 import {
   classesIn,
@@ -34,7 +35,7 @@ export function tracedHere(files: HostFiles = hostFiles()): Traced {
   if (folder === undefined)
     return none("tracefs is not mounted where it can be read (mount -t tracefs tracefs /sys/kernel/tracing)");
   using _ = during(folder);
-  const classes = classesIn(symbols());
+  const classes = classesIn(kallsymsHere());
   if (classes.size === 0) return none("/proc/kallsyms names no class of tracepoints");
   const places = formatsIn(`${folder}/events`, dynamicIn(files, folder));
   const fields = (tracepoint: string) => {
@@ -65,14 +66,6 @@ export function tracedHere(files: HostFiles = hostFiles()): Traced {
   const whyNoCalls =
     calls === null ? "a vendor's struct trace_entry: where the arguments lie is not known" : "";
   return { structs: [entry, ...structs, ...(calls ?? [])], why: "", whyNoCalls };
-}
-
-function symbols(): string {
-  try {
-    return readFileSync("/proc/kallsyms", "latin1");
-  } catch {
-    return "";
-  }
 }
 
 /** Paths of format files by their tracepoint's name. @param dynamic what users made, by `GROUP/NAME` */

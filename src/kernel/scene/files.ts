@@ -1,6 +1,6 @@
 import { fstatSync } from "node:fs";
 import { SystemError } from "../../../ffi/error.ts";
-import { type FileDescriptor, fileSystem, memoryFile } from "../../../ffi/libc.ts";
+import { type FileDescriptor, fileSystem, memoryFile, O_RDONLY, O_RDWR } from "../../../ffi/libc.ts";
 import {
   changeOwner,
   duplicateAbove,
@@ -8,8 +8,6 @@ import {
   O_APPEND,
   O_DIRECTORY,
   O_NONBLOCK,
-  O_RDONLY,
-  O_RDWR,
   O_WRONLY,
   openFile,
   openPipe,

@@ -5,7 +5,9 @@ import {
   CLONE_NEWNS,
   CLONE_NEWPID,
   CLONE_NEWUTS,
+  SIGKILL,
   sleep,
+  threadName,
 } from "../../../ffi/libc.ts";
 import {
   asOther,
@@ -13,7 +15,6 @@ import {
   CLONE_NEWUSER,
   type Identity,
   inFolder,
-  SIGKILL,
   SIGSTOP,
   Sleeper,
   Waiter,
@@ -93,8 +94,8 @@ class SceneMaker {
     };
     const roots: [Thing, bigint][] = [];
     const leaderFacts: Mutable<Partial<TaskFacts>> = {
-      ...this.#ids(crawlerSelf(this.crawler)),
-      comm: ownComm(),
+      ...this.#ids(this.crawler.self),
+      comm: threadName(),
       ...this.#flags(self),
       threadPid: this.#pidOf(self, this.crawler.self),
       parent: this.#parent(parentExe),
@@ -224,11 +225,7 @@ class SceneMaker {
   #settle(child: Sleeper, index: number): TaskFacts["state"] | null {
     if (index === 1) child.signal(SIGSTOP);
     const wanted = index === 1 ? "T" : "S";
-    const until = performance.now() + share();
-    while (statOf(child.pid)(3) !== wanted) {
-      if (performance.now() > until) return null;
-      sleep(100);
-    }
+    if (!comesTo(child, wanted)) return null;
     // Above them are flags that kernels differ in.
     return masked(4, index === 1 ? TASK_STOPPED : TASK_INTERRUPTIBLE, 0xff);
   }
@@ -242,11 +239,7 @@ class SceneMaker {
     const child = sleeper as Sleeper | null;
     if (met === null || child === null) return null;
     child.signal(SIGKILL);
-    const until = performance.now() + share();
-    while (statOf(child.pid)(3) !== "Z") {
-      if (performance.now() > until) return null;
-      sleep(100);
-    }
+    if (!comesTo(child, "Z")) return null;
     return [
       taskStruct.of({
         ...this.#ids(met.walker),
@@ -357,7 +350,15 @@ class SceneMaker {
   }
 }
 
-const crawlerSelf = (crawler: Crawler): Walker => crawler.self;
+/** Waits until a child is in a state, as /proc/PID/stat writes it. @returns whether it came to it in time */
+function comesTo({ pid }: Sleeper, state: string): boolean {
+  const until = performance.now() + share();
+  while (statOf(pid)(3) !== state) {
+    if (performance.now() > until) return false;
+    sleep(100);
+  }
+  return true;
+}
 
 /** By which a child may have namespaces of its own. */
 const CAP_SYS_ADMIN = 1n << 21n;
@@ -382,11 +383,3 @@ const defined = <Type extends object>(facts: Type): { [Key in keyof Type]?: Excl
   Object.fromEntries(Object.entries(facts).filter(([, fact]) => fact !== undefined)) as {
     [Key in keyof Type]?: Exclude<Type[Key], undefined>;
   };
-
-function ownComm(): Uint8Array {
-  return threadName();
-}
-
-import { threadName } from "../../../ffi/libc.ts";
-
-export type { OpenFile };

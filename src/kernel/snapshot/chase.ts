@@ -103,10 +103,10 @@ function withAnother(scene: Scene, tell: (scene: Scene) => Solution): Solution |
   const [site] = scene.sites;
   using owned = new DisposableStack();
   let network: PrivateNetwork | undefined;
-  const refused = failureOf(() => {
+  failureOf(() => {
     network = owned.use(new PrivateNetwork());
   });
-  if (site === undefined || network === undefined || refused !== null) return null;
+  if (site === undefined || network === undefined) return null;
   const another = { network, witness: new Witness(scene.recorder, site.witness.stability) };
   return tell({ ...scene, sites: [...scene.sites, another] });
 }

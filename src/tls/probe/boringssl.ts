@@ -20,6 +20,7 @@ import {
   placesIn,
   pointerShape,
   rawOf,
+  roundsOf,
   wordAt,
 } from "./notes.ts";
 import { craftedSecrets, craftedVersion, encodeSession } from "./session.ts";
@@ -89,12 +90,7 @@ const MOST_ROUNDS = 3;
  * @throws RangeError where a handshake comes to no end
  */
 export function probeBoringssl(library: TlsLibrary): readonly Finding[] {
-  const probe = new BoringsslProbe(library);
-  for (let round = 0; round < MOST_ROUNDS; round++) {
-    probe.observe();
-    if (probe.isSolved()) break;
-  }
-  return probe.findings();
+  return roundsOf(new BoringsslProbe(library), MOST_ROUNDS);
 }
 
 /** Bytes of the block that OPENSSL_malloc gave at an address; 0 where none can begin. Its size stands before it. */

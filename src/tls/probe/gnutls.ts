@@ -23,6 +23,7 @@ import {
   Notes,
   oneOf,
   rawOf,
+  roundsOf,
   wordAt,
 } from "./notes.ts";
 import { digestSize } from "./schedule.ts";
@@ -124,12 +125,7 @@ export function shakeHands(library: GnutlsLibrary, suite: Suite): Shaken {
  * @throws RangeError where a handshake comes to no end
  */
 export function probeGnutls(library: GnutlsLibrary): readonly Finding[] {
-  const probe = new GnutlsProbe(library);
-  for (let round = 0; round < MOST_ROUNDS; round++) {
-    probe.observe();
-    if (probe.isSolved()) break;
-  }
-  return probe.findings();
+  return roundsOf(new GnutlsProbe(library), MOST_ROUNDS);
 }
 
 /** A session, and which entries of the library's tables it leads to, by where their names stand. */

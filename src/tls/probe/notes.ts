@@ -63,6 +63,24 @@ export interface Finding {
   readonly reason?: string;
 }
 
+/** What measures a library. */
+export interface Probe {
+  /** Does everything once, with new values. */
+  observe(): void;
+  /** Whether nothing is ambiguous any more. */
+  isSolved(): boolean;
+  findings(): readonly Finding[];
+}
+
+/** What a probe finds, which does everything again while something is ambiguous. @param most rounds */
+export function roundsOf(probe: Probe, most: number): readonly Finding[] {
+  for (let round = 0; round < most; round++) {
+    probe.observe();
+    if (probe.isSolved()) break;
+  }
+  return probe.findings();
+}
+
 /** What a solution says of a constant. */
 export const findingOf = (constant: string, solution: Solution | undefined): Finding =>
   solution === undefined || solution.is === "open"

@@ -28,6 +28,7 @@ import {
   placesIn,
   pointerShape,
   rawOf,
+  roundsOf,
 } from "./notes.ts";
 import { digestOf, digestSize, earlySecret, findHandshakeSecret, transcriptHash } from "./schedule.ts";
 import { craftedSecrets, encodeSession } from "./session.ts";
@@ -97,12 +98,7 @@ interface Instance {
  * @throws RangeError where a handshake comes to no end
  */
 export function probeOpenssl(library: TlsLibrary): readonly Finding[] {
-  const probe = new OpensslProbe(library);
-  for (let round = 0; round < MOST_ROUNDS; round++) {
-    probe.observe();
-    if (probe.isSolved()) break;
-  }
-  return probe.findings();
+  return roundsOf(new OpensslProbe(library), MOST_ROUNDS);
 }
 
 class OpensslProbe {
