@@ -12,6 +12,8 @@ import { parseArgs } from "node:util";
 import { universal } from "./assets/build/universal.ts";
 import { version } from "./package.json";
 import { type Arch, arch, assetFolders, packagedAssets } from "./src/assets.ts";
+import { helpOf } from "./src/commands/help.ts";
+import { everyCommand, program } from "./src/commands/program.ts";
 
 const root = import.meta.dir;
 
@@ -87,10 +89,16 @@ try {
   const parts = join(root, "assets/launcher", runtime.arch);
   const files = { program: built, launcher: join(parts, "launcher"), libc: join(parts, "libc.so") };
   // Not by Bun.write, which leaves a file in the page cache so that each start from there takes a fifth more.
-  if (!values.plain) writeFileSync(built, await universal(files, version));
+  if (!values.plain) writeFileSync(built, await universal(files, { version, help: await helpTexts() }));
   await rename(built, outfile);
 } finally {
   await rm(scratch, { recursive: true });
+}
+
+/** What --help prints of each command, by the words that name it. */
+async function helpTexts(): Promise<[words: string, text: string][]> {
+  const commands = [program, ...(await everyCommand())];
+  return Promise.all(commands.map(async (command) => [command.name, await helpOf(command)]));
 }
 
 /** The runtime the executable is made from: this very one for this machine, else an installed npm package. */

@@ -610,14 +610,27 @@ export function setLimit(resource: number, limit: number): void {
   );
 }
 
+/** @param program the address of a struct sock_fprog; 0 for NULL */
+const filterAllThreads = (program: number): number =>
+  check(
+    c.syscall(SYS_SECCOMP, SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_TSYNC, program),
+    "seccomp(SECCOMP_SET_MODE_FILTER)",
+  );
+
+/** Whether the kernel has system call filters for all threads, by seccomp(2)'s own recipe. @throws SystemError where it has none */
+export function checkSystemCallFilter(): void {
+  try {
+    filterAllThreads(0);
+  } catch (error) {
+    if (!(error instanceof SystemError) || error.code !== "EFAULT") throw error;
+  }
+}
+
 /** Puts a system call filter (an array of struct sock_filter) on all threads. Needs no_new_privs or CAP_SYS_ADMIN. */
 export function setSystemCallFilter(filter: Uint8Array): void {
   const unsynced = withAddresses([filter], (at) => {
     const program = new BigUint64Array([BigInt(filter.byteLength / 8), BigInt(at)]); // struct sock_fprog
-    return withAddresses([program], (address) => {
-      const result = c.syscall(SYS_SECCOMP, SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_TSYNC, address);
-      return check(result, "seccomp(SECCOMP_SET_MODE_FILTER)");
-    });
+    return withAddresses([program], filterAllThreads);
   });
   if (unsynced !== 0) throw new Error(`seccomp: thread ${unsynced} has a filter of its own`);
 }

@@ -15,12 +15,13 @@ const gnuStack = 0x6474e551;
 const phdr = 6;
 
 /** struct config of launcher/launcher.h: places of what it tells, and of what is filled in. */
-const config = { guardedWrite: 0, systemWrite: 8, numbers: 16, glibc: 56, version: 80, text: 24 } as const;
+const config = { guardedWrite: 0, systemWrite: 8, numbers: 16, glibc: 64, version: 88, text: 24 } as const;
 
 /** Relocations of a function that the dynamic linker enters: R_X86_64_JUMP_SLOT, R_AARCH64_JUMP_SLOT. */
 const jumpSlots = { x86_64: 7, aarch64: 1026 } as const;
 const relocation = { size: 24, info: 8 } as const;
 const symbolSize = 24;
+const PF_R = 4;
 
 /**
  * Bytes of a thread's stack: musl takes them from PT_GNU_STACK, else 128 KiB, which is too little for Bun. glibc's come from
@@ -40,11 +41,19 @@ export interface Parts {
   readonly libc: string;
 }
 
+/** What the launcher prints where that is asked and Bun cannot run. */
+export interface Spoken {
+  readonly version: string;
+  /** The text of --help by the words that name a command; a group stands before what is below it. */
+  readonly help: readonly (readonly [words: string, text: string])[];
+}
+
 /**
- * The universal executable's bytes. @param version what the launcher answers where only that is asked and Bun cannot run
+ * The universal executable's bytes.
+ *
  * @throws where one of the files is not as expected: then another version of Bun is to be looked at
  */
-export async function universal(parts: Parts, version: string): Promise<Buffer> {
+export async function universal(parts: Parts, { version, help }: Spoken): Promise<Buffer> {
   using program = Elf.open(parts.program);
   using launcher = Elf.open(parts.launcher);
   using libc = Elf.open(parts.libc);
@@ -64,6 +73,10 @@ export async function universal(parts: Parts, version: string): Promise<Buffer> 
     offset: up(start.offset + launched.image.length),
     vaddr: up(Math.max(...launched.headers.map(endOf))),
   });
+  const texts = readOnly(Buffer.from([...help.flat(), "", ""].map((each) => `${each}\0`).join("")), {
+    offset: up(musl.offset + musl.image.length),
+    vaddr: up(Math.max(...musl.headers.map(endOf))),
+  });
 
   const set = launched.image;
   setU64(set, first.vaddr + u64(bytes, header.phoff), config.numbers);
@@ -71,6 +84,7 @@ export async function universal(parts: Parts, version: string): Promise<Buffer> 
   setU64(set, u64(bytes, header.entry), config.numbers + 16);
   setU64(set, musl.base, config.numbers + 24);
   setU64(set, musl.base + u64(libcBytes, header.entry), config.numbers + 32);
+  setU64(set, texts.base, config.numbers + 40);
   set.write(text(newestGlibc(program)), config.glibc);
   set.write(text(version), config.version);
   redirectWrite(program, bytes, launched);
@@ -80,6 +94,7 @@ export async function universal(parts: Parts, version: string): Promise<Buffer> 
     ...program.programHeaders.filter(({ type }) => type !== segment.interp && type !== phdr),
     ...launched.headers,
     ...musl.headers,
+    ...texts.headers,
   ];
   // The kernel maps the segments in the order of their addresses.
   const ordered = [
@@ -90,7 +105,8 @@ export async function universal(parts: Parts, version: string): Promise<Buffer> 
   const whole = Buffer.concat([
     padded(bytes, start.offset),
     padded(set, musl.offset - start.offset),
-    musl.image,
+    padded(musl.image, texts.offset - musl.offset),
+    texts.image,
     table,
   ]);
   setU64(whole, whole.length - table.length, header.phoff);
@@ -126,6 +142,14 @@ function appended(elf: Elf, bytes: Buffer, { offset, vaddr }: { offset: number; 
     base: vaddr,
     headers: loads.map((one) => ({ ...one, offset: offset + one.vaddr, vaddr: vaddr + one.vaddr })),
   };
+}
+
+/** Bytes in a segment of their own. */
+function readOnly(bytes: Buffer, { offset, vaddr }: { offset: number; vaddr: number }): Appended {
+  const image = padded(bytes, Math.ceil(bytes.length / 8) * 8);
+  const { length } = image;
+  const load = { type: segment.load, flags: PF_R, offset, vaddr, filesz: length, memsz: length, align: PAGE };
+  return { image, offset, base: vaddr, headers: [load] };
 }
 
 /** Elf64_Phdr. */

@@ -7,7 +7,7 @@ const KALLSYMS = "/proc/kallsyms";
  * parameters, and a part of the body. In each of them an argument may be gone or elsewhere, which is no danger here:
  * a struct is believed only when it holds the values that we chose.
  */
-const suffixes = ["constprop", "isra", "part"] as const;
+const suffixes: readonly (string | undefined)[] = ["constprop", "isra", "part"];
 
 /**
  * The names under which a kernel function that has none of its own may be found, best first; from the text of
@@ -58,7 +58,7 @@ export const symbolsHere = (): Symbols => symbolsOf(kallsymsHere());
 /** The place of a name's first suffix in the order of preference; behind all where it is none of them. */
 function rank(name: string, target: string): number {
   const suffix = name.slice(target.length + 1).split(".", 1)[0];
-  const found = suffixes.findIndex((each) => each === suffix);
+  const found = suffixes.indexOf(suffix);
   return found < 0 ? suffixes.length : found;
 }
 

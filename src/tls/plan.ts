@@ -1,3 +1,5 @@
+import { SystemError } from "../../ffi/error.ts";
+import { checkSystemCallFilter } from "../../ffi/libc.ts";
 import { type Elf, segment, segmentFlag } from "../elf/elf.ts";
 import { InputError } from "../elf/input.ts";
 import { findFunctions } from "../elf/symbols.ts";
@@ -31,7 +33,7 @@ async function planOf(
   sources: readonly Source[],
 ): Promise<LibraryPlan> {
   const { library, version, versionFrom } = identity;
-  const { files, trust } = open;
+  const { files } = open;
   const measured = (source: Source, plan: (known: KnownLibrary) => Plan): Plan => {
     if (!sources.includes(source)) return wouldNot(unchosen);
     return isKnownLibrary(library)
@@ -47,17 +49,26 @@ async function planOf(
     described,
     match,
     sources: {
-      probe: measured("probe", () => {
-        const loadable = filesToLoad(files, trust);
-        if ("reason" in loadable) return wouldNot(loadable.reason);
-        loadable[Symbol.dispose]();
-        return would("no other user can have written it or what it needs, and it can be loaded here");
-      }),
+      probe: measured("probe", () => probePlan(open)),
       code: measured("code", (known) => codePlan(known, files)),
       references: measured("references", () => referencePlan(files)),
       table: sources.includes("table") ? plan : wouldNot(unchosen),
     },
   };
+}
+
+/** Whether the child may load the library, and could be confined. */
+function probePlan({ files, trust }: Looked["library"]): Plan {
+  const loadable = filesToLoad(files, trust);
+  if ("reason" in loadable) return wouldNot(loadable.reason);
+  loadable[Symbol.dispose]();
+  try {
+    checkSystemCallFilter();
+  } catch (error) {
+    if (error instanceof SystemError) return wouldNot(`the child could not be confined: ${error.message}`);
+    throw error;
+  }
+  return would("no other user can have written it or what it needs, and it can be loaded here");
 }
 
 async function tablePlan({

@@ -85,6 +85,14 @@ describe.each(ages)("with the system calls of Linux $version", ({ version, guess
     const told = expect.stringContaining("seccomp(SECCOMP_SET_MODE_FILTER): ENOSYS; needs Linux 3.17");
     expect(reasons).toEqual(probe ? [] : [told]);
     if (probe) expect(tls?.[0]?.constants).toEqual(whole?.constants ?? {});
+    const { detect } = v.parse(
+      detectDocumentSchema,
+      jsonOf("detect", ask("detect", "--format", "json").stdout),
+    );
+    expect(detect.tls?.find(({ path }) => path === LIBRARY)?.sources.probe).toEqual({
+      would: probe,
+      reason: probe ? expect.stringContaining("it can be loaded here") : told,
+    });
   });
 });
 

@@ -44,14 +44,45 @@ _Noreturn void refuse(int status, const char *code, const char *message)
 	leave(status);
 }
 
+/* The rest of it may be taken later: a pipe holds 64 KiB. */
+static void print(const char *text)
+{
+	size_t length = length_of(text);
+	while (length > 0) {
+		long written = call(NR_write, 1, (long)text, length, 0, 0, 0);
+		if (written == -EINTR) continue;
+		if (failed(written)) return;
+		text += written;
+		length -= written;
+	}
+}
+
+/* Whether a command, as `bytecode list`, is what the first arguments name. */
+static int is_named(const char *words)
+{
+	if (*process.arguments == NULL) return *words == 0;
+	for (char **one = process.arguments + 1; *words; one++) {
+		if (*one == NULL || (words = behind(words, *one)) == NULL || (*words != ' ' && *words != 0)) return 0;
+		if (*words == ' ') words++;
+	}
+	return 1;
+}
+
+/* Of the command that is called, which stands behind the group that it is of. */
+static const char *help(void)
+{
+	const char *found = "";
+	for (const char *words = (const char *)config.help, *text; *(text = words + length_of(words) + 1); words = text + length_of(text) + 1)
+		if (is_named(words)) found = text;
+	return found;
+}
+
 _Noreturn void turn_away(const char *code, const char *message)
 {
-	if (!has_argument("--version")) refuse(EXIT_IMPOSSIBLE, code, message);
-	char text[sizeof(config.version) + 1];
-	size_t length = 0;
-	for (; config.version[length]; length++) text[length] = config.version[length];
-	text[length++] = '\n';
-	call(NR_write, 1, (long)text, length, 0, 0, 0);
+	int asks_help = has_argument("--help") || has_argument("-h");
+	if (!asks_help && !has_argument("--version")) refuse(EXIT_IMPOSSIBLE, code, message);
+	print(asks_help ? help() : (const char *)config.version);
+	if (!asks_help) print("\n");
 	leave(0);
 }
 

@@ -17,6 +17,8 @@ struct config {
 	uint64_t guarded_write, system_write;
 	/* Filled in: Bun's own program headers and entry, and musl. */
 	uint64_t phdr, phnum, entry, musl_base, musl_entry;
+	/* Filled in: what --help prints, for each command its words, a zero, its text, a zero, and behind the last no text. */
+	uint64_t help;
 	/* The newest node of glibc's that Bun is linked with, and this program's version. */
 	char glibc[24], version[24];
 };
@@ -47,7 +49,7 @@ enum { EXIT_FAILED = 1, EXIT_IMPOSSIBLE = 4 };
 /* Ends the program with one line, or with one JSON object where the answer would have been JSON (src/main.ts: report). */
 _Noreturn void refuse(int status, const char *code, const char *message);
 
-/* Where Bun cannot run: ends the program with 4 and a reason, or with its version where only that is asked. */
+/* Where Bun cannot run: ends the program with 4 and a reason, or with what --help and --version print where one is asked. */
 _Noreturn void turn_away(const char *code, const char *message);
 
 /* Whether so many bytes of memory could be had. */

@@ -55,7 +55,7 @@ static long call(long number, long a, long b, long c, long d, long e, long f)
 enum {
 	PROT_READ = 1, PROT_WRITE = 2, PROT_EXEC = 4,
 	MAP_PRIVATE = 0x02, MAP_FIXED = 0x10, MAP_ANONYMOUS = 0x20, MAP_NORESERVE = 0x4000,
-	O_CLOEXEC = 02000000, O_NONBLOCK = 04000, AT_FDCWD = -100, SEEK_END = 2, TCGETS = 0x5401, SIGCHLD = 17, EAGAIN = 11,
+	O_CLOEXEC = 02000000, O_NONBLOCK = 04000, AT_FDCWD = -100, SEEK_END = 2, TCGETS = 0x5401, SIGCHLD = 17, EINTR = 4, EAGAIN = 11,
 };
 
 /* The kernel answers a negative errno, which no address and no length is. */
@@ -83,6 +83,12 @@ static inline const char *behind(const char *text, const char *beginning)
 	while (*beginning)
 		if (*text++ != *beginning++) return NULL;
 	return text;
+}
+static inline size_t length_of(const char *text)
+{
+	size_t length = 0;
+	while (text[length]) length++;
+	return length;
 }
 static inline int same(const char *one, const char *other)
 {
