@@ -1,6 +1,6 @@
 /** What only a machine of its own can show of what the runtime lacks: another processor, another accounting of memory. */
 import { expect, test } from "bun:test";
-import { errorOf } from "../e2e/executable.ts";
+import { errorOf, executable, run } from "../e2e/executable.ts";
 import { executableFor } from "./executable.ts";
 import { bootGuest, type CommandResult, type GuestOptions, guestTimeout, text } from "./guest.ts";
 import { labKernel, loadKernel } from "./kernels.ts";
@@ -22,14 +22,15 @@ const boot = async (options: Pick<GuestOptions, "processor" | "mounts" | "comman
 test(
   "a processor without SSE4.2 is named, and no signal ends the program",
   async () => {
-    const [version, json, table] = await boot({
+    const [version, help, json, table] = await boot({
       processor: "core2duo,cx16=off",
-      commands: ["--version", "kernel --format json", "kernel --format table"].map(
+      commands: ["--version", "bytecode list --help", "kernel --format json", "kernel --format table"].map(
         (args) => `/opt/offsetof ${args}`,
       ),
     });
     expect(version).toMatchObject({ status: 0, stderr: "" });
     expect(version?.stdout).toMatch(/^\d+\.\d+\.\d+\n$/);
+    expect(help).toEqual(run([executable, "bytecode", "list", "--help"]));
     expect([json?.status, json?.stdout]).toEqual([4, ""]);
     const failure = errorOf(json ?? { status: 0, stdout: "", stderr: "" });
     expect(failure.code).toBe("E_NO_SSE42");
