@@ -3,11 +3,18 @@ import { callsIn, hex, isReached, isWhole, memberOf, numberOf, storesIn } from "
 import type { Subject } from "./subject.ts";
 import type { Witnesses } from "./witnesses.ts";
 
-/** BIO_TYPE_SOCKET and BIO_TYPE_MEM of bio.h, with the names that follow them in a method. */
+/**
+ * BIO_TYPE_SOCKET and BIO_TYPE_MEM of bio.h, with the names that follow them in a method. BoringSSL has none there since 2026; of a
+ * memory buffer's functions the one that writes names its source file, as it refuses what may only be read.
+ */
 const kinds = [
-  { type: 0x505, name: "socket" },
-  { type: 0x401, name: "memory buffer" },
+  { type: 0x505, name: "socket", file: null },
+  { type: 0x401, name: "memory buffer", file: "bio_mem.cc" },
 ] as const;
+type Kind = (typeof kinds)[number];
+
+/** Source files by which such a method is told. */
+export const methodFiles: readonly string[] = kinds.flatMap(({ file }) => file ?? []);
 /** Bytes: where in a method the name is, and where its functions are. */
 const method = { name: 8, rest: 32, last: 72, size: 96 };
 
@@ -37,20 +44,29 @@ export interface Methods {
  */
 export function bioMethods(subject: Subject, found: Witnesses, at: Slots = boringsslSlots): Methods {
   const { image } = subject;
-  const types = new Map(kinds.map(({ type, name }) => [typeBytes(type), name] as const));
-  const isNamed = (table: number, name: string | undefined): boolean =>
-    image.text(image.pointer(table + method.name)) === name;
+  const types = new Map<Buffer, Kind>(kinds.map((kind) => [typeBytes(kind.type), kind]));
+  const isOf = (table: number, { name, file }: Kind): boolean => {
+    const named = image.pointer(table + method.name);
+    if (named !== 0) return image.text(named) === name;
+    const write = image.pointer(table + at.write);
+    return file !== null && image.isCode(write) && subject.isNaming(write, file);
+  };
   // Where addresses are in the file itself, its own data is full of such numbers.
-  const mayBe = (table: number, type: Buffer): boolean => image.isMovable || isNamed(table, types.get(type));
-  const places = [...image.data([...types.keys()], mayBe)].flatMap(([type, some]) =>
-    some.map((table) => ({ table, name: types.get(type) })),
-  );
+  const places = [
+    ...image.data([...types.keys()], (table, type) => {
+      const kind = types.get(type);
+      return kind !== undefined && (image.isMovable || isOf(table, kind));
+    }),
+  ].flatMap(([type, some]) => {
+    const kind = types.get(type);
+    return kind === undefined ? [] : some.map((table) => ({ table, kind }));
+  });
   image.relocate(places.map(({ table }) => ({ from: table, size: method.size })));
-  const tables = places.filter(({ table, name }) => isNamed(table, name));
-  for (const { table, name } of tables)
-    found.table("BIO_METHOD_ST_TYPE", 0, `the method ${name} at ${hex(table)}`);
-  for (const { table, name } of tables) {
-    if (name === "socket") transfers(subject, found, table, at);
+  const tables = places.filter(({ table, kind }) => isOf(table, kind));
+  for (const { table, kind } of tables)
+    found.table("BIO_METHOD_ST_TYPE", 0, `the method ${kind.name} at ${hex(table)}`);
+  for (const { table, kind } of tables) {
+    if (kind.name === "socket") transfers(subject, found, table, at);
     else endOfFile(subject, found, table, at);
   }
   const slots = new Map([

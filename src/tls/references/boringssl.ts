@@ -1,5 +1,5 @@
 import type { Place, Value } from "../machine/value.ts";
-import { bioMethods } from "./bio.ts";
+import { bioMethods, methodFiles } from "./bio.ts";
 import { cipherTable } from "./ciphers.ts";
 import { functionsCalling, functionsWith } from "./displacement.ts";
 import { keyLogLabels } from "./labels.ts";
@@ -31,6 +31,7 @@ export const boringsslNames: Names = {
     "ssl_buffer.cc",
     "ssl_session.cc",
     "ssl_lib.cc",
+    ...methodFiles,
   ],
   needles: ["CLIENT_RANDOM", "TRAFFIC_SECRET", "EXPORTER_SECRET", "exp master", "traffic upd", ".cc\0"],
 };

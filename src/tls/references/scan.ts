@@ -164,13 +164,19 @@ function scanX86(
   }
 }
 
+/** `paciasp`: signs the return address, first of all in a function that keeps it. Arm ARM C6.2. */
+const sign = 0xd503233f | 0;
+const isCall = (word: number): boolean => word >>> 26 === 0b100101;
+
 /** `adrp r, page` and behind it `add r, r, rest`; `bl d`. Arm ARM C6.2. */
 function scanArm64(bytes: Buffer, address: number, wanted: Wanted, called: Called, add: Add): void {
   const words = new Int32Array(bytes.buffer, bytes.byteOffset, bytes.length >> 2);
   for (let at = 0; at < words.length; at++) {
     const word = words[at] ?? 0;
     const place = address + at * 4;
-    if (word >>> 26 === 0b100101) called.add(place + ((word << 6) >> 4));
+    if (isCall(word)) called.add(place + ((word << 6) >> 4));
+    // What signs the address that a call before it left would return to itself: that call never returns, and a function ends with it.
+    else if (word === sign && isCall(words[at - 1] ?? 0)) called.add(place);
     if ((word & 0x9f000000) !== (0x90000000 | 0)) continue;
     const pages = ((word << 8) >> 13) * 4 + ((word >>> 29) & 3);
     const page = place - (place & 0xfff) + pages * 4096;
@@ -179,6 +185,8 @@ function scanArm64(bytes: Buffer, address: number, wanted: Wanted, called: Calle
       const one = words[next] ?? 0;
       if (one >>> 22 !== 0b1001000100 || ((one >>> 5) & 31) !== register) continue;
       const target = page + ((one >>> 10) & 0xfff);
+      // A function that only pointers lead to.
+      called.add(target);
       if (wanted.has(target)) add(place, target);
       break;
     }

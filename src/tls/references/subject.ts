@@ -87,6 +87,14 @@ export class Subject {
     return [...new Set(names.flatMap((name) => [...(this.#naming.get(name) ?? [])]))];
   }
 
+  /** Whether the function that begins here names a text or file; only a table may lead to it. */
+  isNaming(entry: number, name: string): boolean {
+    const { end } = this.functions.at(entry);
+    return this.references.some(
+      ({ at, target }) => at >= entry && at < end && this.names.get(target) === name,
+    );
+  }
+
   /** First addresses of all functions that name something. */
   known(): readonly number[] {
     void this.functions;
