@@ -18,7 +18,7 @@ export interface Evidence {
   readonly candidates: readonly number[];
   /** Only for the `table` source. */
   readonly match?: TableMatch;
-  /** Only for the `table` source: the struct of this version has no such member. */
+  /** There is no such member: in the struct of this version, or, of any other source than `table`, in this very thing. */
   readonly absent?: true;
   /** Only for the `table` source: why this figure is shown but never believed. */
   readonly disputed?: string;

@@ -24,6 +24,7 @@ export interface Refutation {
   readonly constant: string;
   /** The table's number; null: that there is no such member. */
   readonly described: number | null;
+  /** None: that there is no such member. */
   readonly measured: readonly number[];
 }
 
@@ -49,6 +50,8 @@ interface Reading {
   readonly strong: readonly Evidence[];
   /** The offset that a strong source told and none contradicts. */
   readonly measured: number | null;
+  /** A strong source that saw that there is no such member. */
+  readonly gone: Evidence | undefined;
   readonly table: Evidence | undefined;
   /** The table's number. */
   readonly described: number | null;
@@ -69,15 +72,17 @@ function readingOf(field: Field, evidence: readonly Evidence[]): Reading {
     evidence,
     strong: evidence.filter((one) => isStrong(one) && one.candidates.length > 0),
     measured: measuredOf(evidence),
+    gone: evidence.find((one) => isStrong(one) && one.absent === true),
     table,
     described: described === undefined || more.length > 0 ? null : described,
   };
 }
 
 /** Whether something measured disagrees with the table. A strong source that left the table's number open does not. */
-const isRefuting = ({ strong, table, described }: Reading): boolean =>
-  (described !== null || table?.absent === true) &&
-  strong.some(({ candidates }) => described === null || !candidates.includes(described));
+const isRefuting = ({ strong, gone, table, described }: Reading): boolean =>
+  (described !== null && gone !== undefined) ||
+  ((described !== null || table?.absent === true) &&
+    strong.some(({ candidates }) => described === null || !candidates.includes(described)));
 
 const isAnchor = ({ measured, described, table }: Reading): boolean =>
   measured !== null && measured === described && table?.disputed === undefined;
@@ -156,7 +161,7 @@ const structsOf = (readings: readonly Reading[]): ReadonlyMap<string, Struct> =>
   );
 
 function verdictOf(reading: Reading, struct: Struct, allow: Allowance): Verdict {
-  const { field, strong, measured, table, described } = reading;
+  const { field, strong, measured, gone, table, described } = reading;
   const shown: Partial<Record<Source, readonly number[]>> = {};
   for (const one of reading.evidence) if (one.candidates.length > 0) shown[one.source] = one.candidates;
   const verdict = (value: number | null, status: Status, reason?: string): Verdict => ({
@@ -167,6 +172,10 @@ function verdictOf(reading: Reading, struct: Struct, allow: Allowance): Verdict 
     ...(reason === undefined ? {} : { reason }),
   });
 
+  if (gone !== undefined && strong.length === 0)
+    return verdict(null, "absent", gone.reason ?? "it has no such member");
+  if (gone !== undefined)
+    return verdict(null, "conflict", `measured sources disagree: ${gone.source} says that there is none`);
   if (measured !== null) {
     const sources = new Set(strong.flatMap((one) => (one.candidates.length === 1 ? one.source : [])));
     const isBacked = struct.refuting.length === 0 && isAnchor(reading);
@@ -209,8 +218,9 @@ const reasonsOf = ({ evidence }: Reading): readonly string[] =>
 
 const silencedBy = ({ field, described, strong }: Reading, struct: string): string => {
   const says = described === null ? "has no" : `says ${described} of`;
-  const found = list([...new Set(strong.flatMap(({ candidates }) => candidates))]);
-  return `table: not believed in ${struct}: it ${says} ${field.constant}, measured was ${found}`;
+  const found = [...new Set(strong.flatMap(({ candidates }) => candidates))];
+  const seen = found.length === 0 ? "seen was that there is none" : `measured was ${list(found)}`;
+  return `table: not believed in ${struct}: it ${says} ${field.constant}, ${seen}`;
 };
 
 /** True when nothing is left to be learned of the constant, and its number, where it has one, needs no second thought. */

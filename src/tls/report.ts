@@ -281,7 +281,7 @@ function complaints(
   if (errors.length > 0) {
     const wrong = errors.map(
       ({ constant, described, measured }) =>
-        `${constant} is ${measured.join(" or ")}, not ${described ?? "missing"}`,
+        `${constant} is ${measured.length === 0 ? "missing" : measured.join(" or ")}, not ${described ?? "missing"}`,
     );
     list.push({
       code: "W_TLS_TABLE",

@@ -2,14 +2,18 @@
 interface Told {
   readonly constant: string;
   readonly candidates: readonly number[];
+  readonly absent?: true;
   readonly reason?: string;
 }
 
 /** SSL_MAX_MASTER_KEY_LENGTH of BoringSSL's ssl.h. */
 const LONGEST_SECRET = 48;
 
+/** Whether a length lies where a vector keeps it, whose bytes begin at `secret`. Bytes from the session's start. */
+export const isVectorLength = (length: number, secret: number): boolean => length === secret + LONGEST_SECRET;
+
 /**
- * What a source says of BoringSSL's constants, without the length that stands behind the secret: from 2024-11 on `secret`
+ * What a source says of BoringSSL's constants; the length that stands right behind the secret is none: from 2024-11 on `secret`
  * is a vector that keeps its own length so (InplaceVector in ssl/internal.h), and there is no member `secret_length`.
  */
 export function withoutVectorLength<One extends Told>(told: readonly One[]): readonly One[] {
@@ -19,8 +23,8 @@ export function withoutVectorLength<One extends Told>(told: readonly One[]): rea
       one.constant === "SSL_SESSION_ST_SECRET_LENGTH" &&
       secret.length === 1 &&
       one.candidates.length === 1 &&
-      one.candidates[0] === (secret[0] ?? 0) + LONGEST_SECRET;
+      isVectorLength(one.candidates[0] ?? 0, secret[0] ?? 0);
     const reason = "the secret is a vector, which keeps its own length";
-    return isOfVector ? { ...one, candidates: [], reason } : one;
+    return isOfVector ? { ...one, candidates: [], absent: true, reason } : one;
   });
 }

@@ -60,6 +60,8 @@ export class Notes {
 export interface Finding {
   readonly constant: string;
   readonly candidates: readonly number[];
+  /** There is no such member. */
+  readonly absent?: true;
   readonly reason?: string;
 }
 

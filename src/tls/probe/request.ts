@@ -20,8 +20,13 @@ export const answerSchema = (bounds: ReadonlyMap<string, number>) =>
         v.strictObject({
           constant: v.picklist([...bounds.keys()]),
           candidates: v.pipe(v.array(v.pipe(v.number(), v.integer(), v.minValue(0))), v.maxLength(64)),
+          absent: v.exactOptional(v.literal(true)),
           reason: v.exactOptional(v.pipe(v.string(), v.maxLength(300))),
         }),
+        v.check(
+          ({ absent, candidates }) => absent !== true || candidates.length === 0,
+          "absent at an offset",
+        ),
         v.check(
           ({ constant, candidates }) => candidates.every((offset) => offset < (bounds.get(constant) ?? 0)),
           "an offset beyond its struct",

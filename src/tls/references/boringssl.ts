@@ -1,4 +1,5 @@
 import type { Place, Value } from "../machine/value.ts";
+import { isVectorLength } from "../vector.ts";
 import { bioMethods, methodFiles } from "./bio.ts";
 import { cipherTable } from "./ciphers.ts";
 import { functionsCalling, functionsWith } from "./displacement.ts";
@@ -136,7 +137,8 @@ function loggedSecrets(subject: Subject, found: Witnesses, { calls }: KeyLogFunc
         secret.add,
         `${where} of ${way.length === 1 ? "a new session" : "the session"}`,
       );
-      if (size !== null && size.from.add < secret.add)
+      // What follows the secret is the size that a vector keeps.
+      if (size !== null && (size.from.add < secret.add || isVectorLength(size.from.add, secret.add)))
         found.say(
           "SSL_SESSION_ST_SECRET_LENGTH",
           size.from.add,

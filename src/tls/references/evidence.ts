@@ -4,6 +4,7 @@ import type { Evidence } from "../../offsets/evidence.ts";
 import type { FunctionEvidence } from "../functions.ts";
 import type { KnownLibrary } from "../layouts.ts";
 import { loadDecoder } from "../machine/decoder.ts";
+import { withoutVectorLength } from "../vector.ts";
 import { attachRecipes } from "./attach/recipes.ts";
 import { boringsslNames, readBoringssl } from "./boringssl.ts";
 import { cipherNames } from "./ciphers.ts";
@@ -79,7 +80,10 @@ export async function readReferences(
     for (const { read } of constants) read(subject, found);
     const entries = new Witnesses(Number.MAX_SAFE_INTEGER);
     for (const { read } of functions) read(subject, entries);
-    return { evidence: found.evidence(), functions: foundOf(wanted.functions, entries.evidence()) };
+    return {
+      evidence: withoutVectorLength(found.evidence()),
+      functions: foundOf(wanted.functions, entries.evidence()),
+    };
   } catch (error) {
     // A disassembler that gave up on damaged code.
     if (error instanceof WebAssembly.RuntimeError) throw new InputError(elf.path, 0, error.message);

@@ -158,6 +158,21 @@ describe("a table", () => {
     expect(first).toEqual({ constant: "a", described: null, measured: [8] });
   });
 
+  test("a member that a measurement saw to be missing is absent, whatever a table says of it", () => {
+    const gone = { ...says("references", "a"), absent: true, reason: "seen" } as const;
+    expect(alone([gone])).toMatchObject({ value: null, status: "absent", reason: "seen" });
+    expect(alone([gone, absent("a")])).toMatchObject({ value: null, status: "absent" });
+    const evidence = [gone, table("a", 12), table("b", 8)];
+    expect(statusesOf(judge(struct("a", "b"), evidence, { assumed: true }))).toEqual({
+      a: "null absent",
+      b: "null unresolved",
+    });
+    expect(judge(struct("a", "b"), evidence).get("b")?.reason).toContain("seen was that there is none");
+    expect(refutations(struct("a"), evidence)).toEqual([{ constant: "a", described: 12, measured: [] }]);
+    const other = alone([gone, says("probe", "a", 12)]);
+    expect(other).toMatchObject({ value: null, status: "conflict", evidence: { probe: [12] } });
+  });
+
   test("two strong sources that agree beat it", () => {
     expect(alone([says("code", "a", 0x918), says("probe", "a", 0x918), table("a", 0x938)])).toEqual({
       value: 0x918,
