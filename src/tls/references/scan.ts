@@ -23,18 +23,33 @@ const manyPlaces = 512;
 /** Bytes from the first to the last code of a file, of which calls are noted. */
 const mostCode = 2 ** 30;
 
+/** What `adrp` counts in, and what `add` reaches. Bytes. */
+const pageSize = 4096;
+
 /** The addresses wanted, asked so often that most are turned away by a look at their lowest bits. */
 class Wanted {
   readonly #targets: ReadonlySet<number>;
   readonly #seen = new Uint8Array(1 << 16);
+  /** By page: whether one of them lies in it or in the next. */
+  readonly #near = new Uint8Array(1 << 16);
 
   constructor(targets: ReadonlySet<number>) {
     this.#targets = targets;
-    for (const target of targets) this.#seen[target & 0xffff] = 1;
+    for (const target of targets) {
+      this.#seen[target & 0xffff] = 1;
+      const page = Math.floor(target / pageSize);
+      this.#near[page & 0xffff] = 1;
+      this.#near[(page - 1) & 0xffff] = 1;
+    }
   }
 
   has(target: number): boolean {
     return this.#seen[target & 0xffff] === 1 && this.#targets.has(target);
+  }
+
+  /** Whether one may lie less than a page behind this address. */
+  isNear(target: number): boolean {
+    return this.#near[Math.floor(target / pageSize) & 0xffff] === 1;
   }
 }
 
@@ -168,7 +183,10 @@ function scanX86(
 const sign = 0xd503233f | 0;
 const isCall = (word: number): boolean => word >>> 26 === 0b100101;
 
-/** `adrp r, page` and behind it `add r, r, rest`; `bl d`. Arm ARM C6.2. */
+/**
+ * `adrp r, page` and behind it `add r, r, rest`, and another behind that where it is the address of all constants of a source file as one
+ * (GCC's section anchors); `bl d`. Arm ARM C6.2.
+ */
 function scanArm64(bytes: Buffer, address: number, wanted: Wanted, called: Called, add: Add): void {
   const words = new Int32Array(bytes.buffer, bytes.byteOffset, bytes.length >> 2);
   for (let at = 0; at < words.length; at++) {
@@ -179,16 +197,19 @@ function scanArm64(bytes: Buffer, address: number, wanted: Wanted, called: Calle
     else if (word === sign && isCall(words[at - 1] ?? 0)) called.add(place);
     if ((word & 0x9f000000) !== (0x90000000 | 0)) continue;
     const pages = ((word << 8) >> 13) * 4 + ((word >>> 29) & 3);
-    const page = place - (place & 0xfff) + pages * 4096;
-    const register = word & 31;
+    let target = place - (place & 0xfff) + pages * pageSize;
+    let register = word & 31;
+    let isWhole = false;
     for (let next = at + 1; next < Math.min(at + overlap / 4, words.length); next++) {
       const one = words[next] ?? 0;
       if (one >>> 22 !== 0b1001000100 || ((one >>> 5) & 31) !== register) continue;
-      const target = page + ((one >>> 10) & 0xfff);
+      const sum = target + ((one >>> 10) & 0xfff);
+      if (wanted.has(sum)) add(isWhole ? address + next * 4 : place, sum);
+      if (isWhole) continue;
       // A function that only pointers lead to.
-      called.add(target);
-      if (wanted.has(target)) add(place, target);
-      break;
+      called.add(sum);
+      if (!wanted.isNear(sum)) break;
+      [target, register, isWhole] = [sum, one & 31, true];
     }
   }
 }
