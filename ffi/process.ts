@@ -12,6 +12,7 @@ import {
   open,
   PR_CAP_AMBIENT,
   PR_CAP_AMBIENT_CLEAR_ALL,
+  PR_SET_PDEATHSIG,
   SIGKILL,
   setCapabilities,
   terminated,
@@ -55,6 +56,10 @@ const SYS_SETRESGID = process.arch === "arm64" ? 149 : 119;
 const SYS_SETFSUID = process.arch === "arm64" ? 151 : 122;
 const SYS_SETFSGID = process.arch === "arm64" ? 152 : 123;
 const STACK = 65536;
+/** More than a ucontext_t has: 968 bytes on x86-64, 4,560 on arm64. */
+const CONTEXT = 8192;
+/** In ucontext_t, on both: where to go on afterwards (uc_link), and the stack (uc_stack.ss_sp, ss_size). */
+const [UC_LINK, UC_STACK, UC_STACK_SIZE] = [1, 2, 4];
 
 /** A function of the C library, by which a child or a thread of ours does nothing but wait. */
 function functionNamed(name: string): Pointer {
@@ -64,8 +69,47 @@ function functionNamed(name: string): Pointer {
 }
 
 /**
- * A copy of this process that sleeps, and nothing else: it runs none of our code. It ends when it is disposed of, or by
- * itself where this process is killed before.
+ * What a copy of this process does, by functions of the C library alone: it asks to be killed with the thread that made it,
+ * and sleeps. A C library without contexts (musl) has it sleep alone.
+ *
+ * @returns what clone(2) calls and what with, and what has to be kept until then
+ */
+function sleeping(seconds: number): {
+  readonly call: Pointer;
+  readonly argument: bigint;
+  readonly kept: unknown;
+} {
+  const sleep = functionNamed("sleep");
+  const alone = { call: sleep, argument: BigInt(seconds), kept: null };
+  if (["getcontext", "makecontext", "setcontext"].some((name) => globalSymbol(name) === null)) return alone;
+  const { getcontext, makecontext } = linkSymbols({
+    getcontext: { ptr: functionNamed("getcontext"), args: ["ptr"], returns: "i32" },
+    makecontext: {
+      ptr: functionNamed("makecontext"),
+      args: ["ptr", "ptr", "i32", "u64", "u64", "u64", "u64", "u64"],
+      returns: "void",
+    },
+  }).symbols;
+  const context = (next: Pointer | null, call: Pointer, ...values: readonly bigint[]) => {
+    const [words, stack] = [new BigUint64Array(CONTEXT / 8), new Uint8Array(STACK)];
+    const made = { at: ptr(words), words, stack };
+    getcontext(made.at);
+    words[UC_LINK] = BigInt(next ?? 0);
+    words[UC_STACK] = BigInt(ptr(stack));
+    words[UC_STACK_SIZE] = BigInt(STACK);
+    const [a = 0n, b = 0n, c = 0n, d = 0n, e = 0n] = values;
+    makecontext(made.at, call, values.length, a, b, c, d, e);
+    return made;
+  };
+  const last = context(null, sleep, BigInt(seconds));
+  const signal = BigInt(SIGKILL);
+  const first = context(last.at, functionNamed("prctl"), BigInt(PR_SET_PDEATHSIG), signal, 0n, 0n, 0n);
+  return { call: functionNamed("setcontext"), argument: BigInt(first.at), kept: [first, last] };
+}
+
+/**
+ * A copy of this process that sleeps, and nothing else: it runs none of our code. It ends when it is disposed of, with the
+ * thread that made it, or else by itself.
  */
 export class Sleeper implements Disposable {
   #pid: number;
@@ -78,8 +122,9 @@ export class Sleeper implements Disposable {
     // A copy has a stack of its own in a copy of this memory. Without a signal at its end the runtime does not hear of it.
     const stack = new Uint8Array(STACK);
     const top = BigInt(ptr(stack) + STACK) & ~15n;
-    this.#pid = check(c.clone(functionNamed("sleep"), top, namespaces, BigInt(seconds)), "clone");
-    void stack.length;
+    const { call, argument, kept } = sleeping(seconds);
+    this.#pid = check(c.clone(call, top, namespaces, argument), "clone");
+    void [stack.length, kept];
   }
 
   /** As this process numbers it. */

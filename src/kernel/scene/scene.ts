@@ -48,7 +48,7 @@ const places = ["/proc/sys/kernel", "/sys/kernel", "/proc/sys/kernel/random"] as
 const FIRST_NUMBER = 300;
 const SECOND_NUMBER = 600;
 
-/** A child of ours that nobody ends, since this process was killed, ends with the time that it had, in seconds. */
+/** Where the C library lets no child ask to be killed with us (musl), it ends with the time that this run had, in seconds. */
 const lifetime = (): number => Math.max(1, Math.ceil(Math.min(left(), 60_000) / 1000));
 
 type Mutable<Type> = { -readonly [Key in keyof Type]: Type[Key] };
