@@ -120,7 +120,8 @@ export class Btf {
   readonly #names: Uint32Array;
   readonly #strings: Buffer;
   readonly #types: number;
-  readonly #named = new Map<string, ReadonlySet<number>>();
+  readonly #texts = new Map<string, ReadonlySet<number>>();
+  readonly #named = new Map<string, readonly number[]>();
 
   /** @throws InputError where it is not sound, or of a kind of type that is younger than this */
   constructor(bytes: Uint8Array, options: BtfOptions) {
@@ -172,10 +173,16 @@ export class Btf {
 
   /** Numbers of its own types of this name and one of these kinds. */
   named(name: string, wanted: readonly number[]): number[] {
+    const all = this.#named.get(name) ?? this.#called(name);
+    this.#named.set(name, all);
+    return all.filter((type) => wanted.includes(this.kind(type)));
+  }
+
+  #called(name: string): number[] {
     const found: number[] = [];
     for (const offset of this.#offsetsOf(name)) {
       for (let at = this.#names.indexOf(offset); at >= 0; at = this.#names.indexOf(offset, at + 1))
-        if (wanted.includes(this.kind(this.first + at))) found.push(this.first + at);
+        found.push(this.first + at);
     }
     return found;
   }
@@ -230,10 +237,13 @@ export class Btf {
   membersNamed(type: number, name: string): readonly Member[] | null {
     const id = this.resolve(type);
     if (!this.#isStruct(id)) return null;
-    return this.#memberRows(id).flatMap((row) => {
+    const found: Member[] = [];
+    const end = TYPE.words + countOf(this.#word(id, TYPE.info)) * 3;
+    for (let row = TYPE.words; row < end; row += 3) {
       const offset = this.#word(id, row);
-      return offset === 0 || this.#isText(offset, name) ? [this.#member(id, row)] : [];
-    });
+      if (offset === 0 || this.#isText(offset, name)) found.push(this.#member(id, row));
+    }
+    return found;
   }
 
   /** One member of a struct or union by its number from 0; null where a type is neither, or has fewer. */
@@ -407,13 +417,19 @@ export class Btf {
     return base === undefined ? 0 : base.#firstText + base.#strings.length;
   }
 
+  /** Compared where it is: to look for a text among all takes a thousand times as long. */
   #isText(offset: number, text: string): boolean {
-    return this.#offsetsOf(text).has(offset);
+    const { base } = this.#options;
+    const start = offset - this.#firstText;
+    if (base !== undefined && start < 0) return base.#isText(offset, text);
+    for (let at = 0; at < text.length; at++)
+      if (this.#strings[start + at] !== text.charCodeAt(at)) return false;
+    return this.#strings[start + text.length] === 0;
   }
 
   /** Every place of a string in the table, which should be one: writers of BTF keep each once, and whole. */
   #offsetsOf(text: string): ReadonlySet<number> {
-    const known = this.#named.get(text);
+    const known = this.#texts.get(text);
     if (known !== undefined) return known;
     const { base } = this.#options;
     const offsets = new Set<number>(base === undefined ? [] : base.#offsetsOf(text));
@@ -423,7 +439,7 @@ export class Btf {
       offsets.add(from + at + 1);
     // Split BTF does not begin with an empty string.
     if (from > 0 && this.#strings.indexOf(bytes.subarray(1)) === 0) offsets.add(from);
-    this.#named.set(text, offsets);
+    this.#texts.set(text, offsets);
     return offsets;
   }
 
