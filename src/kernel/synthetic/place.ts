@@ -1,5 +1,5 @@
 import { type KernelConstant, type KernelMember, kernelFields } from "../fields.ts";
-import { array, at, type Composite, type CType, type Member, sizeOf, struct, union } from "./ctype.ts";
+import { array, at, type Composite, type Member, sizeOf, struct, union } from "./ctype.ts";
 import { type Declared, declared, memberTypes, pairs, tuple } from "./declarations.ts";
 
 /** A constant's offset in bytes, or why it cannot be relied on. */
@@ -13,18 +13,15 @@ export interface Unplaced {
 }
 
 /** A member of the wide vocabulary, and what is known of its place. */
-export interface Wide {
+export interface Wide extends Pick<Member, "type" | "bits"> {
   readonly member: string;
-  readonly type: CType;
   readonly known: Known;
 }
 
 /** A member at its offset from the start of the outermost struct. */
-interface Placed {
+interface Placed extends Pick<Member, "offset" | "type" | "bits"> {
   /** Names of the members on the way to it. */
   readonly steps: readonly string[];
-  readonly offset: number;
-  readonly type: CType;
 }
 
 /**
@@ -56,10 +53,10 @@ export function placeMembers(
     else if ("why" in hashes) unplaced.push({ member, why: hashes.why });
   }
   const unmeasured: Unplaced[] = [];
-  for (const { member, type, known: answer } of wide.filter(isPlaceable)) {
+  for (const { member, type, bits, known: answer } of wide.filter(isPlaceable)) {
     const [name = "", ...steps] = member.split(".");
     if ("why" in answer) unmeasured.push({ member, why: answer.why });
-    else place(name, { steps, offset: answer.value, type });
+    else place(name, { steps, offset: answer.value, type, ...(bits && { bits }) });
   }
   const structs = new Map<string, Composite>();
   const others = [...placed.keys()].filter((name) => declared.every((each) => each.name !== name));
@@ -126,9 +123,10 @@ function compose(name: string, placed: readonly Placed[], start: number): Compos
     const offset = Math.min(...group.map((each) => each.offset));
     const leaf = group.find(({ steps }) => steps.length === 1);
     const inner = group.map((each) => ({ ...each, steps: each.steps.slice(1) }));
-    return at(offset - start, step, leaf?.type ?? compose("", inner, offset));
+    const member = at(offset - start, step, leaf?.type ?? compose("", inner, offset));
+    return leaf?.bits === undefined ? member : { ...member, bits: leaf.bits };
   });
-  members.sort((a, b) => a.offset - b.offset);
+  members.sort((a, b) => a.offset - b.offset || (a.bits?.first ?? 0) - (b.bits?.first ?? 0));
   const end = Math.max(...members.map(({ offset, type }) => offset + sizeOf(type)));
   const align = name === "" ? 1 : 8; // each of them holds a pointer or a long
   return struct(name, Math.ceil(end / align) * align, ...members);

@@ -6,6 +6,7 @@ import fc from "fast-check";
 import { zig } from "../../../assets/build/zig.ts";
 import { btfOf } from "../../../src/btf/write.ts";
 import { type KernelConstant, kernelFields } from "../../../src/kernel/fields.ts";
+import { u8 } from "../../../src/kernel/synthetic/ctype.ts";
 import { placeMembers } from "../../../src/kernel/synthetic/place.ts";
 import { btfTypes } from "../../../src/kernel/synthetic/types.ts";
 import { uapi } from "../../../src/kernel/synthetic/uapi.ts";
@@ -152,6 +153,31 @@ test("one tuple alone has no place: the distance of both is an element's size", 
   const { unplaced } = made((constant) => constant !== "offset_ct_reply");
   const members = unplaced.map(({ member }) => member);
   expect(members).toEqual(["nf_conn.tuplehash[0].tuple", "nf_conn.tuplehash[1].tuple"]);
+});
+
+test("bit-fields of the wide vocabulary are the bits that they are in the kernel's own BTF", () => {
+  const fields = { skc_ipv6only: 5, skc_reuse: 0, skc_reuseport: 4 };
+  const wide = Object.entries(fields).map(([member, first]) => ({
+    member: `sock_common.${member}`,
+    type: u8,
+    bits: { first, count: member === "skc_reuse" ? 4 : 1 },
+    known: { value: 19 },
+  }));
+  const { structs } = placeMembers(() => ({ why: "hidden" }), wide);
+  const file = join(folder, "bits");
+  writeFileSync(file, btfOf(btfTypes(structs)));
+  const lines = (btf: string) => {
+    const { stdout } = Bun.spawnSync(["bpftool", "btf", "dump", "file", btf]);
+    const [all = ""] = /STRUCT 'sock_common'[^[]*/.exec(stdout.toString()) ?? [];
+    return all
+      .split("\n")
+      .flatMap(
+        (line) =>
+          /'(skc_ipv6only|skc_reuse|skc_reuseport)' .*(bits_offset=.*)$/.exec(line)?.slice(1, 3) ?? [],
+      );
+  };
+  expect(lines(file).length).toBe(6);
+  expect(lines(file)).toEqual(lines(KERNEL_BTF));
 });
 
 test("one of the constants that name a member will do, and two that disagree will not", () => {
