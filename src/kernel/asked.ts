@@ -39,20 +39,33 @@ export function askedVerdicts(
   types: Types | string,
   evidence: readonly Evidence[],
 ): [constant: string, Verdict][] {
-  return asked.flatMap((one) => {
+  const guesses = Map.groupBy(
+    evidence.filter(({ source }) => source === "guess"),
+    ({ constant }) => constant,
+  );
+  const all = asked.map((one) => {
     const told = typeof types === "string" ? types : toldBy(one, types);
-    const guessed = evidence.filter(
-      ({ source, constant }) => source === "guess" && constant === (rowOf(one)?.constant ?? one.text),
-    );
-    const rows = typeof told === "string" ? { [one.constant]: told } : rowsOf(one, told);
-    const fields = Object.keys(rows).map((constant) => ({ constant, member: one.text }));
-    const said = Object.entries(rows).map(([constant, row]) =>
-      typeof row === "string"
-        ? ({ source: "btf", constant, candidates: [], reason: row } as const)
-        : ({ source: "btf", constant, candidates: [row] } as const),
-    );
-    return [...judge(fields, [...guessed.map((each) => ({ ...each, constant: one.constant })), ...said])];
+    const rows = Object.entries(typeof told === "string" ? { [one.constant]: told } : rowsOf(one, told));
+    const guessed = guesses.get(rowOf(one)?.constant ?? one.text) ?? [];
+    return {
+      fields: rows.map(([constant]) => ({ constant, member: one.text })),
+      evidence: [
+        ...guessed.map((each) => ({ ...each, constant: one.constant })),
+        ...rows.map(([constant, row]): Evidence => {
+          const said = { source: "btf", constant } as const;
+          return typeof row === "string"
+            ? { ...said, candidates: [], reason: row }
+            : { ...said, candidates: [row] };
+        }),
+      ],
+    };
   });
+  return [
+    ...judge(
+      all.flatMap((one) => one.fields),
+      all.flatMap((one) => one.evidence),
+    ),
+  ];
 }
 
 /** A number, and the bits of a bit-field. */
