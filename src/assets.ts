@@ -6,8 +6,8 @@ export type Arch = "x64" | "arm64";
 /** Files of npm packages that every executable embeds, from the repository's root. */
 export const packagedAssets: readonly string[] = ["node_modules/capstone-wasm/dist/capstone.wasm"];
 
-/** Folders under assets/ whose files serve one architecture; the executable embeds these and no others, side by side. */
-export const assetFolders = (arch: Arch): string[] => [`lib/${arch}`, `bpf/${arch}`];
+/** Folders under assets/ whose files serve one architecture, or all; the executable embeds these and no others, side by side. */
+export const assetFolders = (arch: Arch): string[] => [`lib/${arch}`, `bpf/${arch}`, "wasm"];
 
 /** What this program runs on. */
 export const arch: Arch = process.arch === "arm64" ? "arm64" : "x64";

