@@ -226,8 +226,8 @@ function checkVariables(env: Origins["env"]): void {
   }
 }
 
-/** Of a name that {@link resolve} would lose bytes of, the dots stay. */
-const absolute = (path: string): string =>
+/** A path that counts from the working directory. Of a name that {@link resolve} would lose bytes of, the dots stay. */
+export const absolute = (path: string): string =>
   path.isWellFormed() ? resolve(path) : path.startsWith("/") ? path : below(process.cwd(), path);
 
 /** The file's members; none where the usual file is missing. */

@@ -38,6 +38,7 @@ _offsetof() {
   *" --constants") files=1 ;;
   *" --release") : ;;
   *" --build-id") : ;;
+  *" --root") : ;;
   *" --pid") : ;;
   *" --version-text") : ;;
   *" -o") files=1 ;;
@@ -57,7 +58,7 @@ _offsetof() {
     "run") words="--verify --export --only --get $common" ;;
     "detect") words="$common" ;;
     "kernel") words="--member --vocabulary --all --constants --release --build-id --export --only --get $common" ;;
-    "tls") words="--pid --all --version-text --constants --release --build-id --export --only --get $common" files=1 ;;
+    "tls") words="--root --pid --all --version-text --constants --release --build-id --export --only --get $common" files=1 ;;
     "btf") words="-o --output --elf --for --minimal --install --constants --release --build-id $common" ;;
     "gateway") words="--netns --translated --cloud --imds --batch $common" ;;
     "bytecode") words="list extract edit --help" ;;

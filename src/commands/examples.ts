@@ -43,6 +43,10 @@ export const examples: Readonly<Record<string, readonly Example[]>> = {
     { line: "offsetof tls --pid $$", does: "What one process uses, here the shell itself" },
     { line: 'offsetof tls --version-text "openssl 3.0.12"', does: "What the table says, without any file" },
     { line: "offsetof tls --source code,table", does: "Without executing any library" },
+    {
+      line: "offsetof tls --root /",
+      does: "What lies in a tree, such as an unpacked image; nothing is executed",
+    },
   ],
   btf: [
     { line: "offsetof btf -o kernel.btf", does: "BTF for CO-RE programs on this kernel" },

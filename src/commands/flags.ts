@@ -177,7 +177,14 @@ export const tlsFlags = {
     type: "positional",
     required: false,
     valueHint: "PATH...",
-    description: "Libraries, or programs with one inside or linked (default: all of this machine)",
+    description:
+      "Libraries, or programs with one inside or linked; of a folder all in and below it, which is not executed (default: all of this machine)",
+  },
+  root: {
+    type: "string",
+    valueHint: "DIR",
+    description:
+      "Look in this tree instead, such as an unpacked image or a mounted disk; nothing in it is executed, and PATH is of it",
   },
   pid: { type: "string", valueHint: "PID", description: "Only what this process uses" },
   all: {

@@ -22,8 +22,11 @@ import { type Choice, choiceOf, type Part } from "./choice.ts";
 import { type DocumentFlags, type Flags, type RunFlags, runFlags, usage } from "./flags.ts";
 import { failureFormat, print, styleOf } from "./print.ts";
 
-/** Which TLS libraries are meant: those in a scope, or none but a version. */
-export type TlsQuestion = Scope | { readonly kind: "version"; readonly text: string };
+/** Which TLS libraries are meant: those in a scope, here or in a tree that does not run here, or none but a version. */
+export type TlsQuestion =
+  | Scope
+  | { readonly kind: "image"; readonly root: string; readonly scope: Scope }
+  | { readonly kind: "version"; readonly text: string };
 
 /** Prints what the flags choose of these parts. */
 export async function answer(
@@ -180,7 +183,9 @@ async function tlsAnswers(
   try {
     return await tlsReports({
       ...tlsPlaces(config),
-      scope: question,
+      ...(question.kind === "image"
+        ? { root: question.root, isImage: true, scope: question.scope }
+        : { scope: question }),
       sources: config.source,
       allow: allowanceOf(config),
       progress: (what, done, total) => meter.show(what, done, total),

@@ -1,4 +1,5 @@
 import { defineCommand } from "citty";
+import { absolute } from "../config.ts";
 import type { Scope } from "../tls/scan.ts";
 import { type TlsFlags, tlsFlags, usage } from "./flags.ts";
 import { answer, type TlsQuestion } from "./run.ts";
@@ -27,11 +28,19 @@ function questionOf(args: TlsFlags): TlsQuestion {
   if (ways.filter(Boolean).length > 1) {
     throw usage("tls takes one of PATH, --pid, --all, --version-text and --constants, not several");
   }
-  return text === undefined ? scopeOf(paths, args.pid, args.all === true) : { kind: "version", text };
+  if (text !== undefined && args.root === undefined) return { kind: "version", text };
+  const scope = scopeOf(paths, args.pid, args.all === true);
+  if (args.root === undefined) return scope;
+  if ([args.pid, text, args.constants].some((flag) => flag !== undefined))
+    throw usage(
+      "--root is of a tree in which nothing runs: it takes no --pid, --version-text or --constants",
+    );
+  if (args.root === "") throw usage("--root needs a folder");
+  return { kind: "image", root: absolute(args.root), scope };
 }
 
 function scopeOf(paths: readonly string[], pid: string | undefined, deep: boolean): Scope {
-  if (paths.length > 0) return { kind: "files", paths };
+  if (paths.length > 0) return { kind: "files", paths, folders: true };
   if (pid === undefined) return { kind: "machine", deep };
   if (!/^[1-9]\d{0,9}$/.test(pid)) throw usage(`--pid cannot be ${JSON.stringify(pid)}: a process's number`);
   return { kind: "process", pid: Number(pid) };

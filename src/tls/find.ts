@@ -3,6 +3,7 @@ import { InputFile } from "../elf/input.ts";
 import { nameOf, shownName } from "../elf/name.ts";
 import type { Diagnostic } from "../output/document.ts";
 import { type CacheEntry, cacheFlags, cacheIn } from "./ldcache.ts";
+import { configured } from "./ldconf.ts";
 import type { Root } from "./root.ts";
 
 const triples = ["x86_64-linux-gnu", "aarch64-linux-gnu", "x86_64-linux-musl", "aarch64-linux-musl"];
@@ -24,6 +25,8 @@ export const cachePath = "/etc/ld.so.cache";
 /** musl's dynamic linker has no cache but a list of folders, one or several a line. */
 export const muslPath = (machine: Machine): string => `/etc/ld-musl-${machine}.path`;
 const largestMuslPath = 64 << 10;
+/** Bytes of one of ldconfig's files. */
+const largestConf = 64 << 10;
 /** @throws InputError */
 export const muslFoldersIn = (file: InputFile): readonly string[] =>
   nameOf(file.read(0, file.size, "list of folders", largestMuslPath)).split(/[:\n]/);
@@ -60,6 +63,9 @@ const reasonOf = (error: unknown): string => (error instanceof Error ? error.mes
 /** Reads where libraries may lie. What cannot be read is left out and told. */
 export function readSearchPath(root: Root): { searchPath: SearchPath; diagnostics: readonly Diagnostic[] } {
   const diagnostics: Diagnostic[] = [];
+  const refuse = (path: string, why: string): void => {
+    diagnostics.push({ code: "W_TLS_SEARCH_PATH", message: `${shownName(path)} is not used: ${why}` });
+  };
   const attempt = <T>(path: string, none: T, read: (file: InputFile) => T): T => {
     using reached = root.reach(path);
     if (reached === null) return none;
@@ -67,7 +73,7 @@ export function readSearchPath(root: Root): { searchPath: SearchPath; diagnostic
       using file = InputFile.of(reached.fd, shownName(reached.path));
       return read(file);
     } catch (error) {
-      diagnostics.push({ code: "W_TLS_SEARCH_PATH", message: `${path} is not used: ${reasonOf(error)}` });
+      refuse(path, reasonOf(error));
       return none;
     }
   };
@@ -75,7 +81,13 @@ export function readSearchPath(root: Root): { searchPath: SearchPath; diagnostic
   const musl = (["x86_64", "aarch64"] as const).flatMap((machine) =>
     attempt(muslPath(machine), [], muslFoldersIn),
   );
-  const named = [...musl, ...standardFolders].filter((folder) => folder.startsWith("/"));
+  // What ldconfig makes the cache of: an image may have been built without it.
+  const conf = configured(
+    (path) => attempt(path, null, (file) => nameOf(file.read(0, file.size, "configuration", largestConf))),
+    (folder) => root.list(folder),
+    refuse,
+  );
+  const named = [...musl, ...conf, ...standardFolders].filter((folder) => folder.startsWith("/"));
   const folders = new Set(named.map((folder) => root.resolve(folder)).filter((real) => real !== null));
   return { searchPath: { cache, folders: [...folders] }, diagnostics };
 }

@@ -37,6 +37,11 @@ export interface TlsOptions {
   readonly root?: string;
   /** Where procfs is mounted. Default: no process is looked at. */
   readonly proc?: string;
+  /**
+   * That tree is none that this machine runs: an unpacked image, a mounted disk. No process is looked at, nothing in it is executed, and
+   * the user's paths are of it. Default: it is the machine's.
+   */
+  readonly isImage?: boolean;
   /** Default: where dynamic linkers look, and what processes have mapped. */
   readonly scope?: Scope;
   /** The sources that may speak. Default all. */
@@ -65,6 +70,8 @@ export interface OpenLibrary {
   readonly files: LibraryFiles;
   /** Another library has its build id. */
   readonly hasTwin: boolean;
+  /** It lies in a tree that this machine does not run: nothing of that is executed. */
+  readonly isImage: boolean;
   readonly trust: Trust;
   /** How this host calls the file, whatever the user called it. */
   readonly name: string;
@@ -185,9 +192,10 @@ export interface Looked {
 
 async function reportOn(
   { identity, library, file }: Looked,
-  { sources = everySource, allow, isAttached = false }: TlsOptions,
+  { sources: chosen = everySource, allow, isAttached = false }: TlsOptions,
   { known, diagnostics }: { readonly known: Known; readonly diagnostics: Diagnostic[] },
 ): Promise<LibraryReport> {
+  const sources = library.isImage ? chosen.filter((source) => source !== "probe") : chosen;
   const measured = await measure(identity, sources, library, known);
   const first = await answer(identity, measured.evidence, sources, allow);
   const { ssl } = library.files;
@@ -327,7 +335,10 @@ const mostLanes = 8;
 
 /** Where libraries are looked for. */
 export interface SurveyOptions<Report>
-  extends Pick<TlsOptions, "root" | "proc" | "scope" | "trust" | "progress" | "patience" | "lanes"> {
+  extends Pick<
+    TlsOptions,
+    "root" | "proc" | "isImage" | "scope" | "trust" | "progress" | "patience" | "lanes"
+  > {
   /** Told what is ready, as soon as it is, and by rank where in the whole it stands. */
   readonly tell?: (ready: { reports: Report[]; diagnostics: Diagnostic[] }, rank: number) => void;
 }
@@ -340,6 +351,7 @@ export async function survey<Report>(
   {
     root: at = "/",
     proc,
+    isImage = false,
     scope = { kind: "machine", deep: false },
     trust = [],
     progress,
@@ -357,11 +369,17 @@ export async function survey<Report>(
     root: at,
     proc: proc ?? null,
     scope,
+    isImage,
     ...(progress && {
       progress: (done: number, total: number) => progress("files looked into", done, total),
     }),
   });
   const { found, here, isAt } = scanned;
+  if (isImage && scope.kind === "machine" && found.length === 0) {
+    const more = scope.deep ? ", and in no program" : "; --all looks into its programs too";
+    const message = `${shownName(at)}: no TLS library lies where its dynamic linkers look${more}`;
+    scanned.diagnostics.push({ code: "E_TLS_ROOT", message });
+  }
   tell?.({ reports: [], diagnostics: [...scanned.diagnostics] }, 0);
   // A tree elsewhere on this host is seen by this host's paths; another mount namespace's only from its own root.
   const isOwn = proc !== undefined && at.startsWith(`${proc}/`);
@@ -392,6 +410,7 @@ export async function survey<Report>(
         identity,
         library: {
           files: { ssl: ssl.elf, cryptos: cryptos.map(({ elf }) => elf) },
+          isImage: one.isImage,
           hasTwin: buildId !== null && twins.has(buildId) && ssl.elf.size <= largestTwin,
           trust: {
             places,

@@ -1,8 +1,8 @@
 import { type BigIntStats, fstatSync, statSync } from "node:fs";
-import type { FileDescriptor } from "../../ffi/libc.ts";
+import { type FileDescriptor, openPath } from "../../ffi/libc.ts";
 import { Elf } from "../elf/elf.ts";
 import { InputError, InputFile, identityOf, largestFile } from "../elf/input.ts";
-import { below, folderOf, lastOf, shownName } from "../elf/name.ts";
+import { below, bytesOf, folderOf, lastOf, shownName } from "../elf/name.ts";
 import { isOthers } from "../host/others.ts";
 import { DeadMountError } from "../mounts.ts";
 import type { Diagnostic } from "../output/document.ts";
@@ -30,6 +30,8 @@ export interface Found extends Place {
   readonly companions: readonly Companion[];
   /** Only processes of other users, who are not root, lead to it. */
   readonly isOthers: boolean;
+  /** It lies in a tree that this machine does not run: nothing of that is executed. */
+  readonly isImage: boolean;
 }
 
 /** What is looked at. */
@@ -38,8 +40,8 @@ export type Scope =
   | { readonly kind: "machine"; readonly deep: boolean }
   /** What one process has mapped. */
   | { readonly kind: "process"; readonly pid: number }
-  /** Files that the user named, or the library they use. */
-  | { readonly kind: "files"; readonly paths: readonly string[] };
+  /** Files that the user named, or the library they use; `folders`: a folder is looked through, as an image. */
+  | { readonly kind: "files"; readonly paths: readonly string[]; readonly folders?: boolean };
 
 export interface ScanOptions {
   /** The machine's tree; absolute. */
@@ -47,6 +49,8 @@ export interface ScanOptions {
   /** Where procfs is mounted; null: no process is looked at. */
   readonly proc: string | null;
   readonly scope: Scope;
+  /** The tree is none that runs here: an unpacked image, a mounted disk. The user's paths are of it. */
+  readonly isImage?: boolean;
   /** Told after each file that was looked into. */
   readonly progress?: (done: number, total: number) => void;
 }
@@ -55,7 +59,7 @@ export interface ScanOptions {
 export interface ScanResult extends Disposable {
   /** Each file once, in order of path. */
   readonly found: readonly Found[];
-  readonly diagnostics: readonly Diagnostic[];
+  readonly diagnostics: Diagnostic[];
   /** Whether a path of the user's leads to that very file. */
   isAt(path: string, identity: string): boolean;
   /** The tree that the user's paths are of. */
@@ -65,6 +69,8 @@ export interface ScanResult extends Disposable {
 /** Where programs are installed. Walked only when all is asked for. */
 const programFolders = ["/bin", "/sbin", "/lib", "/lib64", "/usr", "/opt", "/srv", "/home", "/root", "/snap"];
 const mostEntries = 2_000_000;
+/** Folders inside each other that are walked: each is held open meanwhile. */
+const mostDepth = 100;
 /** Files that `holdsTls` could say yes to are larger; bytes. */
 const smallestFile = 16 << 10;
 /** How many libraries deep a program's own are searched for the one with TLS. */
@@ -73,7 +79,7 @@ const mostNeeded = 512;
 const mostMissing = 5;
 /** Libcryptos that processes have beside one libssl, of which more are heard. */
 const mostCompanions = 64;
-/** TLS libraries that only processes of other users have, of which more are looked at: each is held open. */
+/** TLS libraries of whom others than root may make any number, of which more are looked at: each is held open. */
 const mostOfOthers = 256;
 
 const rootAdvice = (): string => (process.geteuid?.() === 0 ? "" : "; run as root to look at more");
@@ -81,9 +87,9 @@ const messageOf = (error: unknown): string => (error instanceof Error ? error.me
 const files = (count: number): string => `${count} file${count === 1 ? "" : "s"}`;
 
 /** Finds TLS libraries. Files are read, never executed. @throws Failure where the one process asked for cannot be read */
-export function scan({ root: host, proc, scope, progress }: ScanOptions): ScanResult {
+export function scan({ root: host, proc, scope, isImage = false, progress }: ScanOptions): ScanResult {
   using held = new DisposableStack();
-  const result = new Scan(host, proc, { progress, held }).run(scope);
+  const result = new Scan(host, isImage ? null : proc, { progress, held, isImage }).run(scope);
   const kept = held.move();
   return { ...result, [Symbol.dispose]: () => kept.dispose() };
 }
@@ -115,6 +121,26 @@ function withoutTls(path: string, missing: ReadonlySet<string>): string {
   return `${inside}; it needs ${first.join(", ")}${others}, not found here`;
 }
 
+/** A root, and its own place on this host where it is not the machine's. */
+type Tree = Pick<Place, "root" | "container">;
+
+/** What was walked so far. */
+interface Walk extends Tree {
+  readonly seen: Set<string>;
+  entries: number;
+  isOver: boolean;
+  /** Something lies too deep, which was told. */
+  isDeep: boolean;
+}
+const walkOf = ({ root, container }: Tree): Walk => ({
+  root,
+  container,
+  seen: new Set(),
+  entries: 0,
+  isOver: false,
+  isDeep: false,
+});
+
 /** A candidate and how it was come by. */
 interface Candidate {
   readonly handle: Handle;
@@ -126,6 +152,8 @@ interface Candidate {
   /** Its name or its finder says that it is one, so that what is wrong with it is told. */
   readonly isSure: boolean;
   readonly isOthers?: boolean;
+  /** It lies in a tree that this machine does not run. */
+  readonly isImage?: boolean;
 }
 
 /** The file at a real path. @param stat what it was when it was seen */
@@ -158,6 +186,10 @@ interface Crypto {
 class Scan {
   readonly #held: DisposableStack;
   readonly #main: Root;
+  /** The main tree's own place, where this machine does not run it. */
+  readonly #container: string | null;
+  /** Trees that this machine does not run. */
+  readonly #images = new Set<Root>();
   /** The tree that the user's paths are of. */
   readonly #here: Root;
   readonly #proc: string | null;
@@ -177,11 +209,17 @@ class Scan {
   constructor(
     host: string,
     proc: string | null,
-    { progress, held }: { progress: ScanOptions["progress"]; held: DisposableStack },
+    {
+      progress,
+      held,
+      isImage,
+    }: { progress: ScanOptions["progress"]; held: DisposableStack; isImage: boolean },
   ) {
     this.#held = held;
     this.#main = held.use(new Root(host));
-    this.#here = host === "/" ? this.#main : held.use(new Root("/"));
+    this.#container = isImage ? host : null;
+    if (isImage) this.#images.add(this.#main);
+    this.#here = host === "/" || isImage ? this.#main : held.use(new Root("/"));
     this.#proc = proc;
     this.#locator = held.use(new Locator(proc ?? "/proc", { root: this.#main, host }, this.#here));
     this.#progress = progress ?? (() => {});
@@ -222,14 +260,15 @@ class Scan {
   }
 
   #candidates(scope: Scope): readonly Candidate[] {
-    if (scope.kind === "files") return scope.paths.flatMap((path) => this.#named(path));
+    if (scope.kind === "files")
+      return scope.paths.flatMap((path) => this.#named(path, scope.folders === true));
     if (scope.kind === "process") {
       return this.#mapped(
         ({ uses }) => uses.some(({ pid }) => pid === scope.pid),
         () => false,
       );
     }
-    const standard = this.#standard(this.#main, null);
+    const standard = this.#standard(this.#main, this.#container);
     const mapped = this.#mapped(
       () => true,
       (file) => this.#isOthers(file),
@@ -239,7 +278,7 @@ class Scan {
     const containers = new Map<Root, { readonly container: string; readonly isOthers: boolean }>();
     for (const { handle, place, isOthers = false } of mapped) {
       const at = this.#bounded(isOthers, () => place(handle.identity));
-      const { root, container } = at ?? { root: this.#main, container: null };
+      const { root, container } = at ?? { root: this.#main, container: this.#container };
       if (container !== null && !containers.has(root)) containers.set(root, { container, isOthers });
     }
     const others = [...containers].flatMap(([root, { container, isOthers }]) => {
@@ -259,8 +298,13 @@ class Scan {
   #inTree(root: Root, path: string, container: string | null, isSure: boolean): readonly Candidate[] {
     using reached = root.reach(path);
     if (reached === null || !reached.stat.isFile()) return [];
-    return [candidateAt({ root, path: reached.path, container, deleted: false }, reached.stat, isSure)];
+    return [this.#at({ root, path: reached.path, container, deleted: false }, reached.stat, isSure)];
   }
+
+  #at = (place: Place, stat: BigIntStats, isSure: boolean): Candidate => ({
+    ...candidateAt(place, stat, isSure),
+    isImage: this.#images.has(place.root),
+  });
 
   #mapped(
     isWanted: (file: MappedFile) => boolean,
@@ -305,17 +349,28 @@ class Scan {
       this.#diagnostics.push({ code: "W_TLS_LARGE", message: `${path}${those} not read: more than 16 GiB` });
     }
     let ofOthers = 0;
-    return candidates.flatMap((one, index) => {
+    let [ofImages, left] = [0, 0];
+    const chosen = candidates.flatMap((one, index) => {
       this.#progress(index + 1, candidates.length);
-      const { isOthers = false } = one;
+      const { isOthers = false, isImage = false } = one;
       if (isOthers && ofOthers >= mostOfOthers) {
         this.#passedOver += 1;
         return [];
       }
+      if (isImage && ofImages >= mostOfOthers) {
+        left += 1;
+        return [];
+      }
       const chosen = this.#bounded(isOthers, () => this.#chosen(one)) ?? [];
       if (isOthers) ofOthers += chosen.length;
+      if (isImage) ofImages += chosen.length;
       return chosen;
     });
+    if (left > 0) {
+      const message = `${files(left)} not looked at: ${mostOfOthers} before hold TLS libraries; name what is missing`;
+      this.#diagnostics.push({ code: "E_TLS_MANY", message });
+    }
+    return chosen;
   }
 
   /** Opens a candidate for good where it holds a TLS library, or is to. */
@@ -365,7 +420,8 @@ class Scan {
     const searchPath = this.#searchPath(place.root, place.container);
     const open = () => openAt(fd.fd, place, shownName(named ?? place.path));
     const usedBy = [...pids].sort((a, b) => a - b);
-    return { ...place, named, open, searchPath, companions, usedBy, isOthers };
+    const isImage = this.#images.has(place.root);
+    return { ...place, named, open, searchPath, companions, usedBy, isOthers, isImage };
   }
 
   readonly #own = new Map<number, boolean>();
@@ -433,15 +489,19 @@ class Scan {
   }
 
   /** A file the user named, or where it only imports TLS, the library it would be linked with. */
-  #named(name: string): readonly Candidate[] {
+  #named(name: string, folders: boolean): readonly Candidate[] {
     const shown = shownName(name);
     const refuse = (why: string): readonly Candidate[] => {
       this.#diagnostics.push({ code: "E_TLS_PATH", message: `${shown}: ${why}` });
       return [];
     };
     try {
-      const reached = this.#held.use(this.#locator.named(this.#here, name));
+      const reached = this.#held.use(this.#reachNamed(name));
       const { place, stat, identity } = reached;
+      if (folders && stat.isDirectory()) {
+        const inside = this.#folder(reached);
+        return inside.length > 0 ? inside : refuse("no library or program lies in or below it");
+      }
       if (!stat.isFile()) return refuse("not a regular file");
       const { found, others, missing } = this.#linked(reached, shown);
       const at = (path: string): string => shownName(place.root.name(path));
@@ -463,6 +523,7 @@ class Scan {
           handle,
           name: shown,
           isSure: true,
+          isImage: this.#images.has(place.root),
           place: () => place,
           ...(name.startsWith("/") && { named: name }),
         },
@@ -474,6 +535,25 @@ class Scan {
         error instanceof Error && "code" in error ? `cannot be read: ${error.code}` : messageOf(error),
       );
     }
+  }
+
+  /** @throws SystemError where there is nothing, or no permission to look */
+  #reachNamed(name: string): Reached & { readonly place: Place } {
+    if (!this.#images.has(this.#here)) return this.#locator.named(this.#here, name);
+    // Of an image's own procfs no link is followed: it would lead out.
+    const reached = this.#here.find(name);
+    const place = { root: this.#here, path: reached.path, container: this.#container, deleted: false };
+    return Object.assign(reached, { place });
+  }
+
+  /** What could be a program or a library in a folder: it is a root of its own, so that no link leads out of it. */
+  #folder({ place: { root: outer, path }, handle }: Reached & { readonly place: Place }): Candidate[] {
+    const host = outer.name(path);
+    const root = this.#held.use(new Root(host, openPath(handle.fd, bytesOf("."), true, shownName(host))));
+    this.#images.add(root);
+    using start = root.find("/");
+    const walk = walkOf({ root, container: host });
+    return [...this.#standard(root, host), ...this.#within(start, start.stat.dev, walk)];
   }
 
   /** The first file with TLS inside among a file and all that it needs, in the linker's order. @throws InputError, SystemError */
@@ -512,7 +592,7 @@ class Scan {
 
   /** Every file of the program folders that could be a program or a library. */
   *#walk(): Generator<Candidate> {
-    const walk = { seen: new Set<string>(), entries: 0, isOver: false };
+    const walk = walkOf({ root: this.#main, container: this.#container });
     for (const start of programFolders) {
       using folder = this.#main.reach(start);
       if (folder !== null) yield* this.#within(folder, folder.stat.dev, walk);
@@ -520,21 +600,24 @@ class Scan {
   }
 
   /** As {@link #walk}, in and below one folder. */
-  *#within(
-    folder: Reached,
-    device: bigint,
-    walk: { readonly seen: Set<string>; entries: number; isOver: boolean },
-  ): Generator<Candidate> {
+  *#within(folder: Reached, device: bigint, walk: Walk): Generator<Candidate> {
     // Other mounts may be remote, and a bind mount would show the same files again.
     if (!folder.stat.isDirectory() || folder.stat.dev !== device || walk.seen.has(folder.identity)) return;
     walk.seen.add(folder.identity);
+    const tell = (what: string): void => {
+      const where = shownName(walk.root.name(folder.path));
+      this.#diagnostics.push({ code: "W_TLS_WALK", message: `the walk ended at ${where}: ${what}` });
+    };
+    if (folder.steps.length > mostDepth) {
+      if (!walk.isDeep) tell(`more than ${mostDepth} folders inside each other; name what lies below`);
+      walk.isDeep = true;
+      return;
+    }
     for (const entry of folder.entries()) {
       if (walk.isOver) return;
       walk.entries += 1;
       if (walk.entries > mostEntries) {
-        const where = shownName(folder.path);
-        const message = `the walk ended at ${where}: more than ${mostEntries} files; name the others`;
-        this.#diagnostics.push({ code: "W_TLS_WALK", message });
+        tell(`more than ${mostEntries} files; name the others`);
         walk.isOver = true;
         return;
       }
@@ -542,17 +625,16 @@ class Scan {
         using next = folder.child(entry.name);
         if (next !== null) yield* this.#within(next, device, walk);
       } else if (entry.isFile()) {
-        yield* this.#program(below(folder.path, entry.name), folder.statOf(entry.name));
+        yield* this.#program(walk, below(folder.path, entry.name), folder.statOf(entry.name));
       }
     }
   }
 
-  #program(path: string, stat: BigIntStats | null): readonly Candidate[] {
+  #program({ root, container }: Tree, path: string, stat: BigIntStats | null): readonly Candidate[] {
     if (stat === null || stat.size < smallestFile) return [];
     const isLibrary = /\.so(\.|$)/.test(lastOf(path));
     if (!isLibrary && (stat.mode & 0o111n) === 0n) return [];
-    const place = { root: this.#main, path, container: null, deleted: false };
-    return [candidateAt(place, stat, libraryCalled(lastOf(path)) !== null)];
+    return [this.#at({ root, path, container, deleted: false }, stat, libraryCalled(lastOf(path)) !== null)];
   }
 
   #readProcesses(proc: string, scope: Scope): void {
