@@ -47,7 +47,9 @@ const sources: readonly string[] = [
 ];
 
 const includes = [
-  ...["api", "check", "common", "delta", "lz", "lzma", "rangecoder", "simple"].map((name) => `${LZMA}/${name}`),
+  ...["api", "check", "common", "delta", "lz", "lzma", "rangecoder", "simple"].map(
+    (name) => `${LZMA}/${name}`,
+  ),
   ...[`${XZ}/common`, ZSTD, ZLIB, BZIP2, LZ4],
 ].map((where) => `-I${where}`);
 
