@@ -14,7 +14,7 @@ _offsetof() {
   fi
   case "$command $previous" in
   " --format" | "run --format" | "kernel --format" | "tls --format") words="json table env header" ;;
-  "detect --format" | "btf --format" | "gateway --format" | "bytecode list --format" | "bytecode extract --format" | "bytecode edit --format" | "verify kernel --format" | "verify tls --format" | "diff --format" | "merge --format" | "config --format") words="json table" ;;
+  "detect --format" | "btf --format" | "gateway --format" | "bytecode list --format" | "bytecode extract --format" | "bytecode edit --format" | "verify kernel --format" | "verify tls --format" | "explain --format" | "diff --format" | "merge --format" | "config --format") words="json table" ;;
   *" --config") files=1 ;;
   *" --strategy") words="snapshot stepwise" ;;
   *" --bytecode") words="auto current old" ;;
@@ -54,7 +54,7 @@ _offsetof() {
   *" --seconds") : ;;
   *)
     case $command in
-    "") words="run detect kernel tls btf gateway bytecode verify diff merge config --verify --export --only --get $common" ;;
+    "") words="run detect kernel tls btf gateway bytecode verify explain diff merge config --verify --export --only --get $common" ;;
     "run") words="--verify --export --only --get $common" ;;
     "detect") words="$common" ;;
     "kernel") words="--member --vocabulary --all --constants --release --build-id --export --only --get $common" ;;
@@ -68,6 +68,7 @@ _offsetof() {
     "verify") words="kernel tls --help" ;;
     "verify kernel") words="--constants --release --build-id $common" ;;
     "verify tls") words="--pid --against --seconds --constants --release --build-id $common" files=1 ;;
+    "explain") words="$common" files=1 ;;
     "diff") words="$common" ;;
     "merge") words="$common" files=1 ;;
     "config") words="$common" ;;

@@ -22,12 +22,11 @@ import { toPlacesTable, toRelocationsTable } from "../output/btf.ts";
 import { formatVersion, placesSchema, relocationsSchema } from "../output/document.ts";
 import { exitCodes, Failure } from "../output/failure.ts";
 import { writeFileWhole } from "../output/file.ts";
-import { toJson } from "../output/json.ts";
 import { log } from "../output/log.ts";
 import { writeStdout } from "../output/stdout.ts";
 import { attempt, constantsFor, readWhole } from "./constants.ts";
 import { type BtfFlags, btfFlags, everyValue, usage } from "./flags.ts";
-import { formatFor } from "./print.ts";
+import { printAs } from "./print.ts";
 
 export default defineCommand({
   meta: {
@@ -161,7 +160,7 @@ async function tell(args: BtfFlags, release: string | null, asked: readonly Aske
     })),
     diagnostics: [],
   });
-  await writeStdout(formatFor(args.format) === "json" ? toJson(document) : toRelocationsTable(document));
+  await printAs(document, args.format, toRelocationsTable);
 }
 
 const refusals = ({ path, functions }: AskedObject): string[] =>
@@ -181,7 +180,7 @@ async function tellPlaces(args: BtfFlags): Promise<void> {
     })),
     diagnostics: [],
   });
-  await writeStdout(formatFor(args.format) === "json" ? toJson(document) : toPlacesTable(document));
+  await printAs(document, args.format, toPlacesTable);
 }
 
 /** One line a reason, with the members that it keeps out. */

@@ -12,7 +12,6 @@ import type { Chosen } from "../fleet/choose.ts";
 import { type Baked, bakedSchema, bytecodeListSchema, formatVersion } from "../output/document.ts";
 import { exitCodes, Failure } from "../output/failure.ts";
 import { writeFileWhole } from "../output/file.ts";
-import { toJson } from "../output/json.ts";
 import { log } from "../output/log.ts";
 import { writeStdout } from "../output/stdout.ts";
 import { didYouMean } from "../output/suggest.ts";
@@ -20,7 +19,7 @@ import { toBakedTable, toBytecodeTable } from "../output/table.ts";
 import { constantsOf } from "./choice.ts";
 import { attempt, constantsFor, readWhole } from "./constants.ts";
 import { type BakeFlags, editFlags, everyValue, extractFlags, flags, usage } from "./flags.ts";
-import { formatFor } from "./print.ts";
+import { printAs } from "./print.ts";
 import { allowanceOf } from "./run.ts";
 
 const list = defineCommand({
@@ -36,7 +35,7 @@ const list = defineCommand({
         return { name, for: subjectOf(name), size, programs: [...programs], constants };
       }),
     });
-    await writeStdout(formatFor(args.format) === "json" ? toJson(document) : toBytecodeTable(document));
+    await printAs(document, args.format, toBytecodeTable);
   },
 });
 
@@ -211,7 +210,7 @@ async function deliver(
         set: Object.fromEntries(given.map(([name, value]) => [name, String(value)])),
       }),
     });
-    await writeStdout(formatFor(args.format) === "json" ? toJson(baked) : toBakedTable(baked));
+    await printAs(baked, args.format, toBakedTable);
   }
   if (assumed.length > 0) log.warn(`only assumed, by a table of another version: ${assumed.join(", ")}`);
   process.exitCode = assumed.length + missing.length > 0 ? exitCodes.incomplete : exitCodes.known;

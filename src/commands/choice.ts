@@ -64,16 +64,36 @@ export async function choiceOf(
   if (get === undefined && only === undefined && member === undefined) return { parts };
   if (get !== undefined && member !== undefined)
     throw usage("--get prints one bare number and takes no --member");
-  const isMember = get !== undefined && /[.:]/.test(get);
-  const members = await membersOf(isMember ? get : member, parts);
-  if (isMember || (get === undefined && only === undefined))
-    return { parts: ["kernel"], names: members.map(({ constant }) => constant), asked: members };
+  if (get !== undefined) return choiceOfOne(get, parts, "--get: ");
+  const members = await membersOf(member, parts);
+  return only === undefined ? ofMembers(members) : ofNames(only.split(","), parts, "--only: ", members);
+}
 
-  const asked = get === undefined ? (only ?? "").split(",") : [get];
-  const flag = get === undefined ? "--only" : "--get";
+/**
+ * The constant, function or member of a name, and the part that has it.
+ *
+ * @param from what says where the name was given, for people
+ * @throws Failure with exit code 2 where it names nothing
+ */
+export async function choiceOfOne(name: string, parts: readonly Part[], from = ""): Promise<Choice> {
+  return /[.:]/.test(name) ? ofMembers(await membersOf(name, parts)) : ofNames([name], parts, from);
+}
+
+const ofMembers = (members: readonly Asked[]): Choice => ({
+  parts: ["kernel"],
+  names: members.map(({ constant }) => constant),
+  asked: members,
+});
+
+async function ofNames(
+  asked: readonly string[],
+  parts: readonly Part[],
+  from: string,
+  members: readonly Asked[] = [],
+): Promise<Choice> {
   const known = await Promise.all(parts.map(async (part) => [part, await constantsOf[part]()] as const));
   const all = known.flatMap(([, names]) => names);
-  const names = asked.map((name) => published(name, all, flag));
+  const names = asked.map((name) => published(name, all, from));
   return {
     names: [...names, ...members.map(({ constant }) => constant)],
     ...(members.length > 0 && { asked: members }),
@@ -105,10 +125,10 @@ export async function membersOf(list: string | undefined, parts: readonly Part[]
 }
 
 /** A constant by its name in any case: --format env and header write those of the kernel in capitals. */
-function published(name: string, known: readonly string[], flag: string): string {
+function published(name: string, known: readonly string[], from: string): string {
   const found = known.find((each) => each.toLowerCase() === name.toLowerCase());
   if (found !== undefined) return found;
-  throw usage(`${flag}: no constant is named "${name}"${didYouMean(name, known)}`);
+  throw usage(`${from}no constant is named "${name}"${didYouMean(name, known)}`);
 }
 
 const usage = (message: string): Failure => new Failure("E_USAGE", message, exitCodes.usage);

@@ -2,11 +2,9 @@ import { defineCommand } from "citty";
 import * as v from "valibot";
 import { loadConfig } from "../config.ts";
 import { configDocumentSchema, formatVersion } from "../output/document.ts";
-import { toJson } from "../output/json.ts";
-import { writeStdout } from "../output/stdout.ts";
 import { toConfigTable } from "../output/table.ts";
 import { flags } from "./flags.ts";
-import { formatFor } from "./print.ts";
+import { printAs } from "./print.ts";
 
 export default defineCommand({
   meta: { name: "config", description: "The settings in force, and where each came from" },
@@ -14,6 +12,6 @@ export default defineCommand({
   run: async ({ args }) => {
     const config = loadConfig({ flags: args, env: process.env });
     const document = v.parse(configDocumentSchema, { format_version: formatVersion, config });
-    await writeStdout(formatFor(args.format) === "json" ? toJson(document) : toConfigTable(document));
+    await printAs(document, args.format, toConfigTable);
   },
 });

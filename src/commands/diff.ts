@@ -8,11 +8,9 @@ import { toDiffTable } from "../output/diff.ts";
 import { type Diagnostic, diffSchema, formatVersion } from "../output/document.ts";
 import { type Earlier, earlierOf, readEarlier } from "../output/earlier.ts";
 import { exitCodes, Failure } from "../output/failure.ts";
-import { toJson } from "../output/json.ts";
-import { writeStdout } from "../output/stdout.ts";
 import type { Part } from "./choice.ts";
 import { diffFlags, type Flags, usage } from "./flags.ts";
-import { formatFor } from "./print.ts";
+import { printAs } from "./print.ts";
 import { collect } from "./run.ts";
 
 export default defineCommand({
@@ -45,7 +43,7 @@ export default defineCommand({
       diff,
       diagnostics: [...diagnostics, ...one],
     });
-    await writeStdout(formatFor(args.format) === "json" ? toJson(document) : toDiffTable(document));
+    await printAs(document, args.format, toDiffTable);
     process.exitCode = diff.same ? exitCodes.known : exitCodes.incomplete;
   },
 });

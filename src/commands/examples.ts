@@ -48,6 +48,10 @@ export const examples: Readonly<Record<string, readonly Example[]>> = {
       does: "What lies in a tree, such as an unpacked image; nothing is executed",
     },
   ],
+  explain: [
+    { line: "offsetof explain offset_rtt", does: "Who says where tcp_sock.srtt_us lies, and how it knows" },
+    { line: "offsetof explain SSL_SESSION_ST_MASTER_KEY /usr/bin/openssl", does: "The same of one library" },
+  ],
   btf: [
     { line: "offsetof btf -o kernel.btf", does: "BTF for CO-RE programs on this kernel" },
     {

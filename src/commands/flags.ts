@@ -299,6 +299,23 @@ export const verifyTlsFlags = {
   ...verifyFlags,
 } as const satisfies ArgsDef;
 
+/** What the explain command takes. */
+export const explainFlags = {
+  name: {
+    type: "positional",
+    required: false,
+    valueHint: "NAME",
+    description: "A constant, a function, or a member such as task_struct.pid",
+  },
+  path: {
+    type: "positional",
+    required: false,
+    valueHint: "PATH...",
+    description: "Of a TLS library's: libraries or programs (default: all of this machine)",
+  },
+  ...flags,
+} as const satisfies ArgsDef;
+
 /** What the diff command takes. */
 export const diffFlags = {
   old: {

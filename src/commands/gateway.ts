@@ -8,13 +8,13 @@ import { MetadataService, standardService } from "../gateway/metadata.ts";
 import { parseQuestion } from "../gateway/question.ts";
 import { formatVersion, gatewayDocumentSchema } from "../output/document.ts";
 import { exitCodes, Failure } from "../output/failure.ts";
-import { toJson, toJsonLine } from "../output/json.ts";
+import { toJsonLine } from "../output/json.ts";
 import { writeStderr } from "../output/stderr.ts";
 import { writeStdout } from "../output/stdout.ts";
 import { toGatewayTable } from "../output/table.ts";
 import { during } from "../whereabouts.ts";
 import { type GatewayFlags, gatewayFlags } from "./flags.ts";
-import { formatFor } from "./print.ts";
+import { formatFor, printAs } from "./print.ts";
 
 export default defineCommand({
   meta: { name: "gateway", description: "By which gateway and subnet a packet leaves a network namespace" },
@@ -36,7 +36,7 @@ async function single(args: GatewayFlags): Promise<void> {
     return await lookup.lookup(question, args.netns);
   });
   const document = v.parse(gatewayDocumentSchema, { format_version: formatVersion, gateway });
-  await writeStdout(format === "json" ? toJson(document) : toGatewayTable(document));
+  await printAs(document, format, toGatewayTable);
   process.exitCode = isComplete(gateway) ? exitCodes.known : exitCodes.incomplete;
 }
 

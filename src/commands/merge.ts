@@ -7,12 +7,10 @@ import { piecesOf } from "../fleet/pieces.ts";
 import { mergeSchema } from "../output/document.ts";
 import { readQuickly } from "../output/earlier.ts";
 import { asFailure, exitCodes, Failure } from "../output/failure.ts";
-import { toJson } from "../output/json.ts";
 import { toMergeTable } from "../output/merge.ts";
 import { Meter } from "../output/meter.ts";
-import { writeStdout } from "../output/stdout.ts";
 import { mergeFlags, usage } from "./flags.ts";
-import { formatFor } from "./print.ts";
+import { printAs } from "./print.ts";
 
 export default defineCommand({
   meta: {
@@ -36,7 +34,7 @@ export default defineCommand({
     const [failed] = document.failed;
     if (merge.documents === 0)
       throw new Failure("E_MERGE", failed?.message ?? `no document in ${args._.map(shownName).join(", ")}`);
-    await writeStdout(formatFor(args.format) === "json" ? toJson(document) : toMergeTable(document));
+    await printAs(document, args.format, toMergeTable);
     const isAgreed = document.odd.length === 0 && document.failed.length === 0;
     process.exitCode = isAgreed ? exitCodes.known : exitCodes.incomplete;
   },

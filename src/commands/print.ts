@@ -1,4 +1,6 @@
 import * as v from "valibot";
+import { isNumber } from "../offsets/truth.ts";
+import { paper, type Screen } from "../output/columns.ts";
 import { toDetectTable } from "../output/detect.ts";
 import { type Diagnostic, type Document, detectDocumentSchema, documentSchema } from "../output/document.ts";
 import { toEnv } from "../output/env.ts";
@@ -33,14 +35,24 @@ export const formatFor = <Asked extends DocumentFormat>(asked: Asked | undefined
 export const failureFormat = (args: Flags | DocumentFlags): DocumentFormat =>
   !("get" in args) || args.get === undefined ? formatFor(args.format) : "table";
 
-/** Colours are for terminals that can show them and people who did not refuse them (no-color.org). */
-export const wantsColour = (): boolean =>
-  process.stdout.isTTY === true && !process.env.NO_COLOR && process.env.TERM !== "dumb";
+/** What standard output is: colours are for terminals that can show them and people who did not refuse them (no-color.org). */
+export const screen = (): Screen =>
+  process.stdout.isTTY === true
+    ? { colour: !process.env.NO_COLOR && process.env.TERM !== "dumb", width: process.stdout.columns || 80 }
+    : paper;
+
+/** Prints what is no document of constants, in the format asked for. */
+export async function printAs<Result extends { readonly format_version: string }>(
+  result: Result,
+  format: Format | undefined,
+  toTable: (result: Result, screen: Screen) => string,
+): Promise<void> {
+  await writeStdout(formatFor(format) === "json" ? toJson(result) : toTable(result, screen()));
+}
 
 /** How a document is printed, as plain data: another thread may have to do it (watchdog.ts). */
-export interface Style {
+export interface Style extends Screen {
   readonly format: DocumentFormat;
-  readonly colour: boolean;
   /** Assignments are for the programs that a shell starts too. */
   readonly exported: boolean;
   /** It is read by a person on a terminal. */
@@ -51,7 +63,7 @@ export interface Style {
 
 export const styleOf = (args: Flags | DocumentFlags): Style => ({
   format: formatFor(args.format),
-  colour: wantsColour(),
+  ...screen(),
   exported: "export" in args && args.export === true,
   isTerminal: process.stdout.isTTY === true,
   isSingle: "get" in args && args.get !== undefined,
@@ -65,10 +77,28 @@ interface Writer {
 
 const writers: Readonly<Record<DocumentFormat, Writer>> = {
   json: { isWhole: true, write: toJson },
-  table: { isWhole: true, write: toTable },
+  table: {
+    isWhole: true,
+    write: (document, style) =>
+      toTable(document, style) + (style.isTerminal ? `\n${nextStep(document)}\n` : ""),
+  },
   env: { isWhole: false, write: toEnv },
   header: { isWhole: false, write: toHeader },
 };
+
+/** What a person may do next, in the last line. */
+function nextStep(document: Document): string {
+  const [doubtful] = partsOf(document).flatMap(({ fields }) =>
+    Object.entries(fields).flatMap(([name, { status }]) =>
+      isNumber(status) || status === "absent" ? [] : [name],
+    ),
+  );
+  if (doubtful !== undefined)
+    return `NEXT  offsetof explain ${doubtful}: why it is not known; offsetof detect: what is missing here`;
+  if (document.verify === undefined)
+    return "NEXT  offsetof verify kernel, verify tls: proof on live connections; --format json|env|header: for programs";
+  return "NEXT  --format json|env|header: for programs; offsetof bytecode: eBPF objects with these numbers in them";
+}
 
 /**
  * 3 as soon as one constant is not certain or was not proved, a function that was asked for is not known, a part could not be done, or
@@ -116,9 +146,9 @@ async function printValue(document: Document, name: string): Promise<ExitCode> {
 }
 
 /** The same of what would be done here. */
-export async function printDetect(document: unknown, { format }: Style): Promise<ExitCode> {
+export async function printDetect(document: unknown, style: Style): Promise<ExitCode> {
   const checked = v.parse(detectDocumentSchema, document);
-  await writeStdout(format === "json" ? toJson(checked) : toDetectTable(checked));
+  await writeStdout(style.format === "json" ? toJson(checked) : toDetectTable(checked, style));
   const isFailed = checked.diagnostics.some(({ code }) => code.startsWith("E_"));
   return isFailed ? exitCodes.incomplete : exitCodes.known;
 }

@@ -47,6 +47,7 @@ const commands = {
   gateway: async () => command("gateway", (await import("./gateway.ts")).default),
   bytecode: async () => command("bytecode", (await import("./bytecode.ts")).default),
   verify: async () => command("verify", (await import("./verify.ts")).default),
+  explain: async () => command("explain", (await import("./explain.ts")).default),
   diff: async () => command("diff", (await import("./diff.ts")).default),
   merge: async () => command("merge", (await import("./merge.ts")).default),
   config: async () => command("config", (await import("./config.ts")).default),

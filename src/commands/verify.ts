@@ -20,10 +20,8 @@ import {
 } from "../output/document.ts";
 import { earlierOf } from "../output/earlier.ts";
 import { exitCodes, Failure } from "../output/failure.ts";
-import { toJson } from "../output/json.ts";
 import { log } from "../output/log.ts";
 import { Meter } from "../output/meter.ts";
-import { writeStdout } from "../output/stdout.ts";
 import { toVerifyTable } from "../output/table.ts";
 import type { OpenLibrary } from "../tls/report.ts";
 import type { Scope } from "../tls/scan.ts";
@@ -34,7 +32,7 @@ import { sealProcess, type Watched } from "../verify/tls.ts";
 import type { Part } from "./choice.ts";
 import { chosenIn, constantsFor } from "./constants.ts";
 import { type Flags, usage, type VerifyTlsFlags, verifyFlags, verifyTlsFlags } from "./flags.ts";
-import { formatFor, tellDiagnostics } from "./print.ts";
+import { formatFor, printAs, tellDiagnostics } from "./print.ts";
 import { type Details, look } from "./run.ts";
 
 const kernel = defineCommand({
@@ -105,7 +103,7 @@ async function print(args: Flags, milliseconds: number, verify: () => Promise<Ve
   const format = formatFor(args.format);
   const verified = await withinDeadline({ milliseconds, format }, () => permitted(verify));
   const document = v.parse(verifySchema, { format_version: formatVersion, verify: verified });
-  await writeStdout(format === "json" ? toJson(document) : toVerifyTable(document));
+  await printAs(document, format, toVerifyTable);
   process.exitCode = hasHeld(verified) ? exitCodes.known : exitCodes.incomplete;
 }
 

@@ -1,9 +1,9 @@
+import { columns, paper, type Screen } from "./columns.ts";
 import type { Places, Relocations } from "./document.ts";
 import { printable } from "./printable.ts";
-import { columns } from "./table.ts";
 
 /** Which functions of eBPF objects would relocate, as a table for people. */
-export function toRelocationsTable({ kernel, objects }: Relocations): string {
+export function toRelocationsTable({ kernel, objects }: Relocations, screen: Screen = paper): string {
   const blocks = objects.map(({ path, relocates, functions }) => {
     const rows = functions.flatMap(({ missing, absent, ...one }) => [
       [
@@ -21,21 +21,20 @@ export function toRelocationsTable({ kernel, objects }: Relocations): string {
       ]),
     ]);
     const head = `${path}  ${relocates ? "RELOCATES" : "DOES NOT RELOCATE"}`;
-    return [head, ...columns([["FUNCTION", "SECTION", "RELOCATIONS", "RESULT"], ...rows])]
-      .map(printable)
-      .join("\n");
+    const header = ["FUNCTION", "SECTION", "RELOCATIONS", "RESULT"];
+    return [printable(head), ...columns([header, ...rows], { screen })].join("\n");
   });
   return `${[printable(`KERNEL  ${kernel.release ?? "of the document"}`), ...blocks].join("\n\n")}\n`;
 }
 
 /** Where loaders look for BTF, as a table for people. */
-export function toPlacesTable({ release, places }: Places): string {
+export function toPlacesTable({ release, places }: Places, screen: Screen = paper): string {
   const rows = places.map(({ loader, file, setting, format, command }) => [
     loader,
     file ?? setting ?? "",
     format,
     command,
   ]);
-  const table = columns([["LOADER", "TAKES IT FROM", "FORMAT", "WRITTEN BY"], ...rows]);
-  return `${[`KERNEL  ${release}`, ...table].map(printable).join("\n")}\n`;
+  const table = columns([["LOADER", "TAKES IT FROM", "FORMAT", "WRITTEN BY"], ...rows], { screen });
+  return `${[printable(`KERNEL  ${release}`), ...table].join("\n")}\n`;
 }

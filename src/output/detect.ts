@@ -1,60 +1,61 @@
+import { type Cell, colours, columns, paper, type Screen } from "./columns.ts";
 import type { DetectDocument } from "./document.ts";
 import { printable } from "./printable.ts";
-import { columns, diagnosticsBlock, hostBlock } from "./table.ts";
+import { diagnosticsBlock, hostBlock } from "./table.ts";
 
 type Plan = DetectDocument["detect"]["tls"][number]["sources"]["probe"];
 
-const answer = ({ would }: Plan): string => (would === null ? "perhaps" : would ? "yes" : "no");
+function answer({ would }: Plan): Cell {
+  if (would === null) return { text: "perhaps", colour: colours.yellow };
+  return would ? { text: "yes", colour: colours.green } : { text: "no", colour: colours.red };
+}
 
 /** What would be done here, as a table for people. */
-export function toDetectTable({ tool, host, detect, diagnostics }: DetectDocument): string {
+export function toDetectTable(
+  { tool, host, detect, diagnostics }: DetectDocument,
+  screen: Screen = paper,
+): string {
+  const block = (title: string, rows: readonly (readonly Cell[])[]): string =>
+    [printable(title), ...columns(rows, { screen })].join("\n");
   const { kernel, tls, missing } = detect;
   const how = [kernel.strategy, kernel.bytecode].filter(Boolean).join(" · ") || "nothing would be guessed";
   const libraries = tls.map(({ path, library, version, bytecode, sources }) => {
     const name = `${library} ${version ?? "of unknown version"}`;
     const rows = Object.entries(sources).map(([source, plan]) => [source, answer(plan), plan.reason]);
-    return block(
-      `TLS  ${[path, name, bytecode].filter(Boolean).join(" · ")}`,
+    return block(`TLS  ${[path, name, bytecode].filter(Boolean).join(" · ")}`, [
       ["SOURCE", "WOULD", "REASON"],
-      rows,
-    );
+      ...rows,
+    ]);
   });
   const blocks = [
     `${tool.name} ${tool.version} (${tool.arch}, ${tool.libc})`,
     hostBlock(host),
-    block(
-      "KERNEL",
+    block("KERNEL", [
       ["SOURCE", "WOULD", "REASON"],
-      Object.entries(kernel.sources).map(([source, plan]) => [source, answer(plan), plan.reason]),
-    ),
+      ...Object.entries(kernel.sources).map(([source, plan]) => [source, answer(plan), plan.reason]),
+    ]),
     ...(kernel.strategy === null
       ? []
       : [
-          block(
-            `GUESS  ${how}`,
+          block(`GUESS  ${how}`, [
             ["STRUCT", "RUNG", "WOULD", "REASON"],
-            Object.entries(kernel.structs).map(([struct, plan]) => [
+            ...Object.entries(kernel.structs).map(([struct, plan]) => [
               struct,
               plan.rung ?? "-",
               answer(plan),
               plan.reason,
             ]),
-          ),
+          ]),
         ]),
     ...libraries,
-    ...(missing.length === 0
-      ? []
-      : [
-          block(
-            "MISSING",
-            ["WHAT", "WHAT WOULD HELP", "WHAT IT COSTS", "WHY"],
-            missing.map(({ what, help, cost, why }) => [what, help, cost, why]),
-          ),
-        ]),
-    ...(diagnostics.length === 0 ? [] : [diagnosticsBlock(diagnostics)]),
+    ...missing.map(({ what, help, cost, why }) =>
+      block(`MISSING  ${what}`, [
+        ["why", why],
+        ["would help", help],
+        ["it costs", cost],
+      ]),
+    ),
+    ...(diagnostics.length === 0 ? [] : [diagnosticsBlock(diagnostics, screen)]),
   ];
   return `${blocks.join("\n\n")}\n`;
 }
-
-const block = (title: string, header: readonly string[], rows: readonly (readonly string[])[]): string =>
-  [printable(title), ...columns([header, ...rows.map((cells) => cells.map(printable))])].join("\n");

@@ -1,23 +1,27 @@
+import { columns, paper, type Screen } from "./columns.ts";
 import type { Diff } from "./document.ts";
 import { printable } from "./printable.ts";
-import { columns, diagnosticsBlock } from "./table.ts";
+import { diagnosticsBlock } from "./table.ts";
 
 type Parts = Diff["diff"];
 type KernelDiff = NonNullable<Parts["kernel"]>;
 type LibraryDiff = NonNullable<Parts["tls"]>[number];
 
 /** What differs between two documents, as a table for people. */
-export function toDiffTable({ diff: { same, kernel, tls = [] }, diagnostics }: Diff): string {
+export function toDiffTable(
+  { diff: { same, kernel, tls = [] }, diagnostics }: Diff,
+  screen: Screen = paper,
+): string {
   const blocks = [
-    ...(kernel === undefined ? [] : [kernelBlock(kernel)]),
-    ...tls.map(libraryBlock),
+    ...(kernel === undefined ? [] : [kernelBlock(kernel, screen)]),
+    ...tls.map((library) => libraryBlock(library, screen)),
     same ? "SAME  nothing differs" : "DIFFERENT",
-    ...(diagnostics.length === 0 ? [] : [diagnosticsBlock(diagnostics)]),
+    ...(diagnostics.length === 0 ? [] : [diagnosticsBlock(diagnostics, screen)]),
   ];
   return `${blocks.join("\n\n")}\n`;
 }
 
-const kernelBlock = ({ from, to, constants }: KernelDiff): string =>
+const kernelBlock = ({ from, to, constants }: KernelDiff, screen: Screen): string =>
   block(
     [
       "KERNEL",
@@ -25,13 +29,15 @@ const kernelBlock = ({ from, to, constants }: KernelDiff): string =>
       step(from.bytecode, to.bytecode),
     ],
     constants,
+    screen,
   );
 
-const libraryBlock = ({ from, to, constants }: LibraryDiff): string =>
+const libraryBlock = ({ from, to, constants }: LibraryDiff, screen: Screen): string =>
   from === null || to === null
     ? block(
         [`TLS  ${to === null ? "GONE" : "NEW"}`, nameOf(from ?? to), (from ?? to)?.bytecode ?? null],
         constants,
+        screen,
       )
     : block(
         [
@@ -41,6 +47,7 @@ const libraryBlock = ({ from, to, constants }: LibraryDiff): string =>
           step(from.bytecode, to.bytecode),
         ],
         constants,
+        screen,
       );
 
 type Side = LibraryDiff["from"];
@@ -61,7 +68,7 @@ const nameOf = (library: Side): string =>
 const step = (from: string | null, to: string | null): string | null =>
   from === to ? to : `${from ?? "none"} -> ${to ?? "none"}`;
 
-function block(head: readonly (string | null)[], constants: KernelDiff["constants"]): string {
+function block(head: readonly (string | null)[], constants: KernelDiff["constants"], screen: Screen): string {
   const title = printable(head.filter(Boolean).join("  "));
   const rows = Object.entries(constants).map(
     ([name, { change, from, to, from_status, to_status, reason }]) => [
@@ -74,6 +81,6 @@ function block(head: readonly (string | null)[], constants: KernelDiff["constant
     ],
   );
   if (rows.length === 0) return `${title}\nno constant differs`;
-  const table = columns([["CONSTANT", "FROM", "TO", "CHANGE", "STATUS", "REASON"], ...rows]);
-  return [title, ...table.map(printable)].join("\n");
+  const header = ["CONSTANT", "FROM", "TO", "CHANGE", "STATUS", "REASON"];
+  return [title, ...columns([header, ...rows], { screen })].join("\n");
 }

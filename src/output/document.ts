@@ -372,6 +372,29 @@ export const diffSchema = v.strictObject({
   diagnostics: v.array(diagnosticSchema),
 });
 
+/** Where a number comes from, of each part that has it. */
+export const explainedSchema = v.strictObject({
+  format_version: v.literal(formatVersion),
+  explain: v.array(
+    v.strictObject({
+      constant: constantName,
+      /** The kernel or the library. */
+      of: v.string(),
+      /** Null of a function. */
+      member: v.nullable(v.string()),
+      /** Bytes; of a function from the file's beginning. */
+      value: v.nullable(offset),
+      status: v.picklist(statuses),
+      /** What the status means, in words. */
+      meaning: v.string(),
+      reason: v.optional(v.string()),
+      evidence: v.array(
+        v.strictObject({ source: v.string(), numbers: v.array(offset), meaning: v.string() }),
+      ),
+    }),
+  ),
+});
+
 /** A constant of a layout that several machines told. */
 const layoutFields = v.record(
   constantName,
@@ -507,6 +530,7 @@ export type Relocations = v.InferOutput<typeof relocationsSchema>;
 export type Places = v.InferOutput<typeof placesSchema>;
 export type Merged = v.InferOutput<typeof mergeSchema>;
 export type Diff = v.InferOutput<typeof diffSchema>;
+export type Explained = v.InferOutput<typeof explainedSchema>;
 export type VerifiedKernel = v.InferOutput<typeof verifiedKernelSchema>;
 export type VerifiedTls = v.InferOutput<typeof verifiedTlsSchema>;
 export type Verified = v.InferOutput<typeof verifiedSchema>;

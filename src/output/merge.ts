@@ -1,11 +1,13 @@
+import { columns, paper, type Screen } from "./columns.ts";
 import type { Merged } from "./document.ts";
-import { printable } from "./printable.ts";
-import { columns, diagnosticsBlock } from "./table.ts";
+import { diagnosticsBlock } from "./table.ts";
 
 type Layout = Pick<Merged["layouts"]["kernels"][number], "constants" | "fields">;
 
 /** What documents of many machines come to, as a table for people; what asks for someone first. */
-export function toMergeTable(merged: Merged): string {
+export function toMergeTable(merged: Merged, screen: Screen = paper): string {
+  const block = (title: string, header: readonly string[], rows: readonly (readonly string[])[]): string[] =>
+    rows.length === 0 ? [] : [[title, ...columns([header, ...rows], { screen })].join("\n")];
   const { documents, layouts, groups, odd, failed, diagnostics } = merged;
   const { kernels, libraries } = layouts;
   const blocks = [
@@ -39,13 +41,9 @@ export function toMergeTable(merged: Merged): string {
         nulls(one),
       ]),
     ),
-    ...(diagnostics.length === 0 ? [] : [diagnosticsBlock(diagnostics)]),
+    ...(diagnostics.length === 0 ? [] : [diagnosticsBlock(diagnostics, screen)]),
   ];
   return `${blocks.join("\n\n")}\n`;
-}
-
-function block(title: string, header: readonly string[], rows: readonly (readonly string[])[]): string[] {
-  return rows.length === 0 ? [] : [[title, ...columns([header, ...rows]).map(printable)].join("\n")];
 }
 
 const oddRows = ({ machine, release, build_id, constants }: Merged["odd"][number]): string[][] =>

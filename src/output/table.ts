@@ -1,4 +1,5 @@
 import type { Status } from "../offsets/truth.ts";
+import { type Cell, colours, columns, paper, type Screen, statusCell } from "./columns.ts";
 import type {
   Baked,
   BytecodeList,
@@ -15,41 +16,33 @@ import type {
 } from "./document.ts";
 import { printable } from "./printable.ts";
 
-/** SGR colour numbers: green, yellow, red. */
-const statusColours: Record<Status, number> = {
-  confirmed: 32,
-  single: 32,
-  absent: 32,
-  assumed: 33,
-  conflict: 31,
-  unresolved: 31,
-};
+/** What stands before the others, which are as good as each other. */
+const worst: readonly Status[] = ["conflict", "unresolved", "assumed"];
+const rankOf = (status: Status): number => (worst.includes(status) ? worst.indexOf(status) : worst.length);
 
-/** The document as a table for people; `colour` marks each status. */
-export function toTable(document: Document, { colour }: { colour: boolean }): string {
+/** The document as a table for people, as wide as the screen. */
+export function toTable(document: Document, screen: Screen = paper): string {
   const { tool, host, kernel, tls, verify, diagnostics } = document;
   const blocks = [
     `${tool.name} ${tool.version} (${tool.arch}, ${tool.libc})`,
     hostBlock(host),
-    ...(kernel === undefined ? [] : [kernelBlock(kernel, colour)]),
-    ...(tls ?? []).map((library) => tlsBlock(library, colour)),
+    ...(kernel === undefined ? [] : [kernelBlock(kernel, screen)]),
+    ...(tls ?? []).map((library) => tlsBlock(library, screen)),
     ...(tls?.length === 0 ? ["TLS  no library found"] : []),
-    ...(verify === undefined ? [] : verifiedBlocks(verify)),
-    ...(diagnostics.length === 0 ? [] : [diagnosticsBlock(diagnostics)]),
+    ...(verify === undefined ? [] : verifiedBlocks(verify, screen)),
+    ...(diagnostics.length === 0 ? [] : [diagnosticsBlock(diagnostics, screen)]),
   ];
   return `${blocks.join("\n\n")}\n`;
 }
 
 /** The settings as a table for people. */
-export function toConfigTable({ config }: ConfigDocument): string {
-  const rows = Object.entries(config).map(([key, { value, from }]) =>
-    [key, String(value), from].map(printable),
-  );
-  return `${columns([["SETTING", "VALUE", "FROM"], ...rows]).join("\n")}\n`;
+export function toConfigTable({ config }: ConfigDocument, screen: Screen = paper): string {
+  const rows = Object.entries(config).map(([key, { value, from }]) => [key, String(value), from]);
+  return `${columns([["SETTING", "VALUE", "FROM"], ...rows], { screen }).join("\n")}\n`;
 }
 
 /** The embedded objects as a table for people. */
-export function toBytecodeTable({ bytecode }: BytecodeList): string {
+export function toBytecodeTable({ bytecode }: BytecodeList, screen: Screen = paper): string {
   const rows = bytecode.map(({ name, programs, constants, size, ...object }) => [
     name,
     object.for,
@@ -57,41 +50,40 @@ export function toBytecodeTable({ bytecode }: BytecodeList): string {
     `${constants.length}`,
     `${size}`,
   ]);
-  return `${columns([["NAME", "FOR", "PROGRAMS", "CONSTANTS", "BYTES"], ...rows]).join("\n")}\n`;
+  return `${columns([["NAME", "FOR", "PROGRAMS", "CONSTANTS", "BYTES"], ...rows], { screen }).join("\n")}\n`;
 }
 
 /** What was written into an object, as a table for people. */
-export function toBakedTable({
-  output,
-  bytecode,
-  bytecode_reason: reason,
-  constants,
-  set = {},
-  ...baked
-}: Baked): string {
+export function toBakedTable(
+  { output, bytecode, bytecode_reason: reason, constants, set = {}, ...baked }: Baked,
+  screen: Screen = paper,
+): string {
   const rows = [...Object.entries(constants), ...Object.entries(set)].map(([name, value]) => [
     name,
     value?.toString() ?? "absent",
   ]);
   const head = `${printable(output)}  ${facts([bytecode, reason, `for ${baked.for}`])}`;
-  return `${head}\n${columns([["CONSTANT", "VALUE"], ...rows])
-    .map(printable)
-    .join("\n")}\n`;
+  return `${head}\n${columns([["CONSTANT", "VALUE"], ...rows], { screen }).join("\n")}\n`;
 }
 
 /** A verification as a table for people. */
-export const toVerifyTable = ({ verify }: Verify): string => `${verifiedBlocks(verify).join("\n\n")}\n`;
+export const toVerifyTable = ({ verify }: Verify, screen: Screen = paper): string =>
+  `${verifiedBlocks(verify, screen).join("\n\n")}\n`;
 
-const verifiedBlocks = ({ kernel, tls = [] }: Verified): readonly string[] => [
-  ...(kernel === undefined ? [] : [verifiedKernel(kernel)]),
-  ...tls.map(verifiedTls),
+const verifiedBlocks = ({ kernel, tls = [] }: Verified, screen: Screen): readonly string[] => [
+  ...(kernel === undefined ? [] : [verifiedKernel(kernel, screen)]),
+  ...tls.map((library) => verifiedTls(library, screen)),
 ];
 
-function verifiedKernel(kernel: VerifiedKernel): string {
-  const rows = Object.entries(kernel.constants).map(([name, { compared, held, mismatch }]) => [
+/** Of what was compared, whether all of it held. */
+const held = (isHeld: boolean): Cell =>
+  isHeld ? { text: "held", colour: colours.green } : { text: "WRONG", colour: colours.red };
+
+function verifiedKernel(kernel: VerifiedKernel, screen: Screen): string {
+  const rows = Object.entries(kernel.constants).map(([name, { compared, held: right, mismatch }]) => [
     name,
-    `${held} of ${compared}`,
-    held === compared ? "held" : "WRONG",
+    `${right} of ${compared}`,
+    held(right === compared),
     mismatch === undefined
       ? ""
       : `${mismatch.socket}: ${mismatch.got ?? "nothing"}, not ${mismatch.expected}`,
@@ -103,27 +95,22 @@ function verifiedKernel(kernel: VerifiedKernel): string {
     "not seen",
     reason,
   ]);
-  const table = columns([["CONSTANT", "HELD", "RESULT", "FIRST MISMATCH"], ...rows, ...missing, ...unseen]);
-  return `VERIFIED  ${facts(["kernel", kernel.bytecode, kernel.attached.join(" ")])}\n${table.map(printable).join("\n")}`;
+  const header = ["CONSTANT", "HELD", "RESULT", "FIRST MISMATCH"];
+  const table = columns([header, ...rows, ...missing, ...unseen], { screen });
+  return [`VERIFIED  ${facts(["kernel", kernel.bytecode, kernel.attached.join(" ")])}`, ...table].join("\n");
 }
 
-function verifiedTls({
-  path,
-  bytecode,
-  connections,
-  ends,
-  missed,
-  events,
-  lost,
-  ...library
-}: VerifiedTls): string {
+function verifiedTls(
+  { path, bytecode, connections, ends, missed, events, lost, ...library }: VerifiedTls,
+  screen: Screen,
+): string {
   const counts = [`${connections} connections`, `${ends} ends`, `${events} events`];
   const gaps = [missed > 0 ? `${missed} ends MISSED` : null, lost > 0 ? `${lost} events LOST` : null];
   const head = `VERIFIED  ${printable(path)}  ${facts([bytecode, ...counts, ...gaps, library.reason ?? null])}`;
-  const rows = Object.entries(library.items).map(([item, { compared, held, constants }]) => [
+  const rows = Object.entries(library.items).map(([item, { compared, held: right, constants }]) => [
     item,
-    `${held} of ${compared}`,
-    held === compared ? "held" : "WRONG",
+    `${right} of ${compared}`,
+    held(right === compared),
     constants.join(" "),
   ]);
   const missing = library.not_compared.map((name) => [
@@ -133,12 +120,12 @@ function verifiedTls({
     name,
   ]);
   if (rows.length + missing.length === 0) return head;
-  const table = columns([["ITEM", "HELD", "RESULT", "CONSTANTS"], ...rows, ...missing]);
-  return [head, ...table.map(printable)].join("\n");
+  const table = columns([["ITEM", "HELD", "RESULT", "CONSTANTS"], ...rows, ...missing], { screen });
+  return [head, ...table].join("\n");
 }
 
 /** One gateway lookup as a table for people. */
-export function toGatewayTable({ gateway: answer }: GatewayDocument): string {
+export function toGatewayTable({ gateway: answer }: GatewayDocument, screen: Screen = paper): string {
   const { reasons, interface: link, subnet } = answer;
   const to = answer.translated === undefined ? "" : ` (translated to ${answer.translated})`;
   const rows = [
@@ -153,19 +140,8 @@ export function toGatewayTable({ gateway: answer }: GatewayDocument): string {
       subnet === null ? "-" : [subnet.alias, subnet.cidr, `by ${subnet.source}`].filter(Boolean).join(" "),
       reasons.subnet ?? "",
     ],
-  ].map((cells) => cells.map(printable));
-  return `${columns(rows).join("\n")}\n`;
-}
-
-/** Rows of equally many cells, one line each, the cells of a column equally wide. */
-export function columns(rows: readonly (readonly string[])[]): string[] {
-  const widths = rows[0]?.map((_, at) => Math.max(...rows.map((cells) => cells[at]?.length ?? 0))) ?? [];
-  return rows.map((cells) =>
-    cells
-      .map((cell, at) => cell.padEnd(widths[at] ?? 0))
-      .join("  ")
-      .trimEnd(),
-  );
+  ];
+  return `${columns(rows, { screen }).join("\n")}\n`;
 }
 
 const state = (value: boolean | null): string => (value === null ? "unknown" : value ? "yes" : "no");
@@ -185,17 +161,17 @@ export function hostBlock({ kernel, ...host }: HostReport): string {
   return ["HOST", ...facts.map(([name, value]) => `${name.padEnd(16)}${printable(value)}`)].join("\n");
 }
 
-function kernelBlock(kernel: KernelReport, colour: boolean): string {
+function kernelBlock(kernel: KernelReport, screen: Screen): string {
   const how = [
     kernel.strategy,
     kernel.bytecode,
     kernel.attached.join(" "),
     `${kernel.events} events in ${kernel.duration_ms.toFixed(1)} ms`,
   ];
-  return `KERNEL  ${facts(how)}\n${fieldTable(kernel.fields, colour)}`;
+  return `KERNEL  ${facts(how)}\n${fieldTable(kernel.fields, screen)}`;
 }
 
-function tlsBlock(tls: TlsReport, colour: boolean): string {
+function tlsBlock(tls: TlsReport, screen: Screen): string {
   const layout = tls.layout === null ? null : `${tls.layout} (${tls.match ?? "no match"})`;
   const pids = tls.used_by.length === 0 ? null : `used by ${tls.used_by.join(" ")}`;
   const how = [
@@ -213,7 +189,7 @@ function tlsBlock(tls: TlsReport, colour: boolean): string {
   return `TLS  ${where
     .filter(Boolean)
     .map((text) => printable(text ?? ""))
-    .join(" ")}\n${facts(how)}\n${fieldTable(tls.fields, colour)}${functionTable(tls.functions, colour)}`;
+    .join(" ")}\n${facts(how)}\n${fieldTable(tls.fields, screen)}${functionTable(tls.functions, screen)}`;
 }
 
 const facts = (texts: readonly (string | null)[]): string =>
@@ -222,55 +198,60 @@ const facts = (texts: readonly (string | null)[]): string =>
     .map((text) => printable(text ?? ""))
     .join(" · ");
 
-const fieldTable = (fields: KernelReport["fields"], colour: boolean): string =>
+const fieldTable = (fields: KernelReport["fields"], screen: Screen): string =>
   statusTable(
     ["CONSTANT", "OFFSET", "STATUS", "MEMBER", "REASON"],
-    Object.entries(fields).map(([constant, { value, status, member, reason }]) => ({
+    Object.entries(fields).map(([constant, { value, status, member, reason = "" }]) => ({
       status,
-      cells: [constant, value?.toString() ?? "-", status, member, reason ?? ""],
+      reason,
+      cells: [constant, value?.toString() ?? "-", statusCell(status), member],
     })),
-    { numbers: 1, status: 2, colour },
+    { right: [1], screen },
   );
 
 /** Behind that of the constants; empty where nothing is told of functions. */
-function functionTable(functions: TlsReport["functions"], colour: boolean): string {
-  const rows = Object.entries(functions).map(([name, { address, offset, status, reason }]) => ({
+function functionTable(functions: TlsReport["functions"], screen: Screen): string {
+  const rows = Object.entries(functions).map(([name, { address, offset, status, reason = "" }]) => ({
     status,
-    cells: [name, hex(address), hex(offset), status, reason ?? ""],
+    reason,
+    cells: [name, hex(address), hex(offset), statusCell(status)],
   }));
   if (rows.length === 0) return "";
   const header = ["FUNCTION", "ADDRESS", "IN FILE", "STATUS", "REASON"];
-  return `\n${statusTable(header, rows, { numbers: 2, status: 3, colour })}`;
+  return `\n${statusTable(header, rows, { right: [1, 2], screen })}`;
 }
 
 const hex = (value: number | null): string => (value === null ? "-" : `0x${value.toString(16)}`);
 
-/** Rows below a header, the `numbers` columns behind the first to the right, and the status in its colour. */
-function statusTable(
-  header: readonly string[],
-  rows: readonly { readonly status: Status; readonly cells: readonly string[] }[],
-  at: { readonly numbers: number; readonly status: number; readonly colour: boolean },
-): string {
-  const shown = rows.map(({ status, cells }) => ({ status, cells: cells.map(printable) }));
-  const widths = header.map((name, column) =>
-    Math.max(name.length, ...shown.map(({ cells }) => cells[column]?.length ?? 0)),
-  );
-  const line = (cells: readonly string[], status?: Status): string =>
-    cells
-      .map((cell, column) => {
-        const width = widths[column] ?? 0;
-        const isNumber = column > 0 && column <= at.numbers;
-        const padding = " ".repeat(width - cell.length);
-        const shown =
-          at.colour && column === at.status && status !== undefined
-            ? `\x1b[${statusColours[status]}m${cell}\x1b[39m`
-            : cell;
-        return isNumber ? padding + shown : shown + padding;
-      })
-      .join("  ")
-      .trimEnd();
-  return [line(header), ...shown.map(({ cells, status }) => line(cells, status))].join("\n");
+interface StatusRow {
+  readonly status: Status;
+  readonly reason: string;
+  readonly cells: readonly Cell[];
 }
 
-export const diagnosticsBlock = (diagnostics: Document["diagnostics"]): string =>
-  ["DIAGNOSTICS", ...diagnostics.map(({ code, message }) => `${code}  ${printable(message)}`)].join("\n");
+/** What stands for the reason of the row above. */
+const DITTO = '"';
+
+/** The worst first; rows that share a reason stand together, and it is told once. */
+function statusTable(
+  header: readonly string[],
+  rows: readonly StatusRow[],
+  how: Parameters<typeof columns>[1],
+): string {
+  const groups = [...Map.groupBy(rows, ({ status, reason }) => `${rankOf(status)} ${reason}`).values()];
+  const byRank = groups.sort(
+    ([one], [other]) => rankOf(one?.status ?? "absent") - rankOf(other?.status ?? "absent"),
+  );
+  const told = byRank.flatMap((group) =>
+    group.map(({ cells, reason }, at) => [...cells, at > 0 && reason !== "" ? DITTO : reason]),
+  );
+  return columns([header, ...told], how).join("\n");
+}
+
+export const diagnosticsBlock = (diagnostics: Document["diagnostics"], screen: Screen): string => {
+  const rows = diagnostics.map(({ code, message }): readonly Cell[] => [
+    { text: code, colour: code.startsWith("E_") ? colours.red : colours.yellow },
+    message,
+  ]);
+  return ["DIAGNOSTICS", ...columns(rows, { screen })].join("\n");
+};

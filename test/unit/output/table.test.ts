@@ -13,7 +13,7 @@ test("the sample is a valid document and survives JSON", () => {
 });
 
 test("the table shows every constant with offset, status, member and reason", () => {
-  const lines = toTable(document, { colour: false }).split("\n");
+  const lines = toTable(document).split("\n");
   const row = (name: string) => lines.find((line) => line.startsWith(`${name} `))?.split(/ {2,}/);
   expect(row("offset_family")).toEqual(["offset_family", "16", "confirmed", "sock_common.skc_family"]);
   expect(row("offset_rtt")).toEqual([
@@ -30,14 +30,14 @@ test("the table shows every constant with offset, status, member and reason", ()
 });
 
 test("a path cannot send control characters to the terminal", () => {
-  const text = toTable(document, { colour: false });
+  const text = toTable(document);
   expect(text).not.toContain("\x1b");
   expect(text).toContain("/usr/lib/lib\\x1b[2Jssl.so.3");
 });
 
 test("a library's line says whose it is, where it lies and who uses it", () => {
   const text = (more: Parameters<typeof libraryWith>[0]) =>
-    toTable({ ...document, tls: [libraryWith({ path: "/a", ...more })] }, { colour: false });
+    toTable({ ...document, tls: [libraryWith({ path: "/a", ...more })] });
   expect(text({})).toContain("TLS  /a\n");
   expect(text({ root: "/proc/7/\x1broot", deleted: true, used_by: [7, 812] })).toMatch(
     /TLS {2}\/a \(deleted\) in \/proc\/7\/\\x1broot\n.* used by 7 812\n/,
@@ -46,9 +46,9 @@ test("a library's line says whose it is, where it lies and who uses it", () => {
 });
 
 test("colour changes nothing but colours", () => {
-  const coloured = toTable(document, { colour: true });
+  const coloured = toTable(document, { colour: true, width: 200 });
   expect(coloured).toContain("\x1b[32mconfirmed");
-  expect(Bun.stripANSI(coloured)).toBe(toTable(document, { colour: false }));
+  expect(Bun.stripANSI(coloured)).toBe(toTable(document));
 });
 
 test("one uncertain constant or a failed part makes the document incomplete", () => {
@@ -94,7 +94,7 @@ test("what was verified stands behind it: what is wrong, missed or lost leaps to
     },
   };
   expect(exitCodeOf(verified)).toBe(3);
-  const text = toTable(verified, { colour: false });
+  const text = toTable(verified);
   for (const line of [
     /^VERIFIED {2}kernel · socket_reader · raw_tp:x$/m,
     /^offset_dport +4 of 4 +held$/m,
@@ -107,4 +107,36 @@ test("what was verified stands behind it: what is wrong, missed or lost leaps to
     /^- +- +not known +BIO_ST_METHOD$/m,
   ])
     expect(text).toMatch(line);
+});
+
+test("the worst stands first, and what several share is told once", () => {
+  const fields = (document.kernel?.fields ?? {}) as NonNullable<Document["kernel"]>["fields"];
+  const base = fields.offset_family;
+  if (base === undefined || document.kernel === undefined) throw new Error("the sample changed");
+  const as = (status: "confirmed" | "unresolved" | "conflict", reason?: string) => ({
+    ...base,
+    status,
+    ...(reason === undefined ? {} : { reason }),
+  });
+  const kernel = {
+    ...document.kernel,
+    fields: {
+      a: as("confirmed"),
+      b: as("unresolved", "no kprobes"),
+      c: as("confirmed"),
+      d: as("conflict", "two say two"),
+      e: as("unresolved", "other"),
+      f: as("unresolved", "no kprobes"),
+    },
+  };
+  const lines = toTable({ ...document, kernel }).split("\n");
+  const rows = lines.filter((line) => /^[a-f] /.test(line)).map((line) => [line[0], line.split(/ {2,}/)[4]]);
+  expect(rows).toEqual([
+    ["d", "two say two"],
+    ["b", "no kprobes"],
+    ["f", '"'],
+    ["e", "other"],
+    ["a", undefined],
+    ["c", undefined],
+  ]);
 });
