@@ -44,7 +44,7 @@ const constantsOf = (part: Pick<TlsReport, "constants"> | undefined): Assignment
 const functionsOf = (part: Pick<TlsReport, "functions"> | undefined): Assignment[] =>
   Object.entries(part?.functions ?? {}).flatMap(([name, one]) =>
     functionNumbers(name, one).flatMap(([constant, value]) =>
-      value === null ? [] : [[constant.toUpperCase(), value] as const],
+      value === null ? [] : [[constant, value] as const],
     ),
   );
 

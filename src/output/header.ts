@@ -65,7 +65,7 @@ function tlsLines({
     ...Object.entries(functions).flatMap(([name, one]) => [
       "",
       comment(`${name}: address before relocation, and place in the file`),
-      ...functionNumbers(name.toUpperCase(), one).flatMap(([constant, value]) =>
+      ...functionNumbers(name, one).flatMap(([constant, value]) =>
         definition(constant, { ...one, value }, hex),
       ),
     ]),

@@ -34,14 +34,17 @@ const functionsIn = (part: Part): TlsReport["functions"] => ("functions" in part
 export const isAttachable = (part: Part): boolean =>
   Object.values(functionsIn(part)).every(({ offset, status }) => offset !== null || status === "absent");
 
-/** The numbers of a function, as formats of numbers alone name them. */
+/** The numbers of a function, as formats of numbers alone name them: not as what C keeps for itself, which begins with an underscore. */
 export const functionNumbers = (
   name: string,
   { address, offset }: Pick<FunctionReport, "address" | "offset">,
-): readonly (readonly [string, number | null])[] => [
-  [`${name}_ADDRESS`, address],
-  [`${name}_OFFSET`, offset],
-];
+): readonly (readonly [string, number | null])[] => {
+  const macro = name.replace(/^_+/, "").toUpperCase();
+  return [
+    [`${macro}_ADDRESS`, address],
+    [`${macro}_OFFSET`, offset],
+  ];
+};
 
 /** Of a bit-field, besides the byte that it begins in: the bit of that byte, counted from the lowest, and how many it has. */
 export const bitConstants = (constant: string): readonly [offset: string, size: string] => [

@@ -22,8 +22,8 @@ const exported = (name: string, more: Partial<Attachable> = {}): Attachable => (
 /**
  * What eCapture, OBI and others attach to, by library: what carries a connection's data, what makes its handshake, and what writes the
  * key log. Sources: ssl/ssl_lib.c of OpenSSL, whose CHANGES names 1.1.1 for SSL_read_ex, SSL_write_ex and the key log; ssl/ssl_lib.cc and
- * ssl/internal.h of BoringSSL, where the key log's function took a pointer and a length before it took a span; lib/record.c and
- * lib/handshake.c of GnuTLS, whose key log's function no symbol names.
+ * ssl/internal.h of BoringSSL, where the key log's function took a pointer and a length before it took a span; lib/record.c,
+ * lib/handshake.c and lib/kx.c of GnuTLS, whose NEWS names 3.6.13 for the key log's function.
  */
 export const attachable: Partial<Record<LibraryReport["library"], readonly Attachable[]>> = {
   openssl: [
@@ -48,7 +48,12 @@ export const attachable: Partial<Record<LibraryReport["library"], readonly Attac
       ],
     },
   ],
-  gnutls: [exported("gnutls_record_recv"), exported("gnutls_record_send"), exported("gnutls_handshake")],
+  gnutls: [
+    exported("gnutls_record_recv"),
+    exported("gnutls_record_send"),
+    exported("gnutls_handshake"),
+    exported("_gnutls_call_keylog_func", { since: "3.6.13" }),
+  ],
 };
 
 /** Names of all functions that a document can tell of. */

@@ -3,6 +3,7 @@ import fc from "fast-check";
 import * as v from "valibot";
 import { documentSchema } from "../../../src/output/document.ts";
 import { shellWord, toEnv } from "../../../src/output/env.ts";
+import { toHeader } from "../../../src/output/header.ts";
 import { document, libraryWith } from "./sample.ts";
 
 /** What a shell prints when it runs a script. */
@@ -84,4 +85,11 @@ test("of several libraries each constant says whose it is, and no name stands tw
     "TLS_1_LIBRARY=openssl",
     "TLS_1_SSL_ST_RBIO=24",
   ]);
+});
+
+test("a function that begins with an underscore does so neither in a shell nor in a header", () => {
+  const functions = { _gnutls_one: { address: 16, offset: 8, status: "single", evidence: {} } } as const;
+  const tls = [libraryWith({ library: "gnutls", functions })];
+  expect(toEnv({ ...document, tls }, { exported: false })).toContain("\nGNUTLS_ONE_OFFSET=8\n");
+  expect(toHeader({ ...document, tls })).toContain("\n#define GNUTLS_ONE_OFFSET 0x8\n");
 });

@@ -1,7 +1,9 @@
 /** Where functions begin that no symbol tells. The truth is the symbols, which are not looked at. */
 import { beforeAll, describe, expect, test } from "bun:test";
 import { join } from "node:path";
+import { loadPackage } from "../../../assets/build/debian.ts";
 import { Elf } from "../../../src/elf/elf.ts";
+import type { KnownLibrary } from "../../../src/tls/layouts.ts";
 import { readReferences } from "../../../src/tls/references/evidence.ts";
 import { functionsIn, names } from "./binutils.ts";
 import { debianPackage, fetchTimeout, loadSamples } from "./debian.ts";
@@ -12,11 +14,15 @@ beforeAll(loadSamples, fetchTimeout);
 const folders = { amd64: "x86_64-linux-gnu", arm64: "aarch64-linux-gnu" } as const;
 
 /** What strings lead to, by name. */
-async function told(path: string, library: "openssl" | "boringssl") {
+async function told(
+  path: string,
+  library: KnownLibrary,
+  functions: readonly string[] = names,
+): Promise<ReadonlyMap<string, number>> {
   using elf = Elf.open(path, path, { follow: true });
-  const { functions } = await readReferences(library, elf, { constants: new Set(), functions: names });
+  const read = await readReferences(library, elf, { constants: new Set(), functions });
   return new Map(
-    [...functions].flatMap(
+    [...read.functions].flatMap(
       ([
         name,
         {
@@ -75,4 +81,29 @@ test.each(
 )("Node.js $version $arch: all of them, what has the inner function inlined too", async (sample) => {
   const found = await right(await loadNode(sample), "openssl");
   expect(found.toSorted()).toEqual(names.toSorted());
+});
+
+const keyLog = "_gnutls_call_keylog_func";
+/** Offsets from the first argument that binutils sees in a function's first instructions, up to 32 bytes of them. */
+function reached(path: string, from: number): readonly string[] {
+  const stretch = [`--start-address=${from}`, `--stop-address=${from + 32}`];
+  const { stdout } = Bun.spawnSync(["objdump", "-d", ...stretch, path]);
+  return [...stdout.toString().matchAll(/0x([0-9a-f]+)\(%rdi\)/g)].map(([, offset = ""]) => offset);
+}
+
+test("GnuTLS: what hands secrets on to the session's function is what begins with that function", async () => {
+  const path = "/usr/lib/x86_64-linux-gnu/libgnutls.so.30";
+  const { stdout } = Bun.spawnSync(["readelf", "-W", "--dyn-syms", path]);
+  const [, at = ""] =
+    /([0-9a-f]+) +\d+ FUNC .* gnutls_session_get_keylog_function@/.exec(stdout.toString()) ?? [];
+  const [own = ""] = reached(path, Number.parseInt(at, 16));
+  const found = await told(path, "gnutls", [keyLog]);
+  expect(own).not.toBe("");
+  expect(reached(path, found.get(keyLog) ?? 0)[0]).toBe(own);
+});
+
+test.each(["amd64", "arm64"] as const)("and one is found in Debian's of %s", async (arch) => {
+  const { root } = await loadPackage("trixie", "libgnutls30t64", arch);
+  const [path = ""] = new Bun.Glob("usr/lib/*/libgnutls.so.30").scanSync({ cwd: root, absolute: true });
+  expect([...(await told(path, "gnutls", [keyLog])).keys()]).toEqual([keyLog]);
 });

@@ -15,9 +15,16 @@ interface Log {
   readonly labels: ReadonlySet<string>;
 }
 
-/** What gets several labels of the key log writes it. @param otherwise how it is found where it does not get them directly */
-export const logAttach = (otherwise: (subject: Subject) => Log | null): AttachRecipe => ({
-  functions: ["ssl_log_secret"],
+/**
+ * What gets several labels of the key log writes it, or hands them to who does.
+ *
+ * @param name what the library calls it @param otherwise how it is found where it does not get them directly
+ */
+export const logAttach = (
+  name: string,
+  otherwise: (subject: Subject) => Log | null = () => null,
+): AttachRecipe => ({
+  functions: [name],
   names: {
     texts: [...isLabel, "c hs traffic", "s hs traffic"],
     files: [],
@@ -25,7 +32,7 @@ export const logAttach = (otherwise: (subject: Subject) => Log | null): AttachRe
   },
   read: (subject, found) => {
     const { entry, labels } = direct(subject) ?? otherwise(subject) ?? { entry: 0, labels: [] };
-    for (const label of labels) found.say("ssl_log_secret", entry, `called with ${label}`);
+    for (const label of labels) found.say(name, entry, `called with ${label}`);
   },
 });
 

@@ -16,7 +16,7 @@ export interface AttachRecipe {
 
 /** By library: where functions begin without symbols, by two witnesses each, as a member is found. */
 export const attachRecipes: Readonly<Record<KnownLibrary, readonly AttachRecipe[]>> = {
-  openssl: [logAttach(logFunction), opensslAttach],
-  boringssl: [logAttach(keyLog), boringsslAttach],
-  gnutls: [],
+  openssl: [logAttach("ssl_log_secret", logFunction), opensslAttach],
+  boringssl: [logAttach("ssl_log_secret", keyLog), boringsslAttach],
+  gnutls: [logAttach("_gnutls_call_keylog_func")],
 };
