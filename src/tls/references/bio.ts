@@ -135,7 +135,7 @@ function endOfFile(subject: Subject, found: Witnesses, table: number, at: Slots)
     return member?.width === 4 && isReached(member.from) ? member.from.add : [];
   });
   for (const offset of returned) found.say("BIO_ST_NUM", offset, `returned by the read of ${hex(table)}`);
-  for (let slot = method.rest; slot <= method.last; slot += 8) {
+  for (let slot = method.rest; slot <= method.last && found.known("BIO_ST_NUM") === null; slot += 8) {
     for (const { to, width, value } of storesIn(eventsOf(slot))) {
       const isSet = isWhole(value, 2) || numberOf(value) === minusOne;
       if (width === 4 && isReached(to) && isSet && returned.includes(to.add))

@@ -32,8 +32,8 @@ export const boringsslNames: Names = {
     "ssl_buffer.cc",
     "ssl_session.cc",
     "ssl_lib.cc",
-    ...methodFiles,
   ],
+  apart: methodFiles,
   needles: ["CLIENT_RANDOM", "TRAFFIC_SECRET", "EXPORTER_SECRET", "exp master", "traffic upd", ".cc\0"],
 };
 

@@ -48,6 +48,7 @@ export interface References {
 const joined = (all: readonly Names[]): Names => ({
   texts: [...new Set(all.flatMap(({ texts }) => texts))],
   files: [...new Set(all.flatMap(({ files }) => files))],
+  apart: all.flatMap(({ apart = [] }) => apart),
   many: all.flatMap(({ many = [] }) => many),
   needles: [...new Set(all.flatMap(({ needles }) => needles))],
 });

@@ -13,6 +13,8 @@ export interface Names {
   readonly texts: readonly string[];
   /** Names of source files, behind any folders. */
   readonly files: readonly string[];
+  /** Files whose code a table alone leads to: near it nothing else is looked for. */
+  readonly apart?: readonly string[];
   /** Those of the files that code names more often than anything else. */
   readonly many?: readonly string[];
   /** What is looked for: each text and each name of a file holds one of these. Few, since each is one pass over all data. */
@@ -95,10 +97,11 @@ export class Subject {
     );
   }
 
-  /** First addresses of all functions that name something. */
+  /** First addresses of the functions that name something, but for what lies apart. */
   known(): readonly number[] {
     void this.functions;
-    return this.naming(...this.#naming.keys());
+    const { apart = [] } = this.#sought;
+    return this.naming(...[...this.#naming.keys()].filter((name) => !apart.includes(name)));
   }
 
   code(entry: number): Code {
@@ -120,9 +123,9 @@ export class Subject {
 }
 
 /** The texts and files that the data has, by the addresses where they begin. */
-function namesIn(image: Image, { texts, files, needles }: Names): ReadonlyMap<number, string> {
+function namesIn(image: Image, { texts, files, apart = [], needles }: Names): ReadonlyMap<number, string> {
   const found = new Map<number, string>();
-  const byName = new Set(files);
+  const byName = new Set([...files, ...apart]);
   for (const place of image.places(needles.map((needle) => Buffer.from(needle)))) {
     const whole = image.textAround(place, longest);
     if (whole === null) continue;
