@@ -11,6 +11,9 @@ const around = 512 << 10;
 /** Bytes that are read at a time. */
 const window = 512 << 10;
 
+/** A SIB byte that names r12 or rsp and no index. */
+const baseAlone = 0x24;
+
 /** Places in one piece of code, in bytes from its beginning. */
 type Search = (bytes: Buffer, address: number) => Iterable<number>;
 
@@ -22,6 +25,15 @@ export function functionsWith(subject: Subject, offset: number): readonly number
   if (offset < smallest) return [];
   const isX86 = subject.image.elf.machine === "x86_64";
   return functionsNear(subject, (bytes) => (isX86 ? displaced(bytes, offset) : scaled(bytes, offset)));
+}
+
+/** Whether a load from `offset` stands in a function, which is not decoded for that. True where such a look tells nothing. */
+export function hasLoad(subject: Subject, entry: number, offset: number): boolean {
+  if (offset < smallest) return true;
+  const { image, functions } = subject;
+  const search = image.elf.machine === "x86_64" ? displaced : scaled;
+  const [first] = search(image.bytes(entry, functions.endOf(entry) - entry), offset);
+  return first !== undefined;
 }
 
 /** First addresses of functions that call or go on with one of these. */
@@ -63,15 +75,22 @@ function neighbourhoods(
   return stretches;
 }
 
-/** `mov r64, [r64 + offset]` or `cmp qword [r64 + offset], 0`: REX.W, opcode, ModRM with a 32-bit displacement. Intel SDM volume 2. */
+/**
+ * `mov r64, [r64 + offset]` or `cmp qword [r64 + offset], 0`: REX.W, opcode, ModRM with a 32-bit displacement, of r12 a SIB byte before
+ * it. Intel SDM volume 2.
+ */
 function* displaced(bytes: Buffer, offset: number): Generator<number> {
   const pattern = Buffer.alloc(4);
   pattern.writeUInt32LE(offset);
   for (let at = bytes.indexOf(pattern); at >= 0; at = bytes.indexOf(pattern, at + 1)) {
-    if (at < 3) continue;
-    const [prefix = 0, opcode = 0, modes = 0] = bytes.subarray(at - 3, at);
+    if (at < 4) continue;
+    const begin =
+      (bytes[at - 1] as number) === baseAlone && ((bytes[at - 2] as number) & 0xc7) === 0x84
+        ? at - 4
+        : at - 3;
+    const [prefix = 0, opcode = 0, modes = 0] = bytes.subarray(begin, begin + 3);
     if ((prefix & 0xf8) === 0x48 && (opcode === 0x8b || opcode === 0x83) && (modes & 0xc0) === 0x80)
-      yield at - 3;
+      yield begin;
   }
 }
 

@@ -67,7 +67,7 @@ export class Functions {
   at(entry: number): Code {
     const known = this.#codes.get(entry);
     if (known !== undefined) return known;
-    const end = Math.min(this.#endOf(entry), entry + largestFunction);
+    const end = this.endOf(entry);
     const code = codeOf(this.#machine, this.#decodeAll(entry, end), entry, end);
     this.#codes.set(entry, code);
     return code;
@@ -87,8 +87,9 @@ export class Functions {
     return all;
   }
 
-  #endOf(entry: number): number {
-    if (this.#frames !== null) return this.#framed(entry).end;
+  /** The first address behind a function, as far as it is read. */
+  endOf(entry: number): number {
+    if (this.#frames !== null) return Math.min(this.#framed(entry).end, entry + largestFunction);
     const step = this.#image.elf.machine === "x86_64" ? 16 : 4;
     for (let at = entry - (entry % step) + step; at < entry + largestFunction; at += step)
       if (this.#isStart(at)) return at;

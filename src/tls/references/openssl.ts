@@ -1,6 +1,7 @@
 import type { Place, Value } from "../machine/value.ts";
 import { bioMethods } from "./bio.ts";
 import { cipherTable } from "./ciphers.ts";
+import { hasLoad } from "./displacement.ts";
 import { keyLogLabels } from "./labels.ts";
 import {
   type Call,
@@ -35,6 +36,8 @@ export const opensslNames: Names = {
     ...Object.values(printed),
   ],
   files: ["tls13_enc.c", "statem_clnt.c", "ssl_asn1.c", "ssl_lib.c", "quic_impl.c"],
+  // Each error of a client's state machine names it.
+  many: ["statem_clnt.c"],
   needles: [
     "CLIENT_RANDOM",
     "TRAFFIC_SECRET",
@@ -267,6 +270,7 @@ function sessionCipher(subject: Subject, found: Witnesses, prefix: string): void
   const number = found.seen("SSL_CIPHER_ST_ID");
   if (session === null || number === null) return;
   for (const entry of subject.naming("statem_clnt.c")) {
+    if (!hasLoad(subject, entry, session)) continue;
     for (const { to, width, value } of storesIn(subject.events(entry))) {
       const id = memberOf(value);
       if (width < 4 || id?.width !== 4 || id.from.add !== number || !isReached(to, session)) continue;
