@@ -70,6 +70,8 @@ export const IPV6_FREEBIND = 78;
 export const SO_PRIORITY = 12;
 export const SO_LINGER = 13;
 export const SO_SNDTIMEO = 21;
+const SO_ATTACH_FILTER = 26;
+const BPF_RET_K = 6;
 export const TCP_NODELAY = 1;
 export const TCP_INFO = 11;
 export const TCP_QUICKACK = 12;
@@ -87,9 +89,11 @@ export const RLIMIT_NPROC = 6;
 export const RLIMIT_NOFILE = 7;
 export const RLIMIT_AS = 9;
 export const POLLIN = 1;
+export const MSG_OOB = 1;
 export const MSG_PEEK = 2;
 export const MSG_TRUNC = 0x20;
 export const MSG_DONTWAIT = 0x40;
+export const MSG_MORE = 0x8000;
 export const PR_SET_PDEATHSIG = 1;
 const PR_SET_DUMPABLE = 4;
 const PR_SET_NAME = 15;
@@ -352,14 +356,23 @@ export function setsockoptBytes(fd: number, level: number, option: number, value
   check(c.setsockopt(fd, level, option, value, value.byteLength), `setsockopt(${level}, ${option})`);
 }
 
+/** Whatever comes for a socket is dropped, by a filter of one instruction: BPF_RET | BPF_K, no byte. */
+export function dropIncoming(fd: number): void {
+  const filter = new Uint16Array([BPF_RET_K, 0, 0, 0]); // struct sock_filter: u16 code, u8 jt, jf, u32 k
+  withAddresses([filter], (at) => {
+    const program = new BigUint64Array([1n, BigInt(at)]); // struct sock_fprog: u16 len, struct sock_filter *filter
+    setsockoptBytes(fd, SOL_SOCKET, SO_ATTACH_FILTER, new Uint8Array(program.buffer));
+  });
+}
+
 /** Closes one direction of a connection. */
 export function shutdown(fd: number, how: number): void {
   check(c.shutdown(fd, how), "shutdown");
 }
 
 /** Sends all of `bytes` or throws. */
-export function send(fd: number, bytes: Uint8Array): void {
-  const sent = check(c.send(fd, bytes, bytes.byteLength, 0), "send");
+export function send(fd: number, bytes: Uint8Array, flags = 0): void {
+  const sent = check(c.send(fd, bytes, bytes.byteLength, flags), "send");
   if (sent !== bytes.byteLength) throw new Error(`send: only ${sent} of ${bytes.byteLength} bytes went out`);
 }
 

@@ -20,7 +20,6 @@ const unknown = new Set([
   "nsproxy.time_ns",
   "nsproxy.time_ns_for_children",
   "time_namespace.ns.inum",
-  "file.private_data",
   "fs_struct.root.dentry",
   "fs_struct.root.mnt",
 ]);

@@ -54,7 +54,7 @@ export class Graph {
     const landings = this.#read(roots.map(([thing, root]) => ({ root, size: thing.struct.limit })));
     for (const [index, [thing]] of roots.entries()) {
       const landing = landings[index];
-      if (landing != null) this.#seen.set(thing, landing);
+      if (landing != null) this.#see([{ thing, landing }]);
     }
     // What is found later may be what tells pointers of earlier structs apart.
     for (let before = -1; before < this.#seen.size; ) {
@@ -70,6 +70,21 @@ export class Graph {
       for (const [member, solution] of this.#solve(name)) found.set(`${name}.${member}`, solution);
     }
     return found;
+  }
+
+  /** Takes in what was found, and what begins there too. */
+  #see(found: readonly Sight[]): void {
+    for (const { thing, landing } of found) this.#seen.set(thing, landing);
+    const parts = found.flatMap(({ thing, landing: { address } }) =>
+      thing.parts.map((part) => ({ part, address })),
+    );
+    const landings = this.#read(
+      parts.map(({ part, address }) => ({ root: address, size: part.struct.limit })),
+    );
+    for (const [index, { part }] of parts.entries()) {
+      const landing = landings[index];
+      if (landing != null) this.#seen.set(part, landing);
+    }
   }
 
   #names(): Set<string> {
@@ -115,7 +130,7 @@ export class Graph {
         );
       else {
         this.#why.delete(key);
-        for (const { thing, landing } of first.seen) this.#seen.set(thing, landing);
+        this.#see(first.seen);
       }
     }
   }
@@ -213,9 +228,8 @@ export class Graph {
     const [first] = distinct;
     if (first === undefined || !distinct.every((sight) => isPossible(sight))) return false;
     const { struct } = first.thing;
-    const fixed = [...struct.members].filter(([, row]) => row.fixed !== undefined);
-    if (fixed.length > 0)
-      return fixed.every(([member, row]) => !row.isPointer || this.#isFixed(distinct, member));
+    if ([...struct.members.values()].some(({ fixed }) => fixed !== undefined))
+      return distinct.every((sight) => this.#isFixed(sight));
     const isKnown = distinct.every(
       ({ thing, landing }) => this.#seen.get(thing)?.address === landing.address,
     );
@@ -240,21 +254,18 @@ export class Graph {
     return isProven && !led.includes(false) && !held.some(isRefuted);
   }
 
-  /** Whether pointers whose place is fixed lead to the same thing where they should, and are null where they should be. */
-  #isFixed(seen: readonly Sight[], member: string): boolean {
-    return seen.every(({ thing, landing }) => {
-      const all = [...thing.leads()];
-      const words = all.map(([each, to]) => {
-        const at = thing.struct.members.get(each)?.fixed ?? 0;
-        return { to, isNull: holds(landing.bytes, at, host(8, 0)), word: this.#pointer(landing, at) };
-      });
-      const mine = words[all.findIndex(([each]) => each === member)];
-      if (mine === undefined) return true;
-      if (mine.to === null) return mine.isNull;
-      return (
-        mine.word !== null &&
-        words.every((other) => other.to === null || (other.word === mine.word) === (other.to === mine.to))
-      );
+  /** Whether pointers whose place is fixed are the same where they lead to the same thing, others elsewhere, null where they should be. */
+  #isFixed({ thing, landing }: Sight): boolean {
+    const [byThing, byWord] = [new Map<Thing, bigint>(), new Map<bigint, Thing>()];
+    return [...thing.leads()].every(([member, to]) => {
+      const at = thing.struct.members.get(member)?.fixed ?? 0;
+      if (to === null) return holds(landing.bytes, at, host(8, 0));
+      const word = this.#pointer(landing, at);
+      if (word === null) return false;
+      const isSame = (byThing.get(to) ?? word) === word && (byWord.get(word) ?? to) === to;
+      byThing.set(to, word);
+      byWord.set(word, to);
+      return isSame;
     });
   }
 
@@ -267,6 +278,7 @@ export class Graph {
     const again = this.follow(
       sights.map(({ thing, landing }) => ({ root: landing.address, size: thing.struct.limit })),
     );
+    const held = new Map(sights.map(({ thing }) => [thing, unmoved(thing)]));
     const most = largestOf(sights);
     const observations = sights.flatMap(({ thing, landing }, index) =>
       [landing, again[index]].flatMap((one) =>
@@ -275,7 +287,7 @@ export class Graph {
           : [
               {
                 ...crop(one, most),
-                expected: new Map([...thing.expected(), ...this.#expectedPointers(thing)]),
+                expected: new Map([...(held.get(thing) ?? []), ...this.#expectedPointers(thing)]),
               },
             ],
       ),
@@ -322,6 +334,14 @@ export class Graph {
 
 const pointersOf = (sights: readonly Sight[]): Set<string> =>
   new Set(sights.flatMap(({ thing }) => [...thing.leads().keys()]));
+
+/** What was known of a thing before it was looked at, and is so still. */
+function unmoved(thing: Thing): Map<string, Expectation> {
+  const now = thing.expectedNow();
+  const isSame = ({ value }: Expectation, other: Expectation | undefined) =>
+    other !== undefined && Buffer.compare(value, other.value) === 0;
+  return new Map([...thing.expected()].filter(([member, one]) => isSame(one, now.get(member))));
+}
 
 /** No struct is larger than the way to the next of its kind: what lies behind it is another's. Bytes. */
 export function largestOf(sights: readonly { readonly landing: Pick<Landing, "address"> }[]): number {

@@ -4,6 +4,19 @@ import { derived } from "./derived.ts";
 import { dentry, fdtable, file, filesStruct, fsStruct, inode, superBlock, vfsmount } from "./file.ts";
 import { namespaces, nsproxy } from "./namespaces.ts";
 import type { Struct, Version } from "./row.ts";
+import {
+  inetConnectionSock,
+  inetSock,
+  ipv6Pinfo,
+  netlinkSock,
+  protoOps,
+  sock,
+  sockCommon,
+  socket,
+  tcpSock,
+  unixAddress,
+  unixSock,
+} from "./socket.ts";
 import { cred, mmStruct, pid, taskStruct } from "./task.ts";
 
 /** Every struct that a crawl comes to. */
@@ -22,6 +35,17 @@ const structs: readonly Struct[] = [
   superBlock,
   vfsmount,
   fsStruct,
+  socket,
+  protoOps,
+  sockCommon,
+  sock,
+  inetSock,
+  ipv6Pinfo,
+  inetConnectionSock,
+  tcpSock,
+  unixSock,
+  unixAddress,
+  netlinkSock,
 ];
 
 /** A member that is known by a crawl. */
@@ -33,14 +57,15 @@ export interface WideMember {
   readonly until?: Version;
 }
 
-/** An element of an array tells of the array alone. */
-const isTold = (member: string): boolean => !member.includes("[");
+/** An element of an array tells of the array alone; what constants name is told by these. */
+const isTold = (member: string, { isNamed }: { readonly isNamed?: true }): boolean =>
+  !member.includes("[") && isNamed !== true;
 
 /** All of them, struct by struct. */
 export const wideMembers: readonly WideMember[] = [
   ...structs.flatMap(({ name, members }) =>
     [...members]
-      .filter(([member]) => isTold(member))
+      .filter(([member, row]) => isTold(member, row))
       .map(([member, { type, since, until }]) => ({
         member: `${name}.${member}`,
         type,

@@ -30,7 +30,7 @@ export const file = struct<FileFacts>("file", 512, ["f_inode", "f_flags"], {
   "f_path.dentry": leads(to("dentry"), ({ dentry }) => dentry),
   "f_path.mnt": leads(to("vfsmount"), ({ mount }) => mount),
   f_cred: leads(to("cred"), ({ cred }) => cred),
-  private_data: leads(to("socket"), ({ socket }) => socket),
+  private_data: leads(to("void"), ({ socket }) => socket),
 });
 
 /** What fstat(2) tells. */
@@ -130,7 +130,9 @@ const tableOf = (facts: Partial<TableFacts>): Thing => ({
     together: [],
   },
   expected: () => new Map(),
+  expectedNow: () => new Map(),
   leads: () => new Map([...(facts.files ?? [])].map(([number, to]) => [`${number}`, to])),
+  parts: [],
 });
 
 /** include/linux/fdtable.h. */

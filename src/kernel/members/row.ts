@@ -8,6 +8,8 @@ export type Version = readonly [major: number, minor: number];
 /** What is known of a member of one instance: what it holds, or what it leads to. */
 export type Row<Facts> = {
   readonly type: CType;
+  /** Constants name it already, measured elsewhere: here it only leads on, and tells others apart. */
+  readonly isNamed?: true;
   /** From where the struct begins; of what no kernel may change, as the text that a name leads to. */
   readonly fixed?: number;
   /** Where kernels differ in how it is aligned: by how much at least. Otherwise as its type is. */
@@ -28,7 +30,7 @@ export interface Struct {
   readonly limit: number;
   readonly members: ReadonlyMap<
     string,
-    Pick<Row<never>, "type" | "fixed" | "align" | "since" | "until"> & { readonly isPointer: boolean }
+    Omit<Row<never>, "holds" | "leads"> & { readonly isPointer: boolean }
   >;
   /** The members that a pointer to this struct is known by. */
   readonly keys: readonly string[];
@@ -44,13 +46,20 @@ export interface Thing {
   readonly struct: Struct;
   /** Of members that hold a value. */
   expected(): ReadonlyMap<string, Expectation>;
+  /** The same, asked anew: what moved meanwhile tells nothing. */
+  expectedNow(): ReadonlyMap<string, Expectation>;
   /** Of pointers. */
   leads(): ReadonlyMap<string, Thing | null>;
+  /** Other structs that begin where this one does, as a tcp_sock with its sock. */
+  readonly parts: readonly Thing[];
 }
 
 export interface KnownStruct<Facts> extends Struct {
-  /** Facts may be added as long as nobody asks. */
-  readonly of: (facts: Partial<Facts>) => Thing;
+  /**
+   * Facts may be added as long as nobody asks.
+   * @param again the same facts, as they are now; left out where they never move
+   */
+  readonly of: (facts: Partial<Facts>, again?: () => Partial<Facts>, parts?: readonly Thing[]) => Thing;
 }
 
 /** Declares a struct: a row a member. */
@@ -66,19 +75,14 @@ export function struct<Facts>(
   }: Partial<Pick<Struct, "relations" | "order" | "together">> = {},
 ): KnownStruct<Facts> {
   const all = Object.entries(rows);
-  const members = new Map(
-    all.map(([member, row]) => [
-      member,
-      {
-        type: row.type,
-        isPointer: "leads" in row,
-        ...(row.fixed !== undefined && { fixed: row.fixed }),
-        ...(row.align !== undefined && { align: row.align }),
-        ...(row.since && { since: row.since }),
-        ...(row.until && { until: row.until }),
-      },
-    ]),
-  );
+  const members = new Map(all.map(([member, row]) => [member, { ...row, isPointer: "leads" in row }]));
+  const expectedOf = (facts: Partial<Facts>) =>
+    new Map(
+      all.flatMap(([member, row]) => {
+        const held = "holds" in row ? row.holds(facts) : undefined;
+        return held === undefined ? [] : [[member, held] as const];
+      }),
+    );
   const self: KnownStruct<Facts> = {
     name,
     limit,
@@ -87,16 +91,8 @@ export function struct<Facts>(
     relations,
     order,
     together,
-    of: (facts) => {
-      const expected = once(
-        () =>
-          new Map(
-            all.flatMap(([member, row]) => {
-              const held = "holds" in row ? row.holds(facts) : undefined;
-              return held === undefined ? [] : [[member, held] as const];
-            }),
-          ),
-      );
+    of: (facts, again, parts = []) => {
+      const expected = once(() => expectedOf(facts));
       const leads = once(
         () =>
           new Map(
@@ -106,7 +102,8 @@ export function struct<Facts>(
             }),
           ),
       );
-      return { struct: self, expected, leads };
+      const expectedNow = () => (again === undefined ? expected() : expectedOf(again()));
+      return { struct: self, expected, expectedNow, leads, parts };
     },
   };
   return self;

@@ -50,3 +50,11 @@ export function kernelDevice(dev: bigint): number {
 }
 
 export const isThere = (path: string): boolean => statSync(path, { throwIfNoEntry: false }) !== undefined;
+
+/** Without the keys of which nothing is known. */
+export const defined = <Type extends object>(
+  facts: Type,
+): { [Key in keyof Type]?: Exclude<Type[Key], undefined> } =>
+  Object.fromEntries(Object.entries(facts).filter(([, fact]) => fact !== undefined)) as {
+    [Key in keyof Type]?: Exclude<Type[Key], undefined>;
+  };

@@ -144,6 +144,11 @@ export class Files {
     this.#tryOpen(() => this.#add(this.owned.use(openFile("/dev/null", O_WRONLY)), { name: "null", cred }));
   }
 
+  /** A socket. @returns the file that it is */
+  addSocket(descriptor: FileDescriptor, socket: Thing): Thing {
+    return this.#add(descriptor, { socket }).file;
+  }
+
   /** A folder, as a place to work in. */
   openFolder(path: string): OpenFile | null {
     return this.#tryOpen(() =>

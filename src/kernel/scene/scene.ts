@@ -19,6 +19,7 @@ import {
   Sleeper,
   Waiter,
 } from "../../../ffi/process.ts";
+import { isWithoutNamespaces, NO_NAMESPACES } from "../../net/namespace.ts";
 import { masked } from "../../offsets/values.ts";
 import { left, share } from "../../whereabouts.ts";
 import type { Crawler, Walker } from "../crawl/reader.ts";
@@ -33,9 +34,11 @@ import {
   type TaskFacts,
   taskStruct,
 } from "../members/task.ts";
+import { CurrentNetwork, type Network, PrivateNetwork } from "../stimulus/namespace.ts";
 import { NamedThread } from "../thread.ts";
-import { isFirstNumbering, isFirstPids, namespaceOf, statOf, statusOf } from "./facts.ts";
+import { defined, isFirstNumbering, isFirstPids, namespaceOf, statOf, statusOf } from "./facts.ts";
 import { Files, type OpenFile } from "./files.ts";
+import { Sockets } from "./sockets.ts";
 
 /** Of include/linux/sched.h. */
 const TASK_INTERRUPTIBLE = 1;
@@ -81,6 +84,9 @@ class SceneMaker {
     const ownCred = this.#credOf(self);
     const files = new Files(this.owned, ownCred);
     files.openAll();
+    const network = this.#network();
+    const namespace = network.inode === null ? undefined : this.#namespaceOf("net", network.inode);
+    new Sockets(this.owned, files, network, namespace).openAll();
     const root = files.openFolder("/");
     const [first, second, third] = places.map((path) => files.openFolder(path));
     const [ownExe, parentExe] = [self, process.ppid].map((pid) => files.executableOf(pid) ?? undefined);
@@ -200,6 +206,18 @@ class SceneMaker {
     const dead = this.#zombie(leader);
     if (dead !== null) roots.push(dead);
     return { roots, limits: this.#limits };
+  }
+
+  /** Where sockets are made: nobody else's traffic comes there, if it may be. */
+  #network(): Network {
+    if (isWithoutNamespaces()) return this.owned.use(new CurrentNetwork(NO_NAMESPACES));
+    try {
+      return this.owned.use(new PrivateNetwork());
+    } catch (error) {
+      if (!(error instanceof SystemError)) throw error;
+      this.#limits.push(`a network of its own: ${error.message}`);
+      return this.owned.use(new CurrentNetwork(error.message));
+    }
   }
 
   /** Starts a task of a name of its own, and meets it. */
@@ -327,7 +345,10 @@ class SceneMaker {
 
   #namespace(pid: number, kind: NamespaceKind, file: string = kind): Thing | undefined {
     const inum = namespaceOf(pid, file);
-    if (inum === null) return undefined;
+    return inum === null ? undefined : this.#namespaceOf(kind, inum);
+  }
+
+  #namespaceOf(kind: NamespaceKind, inum: number): Thing {
     const known = this.#namespaces.get(`${kind} ${inum}`) ?? namespaces[kind].of({ inum });
     this.#namespaces.set(`${kind} ${inum}`, known);
     return known;
@@ -377,9 +398,3 @@ const sizeOfTable = (pid: number): { readonly size?: number } => {
   const size = statusOf(pid).get("FDSize");
   return size === undefined ? {} : { size: Number(size) };
 };
-
-/** Without the keys of which nothing is known. */
-const defined = <Type extends object>(facts: Type): { [Key in keyof Type]?: Exclude<Type[Key], undefined> } =>
-  Object.fromEntries(Object.entries(facts).filter(([, fact]) => fact !== undefined)) as {
-    [Key in keyof Type]?: Exclude<Type[Key], undefined>;
-  };

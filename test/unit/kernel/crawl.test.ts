@@ -120,3 +120,31 @@ test("no struct is larger than the way from one to the next of its kind", () => 
   expect(largestOf(at(0xffff888000004000n, 0xffff888000004000n))).toBe(Number.MAX_SAFE_INTEGER);
   expect(largestOf([])).toBe(Number.MAX_SAFE_INTEGER);
 });
+
+test("what moved while it was looked at tells nothing, and what it held before is not looked for", () => {
+  const { memory, owners } = scene();
+  let turn = 0;
+  const moving = [0, 1].map((index) => {
+    memory.number(2 + index, 12, 0x4444444 + index); // where the true place is, of later
+    memory.number(2 + index, 100, 0x5555555 + index); // where the value of before stands by chance
+    return owner.of({ id: 0x5555555 + index }, () => ({ id: 0x4444444 + index + turn++ }));
+  });
+  const graph = new Graph(memory.follow, addressings.x64);
+  graph.explore([...owners, ...moving].map((each, index) => [each, memory.address(index)] as const));
+  expect(graph.solutions().get("owner.id")).toEqual({ is: "solved", offset: 12 });
+});
+
+test("what begins with another struct is found with it, and has members of its own", () => {
+  const { memory, owners } = scene();
+  const larger = struct<{ readonly more: number }>("larger", SIZE, [], {
+    more: value(u32, ({ more }) => known(more, (it) => host(4, it))),
+  });
+  const beginning = [0x6666666, 0x7777777].map((more, index) => {
+    memory.number(2 + index, 12, 0x4444444 + index);
+    memory.number(2 + index, 200, more);
+    return owner.of({ id: 0x4444444 + index }, undefined, [larger.of({ more })]);
+  });
+  const graph = new Graph(memory.follow, addressings.x64);
+  graph.explore([...owners, ...beginning].map((each, index) => [each, memory.address(index)] as const));
+  expect(graph.solutions().get("larger.more")).toEqual({ is: "solved", offset: 200 });
+});

@@ -1,0 +1,222 @@
+import type { Expectation } from "../../offsets/observation.ts";
+import { host, raw } from "../../offsets/values.ts";
+import { in6Addr } from "../synthetic/declarations.ts";
+import { known, leads, struct, type Thing, value } from "./row.ts";
+import { atomic, atomic64, kuid, s16, s32, to, u8, u16, u32, u64, ulong } from "./types.ts";
+
+const one = (fact: number | undefined): Expectation | undefined => known(fact, (it) => host(1, it));
+const two = (fact: number | undefined): Expectation | undefined => known(fact, (it) => host(2, it));
+const four = (fact: number | undefined): Expectation | undefined => known(fact, (it) => host(4, it));
+const eight = (fact: bigint | undefined): Expectation | undefined => known(fact, (it) => host(8, it));
+
+/** What is known of struct proto_ops: of which family its functions are. */
+export const protoOps = struct<{ readonly family: number }>("proto_ops", 64, ["family"], {
+  family: value(s32, ({ family }) => four(family)),
+});
+
+/** What is known of a socket as a file has it. */
+export interface SocketFacts {
+  readonly type: number;
+  /** SS_UNCONNECTED and so on of include/uapi/linux/net.h. */
+  readonly state: number;
+  readonly sock: Thing;
+  readonly file: Thing;
+  readonly ops: Thing;
+}
+
+/** include/linux/net.h. Behind it lies the inode of its file. */
+export const socket = struct<SocketFacts>("socket", 256, ["type", "sk"], {
+  state: value(u32, ({ state }) => four(state)),
+  type: value(s16, ({ type }) => two(type)),
+  file: { ...leads(to("file"), ({ file }) => file), isNamed: true },
+  sk: { ...leads(to("sock"), ({ sock }) => sock), isNamed: true },
+  ops: leads(to("proto_ops"), ({ ops }) => ops),
+});
+
+/** What is known of struct ipv6_pinfo. */
+export interface Ipv6Facts {
+  readonly saddr: Uint8Array;
+  readonly trafficClass: number;
+  readonly minHops: number;
+}
+
+/** include/linux/ipv6.h; it lies behind the rest of its sock. */
+export const ipv6Pinfo = struct<Ipv6Facts>("ipv6_pinfo", 160, ["saddr"], {
+  saddr: value(in6Addr, ({ saddr }) => known(saddr, raw)),
+  tclass: value(u8, ({ trafficClass }) => one(trafficClass)),
+  min_hopcount: value(u8, ({ minHops }) => one(minHops)),
+});
+
+/** What is known of struct unix_address: the address as bind(2) had it, AF_UNIX and the name. */
+export const unixAddress = struct<{ readonly address: Uint8Array }>("unix_address", 160, ["name"], {
+  len: value(s32, ({ address }) => four(address?.length)),
+  name: { ...value(u16, ({ address }) => known(address, raw)), align: 4 },
+});
+
+/** What getsockopt(2) tells of a sock, and what it was made with. */
+export interface SockFacts {
+  readonly family: number;
+  readonly type: number;
+  readonly protocol: number;
+  readonly cookie: bigint;
+  readonly boundTo: number;
+  readonly incomingCpu: number;
+  readonly mark: number;
+  readonly priority: number;
+  readonly sendBuffer: number;
+  readonly receiveBuffer: number;
+  readonly lowMark: number;
+  readonly peekOffset: number;
+  readonly pacing: bigint;
+  readonly uid: number;
+  readonly error: number;
+  /** 1: it receives no more, 2: it sends no more, 3: neither. */
+  readonly shut: number;
+  readonly backlog: number;
+  readonly mostBacklog: number;
+  /** Of SO_MEMINFO: bytes that were received, that are to be sent, and that it may still have. */
+  readonly received: number;
+  readonly queued: number;
+  readonly forward: number;
+  readonly socket: Thing;
+  readonly network: Thing;
+}
+
+/** include/net/sock.h: what every sock begins with. */
+export const sockCommon = struct<SockFacts>("sock_common", 256, [], {
+  skc_net: { ...leads(to("net"), ({ network }) => network), isNamed: true },
+  skc_family: { ...value(u16, ({ family }) => two(family)), isNamed: true },
+  skc_bound_dev_if: value(s32, ({ boundTo }) => four(boundTo)),
+  skc_cookie: value(atomic64, ({ cookie }) => eight(cookie)),
+  skc_incoming_cpu: value(s32, ({ incomingCpu }) => four(incomingCpu)),
+});
+
+/** include/net/sock.h; 0.7 to 1.1 KiB. */
+export const sock = struct<SockFacts>("sock", 1536, ["sk_sndbuf", "sk_rcvbuf", "sk_type"], {
+  sk_socket: { ...leads(to("socket"), ({ socket }) => socket), isNamed: true },
+  sk_type: value(u16, ({ type }) => two(type)),
+  sk_protocol: value(u16, ({ protocol }) => two(protocol)),
+  sk_mark: value(u32, ({ mark }) => four(mark)),
+  sk_priority: value(u32, ({ priority }) => four(priority)),
+  sk_sndbuf: value(s32, ({ sendBuffer }) => four(sendBuffer)),
+  sk_rcvbuf: value(s32, ({ receiveBuffer }) => four(receiveBuffer)),
+  sk_rcvlowat: value(s32, ({ lowMark }) => four(lowMark)),
+  sk_peek_off: value(s32, ({ peekOffset }) => four(peekOffset)),
+  sk_max_pacing_rate: value(ulong, ({ pacing }) => eight(pacing)),
+  sk_uid: value(kuid, ({ uid }) => four(uid)),
+  sk_err: value(s32, ({ error }) => four(error)),
+  sk_shutdown: value(u8, ({ shut }) => one(shut)),
+  sk_ack_backlog: value(u32, ({ backlog }) => four(backlog)),
+  sk_max_ack_backlog: value(u32, ({ mostBacklog }) => four(mostBacklog)),
+  "sk_backlog.rmem_alloc": value(atomic, ({ received }) => four(received)),
+  sk_wmem_queued: value(s32, ({ queued }) => four(queued)),
+  sk_forward_alloc: value(s32, ({ forward }) => four(forward)),
+});
+
+/** What is known of a sock of IPv4 or IPv6. */
+export interface InetFacts {
+  /** Of IPv4; a sock that is bound to a group's address sends from none. */
+  readonly bound: Uint8Array;
+  readonly source: Uint8Array;
+  readonly tos: number;
+  readonly ttl: number;
+  readonly multicastTtl: number;
+  readonly minTtl: number;
+  readonly discovery: number;
+  readonly ipv6: Thing | null;
+}
+
+/** include/net/inet_sock.h. */
+export const inetSock = struct<InetFacts>("inet_sock", 2048, [], {
+  pinet6: leads(to("ipv6_pinfo"), ({ ipv6 }) => ipv6),
+  inet_saddr: value(u32, ({ source }) => known(source, raw)),
+  // What it is the same as, but for groups: part of the sock_common that it begins with.
+  inet_rcv_saddr: { ...value(u32, ({ bound }) => known(bound, raw)), isNamed: true },
+  tos: value(u8, ({ tos }) => one(tos)),
+  uc_ttl: value(s16, ({ ttl }) => two(ttl)),
+  mc_ttl: value(u8, ({ multicastTtl }) => one(multicastTtl)),
+  min_ttl: value(u8, ({ minTtl }) => one(minTtl)),
+  pmtudisc: value(u8, ({ discovery }) => one(discovery)),
+});
+
+/** What TCP_INFO and other options tell; sequence numbers where they were chosen. */
+export interface TcpFacts {
+  readonly segsIn: number;
+  readonly segsOut: number;
+  readonly dataSegsIn: number;
+  readonly dataSegsOut: number;
+  readonly bytesAcked: bigint;
+  readonly bytesReceived: bigint;
+  readonly bytesSent: bigint;
+  readonly congestionWindow: number;
+  readonly sendMss: number;
+  readonly advertisedMss: number;
+  readonly delivered: number;
+  readonly inFlight: number;
+  readonly sendWindow: number;
+  readonly receiveWindow: number;
+  readonly receiveThreshold: number;
+  readonly clamp: number;
+  readonly unsentLow: number;
+  readonly userTimeout: number;
+  readonly copied: number;
+  readonly received: number;
+  readonly acknowledged: number;
+  readonly sent: number;
+  readonly written: number;
+}
+
+/** include/net/inet_connection_sock.h. */
+export const inetConnectionSock = struct<TcpFacts>("inet_connection_sock", 3072, [], {
+  icsk_user_timeout: value(u32, ({ userTimeout }) => four(userTimeout)),
+});
+
+/** include/linux/tcp.h; 2 to 4 KiB. */
+export const tcpSock = struct<TcpFacts>("tcp_sock", 4096, [], {
+  segs_in: value(u32, ({ segsIn }) => four(segsIn)),
+  segs_out: value(u32, ({ segsOut }) => four(segsOut)),
+  data_segs_in: value(u32, ({ dataSegsIn }) => four(dataSegsIn)),
+  data_segs_out: value(u32, ({ dataSegsOut }) => four(dataSegsOut)),
+  bytes_acked: value(u64, ({ bytesAcked }) => eight(bytesAcked)),
+  bytes_received: value(u64, ({ bytesReceived }) => eight(bytesReceived)),
+  bytes_sent: value(u64, ({ bytesSent }) => eight(bytesSent)),
+  snd_cwnd: value(u32, ({ congestionWindow }) => four(congestionWindow)),
+  mss_cache: value(u32, ({ sendMss }) => four(sendMss)),
+  advmss: value(u16, ({ advertisedMss }) => two(advertisedMss)),
+  delivered: value(u32, ({ delivered }) => four(delivered)),
+  packets_out: value(u32, ({ inFlight }) => four(inFlight)),
+  snd_wnd: value(u32, ({ sendWindow }) => four(sendWindow)),
+  rcv_wnd: value(u32, ({ receiveWindow }) => four(receiveWindow)),
+  rcv_ssthresh: value(u32, ({ receiveThreshold }) => four(receiveThreshold)),
+  window_clamp: value(u32, ({ clamp }) => four(clamp)),
+  notsent_lowat: value(u32, ({ unsentLow }) => four(unsentLow)),
+  copied_seq: value(u32, ({ copied }) => four(copied)),
+  rcv_nxt: value(u32, ({ received }) => four(received)),
+  snd_una: value(u32, ({ acknowledged }) => four(acknowledged)),
+  snd_nxt: value(u32, ({ sent }) => four(sent)),
+  write_seq: value(u32, ({ written }) => four(written)),
+});
+
+/** What is known of a sock of AF_UNIX: null where it has none. */
+export interface UnixFacts {
+  readonly peer: Thing | null;
+  readonly address: Thing | null;
+}
+
+/** include/net/af_unix.h. */
+export const unixSock = struct<UnixFacts>("unix_sock", 1536, [], {
+  peer: leads(to("sock"), ({ peer }) => peer),
+  addr: leads(to("unix_address"), ({ address }) => address),
+});
+
+/** What is known of a netlink socket: which number it has, and whom it is connected with. */
+export interface NetlinkFacts {
+  readonly portid: number;
+  readonly peerPortid: number;
+}
+
+/** net/netlink/af_netlink.h. */
+export const netlinkSock = struct<NetlinkFacts>("netlink_sock", 1536, [], {
+  portid: value(u32, ({ portid }) => four(portid)),
+  dst_portid: value(u32, ({ peerPortid }) => four(peerPortid)),
+});

@@ -1,0 +1,530 @@
+import { fstatSync } from "node:fs";
+import { constants } from "node:os";
+import { SystemError } from "../../../ffi/error.ts";
+import {
+  AF_INET,
+  AF_INET6,
+  AF_NETLINK,
+  AF_UNIX,
+  accept,
+  bind,
+  connect,
+  dropIncoming,
+  type FileDescriptor,
+  getsockname,
+  getsockopt,
+  IPV6_FREEBIND,
+  listen,
+  MSG_MORE,
+  MSG_OOB,
+  recv,
+  SHUT_WR,
+  SO_SNDTIMEO,
+  SOCK_DGRAM,
+  SOCK_RAW,
+  SOCK_STREAM,
+  SOL_IP,
+  SOL_IPV6,
+  SOL_SOCKET,
+  SOL_TCP,
+  send,
+  setsockopt,
+  setsockoptBytes,
+  shutdown,
+  socket,
+  socketPair,
+  TCP_INFO,
+  TCP_QUICKACK,
+  waitReadable,
+} from "../../../ffi/libc.ts";
+import { changeOwner } from "../../../ffi/process.ts";
+import { bindSomewhere, encodeSockaddr, type Family, portOf } from "../../net/address.ts";
+import type { Thing } from "../members/row.ts";
+import {
+  type InetFacts,
+  inetConnectionSock,
+  inetSock,
+  ipv6Pinfo,
+  type NetlinkFacts,
+  netlinkSock,
+  protoOps,
+  type SocketFacts,
+  type SockFacts,
+  sock,
+  sockCommon,
+  socket as socketStruct,
+  type TcpFacts,
+  tcpSock,
+  type UnixFacts,
+  unixAddress,
+  unixSock,
+} from "../members/socket.ts";
+import type { Network } from "../stimulus/namespace.ts";
+import { defined, isFirstNumbering } from "./facts.ts";
+import type { Files } from "./files.ts";
+
+/** Options of include/uapi/asm-generic/socket.h, linux/in.h, in6.h and tcp.h. */
+const SO = {
+  reuse: 2,
+  type: 3,
+  sendBuffer: 7,
+  receiveBuffer: 8,
+  priority: 12,
+  lowMark: 18,
+  mark: 36,
+  protocol: 38,
+  domain: 39,
+  peekOffset: 42,
+  pacing: 47,
+  incomingCpu: 49,
+  memory: 55,
+  cookie: 57,
+  boundTo: 62,
+} as const;
+const IP = { tos: 1, ttl: 2, discovery: 10, minTtl: 21, multicastTtl: 33 } as const;
+const IPV6 = { trafficClass: 67, minHops: 73 } as const;
+const TCP = {
+  maxSegment: 2,
+  clamp: 10,
+  congestion: 13,
+  userTimeout: 18,
+  repair: 19,
+  repairQueue: 20,
+  queueSequence: 21,
+  repairWindow: 29,
+  unsentLow: 25,
+} as const;
+const IPPROTO_TCP = 6;
+const [REPAIR_ON, REPAIR_OFF_WITHOUT_PROBE] = [1, -1];
+const [NO_QUEUE, RECEIVE_QUEUE, SEND_QUEUE] = [0, 1, 2];
+/** The connection was refused: what a sock that is told so has of it. */
+const { ECONNREFUSED } = constants.errno;
+/** 239.0.0.0/8: groups of an organisation's own. */
+const GROUP = 239;
+/** How long a peer of ours may take, in milliseconds. */
+const PATIENCE = 2000;
+/** Of enum socket_state: include/uapi/linux/net.h. */
+const [SS_UNCONNECTED, SS_CONNECTED] = [1, 3];
+const [NETLINK_ROUTE, NETLINK_USERSOCK, NETLINK_GENERIC] = [0, 2, 16];
+/** Offsets in struct tcp_info: include/uapi/linux/tcp.h. */
+const INFO = {
+  sendMss: 16,
+  inFlight: 24,
+  mostBacklog: 28,
+  receiveThreshold: 64,
+  congestionWindow: 80,
+  advertisedMss: 84,
+  segsOut: 136,
+  segsIn: 140,
+  dataSegsIn: 152,
+  dataSegsOut: 156,
+  delivered: 192,
+  sendWindow: 228,
+  receiveWindow: 232,
+} as const;
+const INFO_LONG = { bytesAcked: 120, bytesReceived: 128, bytesSent: 200 } as const;
+const SIZE_OF_TCP_INFO = 240;
+
+const random = (least: number, below: number): number => least + Math.floor(Math.random() * (below - least));
+
+/** What a call gives; undefined where the system refuses it. */
+function tried<Result>(call: () => Result): Result | undefined {
+  try {
+    return call();
+  } catch (error) {
+    if (error instanceof SystemError) return undefined;
+    throw error;
+  }
+}
+
+const set = (fd: number, level: number, option: number, value: number): void => {
+  tried(() => setsockopt(fd, level, option, value));
+};
+
+/** An option of an int. */
+const told = (fd: number, level: number, option: number): number | undefined =>
+  tried(() => {
+    const words = new Int32Array(1);
+    return getsockopt(fd, level, option, new Uint8Array(words.buffer)) === 4 ? words[0] : undefined;
+  });
+
+const toldLong = (fd: number, option: number): bigint | undefined =>
+  tried(() => {
+    const words = new BigUint64Array(1);
+    return getsockopt(fd, SOL_SOCKET, option, new Uint8Array(words.buffer)) === 8 ? words[0] : undefined;
+  });
+
+/** What is known of a socket beside what it tells itself. */
+interface Known {
+  readonly state?: number;
+  readonly error?: number;
+  readonly shut?: number;
+  readonly unix?: Partial<UnixFacts>;
+  readonly inet?: Partial<InetFacts>;
+  readonly tcp?: Partial<TcpFacts>;
+  readonly netlink?: NetlinkFacts;
+  readonly isListening?: true;
+}
+
+/** Sockets of all kinds at rest, in a network of ours, and what the kernel has of them. */
+export class Sockets {
+  readonly #ops = new Map<string, Thing>();
+  readonly #areUsersKnown = isFirstNumbering();
+
+  /** @param network that they are in @param namespace what is known of it */
+  constructor(
+    private readonly owned: DisposableStack,
+    private readonly files: Files,
+    private readonly network: Network,
+    private readonly namespace: Thing | undefined,
+  ) {}
+
+  openAll(): void {
+    this.network.inside(() => {
+      for (let turn = 0; turn < 2; turn++) {
+        tried(() => this.#openUnix());
+        tried(() => this.#openNetlink());
+        for (const family of [AF_INET, AF_INET6] as const) {
+          if (family === AF_INET6 && this.network.withoutIpv6 !== null) continue;
+          tried(() => this.#openDatagram(family));
+          tried(() => this.#openConnection(family));
+        }
+      }
+      // What a network that others share has sent to it may answer.
+      if (this.network.shared === null)
+        for (const variant of [0, 1, 2]) tried(() => this.#openRepaired(AF_INET, variant));
+      tried(() => this.#openRefused());
+    });
+  }
+
+  /** Two that are connected with each other, one of them shut, and one that listens. */
+  #openUnix(): void {
+    const ends = socketPair().map((each) => this.owned.use(each));
+    const [one] = ends;
+    const isShut = Math.random() < 0.5;
+    if (one !== undefined && isShut) shutdown(one.fd, SHUT_WR);
+    const facts = ends.map((): Mutable<Partial<UnixFacts>> => ({ address: null }));
+    const things = ends.map((each, index) => {
+      this.#vary(each);
+      const shut = isShut ? [2, 1][index] : 0;
+      return this.#add(each, AF_UNIX, { state: SS_CONNECTED, ...defined({ shut, unix: facts[index] }) });
+    });
+    for (const [index, each] of facts.entries()) Object.assign(each, defined({ peer: things[1 - index] }));
+    for (const type of [SOCK_STREAM, SOCK_DGRAM]) {
+      const bound = this.#open(AF_UNIX, type);
+      // An abstract name: a zero, and what nobody else has.
+      const name = new TextEncoder().encode(`\0${crypto.randomUUID()}`).subarray(0, random(12, 36));
+      const address = Uint8Array.of(AF_UNIX, 0, ...name);
+      bind(bound.fd, address, "a socket of AF_UNIX");
+      if (type === SOCK_STREAM) listen(bound.fd, random(1, 100));
+      this.#vary(bound);
+      const unix = { peer: null, address: unixAddress.of({ address }) };
+      this.#add(bound, AF_UNIX, { state: SS_UNCONNECTED, unix });
+    }
+  }
+
+  #openNetlink(): void {
+    for (const protocol of [NETLINK_ROUTE, NETLINK_USERSOCK, NETLINK_GENERIC]) {
+      const one = this.#open(AF_NETLINK, SOCK_RAW, protocol);
+      // struct sockaddr_nl: u16 family, u16 padding, u32 portid, u32 groups
+      const address = (portid: number) => {
+        const words = new Uint32Array([AF_NETLINK, portid, 0]);
+        return new Uint8Array(words.buffer);
+      };
+      const [portid, peerPortid] = [random(2 ** 22, 2 ** 31), random(2 ** 22, 2 ** 31)];
+      bind(one.fd, address(portid), "a socket of AF_NETLINK");
+      connect(one.fd, address(peerPortid), "a socket of AF_NETLINK");
+      this.#vary(one);
+      this.#add(one, AF_NETLINK, { netlink: { portid, peerPortid } });
+    }
+  }
+
+  /** One that is bound to an address, and of IPv4 one that is bound to a group's. */
+  #openDatagram(family: Family): void {
+    const addresses = [this.network.address(family)];
+    if (family === AF_INET)
+      addresses.push(Uint8Array.of(GROUP, random(1, 255), random(1, 255), random(1, 255)));
+    for (const address of addresses) {
+      const one = this.#open(family, SOCK_DGRAM);
+      this.#bind(one, family, address);
+      this.#vary(one);
+      const inet = address[0] === GROUP ? { source: new Uint8Array(4) } : {};
+      this.#add(one, family, { state: SS_UNCONNECTED, inet });
+    }
+  }
+
+  /** One that listens, with connections that nobody takes, and the two ends of one over which data went both ways. */
+  #openConnection(family: Family): void {
+    const listener = this.#open(family, SOCK_STREAM);
+    set(listener.fd, SOL_TCP, TCP.maxSegment, random(300, 1200));
+    const to = this.#bind(listener, family, this.network.address(family));
+    listen(listener.fd, random(10, 100));
+    this.#vary(listener, true);
+    const dial = () => {
+      const one = this.#open(family, SOCK_STREAM);
+      set(one.fd, SOL_TCP, TCP.maxSegment, random(300, 1200));
+      // One that keeps no counts of its own, which could be the same.
+      tried(() => setsockoptBytes(one.fd, SOL_TCP, TCP.congestion, new TextEncoder().encode("reno")));
+      this.#bind(one, family, this.network.address(family));
+      connect(one.fd, encodeSockaddr(to), "a socket of ours");
+      return one;
+    };
+    const client = dial();
+    if (!waitReadable(listener.fd, PATIENCE)) return;
+    const server = this.owned.use(accept(listener.fd));
+    for (let left = random(0, 4); left > 0; left--) dial();
+    for (const [from, into] of [
+      [client, server],
+      [server, client],
+    ] as const)
+      for (let left = random(2, 12); left > 0; left--) {
+        const bytes = new Uint8Array(random(1, 2000));
+        send(from.fd, bytes);
+        if (waitReadable(into.fd, PATIENCE)) recv(into.fd, bytes);
+      }
+    for (const one of [client, server, client]) set(one.fd, SOL_TCP, TCP_QUICKACK, 1);
+    this.#add(listener, family, { state: SS_UNCONNECTED, isListening: true });
+    for (const one of [client, server]) {
+      this.#vary(one, true);
+      this.#add(one, family, { state: SS_CONNECTED });
+    }
+  }
+
+  /**
+   * One that the kernel takes for connected, with sequence numbers of our choice (TCP_REPAIR): some data is on its way, some
+   * waits to be sent, and some to be read. The window is full, and all that comes is dropped, so that nothing moves.
+   * @param variant in which way the numbers that are kept of others (snd_sml, snd_up, pushed_seq and so on) are not the same
+   */
+  #openRepaired(family: Family, variant: number): void {
+    const one = this.#open(family, SOCK_STREAM);
+    const { fd } = one;
+    const repair = (option: number, value: number) => setsockopt(fd, SOL_TCP, option, value);
+    dropIncoming(fd);
+    set(fd, SOL_TCP, TCP.maxSegment, random(300, 1200));
+    repair(TCP.repair, REPAIR_ON);
+    const [sent, received] = [random(2 ** 20, 2 ** 32 - 2 ** 20), random(2 ** 20, 2 ** 32 - 2 ** 20)];
+    repair(TCP.repairQueue, SEND_QUEUE);
+    repair(TCP.queueSequence, sent | 0);
+    repair(TCP.repairQueue, RECEIVE_QUEUE);
+    repair(TCP.queueSequence, received | 0);
+    this.#bind(one, family, this.network.address(family));
+    const to = { family, address: this.network.address(family), port: random(1024, 65536) };
+    connect(fd, encodeSockaddr(to), "a socket in repair");
+    const segment = told(fd, SOL_TCP, TCP.maxSegment) ?? 536;
+    const packets = variant === 1 ? 0 : random(2, 9);
+    const inFlight = packets * segment - (variant === 2 ? random(1, 100) : 0);
+    const [unread, unsent] = [random(200, 900), random(20, 200)];
+    send(fd, new Uint8Array(unread));
+    const window = random(2 ** 16, 2 ** 20);
+    // struct tcp_repair_window: snd_wl1, snd_wnd, max_window, rcv_wnd, rcv_wup
+    const windows = new Uint32Array([
+      received,
+      inFlight,
+      2 ** 20,
+      window,
+      received + unread - (variant === 0 ? 0 : 100),
+    ]);
+    setsockoptBytes(fd, SOL_TCP, TCP.repairWindow, new Uint8Array(windows.buffer));
+    repair(TCP.repairQueue, SEND_QUEUE);
+    if (packets > 0) send(fd, new Uint8Array(inFlight));
+    repair(TCP.repairQueue, NO_QUEUE);
+    repair(TCP.repair, REPAIR_OFF_WITHOUT_PROBE);
+    send(fd, new Uint8Array(unsent), [MSG_OOB, 0, MSG_MORE][variant]);
+    // Who reads opens the window for more.
+    const read = variant === 1 ? random(1, 100) : 0;
+    if (read > 0) recv(fd, new Uint8Array(read));
+    this.#vary(one, true);
+    const tcp = {
+      copied: (received + read) >>> 0,
+      received: (received + unread) >>> 0,
+      acknowledged: sent,
+      sent: (sent + inFlight) >>> 0,
+      written: (sent + inFlight + unsent) >>> 0,
+      inFlight: packets,
+      sendWindow: inFlight,
+      ...(read === 0 && { receiveWindow: window }),
+    };
+    this.#add(one, family, { state: SS_CONNECTED, tcp });
+  }
+
+  /** One that has been told that nobody listens, and has not told it yet. */
+  #openRefused(): void {
+    const address = this.network.address(AF_INET);
+    const one = this.#open(AF_INET, SOCK_DGRAM);
+    const other = this.#open(AF_INET, SOCK_DGRAM);
+    const to = this.#bind(other, AF_INET, address);
+    other[Symbol.dispose]();
+    connect(one.fd, encodeSockaddr(to), "a socket of nobody");
+    send(one.fd, new Uint8Array(1));
+    if (!waitReadable(one.fd, PATIENCE)) return;
+    this.#vary(one, true);
+    this.#add(one, AF_INET, { error: ECONNREFUSED });
+  }
+
+  #open(family: number, type: number, protocol = 0): FileDescriptor {
+    const one = this.owned.use(socket(family, type, protocol));
+    const patience = new BigInt64Array([BigInt(PATIENCE / 1000), 0n]); // struct timeval
+    setsockoptBytes(one.fd, SOL_SOCKET, SO_SNDTIMEO, new Uint8Array(patience.buffer));
+    return one;
+  }
+
+  #bind({ fd }: FileDescriptor, family: Family, address: Uint8Array) {
+    if (family === AF_INET6) setsockopt(fd, SOL_IPV6, IPV6_FREEBIND, 1);
+    bindSomewhere({ family, address }, (chosen) => bind(fd, encodeSockaddr(chosen), "a socket of ours"));
+    return { family, address, port: portOf(getsockname(fd)) };
+  }
+
+  /** Sets all that can be set to what no other has. @param isAtWork whether it is to send or receive */
+  #vary(descriptor: FileDescriptor, isAtWork = false): void {
+    const { fd } = descriptor;
+    for (const [level, option, value] of [
+      [SOL_IP, IP.tos, 4 * random(1, 63)],
+      [SOL_IP, IP.ttl, random(2, 255)],
+      [SOL_IP, IP.multicastTtl, random(2, 255)],
+      [SOL_IP, IP.minTtl, isAtWork ? 0 : random(2, 255)],
+      [SOL_IP, IP.discovery, random(0, 4)],
+      [SOL_IPV6, IPV6.trafficClass, 4 * random(1, 63)],
+      [SOL_IPV6, IPV6.minHops, isAtWork ? 0 : random(2, 255)],
+      [SOL_TCP, TCP.userTimeout, random(2 ** 20, 2 ** 30)],
+      [SOL_TCP, TCP.unsentLow, random(2 ** 20, 2 ** 30)],
+      [SOL_SOCKET, SO.priority, random(1, 2 ** 30)],
+      [SOL_SOCKET, SO.mark, random(1, 2 ** 30)],
+      [SOL_SOCKET, SO.sendBuffer, random(5000, 50_000)],
+      [SOL_SOCKET, SO.receiveBuffer, random(5000, 50_000)],
+      [SOL_SOCKET, SO.reuse, random(0, 2)],
+    ] as const)
+      set(fd, level, option, value);
+    if (isAtWork) return;
+    set(fd, SOL_SOCKET, SO.boundTo, random(1, 2 ** 30));
+    set(fd, SOL_SOCKET, SO.incomingCpu, random(1, 2 ** 30));
+    set(fd, SOL_SOCKET, SO.lowMark, random(1, 2 ** 30));
+    set(fd, SOL_SOCKET, SO.peekOffset, random(1, 2 ** 30));
+    const pacing = new BigUint64Array([BigInt(random(2 ** 30, 2 ** 45))]);
+    tried(() => setsockoptBytes(fd, SOL_SOCKET, SO.pacing, new Uint8Array(pacing.buffer)));
+    tried(() => changeOwner(descriptor, random(1, 2 ** 30), random(1, 2 ** 30)));
+  }
+
+  #add(descriptor: FileDescriptor, family: number, known: Known): Thing {
+    const { fd } = descriptor;
+    const facts: Mutable<Partial<SocketFacts>> = {};
+    const thing = socketStruct.of(facts);
+    const again = (): Partial<SockFacts> => ({ ...this.#sockFacts(fd, known), socket: thing });
+    const before = again();
+    const parts = [
+      sockCommon.of(before, again),
+      ...(isInet(family) ? this.#inetParts(fd, known, family) : []),
+      ...(known.unix === undefined ? [] : [unixSock.of(known.unix)]),
+      ...(known.netlink === undefined ? [] : [netlinkSock.of(known.netlink)]),
+    ];
+    const { type, protocol } = before;
+    const own = defined({
+      type,
+      state: known.state,
+      sock: sock.of(before, again, parts),
+      file: this.files.addSocket(descriptor, thing),
+      ops: this.#opsOf(family, `${family} ${type} ${isInet(family) ? protocol : ""}`),
+    });
+    Object.assign(facts, own);
+    return own.sock ?? thing;
+  }
+
+  /** Sockets of a kind have functions of their own; other than those of IP have them whatever the protocol. */
+  #opsOf(family: number, kind: string): Thing {
+    const ops = this.#ops.get(kind) ?? protoOps.of({ family });
+    this.#ops.set(kind, ops);
+    return ops;
+  }
+
+  #sockFacts(fd: number, known: Known): Partial<SockFacts> {
+    const at = (option: number) => told(fd, SOL_SOCKET, option);
+    const memory = new Uint32Array(9);
+    const length = tried(() => getsockopt(fd, SOL_SOCKET, SO.memory, new Uint8Array(memory.buffer))) ?? 0;
+    const info = known.isListening ? infoOf(fd) : undefined;
+    return defined({
+      family: at(SO.domain),
+      type: at(SO.type),
+      protocol: at(SO.protocol),
+      cookie: toldLong(fd, SO.cookie),
+      boundTo: at(SO.boundTo),
+      incomingCpu: at(SO.incomingCpu),
+      mark: at(SO.mark),
+      priority: at(SO.priority),
+      sendBuffer: at(SO.sendBuffer),
+      receiveBuffer: at(SO.receiveBuffer),
+      lowMark: at(SO.lowMark),
+      peekOffset: at(SO.peekOffset),
+      pacing: toldLong(fd, SO.pacing),
+      uid: this.#areUsersKnown ? fstatSync(fd).uid : undefined,
+      error: known.error ?? 0,
+      shut: known.shut ?? 0,
+      backlog: info?.(INFO.inFlight),
+      mostBacklog: info?.(INFO.mostBacklog),
+      // struct of SK_MEMINFO_*: include/uapi/linux/sock_diag.h
+      received: length > 0 ? memory[0] : undefined,
+      forward: length > 0 ? memory[4] : undefined,
+      queued: length > 0 ? memory[5] : undefined,
+      network: this.namespace,
+    });
+  }
+
+  #inetParts(fd: number, known: Known, family: Family): Thing[] {
+    const name = getsockname(fd);
+    const isIpv4 = family === AF_INET;
+    const bound = isIpv4 ? name.subarray(4, 8) : name.subarray(8, 24);
+    const ipv6 = isIpv4
+      ? null
+      : ipv6Pinfo.of(
+          defined({
+            saddr: bound,
+            trafficClass: told(fd, SOL_IPV6, IPV6.trafficClass),
+            minHops: told(fd, SOL_IPV6, IPV6.minHops),
+          }),
+        );
+    const at = (option: number) => (isIpv4 ? told(fd, SOL_IP, option) : undefined);
+    const facts: Partial<InetFacts> = defined({
+      ipv6,
+      ...(isIpv4 && { bound, source: bound, ...known.inet }),
+      tos: at(IP.tos),
+      ttl: at(IP.ttl),
+      multicastTtl: at(IP.multicastTtl),
+      minTtl: at(IP.minTtl),
+      discovery: at(IP.discovery),
+    });
+    const inet = inetSock.of(facts);
+    if (told(fd, SOL_SOCKET, SO.protocol) !== IPPROTO_TCP) return [inet];
+    const tcpFacts = () => tcpFactsOf(fd, known);
+    const before = tcpFacts();
+    return [inet, inetConnectionSock.of(before, tcpFacts), tcpSock.of(before, tcpFacts)];
+  }
+}
+
+const isInet = (family: number): family is Family => family === AF_INET || family === AF_INET6;
+
+type Mutable<Type> = { -readonly [Key in keyof Type]: Type[Key] };
+
+/** Words of struct tcp_info by their offsets, as far as this kernel has them. */
+function infoOf(fd: number): ((at: number) => number | undefined) | undefined {
+  const bytes = new Uint8Array(SIZE_OF_TCP_INFO);
+  const length = tried(() => getsockopt(fd, SOL_TCP, TCP_INFO, bytes));
+  if (length === undefined) return undefined;
+  const view = new DataView(bytes.buffer);
+  return (at) => (at + 4 <= length ? view.getUint32(at, true) : undefined);
+}
+
+function tcpFactsOf(fd: number, { tcp, isListening }: Known): Partial<TcpFacts> {
+  const facts = {
+    ...tcp,
+    userTimeout: told(fd, SOL_TCP, TCP.userTimeout),
+    unsentLow: told(fd, SOL_TCP, TCP.unsentLow),
+    clamp: told(fd, SOL_TCP, TCP.clamp),
+  };
+  const info = isListening ? undefined : infoOf(fd);
+  if (info === undefined) return defined(facts);
+  const long = (at: number) => {
+    const [low, high] = [info(at), info(at + 4)];
+    return low === undefined || high === undefined ? undefined : (BigInt(high) << 32n) | BigInt(low);
+  };
+  const words = Object.entries(INFO).map(([name, at]) => [name, info(at)] as const);
+  const longs = Object.entries(INFO_LONG).map(([name, at]) => [name, long(at)] as const);
+  return defined({ ...Object.fromEntries([...words, ...longs]), ...facts }) as Partial<TcpFacts>;
+}
