@@ -14,6 +14,9 @@ const ORDERED = 7;
 /** More pointers than this are not followed: what they lead to could not be told apart in any useful time. */
 const MOST_POINTERS = 256;
 
+/** What a struct lies in begins no further before it, in bytes. */
+const BEFORE = 256;
+
 const POINTER = 8;
 
 /** A thing, and the bytes of the struct that it may be. */
@@ -60,6 +63,7 @@ export class Graph {
     for (let before = -1; before < this.#seen.size; ) {
       before = this.#seen.size;
       for (const name of this.#names()) this.#exploreStruct(name);
+      this.#exploreWholes();
     }
   }
 
@@ -98,7 +102,7 @@ export class Graph {
   }
 
   #read(walks: readonly Walk[]): (Landing | null)[] {
-    const key = ({ root = 0n, size }: Walk) => `${root} ${size}`;
+    const key = ({ root = 0n, displacement = 0, size }: Walk) => `${root} ${displacement} ${size}`;
     const missing = [...new Map(walks.map((walk) => [key(walk), walk])).values()].filter(
       (walk) => !this.#reads.has(key(walk)),
     );
@@ -132,6 +136,53 @@ export class Graph {
         this.#why.delete(key);
         this.#see(first.seen);
       }
+    }
+  }
+
+  /**
+   * Finds what structs that are known lie in. How far before them it begins is the same in all, and pointers from one
+   * such whole to another tell it: to two others at least.
+   */
+  #exploreWholes(): void {
+    const parts = [...this.#seen].flatMap(([{ whole }, landing]) =>
+      whole === undefined ? [] : [{ whole, address: landing.address }],
+    );
+    if (parts.every(({ whole }) => this.#seen.has(whole))) return;
+    const addresses = new Map(parts.map(({ whole, address }) => [whole, address]));
+    const landings = this.#read(
+      parts.map(({ whole, address }) => ({
+        root: address,
+        displacement: -BEFORE,
+        size: BEFORE + whole.struct.limit,
+      })),
+    );
+    const pairs = parts.flatMap(({ whole }, index) =>
+      [...whole.leads().values()].flatMap((to) => {
+        const [landing, address] = [landings[index], to && addresses.get(to)];
+        return landing == null || address == null ? [] : [{ landing, address }];
+      }),
+    );
+    if (new Set(pairs.map(({ address }) => address)).size < 2) return;
+    const end = Math.min(...pairs.map(({ landing }) => landing.bytes.length));
+    const distances = new Set<bigint>();
+    for (let at = 0; at + POINTER <= end; at += POINTER) {
+      const found = new Set(
+        pairs.map(({ landing, address }) => {
+          const word = this.#pointer(landing, at);
+          return word === null ? -1n : address - untagged(word, this.addressing);
+        }),
+      );
+      const [distance = -1n] = found;
+      if (found.size === 1 && distance >= 0n && distance <= BigInt(BEFORE)) distances.add(distance);
+    }
+    const [distance] = distances;
+    if (distance === undefined || distances.size > 1) return;
+    const wholes = this.#read(
+      parts.map(({ whole, address }) => ({ root: address - distance, size: whole.struct.limit })),
+    );
+    for (const [index, { whole }] of parts.entries()) {
+      const landing = wholes[index];
+      if (landing != null) this.#see([{ thing: whole, landing }]);
     }
   }
 
@@ -254,7 +305,7 @@ export class Graph {
     return isProven && !led.includes(false) && !held.some(isRefuted);
   }
 
-  /** Whether pointers whose place is fixed are the same where they lead to the same thing, others elsewhere, null where they should be. */
+  /** Whether pointers of fixed places are the same where they lead to the same thing, others elsewhere, and null where they should be. */
   #isFixed({ thing, landing }: Sight): boolean {
     const [byThing, byWord] = [new Map<Thing, bigint>(), new Map<bigint, Thing>()];
     return [...thing.leads()].every(([member, to]) => {

@@ -1,7 +1,7 @@
 import { isAtLeast } from "../../host/kernel.ts";
 import type { CType } from "../synthetic/ctype.ts";
 import { derived } from "./derived.ts";
-import { dentry, fdtable, file, filesStruct, fsStruct, inode, superBlock, vfsmount } from "./file.ts";
+import { dentry, fdtable, file, filesStruct, fsStruct, inode, mount, superBlock, vfsmount } from "./file.ts";
 import { namespaces, nsproxy } from "./namespaces.ts";
 import type { Struct, Version } from "./row.ts";
 import {
@@ -34,6 +34,7 @@ const structs: readonly Struct[] = [
   dentry,
   superBlock,
   vfsmount,
+  mount,
   fsStruct,
   socket,
   protoOps,

@@ -20,6 +20,7 @@ const qstr = struct(
   at(8, "name", to(u8.name)),
 );
 const path = struct("path", 16, at(0, "mnt", to("vfsmount")), at(8, "dentry", to("dentry")));
+const vfsmount = struct("vfsmount", 32, at(0, "mnt_root", to("dentry")), at(8, "mnt_sb", to("super_block")));
 const upid = struct("upid", 16, at(0, "nr", s32), at(8, "ns", to("pid_namespace")));
 
 /** A struct of two words: where it begins, when its words are where they should be. */
@@ -56,15 +57,17 @@ const inside = (
 const nameOf = ["dentry.d_name.len", "dentry.d_name.name"] as const;
 const pathOf = ["file.f_path.mnt", "file.f_path.dentry"] as const;
 const pwdOf = ["fs_struct.pwd.mnt", "fs_struct.pwd.dentry"] as const;
+const mountOf = ["mount.mnt.mnt_root", "mount.mnt.mnt_sb"] as const;
 const numberOf = ["pid.numbers[0].nr", "pid.numbers[1].ns"] as const;
 
-/** Structs of two members that lie within others: include/linux/dcache.h, path.h, pid.h. */
+/** Structs of two members that lie within others: include/linux/dcache.h, path.h, pid.h, mount.h. */
 export const derived: readonly Derived[] = [
   pair("dentry.d_name", qstr, nameOf, [4, 4]),
   inside("qstr.len", u32, nameOf, 4, 4),
   inside("qstr.name", to(u8.name), nameOf, 8, 4),
   pair("file.f_path", path, pathOf, [0, 8]),
   pair("fs_struct.pwd", path, pwdOf, [0, 8]),
+  pair("mount.mnt", vfsmount, mountOf, [0, 8]),
   inside("path.mnt", to("vfsmount"), pathOf, 0, 8),
   inside("path.dentry", to("dentry"), pathOf, 8, 8),
   pair("pid.numbers", array(upid, 1), numberOf, [0, 24]),

@@ -1,6 +1,6 @@
 import { host, masked, raw } from "../../offsets/values.ts";
 import { type KnownStruct, known, leads, struct, type Thing, value } from "./row.ts";
-import { kgid, kuid, s64, to, u16, u32, ulong } from "./types.ts";
+import { kgid, kuid, s32, s64, to, u16, u32, ulong } from "./types.ts";
 
 /** A text of the kernel, as what a dentry's name leads to. */
 export const text = struct<{ readonly text: Uint8Array }>("text", 256, ["text"], {
@@ -96,12 +96,36 @@ export const superBlock = struct<SuperBlockFacts>("super_block", 2048, ["s_dev",
 export interface MountFacts {
   readonly root: Thing;
   readonly superBlock: Thing;
+  /** As /proc/PID/mountinfo numbers it. */
+  readonly id: number;
+  readonly parent: Thing;
+  /** The folder that it lies over. */
+  readonly over: Thing;
+  readonly namespace: Thing;
+  /** One of the kernel's own, which nobody sees. */
+  readonly isInternal: boolean;
 }
+
+/** MNT_NS_INTERNAL of fs/mount.h: an error in place of a namespace. */
+const INTERNAL = host(8, -22);
 
 /** include/linux/mount.h; it is part of struct mount. */
 export const vfsmount = struct<MountFacts>("vfsmount", 48, ["mnt_sb"], {
   mnt_root: leads(to("dentry"), ({ root }) => root),
   mnt_sb: leads(to("super_block"), ({ superBlock }) => superBlock),
+});
+
+/** fs/mount.h. */
+export const mount = struct<MountFacts>("mount", 512, ["mnt_id"], {
+  mnt_parent: leads(to("mount"), ({ parent }) => parent),
+  mnt_mountpoint: leads(to("dentry"), ({ over }) => over),
+  "mnt.mnt_root": { ...leads(to("dentry"), ({ root }) => root), isNamed: true },
+  "mnt.mnt_sb": { ...leads(to("super_block"), ({ superBlock }) => superBlock), isNamed: true },
+  mnt_ns: {
+    ...leads(to("mnt_namespace"), ({ namespace }) => namespace),
+    holds: ({ isInternal }) => (isInternal ? INTERNAL : undefined),
+  },
+  mnt_id: value(s32, ({ id }) => known(id, (it) => host(4, it))),
 });
 
 /** A table of descriptors: which file each number is, null where none is open. */

@@ -20,7 +20,11 @@ export type Row<Facts> = {
 } & (
   | { readonly holds: (facts: Partial<Facts>) => Expectation | undefined }
   /** null: the pointer is null. */
-  | { readonly leads: (facts: Partial<Facts>) => Thing | null | undefined }
+  | {
+      readonly leads: (facts: Partial<Facts>) => Thing | null | undefined;
+      /** What stands there where it leads nowhere. */
+      readonly holds?: (facts: Partial<Facts>) => Expectation | undefined;
+    }
 );
 
 /** A struct of the kernel, by what is known of its members. */
@@ -52,14 +56,19 @@ export interface Thing {
   leads(): ReadonlyMap<string, Thing | null>;
   /** Other structs that begin where this one does, as a tcp_sock with its sock. */
   readonly parts: readonly Thing[];
+  /** What it lies in, at the same place in all. */
+  readonly whole?: Thing;
 }
 
 export interface KnownStruct<Facts> extends Struct {
   /**
    * Facts may be added as long as nobody asks.
-   * @param again the same facts, as they are now; left out where they never move
+   * @param more `again` tells the same facts as they are now, and is left out where they never move
    */
-  readonly of: (facts: Partial<Facts>, again?: () => Partial<Facts>, parts?: readonly Thing[]) => Thing;
+  readonly of: (
+    facts: Partial<Facts>,
+    more?: Partial<Pick<Thing, "parts" | "whole">> & { readonly again?: () => Partial<Facts> },
+  ) => Thing;
 }
 
 /** Declares a struct: a row a member. */
@@ -79,7 +88,7 @@ export function struct<Facts>(
   const expectedOf = (facts: Partial<Facts>) =>
     new Map(
       all.flatMap(([member, row]) => {
-        const held = "holds" in row ? row.holds(facts) : undefined;
+        const held = row.holds?.(facts);
         return held === undefined ? [] : [[member, held] as const];
       }),
     );
@@ -91,7 +100,7 @@ export function struct<Facts>(
     relations,
     order,
     together,
-    of: (facts, again, parts = []) => {
+    of: (facts, { again, parts = [], whole } = {}) => {
       const expected = once(() => expectedOf(facts));
       const leads = once(
         () =>
@@ -103,7 +112,7 @@ export function struct<Facts>(
           ),
       );
       const expectedNow = () => (again === undefined ? expected() : expectedOf(again()));
-      return { struct: self, expected, expectedNow, leads, parts };
+      return { struct: self, expected, expectedNow, leads, parts, ...(whole && { whole }) };
     },
   };
   return self;

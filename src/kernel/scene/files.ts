@@ -20,13 +20,12 @@ import {
   type FileFacts,
   file,
   inode,
-  type MountFacts,
   type SuperBlockFacts,
   superBlock,
-  vfsmount,
 } from "../members/file.ts";
 import type { Thing } from "../members/row.ts";
 import { isFirstNumbering, kernelDevice, read } from "./facts.ts";
+import type { Mount, Mounts } from "./mounts.ts";
 
 /** A file of ours, and what the kernel has of it. */
 export interface OpenFile {
@@ -39,25 +38,12 @@ export interface OpenFile {
   /** What may be added to what is known of it. */
   readonly known: {
     readonly dentry: Mutable<Partial<DentryFacts>>;
-    readonly mount: Mutable<Partial<MountFacts>>;
+    readonly mount: Mount["facts"];
     readonly block: Mutable<Partial<SuperBlockFacts>>;
     /** Of the mount, as /proc/self/mountinfo numbers it. */
     readonly id: string | null;
   };
 }
-
-interface Mount {
-  readonly id: string;
-  readonly facts: Mutable<Partial<MountFacts>>;
-  readonly thing: Thing;
-}
-
-/** Whether a folder is where a mount of all of its file system begins. */
-const isMountRoot = ({ known: { id } }: OpenFile): boolean =>
-  (read("/proc/self/mountinfo") ?? "").split("\n").some((line) => {
-    const [mount, , , root] = line.split(" ");
-    return mount === id && root === "/";
-  });
 
 const FMODE_READ = 1;
 const FMODE_WRITE = 2;
@@ -78,12 +64,12 @@ export class Files {
     number,
     { readonly facts: Mutable<Partial<SuperBlockFacts>>; readonly thing: Thing }
   >();
-  readonly #mounts = new Map<string, Mount>();
   readonly #areNumbersKnown = isFirstNumbering();
 
   constructor(
     private readonly owned: DisposableStack,
     private readonly cred: Thing,
+    private readonly mounts: Mounts,
   ) {}
 
   /** Files of all kinds. */
@@ -113,7 +99,7 @@ export class Files {
     }
     for (const path of ["/proc", "/sys"]) {
       const root = this.openFolder(path);
-      if (root === null || !isMountRoot(root)) continue;
+      if (root === null || !this.mounts.isWhole(root.known.id)) continue;
       this.#setParent(root, root);
       root.known.mount.root = root.dentry;
       root.known.block.root = root.dentry;
@@ -261,11 +247,8 @@ export class Files {
   #mount({ fd }: FileDescriptor, block: Thing | undefined): Mount | null {
     const [, id] = /^mnt_id:\s*(\d+)$/m.exec(read(`/proc/self/fdinfo/${fd}`) ?? "") ?? [];
     if (id === undefined) return null;
-    const known = this.#mounts.get(id);
-    if (known !== undefined) return known;
-    const facts: Mutable<Partial<MountFacts>> = { ...(block !== undefined && { superBlock: block }) };
-    const made = { id, facts, thing: vfsmount.of(facts) };
-    this.#mounts.set(id, made);
+    const made = this.mounts.get(id, fileSystem(fd).type);
+    if (block !== undefined) made.facts.superBlock = block;
     return made;
   }
 

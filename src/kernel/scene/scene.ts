@@ -38,6 +38,7 @@ import { CurrentNetwork, type Network, PrivateNetwork } from "../stimulus/namesp
 import { NamedThread } from "../thread.ts";
 import { defined, isFirstNumbering, isFirstPids, namespaceOf, statOf, statusOf } from "./facts.ts";
 import { Files, type OpenFile } from "./files.ts";
+import { Mounts } from "./mounts.ts";
 import { Sockets } from "./sockets.ts";
 
 /** Of include/linux/sched.h. */
@@ -82,7 +83,8 @@ class SceneMaker {
   make(): Scene {
     const self = process.pid;
     const ownCred = this.#credOf(self);
-    const files = new Files(this.owned, ownCred);
+    const mounts = new Mounts("self", this.#namespace(self, "mnt"));
+    const files = new Files(this.owned, ownCred, mounts);
     files.openAll();
     const network = this.#network();
     const namespace = network.inode === null ? undefined : this.#namespaceOf("net", network.inode);
@@ -173,10 +175,11 @@ class SceneMaker {
       const state = this.#settle(made, index);
       // In a mount namespace of its own it works in other mounts of the same folders.
       const isMoved = (flags & CLONE_NEWNS) !== 0;
-      const within2 = ({ dentry, mount }: OpenFile) => ({
-        dentry,
-        ...(!isMoved && mount !== undefined && { mount }),
-      });
+      const copies = isMoved ? mounts.copyOf(made.pid, this.#namespace(made.pid, "mnt")) : null;
+      const within2 = ({ dentry, mount, known }: OpenFile) => {
+        const own = isMoved ? (known.id === null ? undefined : copies?.(known.id)?.thing) : mount;
+        return { dentry, ...(own !== undefined && { mount: own }) };
+      };
       const fs = fsStruct.of({
         ...(root !== null && { root: within2(root) }),
         ...(place != null && { pwd: within2(place) }),

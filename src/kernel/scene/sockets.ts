@@ -95,6 +95,7 @@ const TCP = {
   unsentLow: 25,
 } as const;
 const IPPROTO_TCP = 6;
+const RENO = new TextEncoder().encode("reno");
 const [REPAIR_ON, REPAIR_OFF_WITHOUT_PROBE] = [1, -1];
 const [NO_QUEUE, RECEIVE_QUEUE, SEND_QUEUE] = [0, 1, 2];
 /** The connection was refused: what a sock that is told so has of it. */
@@ -182,32 +183,31 @@ export class Sockets {
   openAll(): void {
     this.network.inside(() => {
       for (let turn = 0; turn < 2; turn++) {
-        tried(() => this.#openUnix());
+        tried(() => this.#openUnix(turn === 0));
         tried(() => this.#openNetlink());
         for (const family of [AF_INET, AF_INET6] as const) {
           if (family === AF_INET6 && this.network.withoutIpv6 !== null) continue;
           tried(() => this.#openDatagram(family));
-          tried(() => this.#openConnection(family));
+          tried(() => this.#openConnection(family, turn + (family === AF_INET ? 1 : 3)));
         }
       }
       // What a network that others share has sent to it may answer.
       if (this.network.shared === null)
-        for (const variant of [0, 1, 2]) tried(() => this.#openRepaired(AF_INET, variant));
+        for (const variant of [0, 1, 2, 3]) tried(() => this.#openRepaired(AF_INET, variant));
       tried(() => this.#openRefused());
     });
   }
 
-  /** Two that are connected with each other, one of them shut, and one that listens. */
-  #openUnix(): void {
+  /** Two that are connected with each other, and two that are bound. @param isShut whether one sends no more */
+  #openUnix(isShut: boolean): void {
     const ends = socketPair().map((each) => this.owned.use(each));
     const [one] = ends;
-    const isShut = Math.random() < 0.5;
     if (one !== undefined && isShut) shutdown(one.fd, SHUT_WR);
     const facts = ends.map((): Mutable<Partial<UnixFacts>> => ({ address: null }));
     const things = ends.map((each, index) => {
       this.#vary(each);
       const shut = isShut ? [2, 1][index] : 0;
-      return this.#add(each, AF_UNIX, { state: SS_CONNECTED, ...defined({ shut, unix: facts[index] }) });
+      return this.#add(each, AF_UNIX, defined({ shut, unix: facts[index] }));
     });
     for (const [index, each] of facts.entries()) Object.assign(each, defined({ peer: things[1 - index] }));
     for (const type of [SOCK_STREAM, SOCK_DGRAM]) {
@@ -219,7 +219,7 @@ export class Sockets {
       if (type === SOCK_STREAM) listen(bound.fd, random(1, 100));
       this.#vary(bound);
       const unix = { peer: null, address: unixAddress.of({ address }) };
-      this.#add(bound, AF_UNIX, { state: SS_UNCONNECTED, unix });
+      this.#add(bound, AF_UNIX, { unix });
     }
   }
 
@@ -253,18 +253,16 @@ export class Sockets {
     }
   }
 
-  /** One that listens, with connections that nobody takes, and the two ends of one over which data went both ways. */
-  #openConnection(family: Family): void {
+  /** One that listens, with so many connections that nobody takes, and the two ends of one over which data went both ways. */
+  #openConnection(family: Family, waiting: number): void {
     const listener = this.#open(family, SOCK_STREAM);
     set(listener.fd, SOL_TCP, TCP.maxSegment, random(300, 1200));
+    set(listener.fd, SOL_TCP, TCP.clamp, random(2 ** 15, 2 ** 16));
     const to = this.#bind(listener, family, this.network.address(family));
-    listen(listener.fd, random(10, 100));
-    this.#vary(listener, true);
+    listen(listener.fd, 20 * waiting + random(0, 20));
     const dial = () => {
       const one = this.#open(family, SOCK_STREAM);
       set(one.fd, SOL_TCP, TCP.maxSegment, random(300, 1200));
-      // One that keeps no counts of its own, which could be the same.
-      tried(() => setsockoptBytes(one.fd, SOL_TCP, TCP.congestion, new TextEncoder().encode("reno")));
       this.#bind(one, family, this.network.address(family));
       connect(one.fd, encodeSockaddr(to), "a socket of ours");
       return one;
@@ -272,17 +270,20 @@ export class Sockets {
     const client = dial();
     if (!waitReadable(listener.fd, PATIENCE)) return;
     const server = this.owned.use(accept(listener.fd));
-    for (let left = random(0, 4); left > 0; left--) dial();
-    for (const [from, into] of [
-      [client, server],
-      [server, client],
+    for (let left = waiting; left > 0; left--) dial();
+    // So much at once makes the congestion window larger.
+    const burst = (told(client.fd, SOL_TCP, TCP.maxSegment) ?? 536) * (8 + waiting);
+    for (const [from, into, first] of [
+      [client, server, burst],
+      [server, client, 1],
     ] as const)
-      for (let left = random(2, 12); left > 0; left--) {
-        const bytes = new Uint8Array(random(1, 2000));
+      for (let left = random(2, 12); left >= 0; left--) {
+        const bytes = new Uint8Array(left === 0 ? first : random(1, 2000));
         send(from.fd, bytes);
         if (waitReadable(into.fd, PATIENCE)) recv(into.fd, bytes);
       }
     for (const one of [client, server, client]) set(one.fd, SOL_TCP, TCP_QUICKACK, 1);
+    this.#vary(listener, true);
     this.#add(listener, family, { state: SS_UNCONNECTED, isListening: true });
     for (const one of [client, server]) {
       this.#vary(one, true);
@@ -311,17 +312,17 @@ export class Sockets {
     const to = { family, address: this.network.address(family), port: random(1024, 65536) };
     connect(fd, encodeSockaddr(to), "a socket in repair");
     const segment = told(fd, SOL_TCP, TCP.maxSegment) ?? 536;
-    const packets = variant === 1 ? 0 : random(2, 9);
+    const packets = variant % 2 === 1 ? 0 : random(2, 9);
     const inFlight = packets * segment - (variant === 2 ? random(1, 100) : 0);
-    const [unread, unsent] = [random(200, 900), random(20, 200)];
+    // Who has nothing to send never tries, and so keeps what it said last.
+    const [unread, unsent] = [random(200, 900), variant === 3 ? 0 : random(20, 200)];
     send(fd, new Uint8Array(unread));
-    const window = random(2 ** 16, 2 ** 20);
     // struct tcp_repair_window: snd_wl1, snd_wnd, max_window, rcv_wnd, rcv_wup
     const windows = new Uint32Array([
       received,
       inFlight,
       2 ** 20,
-      window,
+      2 ** 18,
       received + unread - (variant === 0 ? 0 : 100),
     ]);
     setsockoptBytes(fd, SOL_TCP, TCP.repairWindow, new Uint8Array(windows.buffer));
@@ -329,7 +330,7 @@ export class Sockets {
     if (packets > 0) send(fd, new Uint8Array(inFlight));
     repair(TCP.repairQueue, NO_QUEUE);
     repair(TCP.repair, REPAIR_OFF_WITHOUT_PROBE);
-    send(fd, new Uint8Array(unsent), [MSG_OOB, 0, MSG_MORE][variant]);
+    if (unsent > 0) send(fd, new Uint8Array(unsent), [MSG_OOB, 0, MSG_MORE][variant]);
     // Who reads opens the window for more.
     const read = variant === 1 ? random(1, 100) : 0;
     if (read > 0) recv(fd, new Uint8Array(read));
@@ -342,7 +343,6 @@ export class Sockets {
       written: (sent + inFlight + unsent) >>> 0,
       inFlight: packets,
       sendWindow: inFlight,
-      ...(read === 0 && { receiveWindow: window }),
     };
     this.#add(one, family, { state: SS_CONNECTED, tcp });
   }
@@ -365,6 +365,8 @@ export class Sockets {
     const one = this.owned.use(socket(family, type, protocol));
     const patience = new BigInt64Array([BigInt(PATIENCE / 1000), 0n]); // struct timeval
     setsockoptBytes(one.fd, SOL_SOCKET, SO_SNDTIMEO, new Uint8Array(patience.buffer));
+    // The congestion control that keeps no numbers of its own, which could be the same as others.
+    if (isInet(family)) tried(() => setsockoptBytes(one.fd, SOL_TCP, TCP.congestion, RENO));
     return one;
   }
 
@@ -411,7 +413,7 @@ export class Sockets {
     const again = (): Partial<SockFacts> => ({ ...this.#sockFacts(fd, known), socket: thing });
     const before = again();
     const parts = [
-      sockCommon.of(before, again),
+      sockCommon.of(before, { again }),
       ...(isInet(family) ? this.#inetParts(fd, known, family) : []),
       ...(known.unix === undefined ? [] : [unixSock.of(known.unix)]),
       ...(known.netlink === undefined ? [] : [netlinkSock.of(known.netlink)]),
@@ -420,7 +422,7 @@ export class Sockets {
     const own = defined({
       type,
       state: known.state,
-      sock: sock.of(before, again, parts),
+      sock: sock.of(before, { again, parts }),
       file: this.files.addSocket(descriptor, thing),
       ops: this.#opsOf(family, `${family} ${type} ${isInet(family) ? protocol : ""}`),
     });
@@ -493,8 +495,8 @@ export class Sockets {
     const inet = inetSock.of(facts);
     if (told(fd, SOL_SOCKET, SO.protocol) !== IPPROTO_TCP) return [inet];
     const tcpFacts = () => tcpFactsOf(fd, known);
-    const before = tcpFacts();
-    return [inet, inetConnectionSock.of(before, tcpFacts), tcpSock.of(before, tcpFacts)];
+    const [before, more] = [tcpFacts(), { again: tcpFacts }];
+    return [inet, inetConnectionSock.of(before, more), tcpSock.of(before, more)];
   }
 }
 

@@ -23,11 +23,16 @@ class Memory {
   }
 
   follow = (walks: readonly Walk[]): (Landing | null)[] =>
-    walks.map(({ root = 0n, size }) => {
-      const at = Number(root - START);
-      if (root < START || at >= this.#bytes.length) return null;
+    walks.map(({ root = 0n, displacement = 0, size }) => {
+      const at = Number(root - START) + displacement;
+      if (at < 0 || at >= this.#bytes.length) return null;
       const bytes = this.#bytes.slice(at, at + size);
-      return { address: root, pointer: root, bytes, readable: [{ start: 0, end: bytes.length }] };
+      return {
+        address: START + BigInt(at),
+        pointer: root,
+        bytes,
+        readable: [{ start: 0, end: bytes.length }],
+      };
     });
 }
 
@@ -127,7 +132,7 @@ test("what moved while it was looked at tells nothing, and what it held before i
   const moving = [0, 1].map((index) => {
     memory.number(2 + index, 12, 0x4444444 + index); // where the true place is, of later
     memory.number(2 + index, 100, 0x5555555 + index); // where the value of before stands by chance
-    return owner.of({ id: 0x5555555 + index }, () => ({ id: 0x4444444 + index + turn++ }));
+    return owner.of({ id: 0x5555555 + index }, { again: () => ({ id: 0x4444444 + index + turn++ }) });
   });
   const graph = new Graph(memory.follow, addressings.x64);
   graph.explore([...owners, ...moving].map((each, index) => [each, memory.address(index)] as const));
@@ -142,9 +147,42 @@ test("what begins with another struct is found with it, and has members of its o
   const beginning = [0x6666666, 0x7777777].map((more, index) => {
     memory.number(2 + index, 12, 0x4444444 + index);
     memory.number(2 + index, 200, more);
-    return owner.of({ id: 0x4444444 + index }, undefined, [larger.of({ more })]);
+    return owner.of({ id: 0x4444444 + index }, { parts: [larger.of({ more })] });
   });
   const graph = new Graph(memory.follow, addressings.x64);
   graph.explore([...owners, ...beginning].map((each, index) => [each, memory.address(index)] as const));
   expect(graph.solutions().get("larger.more")).toEqual({ is: "solved", offset: 200 });
+});
+
+test("what a struct lies in is told by pointers from one such whole to two others, and by nothing less", () => {
+  const whole = struct<{ readonly number: number; readonly up: Thing }>("whole", 128, ["number"], {
+    number: value(u32, ({ number }) => known(number, (it) => host(4, it))),
+    up: leads(pointer("whole"), ({ up }) => up),
+  });
+  const solve = (ways: readonly (readonly [from: number, up: number])[]) => {
+    const memory = new Memory();
+    const wholes = [0, 1, 2, 3].map((index) => {
+      const facts: { number: number; up?: Thing } = { number: 0x1111111 * (index + 1) };
+      memory.number(8 + index, 24, facts.number);
+      memory.number(8 + index, 48, 0x22222 + index); // the part begins 32 bytes behind it
+      return { facts, thing: whole.of(facts) };
+    });
+    for (const [from, up] of ways) {
+      memory.word(8 + from, 8, memory.address(8 + up));
+      const [one, other] = [wholes[from], wholes[up]];
+      if (one !== undefined && other !== undefined) one.facts.up = other.thing;
+    }
+    const parts = wholes.map(({ thing }, index) => owner.of({ id: 0x22222 + index }, { whole: thing }));
+    const graph = new Graph(memory.follow, addressings.x64);
+    graph.explore(parts.map((each, index) => [each, memory.address(8 + index, 32)] as const));
+    return graph.solutions();
+  };
+  const found = solve([
+    [1, 0],
+    [2, 1],
+    [3, 1],
+  ]);
+  expect(found.get("whole.number")).toEqual({ is: "solved", offset: 24 });
+  expect(found.get("whole.up")).toEqual({ is: "solved", offset: 8 });
+  expect(solve([[1, 0]]).get("whole.number")).toBeUndefined();
 });
