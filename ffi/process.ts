@@ -9,6 +9,7 @@ import {
   lastErrno,
   O_CLOEXEC,
   O_RDONLY,
+  O_RDWR,
   open,
   PR_CAP_AMBIENT,
   PR_CAP_AMBIENT_CLEAR_ALL,
@@ -22,12 +23,14 @@ import { globalSymbol } from "./library.ts";
 // Only symbols that glibc had by 2.17 may stand here, as in libc.ts.
 const c = bind("libc.so.6", {
   chdir: { args: ["buffer"], returns: "i32" },
+  clock_gettime: { args: ["i32", "buffer"], returns: "i32" },
   clone: { args: ["ptr", "u64", "i32", "u64"], returns: "i32" },
   fchdir: { args: ["i32"], returns: "i32" },
   fchown: { args: ["i32", "u32", "u32"], returns: "i32" },
   fcntl: { args: ["i32", "i32", "i64"], returns: "i32" },
   ftruncate: { args: ["i32", "i64"], returns: "i32" },
   futimens: { args: ["i32", "buffer"], returns: "i32" },
+  ioctl: { args: ["i32", "u64", "buffer"], returns: "i32" },
   kill: { args: ["i32", "i32"], returns: "i32" },
   lseek: { args: ["i32", "i64", "i32"], returns: "i64" },
   pipe2: { args: ["buffer", "i32"], returns: "i32" },
@@ -46,6 +49,10 @@ export const O_WRONLY = 1;
 export const O_APPEND = 0x400;
 export const O_NONBLOCK = 0x800;
 export const O_DIRECTORY = process.arch === "arm64" ? 0x4000 : 0x10000;
+const CLOCKS = { monotonic: 1, boottime: 7 } as const;
+const O_NOCTTY = 0x100;
+const TIOCSPTLCK = 0x40045431;
+const TIOCGPTN = 0x80045430;
 const F_DUPFD_CLOEXEC = 1030;
 const F_GETFL = 3;
 const WALL = 0x40000000;
@@ -68,17 +75,24 @@ function functionNamed(name: string): Pointer {
   return Number(address) as Pointer;
 }
 
+/** A call of the C library that a copy of this process makes before it sleeps: numbers, and bytes by where they are. */
+export interface Call {
+  readonly name: "open" | "prctl" | "setsid";
+  readonly values: readonly (number | Uint8Array)[];
+}
+
+const DIE_WITH_US: Call = { name: "prctl", values: [PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0] };
+
 /**
  * What a copy of this process does, by functions of the C library alone: it asks to be killed with the thread that made it,
- * and sleeps. A C library without contexts (musl) has it sleep alone.
+ * makes calls, and sleeps. A C library without contexts (musl) has it sleep alone.
  *
  * @returns what clone(2) calls and what with, and what has to be kept until then
  */
-function sleeping(seconds: number): {
-  readonly call: Pointer;
-  readonly argument: bigint;
-  readonly kept: unknown;
-} {
+function sleeping(
+  seconds: number,
+  calls: readonly Call[],
+): { readonly call: Pointer; readonly argument: bigint; readonly kept: unknown } {
   const sleep = functionNamed("sleep");
   const alone = { call: sleep, argument: BigInt(seconds), kept: null };
   if (["getcontext", "makecontext", "setcontext"].some((name) => globalSymbol(name) === null)) return alone;
@@ -90,21 +104,25 @@ function sleeping(seconds: number): {
       returns: "void",
     },
   }).symbols;
-  const context = (next: Pointer | null, call: Pointer, ...values: readonly bigint[]) => {
+  const contexts: unknown[] = [];
+  const context = (next: Pointer | null, call: Pointer, values: Call["values"]): Pointer => {
     const [words, stack] = [new BigUint64Array(CONTEXT / 8), new Uint8Array(STACK)];
-    const made = { at: ptr(words), words, stack };
-    getcontext(made.at);
+    contexts.push(words, stack, values);
+    const at = ptr(words);
+    getcontext(at);
     words[UC_LINK] = BigInt(next ?? 0);
     words[UC_STACK] = BigInt(ptr(stack));
     words[UC_STACK_SIZE] = BigInt(STACK);
-    const [a = 0n, b = 0n, c = 0n, d = 0n, e = 0n] = values;
-    makecontext(made.at, call, values.length, a, b, c, d, e);
-    return made;
+    const all = values.map((value) => BigInt(typeof value === "number" ? value : ptr(value)));
+    const [a = 0n, b = 0n, c = 0n, d = 0n, e = 0n] = all;
+    makecontext(at, call, values.length, a, b, c, d, e);
+    return at;
   };
-  const last = context(null, sleep, BigInt(seconds));
-  const signal = BigInt(SIGKILL);
-  const first = context(last.at, functionNamed("prctl"), BigInt(PR_SET_PDEATHSIG), signal, 0n, 0n, 0n);
-  return { call: functionNamed("setcontext"), argument: BigInt(first.at), kept: [first, last] };
+  const first = [DIE_WITH_US, ...calls].reduceRight(
+    (next, { name, values }) => context(next, functionNamed(name), values),
+    context(null, sleep, [seconds]),
+  );
+  return { call: functionNamed("setcontext"), argument: BigInt(first), kept: contexts };
 }
 
 /**
@@ -116,13 +134,13 @@ export class Sleeper implements Disposable {
 
   /**
    * @param namespaces CLONE_NEW* of those that it is the first one in @param seconds after which it ends by itself
-   * @throws SystemError
+   * @param calls what it does before @throws SystemError
    */
-  constructor(namespaces: number, seconds: number) {
+  constructor(namespaces: number, seconds: number, calls: readonly Call[] = []) {
     // A copy has a stack of its own in a copy of this memory. Without a signal at its end the runtime does not hear of it.
     const stack = new Uint8Array(STACK);
     const top = BigInt(ptr(stack) + STACK) & ~15n;
-    const { call, argument, kept } = sleeping(seconds);
+    const { call, argument, kept } = sleeping(seconds, calls);
     this.#pid = check(c.clone(call, top, namespaces, argument), "clone");
     void [stack.length, kept];
   }
@@ -227,6 +245,28 @@ export function asOther<Result>(
     setCapabilities(before);
     c.prctl(PR_SET_KEEPCAPS, 0, 0, 0, 0);
   }
+}
+
+/** Nanoseconds of a clock: of CLOCK_MONOTONIC, or of CLOCK_BOOTTIME, which goes on while the machine is suspended. */
+export function clock(name: "monotonic" | "boottime"): bigint {
+  const time = new BigInt64Array(2); // struct timespec: seconds, nanoseconds
+  check(c.clock_gettime(CLOCKS[name], time), "clock_gettime");
+  return (time[0] ?? 0n) * 1_000_000_000n + (time[1] ?? 0n);
+}
+
+/** A child of ours leads a session whose terminal is the one of this name. */
+export const inSession = (terminal: string): readonly Call[] => [
+  { name: "setsid", values: [] },
+  { name: "open", values: [terminated(terminal), O_RDWR | O_CLOEXEC] },
+];
+
+/** A terminal of our own: what it is made by, and its number below /dev/pts. @throws SystemError */
+export function openTerminal(): { readonly descriptor: FileDescriptor; readonly number: number } {
+  const descriptor = open("/dev/ptmx", "/dev/ptmx", O_RDWR | O_NOCTTY);
+  const word = new Int32Array(1);
+  check(c.ioctl(descriptor.fd, TIOCSPTLCK, word), "ioctl(TIOCSPTLCK)"); // 0: not locked
+  check(c.ioctl(descriptor.fd, TIOCGPTN, word), "ioctl(TIOCGPTN)");
+  return { descriptor, number: word[0] ?? 0 };
 }
 
 /** Opens a file close-on-exec. @throws SystemError */

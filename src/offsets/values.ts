@@ -33,3 +33,11 @@ export const masked = (width: 1 | 2 | 4 | 8, value: number, mask: number): Expec
   value: encode(width, !bigEndianHost, value),
   mask: encode(width, !bigEndianHost, mask),
 });
+
+/** An unsigned integer of 64 bits in host order that is known to be within bounds: of it the bits that all such have. */
+export function between(least: bigint, most: bigint): Expectation {
+  let unknown = 0n;
+  while (least >> unknown !== most >> unknown) unknown += 1n;
+  const mask = ~((1n << unknown) - 1n);
+  return { value: encode(8, !bigEndianHost, least & mask), mask: encode(8, !bigEndianHost, mask) };
+}

@@ -4,6 +4,7 @@ import { derived } from "./derived.ts";
 import { dentry, fdtable, file, filesStruct, fsStruct, inode, mount, superBlock, vfsmount } from "./file.ts";
 import { namespaces, nsproxy } from "./namespaces.ts";
 import type { Struct, Version } from "./row.ts";
+import { signalStruct, ttyDriver, ttyFile, ttyStruct } from "./signal.ts";
 import {
   inetConnectionSock,
   inetSock,
@@ -25,6 +26,10 @@ const structs: readonly Struct[] = [
   cred,
   mmStruct,
   pid,
+  signalStruct,
+  ttyStruct,
+  ttyDriver,
+  ttyFile,
   nsproxy,
   ...Object.values(namespaces),
   filesStruct,

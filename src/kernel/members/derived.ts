@@ -71,6 +71,7 @@ export const derived: readonly Derived[] = [
   inside("path.mnt", to("vfsmount"), pathOf, 0, 8),
   inside("path.dentry", to("dentry"), pathOf, 8, 8),
   pair("pid.numbers", array(upid, 1), numberOf, [0, 24]),
+  pair("signal_struct.pids", array(to("pid"), 4), ["signal_struct.pids[1]", "signal_struct.pids[2]"], [8, 8]),
   inside("upid.nr", s32, numberOf, 0, 24),
   inside("upid.ns", to("pid_namespace"), numberOf, 8, 24),
 ];

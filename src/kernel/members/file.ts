@@ -17,8 +17,8 @@ export interface FileFacts {
   readonly dentry: Thing;
   readonly mount: Thing;
   readonly cred: Thing;
-  /** Of a socket. */
-  readonly socket: Thing;
+  /** What its kind keeps of it: a socket, a terminal. */
+  readonly data: Thing;
 }
 
 /** include/linux/fs.h; 184 to 504 bytes. */
@@ -30,7 +30,7 @@ export const file = struct<FileFacts>("file", 512, ["f_inode", "f_flags"], {
   "f_path.dentry": leads(to("dentry"), ({ dentry }) => dentry),
   "f_path.mnt": leads(to("vfsmount"), ({ mount }) => mount),
   f_cred: leads(to("cred"), ({ cred }) => cred),
-  private_data: leads(to("void"), ({ socket }) => socket),
+  private_data: leads(to("void"), ({ data }) => data),
 });
 
 /** What fstat(2) tells. */
@@ -135,17 +135,17 @@ export interface TableFacts {
   readonly size: number;
 }
 
-const TABLE = 8192;
+const POINTER = 8;
 
 /** The array of a table. Its places are what the numbers say. */
 const tableOf = (facts: Partial<TableFacts>): Thing => ({
   struct: {
     name: "fd_array",
-    limit: TABLE,
+    limit: POINTER * (1 + Math.max(0, ...(facts.files?.keys() ?? []))),
     members: new Map(
       [...(facts.files ?? [])].map(([number]) => [
         `${number}`,
-        { type: to("file"), isPointer: true, fixed: 8 * number },
+        { type: to("file"), isPointer: true, fixed: POINTER * number },
       ]),
     ),
     keys: [],

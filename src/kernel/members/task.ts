@@ -1,7 +1,7 @@
 import type { Expectation } from "../../offsets/observation.ts";
-import { host, raw } from "../../offsets/values.ts";
+import { between, host, raw } from "../../offsets/values.ts";
 import { known, leads, struct, type Thing, value } from "./row.ts";
-import { comm, kernelCap, kgid, kuid, s32, s64, to, u32, ulong } from "./types.ts";
+import { comm, kernelCap, kgid, kuid, s32, s64, to, u32, u64, ulong } from "./types.ts";
 
 /** What is known of a task; pids are those of the first pid namespace. */
 export interface TaskFacts {
@@ -19,6 +19,14 @@ export interface TaskFacts {
   readonly files: Thing;
   readonly nsproxy: Thing;
   readonly threadPid: Thing;
+  readonly signal: Thing;
+  /** Nanoseconds of the clocks CLOCK_MONOTONIC and CLOCK_BOOTTIME, from and to. */
+  readonly started: readonly [bigint, bigint];
+  readonly startedSinceBoot: readonly [bigint, bigint];
+  readonly voluntary: bigint;
+  readonly involuntary: bigint;
+  readonly loginUid: number;
+  readonly sessionId: number;
 }
 
 /** include/linux/sched.h; 8 to 14 KiB. */
@@ -54,6 +62,16 @@ export const taskStruct = struct<TaskFacts>(
     fs: leads(to("fs_struct"), ({ fs }) => fs),
     files: leads(to("files_struct"), ({ files }) => files),
     nsproxy: leads(to("nsproxy"), ({ nsproxy }) => nsproxy),
+    signal: leads(to("signal_struct"), ({ signal }) => signal),
+    nvcsw: value(ulong, ({ voluntary }) => known(voluntary, (it) => host(8, it))),
+    nivcsw: value(ulong, ({ involuntary }) => known(involuntary, (it) => host(8, it))),
+    start_time: value(u64, ({ started }) => known(started, (it) => between(...it))),
+    start_boottime: {
+      ...value(u64, ({ startedSinceBoot }) => known(startedSinceBoot, (it) => between(...it))),
+      since: [5, 5],
+    },
+    loginuid: value(kuid, ({ loginUid }) => known(loginUid, (it) => host(4, it))),
+    sessionid: value(u32, ({ sessionId }) => known(sessionId, (it) => host(4, it))),
     thread_pid: { ...leads(to("pid"), ({ threadPid }) => threadPid), since: [4, 19] },
   },
   {
@@ -68,13 +86,19 @@ export const taskStruct = struct<TaskFacts>(
       "parent",
       "group_leader",
       "thread_pid",
+      "nvcsw",
+      "nivcsw",
+      "start_time",
+      "start_boottime",
       "real_cred",
       "cred",
       "comm",
       "fs",
       "files",
       "nsproxy",
+      "signal",
     ],
+    together: ["nvcsw", "nivcsw", "start_time", "start_boottime"],
   },
 );
 

@@ -130,9 +130,9 @@ export class Files {
     this.#tryOpen(() => this.#add(this.owned.use(openFile("/dev/null", O_WRONLY)), { name: "null", cred }));
   }
 
-  /** A socket. @returns the file that it is */
-  addSocket(descriptor: FileDescriptor, socket: Thing): Thing {
-    return this.#add(descriptor, { socket }).file;
+  /** A file by its descriptor. @param data what its kind keeps of it @returns the file that it is */
+  add(descriptor: FileDescriptor, data: Thing): Thing {
+    return this.#add(descriptor, { data }).file;
   }
 
   /** A folder, as a place to work in. */
@@ -180,7 +180,7 @@ export class Files {
       position,
       isFolder = false,
       isForeign = false,
-      socket,
+      data,
       cred = this.cred,
     }: {
       readonly name?: string;
@@ -189,7 +189,7 @@ export class Files {
       readonly isFolder?: boolean;
       /** Of a file system that may tell of another inode than its own, as overlayfs does. */
       readonly isForeign?: boolean;
-      readonly socket?: Thing;
+      readonly data?: Thing;
       readonly cred?: Thing;
     },
   ): OpenFile {
@@ -220,7 +220,7 @@ export class Files {
       dentry: named.thing,
       ...(mount !== null && { mount: mount.thing }),
       cred,
-      ...(socket !== undefined && { socket }),
+      ...(data !== undefined && { data }),
     };
     const one: OpenFile = {
       descriptor,

@@ -13,8 +13,10 @@ import {
   asOther,
   CLONE_NEWCGROUP,
   CLONE_NEWUSER,
+  clock,
   type Identity,
   inFolder,
+  inSession,
   SIGSTOP,
   Sleeper,
   Waiter,
@@ -26,6 +28,7 @@ import type { Crawler, Walker } from "../crawl/reader.ts";
 import { filesStruct, fsStruct, type TableFacts } from "../members/file.ts";
 import { type NamespaceKind, type NsproxyFacts, namespaces, nsproxy } from "../members/namespaces.ts";
 import type { Thing } from "../members/row.ts";
+import { signalStruct } from "../members/signal.ts";
 import {
   cred,
   mmStruct,
@@ -36,10 +39,11 @@ import {
 } from "../members/task.ts";
 import { CurrentNetwork, type Network, PrivateNetwork } from "../stimulus/namespace.ts";
 import { NamedThread } from "../thread.ts";
-import { defined, isFirstNumbering, isFirstPids, namespaceOf, statOf, statusOf } from "./facts.ts";
+import { defined, isFirstNumbering, isFirstPids, namespaceOf, read, statOf, statusOf } from "./facts.ts";
 import { Files, type OpenFile } from "./files.ts";
 import { Mounts } from "./mounts.ts";
 import { Sockets } from "./sockets.ts";
+import { type Terminal, Terminals } from "./terminals.ts";
 
 /** Of include/linux/sched.h. */
 const TASK_INTERRUPTIBLE = 1;
@@ -72,6 +76,7 @@ export function openScene(crawler: Crawler, owned: DisposableStack): Scene {
 class SceneMaker {
   readonly #limits: string[] = [];
   readonly #namespaces = new Map<string, Thing>();
+  readonly #pids = new Map<number, { readonly facts: Mutable<Partial<PidFacts>>; readonly thing?: Thing }>();
   readonly #isNumbered = isFirstNumbering();
   readonly #arePidsFirst = isFirstPids();
 
@@ -89,6 +94,8 @@ class SceneMaker {
     const network = this.#network();
     const namespace = network.inode === null ? undefined : this.#namespaceOf("net", network.inode);
     new Sockets(this.owned, files, network, namespace).openAll();
+    const maker = new Terminals(this.owned, files);
+    const terminals = [null, maker.open(), maker.open()];
     const root = files.openFolder("/");
     const [first, second, third] = places.map((path) => files.openFolder(path));
     const [ownExe, parentExe] = [self, process.ppid].map((pid) => files.executableOf(pid) ?? undefined);
@@ -99,6 +106,7 @@ class SceneMaker {
       files: filesStruct.of(ownTable),
       fs: fsStruct.of({ ...(root !== null && { root }) }),
       nsproxy: this.#nsproxyOf(self),
+      signal: this.#signalOf(self),
     };
     const roots: [Thing, bigint][] = [];
     const leaderFacts: Mutable<Partial<TaskFacts>> = {
@@ -106,10 +114,11 @@ class SceneMaker {
       comm: threadName(),
       ...this.#flags(self),
       threadPid: this.#pidOf(self, this.crawler.self),
-      parent: this.#parent(parentExe),
+      parent: this.#parent(process.ppid, parentExe),
+      ...this.#times(self),
       ...shared,
     };
-    const leader = taskStruct.of(leaderFacts);
+    const leader = taskStruct.of(leaderFacts, { again: () => ({ ...leaderFacts, ...this.#flags(self) }) });
     leaderFacts.leader = leader;
     roots.push([leader, this.crawler.self.task]);
 
@@ -153,12 +162,14 @@ class SceneMaker {
     ];
     let isChanged = false;
     for (const [index, place] of [first, second, third].entries()) {
+      const terminal = terminals[index] ?? null;
       const flags = spaces[index] ?? 0;
       const identity = this.#isNumbered && isAllRoot() ? ids() : null;
       let sleeper: Sleeper | null = null;
       const start = () => {
-        sleeper = this.owned.use(new Sleeper(flags, lifetime()));
+        sleeper = this.owned.use(new Sleeper(flags, lifetime(), terminal ? inSession(terminal.path) : []));
       };
+      const began = clock("monotonic");
       const within = () => {
         if (identity !== null) files.openAs(this.#credOf(self));
         const folder = places[index];
@@ -172,6 +183,7 @@ class SceneMaker {
       const made = sleeper as Sleeper | null;
       if (child === null || made === null) continue;
       const { walker, name } = child;
+      const started = [began, clock("monotonic")] as const;
       const state = this.#settle(made, index);
       // In a mount namespace of its own it works in other mounts of the same folders.
       const isMoved = (flags & CLONE_NEWNS) !== 0;
@@ -197,8 +209,13 @@ class SceneMaker {
         fs,
         nsproxy: flags === CLONE_NEWUSER ? shared.nsproxy : this.#nsproxyOf(made.pid),
         threadPid: this.#pidOf(made.pid, walker),
+        signal: this.#signalOf(made.pid, terminal),
+        ...this.#times(made.pid),
+        ...(isFirstTime() && { started }),
+        ...switchesOf(made.pid),
       };
-      const task = taskStruct.of(facts);
+      const again = () => ({ ...facts, ...this.#flags(made.pid), ...switchesOf(made.pid) });
+      const task = taskStruct.of(facts, { again });
       facts.leader = task;
       roots.push([task, walker.task]);
     }
@@ -244,9 +261,9 @@ class SceneMaker {
 
   /** Waits until a child is in the state that it is to be in. @returns what the kernel has of it */
   #settle(child: Sleeper, index: number): TaskFacts["state"] | null {
+    if (!comesTo(child, "S")) return null;
     if (index === 1) child.signal(SIGSTOP);
-    const wanted = index === 1 ? "T" : "S";
-    if (!comesTo(child, wanted)) return null;
+    if (index === 1 && !comesTo(child, "T")) return null;
     // Above them are flags that kernels differ in.
     return masked(4, index === 1 ? TASK_STOPPED : TASK_INTERRUPTIBLE, 0xff);
   }
@@ -267,6 +284,7 @@ class SceneMaker {
         comm: met.name,
         ...this.#flags(child.pid),
         exitCode: SIGKILL,
+        signal: this.#signalOf(child.pid),
         state: masked(4, TASK_DEAD, 0xff),
         parent,
       }),
@@ -274,11 +292,57 @@ class SceneMaker {
     ];
   }
 
-  /** Who started this process: another program, at rest or not, with an address space of its own. */
-  #parent(exe: Thing | undefined): Thing | undefined {
-    const { ppid } = process;
-    if (ppid === 0) return undefined;
-    return taskStruct.of({ ...(this.#arePidsFirst && { tgid: ppid }), mm: this.#mmOf(ppid, exe) });
+  /**
+   * Who started a process: another program, at rest or not, with an address space of its own, and who started that. Of one
+   * with several threads it is not told which of them it was.
+   */
+  #parent(pid: number, exe?: Thing): Thing | undefined {
+    if (pid === 0) return undefined;
+    const again = (): Partial<TaskFacts> => ({
+      ...(this.#arePidsFirst && { tgid: pid }),
+      ...(statusOf(pid).get("Threads") === "1" && { ...switchesOf(pid), ...this.#times(pid) }),
+    });
+    const known = {
+      mm: exe && this.#mmOf(pid, exe),
+      parent: this.#parent(parentOf(pid)),
+      signal: this.#signalOf(pid),
+    };
+    return taskStruct.of({ ...again(), ...defined(known) }, { again });
+  }
+
+  /** When a task began, and who it was that logged in. */
+  #times(pid: number): Partial<TaskFacts> {
+    const ticks = statOf(pid)(22);
+    const number = (file: string) => {
+      const text = read(`/proc/${pid}/${file}`);
+      return text === null || text === "" ? undefined : Number(text);
+    };
+    const since = ticks === undefined || !isFirstTime() ? undefined : BigInt(ticks) * TICK;
+    return defined({
+      startedSinceBoot: since === undefined ? undefined : ([since, since + TICK - 1n] as const),
+      started: since === undefined ? undefined : ([since - suspended(), since + TICK - 1n] as const),
+      // A number of the first user namespace, as those of its own are.
+      loginUid: this.#isNumbered ? number("loginuid") : undefined,
+      sessionId: number("sessionid"),
+    });
+  }
+
+  /** @param terminal that it may have made its own */
+  #signalOf(pid: number, terminal: Terminal | null = null): Thing {
+    const field = statOf(pid);
+    const at = (index: number) => Number(field(index));
+    const numbered = (number: number) =>
+      this.#arePidsFirst && number > 0 ? this.#pidNumbered(number) : undefined;
+    const device = at(7);
+    return signalStruct.of(
+      defined({
+        process: numbered(pid),
+        group: numbered(at(5)),
+        session: numbered(at(6)),
+        isLeader: at(6) === pid,
+        terminal: device === 0 ? null : device === terminal?.device ? terminal.thing : undefined,
+      }),
+    );
   }
 
   #flags(pid: number): Partial<TaskFacts> {
@@ -359,18 +423,27 @@ class SceneMaker {
 
   #pidOf(pid: number, { tid }: Walker): Thing {
     const numbers = (statusOf(pid).get("NSpid") ?? "").split(/\s+/).map(Number);
-    const facts: Partial<PidFacts> =
-      this.#arePidsFirst && numbers[0] === tid
-        ? {
-            level: numbers.length - 1,
-            numbers,
-            namespaces: [
-              this.#namespace(process.pid, "pid"),
-              numbers.length > 1 ? this.#namespace(pid, "pid") : undefined,
-            ].filter((one) => one !== undefined),
-          }
-        : { numbers: [tid] };
-    return pidStruct.of(facts);
+    const isFirst = this.#arePidsFirst && numbers[0] === tid;
+    const facts: Partial<PidFacts> = isFirst
+      ? {
+          level: numbers.length - 1,
+          numbers,
+          namespaces: [
+            this.#namespace(process.pid, "pid"),
+            numbers.length > 1 ? this.#namespace(pid, "pid") : undefined,
+          ].filter((one) => one !== undefined),
+        }
+      : { numbers: [tid] };
+    return this.#pidNumbered(tid, facts);
+  }
+
+  /** The struct pid of a number in the first pid namespace. */
+  #pidNumbered(number: number, facts: Partial<PidFacts> = {}): Thing {
+    const known = this.#pids.get(number) ?? { facts: { numbers: [number] } };
+    Object.assign(known.facts, facts);
+    const thing = known.thing ?? pidStruct.of(known.facts);
+    this.#pids.set(number, { facts: known.facts, thing });
+    return thing;
   }
 }
 
@@ -383,6 +456,36 @@ function comesTo({ pid }: Sleeper, state: string): boolean {
   }
   return true;
 }
+
+/** How often a task gave way, of itself and not. */
+function switchesOf(pid: number): Partial<TaskFacts> {
+  const status = statusOf(pid);
+  const number = (name: string) => {
+    const text = status.get(name);
+    return text === undefined ? undefined : BigInt(text);
+  };
+  return defined({
+    voluntary: number("voluntary_ctxt_switches"),
+    involuntary: number("nonvoluntary_ctxt_switches"),
+  });
+}
+
+/** Nanoseconds of a tick of /proc/PID/stat: USER_HZ is 100 on x86-64 and arm64. */
+const TICK = 10_000_000n;
+
+/** Whether clocks say here what they say in the first time namespace. */
+const isFirstTime = (): boolean =>
+  (read("/proc/self/timens_offsets") ?? "")
+    .split("\n")
+    .every((line) => line === "" || /^\S+\s+0\s+0$/.test(line));
+
+/** Nanoseconds that the machine was suspended at most, up to now. */
+function suspended(): bigint {
+  const before = clock("monotonic");
+  return clock("boottime") - before;
+}
+
+const parentOf = (pid: number): number => Number(statOf(pid)(4) ?? 0);
 
 /** By which a child may have namespaces of its own. */
 const CAP_SYS_ADMIN = 1n << 21n;

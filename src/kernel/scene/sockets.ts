@@ -423,7 +423,7 @@ export class Sockets {
       type,
       state: known.state,
       sock: sock.of(before, { again, parts }),
-      file: this.files.addSocket(descriptor, thing),
+      file: this.files.add(descriptor, thing),
       ops: this.#opsOf(family, `${family} ${type} ${isInet(family) ? protocol : ""}`),
     });
     Object.assign(facts, own);
