@@ -92,6 +92,24 @@ function hostTable(): string {
   const commands = {
     "offsetof kernel": [executable, "kernel", "--format", "json"],
     "offsetof kernel --source btf": [executable, "kernel", "--source", "btf", "--format", "json"],
+    "offsetof kernel --all --source guess": [
+      executable,
+      "kernel",
+      "--all",
+      "--source",
+      "guess",
+      "--format",
+      "json",
+    ],
+    "offsetof kernel --all --source btf": [
+      executable,
+      "kernel",
+      "--all",
+      "--source",
+      "btf",
+      "--format",
+      "json",
+    ],
     "offsetof kernel --strategy stepwise": [
       executable,
       "kernel",

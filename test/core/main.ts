@@ -1,99 +1,64 @@
 /**
  * bun run core [--kernels NAME,…]: whether the eBPF objects inside Debian 12's libbpf-tools load with what `offsetof btf` makes
- * of a kernel, by libbpf, in guests whose BTF is hidden or that have none; beside it, with the kernel's own. And which of Debian's own tools print the truth
- * with it. Writes docs/core.md.
+ * of a kernel, by libbpf, in guests whose BTF is hidden or that have none; beside it, with the kernel's own. And which of
+ * Debian's own tools print the truth with it. Writes docs/core.md.
  */
 import { mkdtemp } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { basename, join } from "node:path";
 import { parseArgs } from "node:util";
 import * as v from "valibot";
+import { CachedFolder } from "../../assets/build/cache.ts";
 import { attempt, run } from "../../assets/build/run.ts";
-import { relocationsSchema } from "../../src/output/document.ts";
 import { row, table } from "../bench/figures.ts";
 import { executableFor } from "../lab/executable.ts";
-import { bootGuest, type GuestFile, HIDE_BTF, text } from "../lab/guest.ts";
 import { type BootableKernel, isFromSource, labKernel, loadKernel } from "../lab/kernels.ts";
 import { buildKernel, sourceKernel } from "../lab/source.ts";
 import { buildCilium } from "./cilium.ts";
-import { buildCoreReader, foreignObjects, judged } from "./reader.ts";
-import { type Printed, toolsAtWork } from "./tools.ts";
+import { type Column, objectsIn, type Verdict, verdictSchema } from "./objects.ts";
+import { buildCoreReader, judged } from "./reader.ts";
+import { type Printed, printedSchema, toolsAtWork } from "./tools.ts";
 
 const ROOT = join(import.meta.dir, "../..");
-const USUAL = "5.10-cloud,6.1-cloud,6.12-cloud,forky-cloud,arm64-6.1-cloud,arm64-6.12-cloud,source-bare";
+const USUAL = "5.10-cloud,6.1-cloud,6.12-cloud,forky-cloud,arm64-6.1-cloud,arm64-6.12-cloud,source-tools";
 const { values } = parseArgs({ options: { kernels: { type: "string" } } });
 const names = (values.kernels ?? USUAL).split(",");
-
-/** What became of an object in one guest. */
-interface Verdict {
-  /** With the kernel's own BTF; null: it has none. */
-  readonly full: boolean | null;
-  readonly ours: boolean;
-  /** All its programs were left out. */
-  readonly isEmpty: boolean;
-  /** Members that `btf --for` finds missing of the programs that were loaded. */
-  readonly missing: readonly string[];
-  /** libbpf's word on what it would not load with ours. */
-  readonly reason: string;
-}
-type Column = ReadonlyMap<string, Verdict>;
 
 const bootable = async (name: string): Promise<BootableKernel> =>
   isFromSource(name) ? buildKernel(sourceKernel(name)) : loadKernel(labKernel(name));
 
-async function inGuest(name: string): Promise<Column> {
-  const kernel = await bootable(name);
-  const { architecture } = kernel.row;
-  const [core, objects] = [await buildCoreReader(), await foreignObjects(architecture)];
-  const files: Record<string, GuestFile> = {
-    "/opt/offsetof": { from: await executableFor(architecture) },
-    "/opt/libbpf.so": {
-      from: join(ROOT, `assets/lib/${architecture === "arm64" ? "arm64" : "x64"}/libbpf.so`),
+/**
+ * What a guest showed of each object or tool, kept for the same kernel, tests and `by`, so that a run that was ended goes on where
+ * it was.
+ */
+async function once<One>(
+  what: "objects" | "own" | "ours",
+  { vmlinux, row: { name } }: BootableKernel,
+  by: string,
+  schema: v.GenericSchema<unknown, One>,
+  look: () => Promise<ReadonlyMap<string, One>>,
+): Promise<ReadonlyMap<string, One>> {
+  const source = await Bun.file(join(import.meta.dir, what === "objects" ? "objects.ts" : "tools.ts")).text();
+  const told = JSON.stringify([source, vmlinux, Bun.file(vmlinux).lastModified, by]);
+  const cached = await CachedFolder.open(
+    `core-seen/${name}-${what}-${Bun.hash(told).toString(16)}`,
+    async (folder) => {
+      await Bun.write(join(folder, "seen.json"), JSON.stringify([...(await look())]));
     },
-    "/opt/judge": { from: core.judges[architecture] },
-  };
-  for (const [tool, content] of objects) files[`/opt/objects/${tool}`] = { content };
-  const judge = (btf: string) => `/opt/judge /opt/libbpf.so ${btf} /opt/objects/*`;
-  const { results } = await bootGuest({
-    kernel,
-    commands: [
-      "cat /sys/kernel/btf/vmlinux >/tmp/full.btf",
-      `[ ! -s /tmp/full.btf ] || ${judge("/tmp/full.btf")}`,
-      `rm -f /tmp/full.btf; [ ! -d /sys/kernel/btf ] || { ${HIDE_BTF}; }`,
-      "/opt/offsetof btf -o /tmp/ours.btf",
-      judge("/tmp/ours.btf"),
-      "/opt/offsetof btf --format json --for /opt/objects/*",
-    ],
-    files,
-    mounts: ["tracefs", "debugfs"],
-  });
-  const [, full, hidden, made, ours, told] = results;
-  if (full?.status !== 0 || hidden?.status !== 0 || ours?.status !== 0 || told === undefined)
-    throw new Error(
-      `${name}: ${results.map(({ status, stderr }) => `${status} ${text(stderr)}`).join("\n")}`,
-    );
-  if (made?.status !== 0) console.warn(`${name}: ${text(made?.stderr ?? new Uint8Array())}`);
-  const [byFull, byOurs] = [judged(text(full.stdout)), judged(text(ours.stdout))];
-  const asked = v.parse(relocationsSchema, JSON.parse(text(told.stdout))).objects;
-  return new Map(
-    [...objects.keys()].sort().map((tool) => {
-      const { functions = [] } = asked.find(({ path }) => path === `/opt/objects/${tool}`) ?? {};
-      const missing = functions.flatMap((one) =>
-        one.needs_kernel_btf ? [] : one.missing.map(({ what }) => what),
-      );
-      const verdict = byOurs.get(tool);
-      if (verdict === undefined) throw new Error(`${name}: nothing was said of ${tool}`);
-      const { isLoaded, isEmpty, reason } = verdict;
-      const isFull = byFull.get(tool)?.isLoaded ?? null;
-      return [tool, { full: isFull, ours: isLoaded, isEmpty, missing: [...new Set(missing)], reason }];
-    }),
   );
+  const text = new TextDecoder().decode(await cached.read("seen.json"));
+  return new Map(v.parse(v.array(v.tuple([v.string(), schema])), JSON.parse(text)));
+}
+
+/** The executable that goes into a guest, by what is in it. */
+async function buildOf({ row: { architecture } }: BootableKernel): Promise<string> {
+  return Bun.hash(await Bun.file(await executableFor(architecture)).bytes()).toString(16);
 }
 
 const asCode = (what: string) => `\`${what}\``;
 
-/** How the object of eCapture's shape loads on this machine: a line of the table a loader. */
-async function captures(): Promise<string[]> {
+/** How the object of eCapture's shape loads on this machine: a row a loader, by raw BTF and by an ELF file. */
+async function captures(): Promise<readonly (readonly [loader: string, raw: string, elf: string])[]> {
   const { capture, judges } = await buildCoreReader();
   const folder = await mkdtemp(join(tmpdir(), "offsetof-core-"));
   try {
@@ -109,8 +74,8 @@ async function captures(): Promise<string[]> {
       return one?.isLoaded === true ? "yes" : `no: ${one?.reason ?? stderr}`;
     };
     return [
-      row("libbpf", await said(judges.amd64, libbpf, raw), await said(judges.amd64, libbpf, elf)),
-      row("cilium/ebpf 0.9.1", await said(cilium, raw), await said(cilium, elf)),
+      ["libbpf", await said(judges.amd64, libbpf, raw), await said(judges.amd64, libbpf, elf)],
+      ["cilium/ebpf 0.9.1", await said(cilium, raw), await said(cilium, elf)],
     ];
   } finally {
     await run(["rm", "-r", folder]);
@@ -118,14 +83,20 @@ async function captures(): Promise<string[]> {
 }
 
 const columns = new Map<string, Column>();
-const printed = new Map<string, Printed>();
+/** What Debian's tools printed in one guest: with the kernel's own BTF, where it has any, and with ours. */
+const printed = new Map<string, { readonly own: Printed | null; readonly ours: Printed }>();
 for (const name of names) {
-  const column = await inGuest(name);
+  const kernel = await bootable(name);
+  const build = await buildOf(kernel);
+  const column = await once("objects", kernel, build, verdictSchema, () => objectsIn(kernel));
   columns.set(name, column);
-  const atWork = await toolsAtWork(await bootable(name));
-  printed.set(name, atWork);
-  for (const [tool, { isTrue, output }] of atWork)
-    console.log(`  ${tool} ${isTrue}: ${output.slice(0, 300)}`);
+  const own = isFromSource(name)
+    ? null
+    : await once("own", kernel, "", printedSchema, () => toolsAtWork(kernel, "own"));
+  const ours = await once("ours", kernel, build, printedSchema, () => toolsAtWork(kernel, "ours"));
+  printed.set(name, { own, ours });
+  for (const [tool, { isTrue, output }] of ours)
+    console.log(`  ${tool} ${own?.get(tool)?.isTrue} ${isTrue}: ${output.slice(0, 300)}`);
   const count = (is: (verdict: Verdict) => boolean | null) => [...column.values()].filter(is).length;
   console.log(
     `${name}: ${count(({ full }) => full)} with its own BTF, ${count(({ ours }) => ours)} with ours`,
@@ -139,7 +110,14 @@ const counted = (is: (verdict: Verdict) => boolean | null) =>
   all.map(([, column]) => `${[...column.values()].filter(is).length}`);
 const isKnown = all.map(([, column]) => [...column.values()].some(({ full }) => full !== null));
 const [tools = new Map() as Column] = columns.values();
-const shapes = table(["loader", "raw BTF", "`--elf`"], await captures());
+const told = all.map(([name]) => printed.get(name));
+const truthful = told.map((one) => [...(one?.ours.values() ?? [])].filter(({ isTrue }) => isTrue).length);
+const toolNames = [...(told[0]?.ours.keys() ?? [])];
+const captured = await captures();
+const shapes = table(
+  ["loader", "raw BTF", "`--elf`"],
+  captured.map((cells) => row(...cells)),
+);
 console.log(shapes);
 const document = `# CO-RE programs with offsetof's BTF
 
@@ -176,14 +154,27 @@ ${table(
 ## Debian's tools at work
 
 Debian 12's own executables, with our file in place of \`/sys/kernel/btf/vmlinux\`, beside a workload that is known: *yes* where a tool
-printed what was true of it (\`test/core/tools.ts\`).
+printed what was true of it (\`test/core/tools.ts\`), *own* where it did so with the kernel's own BTF alone, *neither* where not with that either.
 
 ${table(
-  ["tool", ...names],
-  [...(printed.values().next().value ?? new Map()).keys()].map((tool) =>
-    row(tool, ...names.map((name) => (printed.get(name)?.get(tool)?.isTrue === true ? "yes" : "no"))),
-  ),
+  ["tool", ...all.map(([name]) => name)],
+  [
+    row("of them true", ...truthful.map(String)),
+    ...toolNames.map((tool) =>
+      row(
+        tool,
+        ...told.map((one) => {
+          if (one?.ours.get(tool)?.isTrue === true) return "yes";
+          const isOwn = one?.own?.get(tool)?.isTrue ?? null;
+          return isOwn === null ? "no" : isOwn ? "own" : "neither";
+        }),
+      ),
+    ),
+  ],
 )}
+
+statsnoop of Debian 12 attaches to nothing, whatever BTF there is; offcputime and others whose objects are *empty* above need a
+kernel that knows its own BTF.
 
 ## eCapture's objects
 
@@ -193,3 +184,21 @@ addresses and ports), loaded on the machine that wrote this page:
 ${shapes}
 `;
 await Bun.write(join(ROOT, "docs/core.md"), document);
+
+/** What is promised of each kernel. */
+const LEAST = { objects: 45, tools: 24 };
+const short = all.flatMap(([name, column], index) => {
+  const loaded = [...column.values()].filter(({ ours }) => ours).length;
+  const atWork = truthful[index] ?? 0;
+  return loaded < LEAST.objects || atWork < LEAST.tools
+    ? [`${name}: ${loaded} objects load, ${atWork} tools tell the truth`]
+    : [];
+});
+if (captured.some(([, ...cells]) => cells.some((cell) => cell !== "yes")))
+  short.push("an object of eCapture's shape does not load");
+if (short.length > 0) {
+  console.error(
+    `of each kernel ${LEAST.objects} objects and ${LEAST.tools} tools are promised:\n${short.join("\n")}`,
+  );
+  process.exitCode = 1;
+}

@@ -1,5 +1,6 @@
 /** Debian 12's own libbpf-tools at work in a guest, with the file of `offsetof btf` where they look for BTF. */
 import { join } from "node:path";
+import * as v from "valibot";
 import { loadPackage } from "../../assets/build/debian.ts";
 import { executableFor } from "../lab/executable.ts";
 import { bootGuest, type GuestFile, HIDE_BTF, text } from "../lab/guest.ts";
@@ -16,7 +17,7 @@ interface Tool {
 const WORKLOAD = `
 echo some >/etc/offsetof-read
 /usr/bin/cat /etc/offsetof-read
-/usr/bin/stat /etc/offsetof-read
+/usr/bin/stat -f /etc/offsetof-read
 : >/tmp/offsetof-life; sleep 1; /usr/bin/rm /tmp/offsetof-life
 /usr/bin/uname offsetof-exec
 /usr/bin/sh -c 'exit 7'
@@ -24,23 +25,45 @@ echo some >/etc/offsetof-read
 mkdir /run/offsetof-mount; /usr/bin/mount -t tmpfs offsetof-device /run/offsetof-mount; /usr/bin/umount /run/offsetof-mount
 echo hello | /usr/bin/nc -l -p 4242 >/dev/null & sleep 1; /usr/bin/nc 127.0.0.1 4242 </dev/null
 /usr/bin/dd if=/dev/zero of=/tmp/offsetof-file bs=4096 count=256
+/usr/bin/dd if=/dev/loop0 of=/dev/null bs=4096
+/usr/bin/getent ahosts offsetof-host
+echo >/dev/console
+echo some >/run/offsetof-ext/file; cat /run/offsetof-ext/file
+(sleep 2; echo 'echo offsetof-line'; sleep 2; echo exit) | script -qec 'bash --norc -i' /dev/null
+`;
+/** What is there before the tools look. */
+const STAGE = `
+echo 127.0.0.1 offsetof-host >/etc/hosts
+dd if=/dev/zero of=/tmp/offsetof-disk bs=4096 count=256 2>/dev/null; losetup -f /tmp/offsetof-disk
+dd if=/dev/zero of=/tmp/offsetof-ext bs=1024 count=2048 2>/dev/null; losetup -f /tmp/offsetof-ext
+mke2fs /dev/loop1 >/dev/null; mkdir /run/offsetof-ext; mount -t ext4 /dev/loop1 /run/offsetof-ext
 `;
 
 const HISTOGRAM = /distribution\n.*\|/;
 
 const tools: readonly Tool[] = [
+  { name: "bashreadline", expects: /\d +echo offsetof-line/ },
   { name: "bindsnoop", expects: /nc .*TCP .*4242/ },
+  { name: "biolatency", expects: HISTOGRAM },
+  // All but the first request, behind which it knows where the next one should be.
+  { name: "biopattern", expects: /loop0 +0 +100 +\d+ +(9\d\d|10[012]\d)\b/ },
   { name: "capable", expects: /mount .*CAP_SYS_ADMIN/ },
   { name: "cpudist", expects: HISTOGRAM },
   { name: "execsnoop", expects: /uname .*offsetof-exec/ },
   { name: "exitsnoop", expects: /sh .*code 7/ },
   { name: "filelife", expects: /rm +[1-9]\.\d+ +offsetof-life/ },
   { name: "filetop", args: "-C 1", expects: /dd .*offsetof-file/ },
+  { name: "fsdist", args: "-t ext4", expects: /operation = .*read.*\n.*distribution/ },
   { name: "funclatency", args: "vfs_read", expects: HISTOGRAM },
+  { name: "gethostlatency", expects: /getent +[\d.]+ +offsetof-host/ },
+  { name: "hardirqs", expects: /(ttyS0|uart-pl011) +\d/ },
+  { name: "klockstat", expects: /\w+\+0x/ },
   { name: "mountsnoop", expects: /mount .*offsetof-device.*offsetof-mount/ },
   { name: "opensnoop", expects: /cat +\d+ +0 +\/etc\/offsetof-read/ },
   { name: "runqlat", expects: HISTOGRAM },
+  { name: "runqslower", args: "1", expects: /\d\d:\d\d:\d\d +(cat|dd|nc|uname) +\d+ +\d+/ },
   { name: "sigsnoop", expects: / 10 +\d+ +0 *$/m },
+  { name: "slabratetop", args: "-C 1", expects: /filp +\d+ +\d+/ },
   { name: "softirqs", expects: /timer +\d+/ },
   { name: "solisten", expects: /nc +0 +1 +TCPv6 +4242/ },
   { name: "statsnoop", expects: /stat .*\/etc\/offsetof-read/ },
@@ -48,6 +71,7 @@ const tools: readonly Tool[] = [
   { name: "tcpconnect", expects: /nc .*127\.0\.0\.1 +127\.0\.0\.1 +4242/ },
   { name: "tcpconnlat", expects: /nc .*127\.0\.0\.1 +127\.0\.0\.1 +4242 +\d/ },
   { name: "tcplife", expects: /nc +127\.0\.0\.1 +\d+ +127\.0\.0\.1 +4242/ },
+  { name: "tcprtt", expects: HISTOGRAM },
   { name: "tcpstates", expects: /127\.0\.0\.1 +4242 +SYN_SENT +-> +ESTABLISHED/ },
   { name: "tcpsynbl", expects: /backlog_max = 1\b/ },
   { name: "tcptop", args: "-C 1", expects: /nc .*127\.0\.0\.1:4242/ },
@@ -55,16 +79,28 @@ const tools: readonly Tool[] = [
   { name: "vfsstat", args: "5 1", expects: /\d\d:\d\d:\d\d: +\d+/ },
 ];
 
-/** By its name: whether a tool printed the truth, and what it printed. */
-export type Printed = ReadonlyMap<string, { readonly isTrue: boolean; readonly output: string }>;
+/** Whether a tool printed the truth, and what it printed. */
+export const printedSchema = v.object({ isTrue: v.boolean(), output: v.string() });
+/** By its name. */
+export type Printed = ReadonlyMap<string, v.InferOutput<typeof printedSchema>>;
 
-export async function toolsAtWork(kernel: BootableKernel): Promise<Printed> {
+/**
+ * They look at /sys/kernel/btf/vmlinux alone. Where a kernel has no such folder, one with it stands in for its parent.
+ */
+const OURS = `
+if [ -d /sys/kernel/btf ]; then ${HIDE_BTF}; else
+  mkdir -p /run/kernel/btf /run/kernel/debug /run/kernel/tracing
+  for one in debug tracing; do mount -o bind /sys/kernel/$one /run/kernel/$one; done
+  mount -o rbind /run/kernel /sys/kernel; mkdir -p /run/empty; mount -o bind /run/empty /sys/kernel/btf
+fi
+/opt/offsetof btf -o /tmp/kernel.btf; mv /tmp/kernel.btf /run/empty/vmlinux`;
+
+/** @param btf the kernel's own, or what `offsetof btf` makes in its place */
+export async function toolsAtWork(kernel: BootableKernel, btf: "own" | "ours"): Promise<Printed> {
   const { architecture } = kernel.row;
   const root = async (name: string) => (await loadPackage("bookworm", name, architecture)).root;
-  const files: Record<string, GuestFile> = {
-    "/opt/offsetof": { from: await executableFor(architecture) },
-    "/opt/workload": { content: WORKLOAD },
-  };
+  const files: Record<string, GuestFile> = { "/opt/workload": { content: WORKLOAD } };
+  if (btf === "ours") files["/opt/offsetof"] = { from: await executableFor(architecture) };
   const from = join(await root("libbpf-tools"), "usr/sbin");
   for (const { name } of tools) files[`/opt/tools/${name}`] = { from: join(from, name) };
   const start = tools.map(
@@ -74,14 +110,9 @@ export async function toolsAtWork(kernel: BootableKernel): Promise<Printed> {
     // The tools are linked with Debian 12's libraries.
     kernel: { ...kernel, row: { ...kernel.row, userland: "bookworm" } },
     commands: [
-      // They look at /sys/kernel/btf/vmlinux alone. Where a kernel has no such folder, one with it stands in for its parent.
-      `if [ -d /sys/kernel/btf ]; then ${HIDE_BTF}; else
-        mkdir -p /run/kernel/btf /run/kernel/debug /run/kernel/tracing
-        for one in debug tracing; do mount -o bind /sys/kernel/$one /run/kernel/$one; done
-        mount -o rbind /run/kernel /sys/kernel; mkdir -p /run/empty; mount -o bind /run/empty /sys/kernel/btf
-      fi`,
-      "/opt/offsetof btf -o /tmp/kernel.btf; mv /tmp/kernel.btf /run/empty/vmlinux",
+      btf === "ours" ? OURS : ":",
       [
+        STAGE,
         "mkdir /tmp/out",
         ...start,
         // Each is at work once it holds a link or a perf event, or has ended for want of a member.
@@ -95,10 +126,11 @@ export async function toolsAtWork(kernel: BootableKernel): Promise<Printed> {
       ].join("\n"),
     ],
     files,
-    packages: ["libelf1", "zlib1g"],
+    packages: ["libelf1", "zlib1g", "libc-bin", "bash", "libtinfo6", "bsdutils"],
+    modules: ["loop", "ext4"],
     mounts: ["tracefs", "debugfs"],
   });
-  const printed = text(results[2]?.stdout ?? new Uint8Array());
+  const printed = text(results[1]?.stdout ?? new Uint8Array());
   const outputs = new Map(
     printed
       .split(/^== (?=\w+$)/m)

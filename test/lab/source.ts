@@ -47,6 +47,7 @@ const ROWS: readonly Pick<SourceKernel, "name" | "fragments" | "seed" | "usual" 
     notes: "no NET_NS, IPV6, SMP, CGROUPS, BPF_JIT; SLOB",
   },
   { name: "source-nokprobes", fragments: ["nokprobes"], notes: "no KPROBES, MODULES, PACKET" },
+  { name: "source-tools", fragments: ["tools"], notes: "tracepoints of system calls and of block devices" },
 ];
 
 export const SOURCE_KERNELS: readonly SourceKernel[] = ROWS.map((row) => ({
