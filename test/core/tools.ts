@@ -41,7 +41,7 @@ mke2fs /dev/loop1 >/dev/null; mkdir /run/offsetof-ext; mount -t ext4 /dev/loop1 
 
 const HISTOGRAM = /distribution\n.*\|/;
 
-const tools: readonly Tool[] = [
+const known: readonly Tool[] = [
   { name: "bashreadline", expects: /\d +echo offsetof-line/ },
   { name: "bindsnoop", expects: /nc .*TCP .*4242/ },
   { name: "biolatency", expects: HISTOGRAM },
@@ -95,8 +95,13 @@ if [ -d /sys/kernel/btf ]; then ${HIDE_BTF}; else
 fi
 /opt/offsetof btf -o /tmp/kernel.btf; mv /tmp/kernel.btf /run/empty/vmlinux`;
 
-/** @param btf the kernel's own, or what `offsetof btf` makes in its place */
-export async function toolsAtWork(kernel: BootableKernel, btf: "own" | "ours"): Promise<Printed> {
+/** @param btf the kernel's own, or what `offsetof btf` makes in its place @param names of the tools; all where none are told */
+export async function toolsAtWork(
+  kernel: BootableKernel,
+  btf: "own" | "ours",
+  names: readonly string[] = known.map(({ name }) => name),
+): Promise<Printed> {
+  const tools = known.filter(({ name }) => names.includes(name));
   const { architecture } = kernel.row;
   const root = async (name: string) => (await loadPackage("bookworm", name, architecture)).root;
   const files: Record<string, GuestFile> = { "/opt/workload": { content: WORKLOAD } };
