@@ -7,11 +7,12 @@ import { asFailure, exitCodes, Failure, failureText, stackText } from "./output/
 import { setVerbosity } from "./output/log.ts";
 import { writeStderr } from "./output/stderr.ts";
 import { writeStdout } from "./output/stdout.ts";
-import { askArgument, childArgument } from "./tls/child/argument.ts";
+import { askArgument, childArgument, imageArgument } from "./tls/child/argument.ts";
 
 /** Runs the command that the arguments name. Commands set the exit code. */
 async function main(args: string[]): Promise<void> {
   if (args[0] === childArgument) return (await import("./tls/child/stages.ts")).runStage(args.slice(1));
+  if (args[0] === imageArgument) return (await import("./image/child.ts")).answerImage();
   if (args[0] === askArgument) return (await import("./asker.ts")).answerAll(Number(args[1]));
   const { command, rest } = await commandOf(args);
   const asksHelp = rest.includes("--help") || rest.includes("-h");
@@ -36,7 +37,7 @@ async function main(args: string[]): Promise<void> {
 }
 
 /** Flags with a file that is read before any deadline begins. */
-const inputFlag = /^--(?:config|constants|against)(?:=(.*))?$/s;
+const inputFlag = /^--(?:config|constants|against|image)(?:=(.*))?$/s;
 
 /** Sees to it that no file which is read first lies on a mount that keeps this process waiting for ever. @throws Failure */
 async function checkInputs(args: readonly string[]): Promise<void> {

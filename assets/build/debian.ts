@@ -61,7 +61,9 @@ export async function downloadSource(source: SourcePackage, folder: string): Pro
 export interface Suite {
   /** Names in the Depends of the newest version of a package, without versions and alternatives. */
   depends(name: string): Promise<string[]>;
-  /** Downloads a package (apt checks it against the signed lists), unpacks it into `folder`, tells its version. */
+  /** Downloads a package into `folder` (apt checks it against the signed lists), tells its version. */
+  fetch(name: string, folder: string): Promise<string>;
+  /** The same, unpacked into `folder`. */
   unpack(name: string, folder: string): Promise<string>;
   /** The versions of a source package that the lists name; a mirror may lack some. Needs the `source` index. */
   sourceVersions(name: string): Promise<string[]>;
@@ -108,6 +110,7 @@ async function openRoot(suite: string, index: Index, folder: string): Promise<Su
   if (status !== 0) throw new Error(`${suite}: the package lists cannot be fetched: ${stderr}`);
   return {
     depends: (name) => dependsOf(apt, name),
+    fetch: (name, into) => fetchPackage(apt, suite, name, into),
     unpack: (name, into) => unpack(apt, suite, name, into),
     sourceVersions: (name) => versionsOf(apt, name),
     download: (name, version, into) => download(apt, suite, `${name}=${version}`, into),
@@ -128,22 +131,26 @@ async function versionsOf(apt: Apt, name: string): Promise<string[]> {
   return stdout.split("\n").flatMap((row) => row.split("|")[1]?.trim() ?? []);
 }
 
-async function unpack(apt: Apt, suite: string, name: string, folder: string): Promise<string> {
+async function fetchPackage(apt: Apt, suite: string, name: string, folder: string): Promise<string> {
   const versions = await versionsOf(apt, name);
-  const downloads = join(folder, "..", "downloads");
-  await mkdir(downloads, { recursive: true });
   await mkdir(folder, { recursive: true });
   let refusal = "no such package";
   // A mirror may lack the newest file of an old suite while its lists name it: then the one before serves.
   for (const version of versions) {
-    const fetched = await attempt(apt("apt-get", "download", `${name}=${version}`), { cwd: downloads });
+    const fetched = await attempt(apt("apt-get", "download", `${name}=${version}`), { cwd: folder });
     refusal = fetched.stderr;
-    if (fetched.status !== 0) continue;
-    await run(["sh", "-c", 'dpkg-deb --extract *.deb "$0"', folder], { cwd: downloads });
-    await rm(downloads, { recursive: true });
-    return version;
+    if (fetched.status === 0) return version;
   }
   throw new Error(`${suite}: ${name} cannot be fetched: ${refusal}`);
+}
+
+async function unpack(apt: Apt, suite: string, name: string, folder: string): Promise<string> {
+  const downloads = join(folder, "..", "downloads");
+  const version = await fetchPackage(apt, suite, name, downloads);
+  await mkdir(folder, { recursive: true });
+  await run(["sh", "-c", 'dpkg-deb --extract *.deb "$0"', folder], { cwd: downloads });
+  await rm(downloads, { recursive: true });
+  return version;
 }
 
 async function download(apt: Apt, suite: string, pinned: string, into: string): Promise<void> {

@@ -99,6 +99,13 @@ const constantsFlags = {
   },
 } as const;
 
+const imageFlag = {
+  type: "string",
+  valueHint: "FILE",
+  description:
+    "A kernel that does not run here, by its BTF: vmlinux, vmlinuz, Image, a .deb or .rpm with one, or raw BTF",
+} as const;
+
 /** Which document, and what in it, parsed. */
 export interface ConstantsFlags {
   readonly constants?: string | undefined;
@@ -133,6 +140,7 @@ export const btfFlags = {
     description:
       "Tell which programs of these eBPF objects would relocate against the BTF, and what they miss (exit code 3 where one does)",
   },
+  image: { ...imageFlag, description: `${imageFlag.description}; its own BTF is written` },
   minimal: { type: "boolean", description: "With --for: write only the types that those objects need" },
   install: {
     type: "boolean",
@@ -154,6 +162,16 @@ export type KernelFlags = ParsedArgs<typeof kernelFlags>;
 
 /** What the kernel command takes. */
 export const kernelFlags = {
+  file: {
+    type: "positional",
+    required: false,
+    valueHint: "FILE...",
+    description: "With --image: more of them",
+  },
+  image: {
+    ...imageFlag,
+    description: `${imageFlag.description}; of a folder or an unpacked root each that is in it (several: a line of JSON each)`,
+  },
   member: memberFlag,
   vocabulary: {
     type: "enum",
@@ -251,6 +269,7 @@ const bakeFlags = {
     valueHint: "FILE",
     description: "Where the object goes; - is standard output",
   },
+  image: imageFlag,
   ...constantsFlags,
   "allow-missing": { type: "boolean", description: "Leave out what is not known (exit code 3)" },
   set: {

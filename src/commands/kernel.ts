@@ -4,7 +4,16 @@ import { answer } from "./run.ts";
 import { answerFrom } from "./told.ts";
 
 export default defineCommand({
-  meta: { name: "kernel", description: "The running kernel's constants, or those that a document tells" },
+  meta: {
+    name: "kernel",
+    description: "The running kernel's constants, or those of a document or of a kernel's image",
+  },
   args: kernelFlags,
-  run: async ({ args }) => (await answerFrom("kernel", args)) || answer(["kernel"], args),
+  run: async ({ args, rawArgs }) => {
+    if (args.image !== undefined || args._.length > 0) {
+      const { answerImages } = await import("./image.ts");
+      if (await answerImages(args, rawArgs)) return;
+    }
+    if (!(await answerFrom("kernel", args))) await answer(["kernel"], args);
+  },
 });

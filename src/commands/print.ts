@@ -6,7 +6,7 @@ import { type Diagnostic, type Document, detectDocumentSchema, documentSchema } 
 import { toEnv } from "../output/env.ts";
 import { type ExitCode, exitCodes } from "../output/failure.ts";
 import { toHeader } from "../output/header.ts";
-import { toJson } from "../output/json.ts";
+import { toJson, toJsonLine } from "../output/json.ts";
 import { log } from "../output/log.ts";
 import {
   bitConstants,
@@ -57,8 +57,12 @@ export interface Style extends Screen {
   readonly exported: boolean;
   /** It is read by a person on a terminal. */
   readonly isTerminal: boolean;
+  /** It is of what runs here, so that more can be asked. */
+  readonly isLive?: boolean;
   /** One bare number is asked for instead. */
   readonly isSingle: boolean;
+  /** JSON has a line for each document. */
+  readonly isLine?: boolean;
 }
 
 export const styleOf = (args: Flags | DocumentFlags): Style => ({
@@ -76,11 +80,14 @@ interface Writer {
 }
 
 const writers: Readonly<Record<DocumentFormat, Writer>> = {
-  json: { isWhole: true, write: toJson },
+  json: {
+    isWhole: true,
+    write: (document, { isLine }) => (isLine ? `${toJsonLine(document)}\n` : toJson(document)),
+  },
   table: {
     isWhole: true,
     write: (document, style) =>
-      toTable(document, style) + (style.isTerminal ? `\n${nextStep(document)}\n` : ""),
+      toTable(document, style) + (style.isTerminal && style.isLive ? `\n${nextStep(document)}\n` : ""),
   },
   env: { isWhole: false, write: toEnv },
   header: { isWhole: false, write: toHeader },

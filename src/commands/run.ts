@@ -36,7 +36,8 @@ export async function answer(
 ): Promise<void> {
   const choice = await choiceOf(args, parts);
   const document = await collect(choice.parts, args, question, choice);
-  process.exitCode = await print(document, choice, styleOf(args));
+  const isLive = question?.kind !== "image" && question?.kind !== "version";
+  process.exitCode = await print(document, choice, { ...styleOf(args), isLive });
 }
 
 /**
@@ -153,7 +154,7 @@ export async function look(
 }
 
 /** Whether no constant of ours is wanted besides members. */
-const isOnlyAsked = (choice: Choice | undefined): boolean =>
+export const isOnlyAsked = (choice: Pick<Choice, "names" | "asked"> | undefined): boolean =>
   choice?.names !== undefined && choice.names.length === choice.asked?.length;
 
 /** Each line of what libbpf says is a message. */
@@ -199,7 +200,8 @@ async function tlsAnswers(
 /** What is told though nothing vouches for it. */
 export const allowanceOf = ({ allow }: Config): Allowance => ({ assumed: allow === "assumed" });
 
-const familiesOf = (config: Config): Families => ({
+/** Of which kinds sockets are asked of. */
+export const familiesOf = (config: Config): Families => ({
   tcpv4: config.collect_tcpv4,
   tcpv6: config.collect_tcpv6,
   udpv4: config.collect_udpv4,

@@ -148,6 +148,16 @@ class Table {
     if (Number.isSafeInteger(value)) return value;
     throw new InputError(this.#path, this.#at + offset, "a 64-bit number larger than any file");
   }
+  /** The same with a sign. */
+  i64(offset: number): number {
+    const value = this.#view.getInt32(offset + 4, true) * 2 ** 32 + this.u32(offset);
+    return Number.isSafeInteger(value) ? value : this.u64(offset);
+  }
+}
+
+export interface ElfOptions {
+  /** Addresses are a kernel's: its half of the address space begins with ones, and they are told as below 0. */
+  readonly isKernel?: boolean;
 }
 
 const alignUp = (value: number, align: number): number => Math.ceil(value / align) * align;
@@ -155,6 +165,7 @@ const alignUp = (value: number, align: number): number => Math.ceil(value / alig
 export class Elf implements Disposable {
   readonly #file: InputFile;
   readonly #header: Table;
+  readonly #isKernel: boolean;
   readonly machine: Machine;
   readonly type: ElfType;
   readonly programHeaders: readonly ProgramHeader[];
@@ -164,8 +175,9 @@ export class Elf implements Disposable {
   readonly size: number;
 
   /** Takes the file over: closing this closes it. @throws InputError */
-  constructor(file: InputFile) {
+  constructor(file: InputFile, { isKernel = false }: ElfOptions = {}) {
     this.#file = file;
+    this.#isKernel = isKernel;
     this.identity = file.identity;
     this.size = file.size;
     if (file.size < headerSize) throw this.#error(0, `${file.size} bytes are too few for an ELF header`);
@@ -192,9 +204,9 @@ export class Elf implements Disposable {
   }
 
   /** Takes the file over, and closes it where it is no such file. @throws InputError */
-  static of(file: InputFile): Elf {
+  static of(file: InputFile, options: ElfOptions = {}): Elf {
     try {
-      return new Elf(file);
+      return new Elf(file, options);
     } catch (error) {
       file[Symbol.dispose]();
       throw error;
@@ -576,6 +588,10 @@ export class Elf implements Disposable {
     return new Table(this.#file.path, offset, this.#file.read(offset, size, what, limit));
   }
 
+  #address(table: Table, offset: number): number {
+    return this.#isKernel ? table.i64(offset) : table.u64(offset);
+  }
+
   #readProgramHeaders(): readonly ProgramHeader[] {
     const at = this.#header.u64(32);
     const count = this.#header.u16(56);
@@ -589,7 +605,7 @@ export class Elf implements Disposable {
         type: table.u32(base),
         flags: table.u32(base + 4),
         offset: table.u64(base + 8),
-        vaddr: table.u64(base + 16),
+        vaddr: this.#address(table, base + 16),
         filesz: table.u64(base + 32),
         memsz: table.u64(base + 40),
         align: table.u64(base + 48),
@@ -607,7 +623,7 @@ export class Elf implements Disposable {
         nameAt: table.u32(base),
         type: table.u32(base + 4),
         flags: table.u64(base + 8),
-        addr: table.u64(base + 16),
+        addr: this.#address(table, base + 16),
         offset: table.u64(base + 24),
         size: table.u64(base + 32),
         link: table.u32(base + 40),

@@ -1,4 +1,3 @@
-import { hasIpv6 } from "../net/ipv6.ts";
 import { isCertain, type Verdict } from "../offsets/truth.ts";
 import type { KernelConstant } from "./fields.ts";
 import type { Families } from "./options.ts";
@@ -59,14 +58,14 @@ function allOf(
   };
 }
 
-/** 1 when it was asked for and this host has IPv6. */
+/** 1 when it was asked for and is possible. */
 function enabled(constant: string, member: string, isAsked: (families: Families) => boolean): Flag {
   return {
     constant,
     member,
     after: "offset_ct_ino",
     verdict: (_, families) => {
-      const value = isAsked(families) && hasIpv6() ? 1 : 0;
+      const value = isAsked(families) ? 1 : 0;
       return { value, member, status: "single", evidence: {} };
     },
   };

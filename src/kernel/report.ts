@@ -3,6 +3,7 @@ import { Libbpf } from "../../ffi/libbpf.ts";
 import type { Answer } from "../host/answer.ts";
 import { type Evidence, type Source, unchosen } from "../offsets/evidence.ts";
 import { judge, type Verdict } from "../offsets/truth.ts";
+import { hasIpv6 } from "../net/ipv6.ts";
 import type { Diagnostic, KernelReport, Strategy } from "../output/document.ts";
 import { toFields } from "../output/verdicts.ts";
 import { during } from "../whereabouts.ts";
@@ -106,7 +107,7 @@ export function kernelReport(options: KernelOptions): { report: KernelReport; di
 
   const evidence = [...(measured?.evidence ?? tried.evidence), ...btf];
   const verdicts = [
-    ...(isOnlyAsked ? [] : verdictsOn(evidence, options.families)),
+    ...(isOnlyAsked ? [] : verdictsOn(evidence, possibleHere(options.families))),
     ...askedVerdicts(asked, types, [...evidence, ...(crawled?.evidence ?? [])]),
   ];
   const report: KernelReport = {
@@ -148,8 +149,14 @@ function guesserOf(
   };
 }
 
+/** What of that this host can do. */
+const possibleHere = (families: Families): Families => {
+  const isThere = hasIpv6();
+  return { ...families, tcpv6: families.tcpv6 && isThere, udpv6: families.udpv6 && isThere };
+};
+
 /** The verdicts on all constants, in the order they are published in. */
-function verdictsOn(evidence: readonly Evidence[], families: Families): [constant: string, Verdict][] {
+export function verdictsOn(evidence: readonly Evidence[], families: Families): [constant: string, Verdict][] {
   const offsets = judge(kernelFields, evidence);
   return [...offsets].flatMap(([constant, verdict]) => {
     const flags = kernelFlags.filter(({ after }) => after === constant);

@@ -59,8 +59,10 @@ export const hostSchema = v.strictObject({
   privileges: v.array(v.string()),
 });
 
-/** The running kernel's constants. */
+/** A kernel's constants. */
 export const kernelSchema = v.strictObject({
+  /** It does not run here: it was read of this file. */
+  image: v.optional(v.strictObject({ path: v.string(), build_id: v.nullable(v.string()) })),
   bytecode: v.nullable(v.string()),
   strategy: v.nullable(v.picklist(strategies)),
   attached: v.array(v.string()),

@@ -185,7 +185,7 @@ async function fetchKernel(row: LabKernel, folder: string): Promise<void> {
  * The packages holding the kernel behind a meta package: up to 6.x one linux-image-<release>, from 7.x on
  * that one is empty and needs linux-binary-<release> and linux-modules-<release>.
  */
-async function kernelPackages(suite: Suite, meta: string): Promise<string[]> {
+export async function kernelPackages(suite: Suite, meta: string): Promise<string[]> {
   const names = [meta];
   // Grows while it is walked.
   for (const name of names) {

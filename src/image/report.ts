@@ -1,0 +1,99 @@
+import { cLibrary } from "../../ffi/libc.ts";
+import { version } from "../../package.json";
+import { Btf, kinds } from "../btf/btf.ts";
+import { InputError } from "../elf/input.ts";
+import { kernelIdentity } from "../host/kernel.ts";
+import { type Asked, askedVerdicts, Types } from "../kernel/asked.ts";
+import { btfEvidence, memberOffset } from "../kernel/btf.ts";
+import type { Families } from "../kernel/options.ts";
+import { verdictsOn } from "../kernel/report.ts";
+import { type Document, formatVersion } from "../output/document.ts";
+import { unknownRelease } from "../output/earlier.ts";
+import { exitCodes, Failure } from "../output/failure.ts";
+import { toFields } from "../output/verdicts.ts";
+import type { ImageKernel } from "./kernel.ts";
+
+/** What is asked of a kernel that does not run here. */
+export interface ImageQuestion {
+  readonly families: Families;
+  /** Members of its types besides, and whether they are all that is wanted. */
+  readonly asked: readonly Asked[];
+  readonly isOnlyAsked: boolean;
+}
+
+/** Its types. @throws Failure E_NO_BTF where it has none, InputError where they are not sound */
+export function typesOf({ btf, path, release }: ImageKernel): Btf {
+  if (btf === null) {
+    const kernel = release === null ? "the kernel" : `kernel ${release}`;
+    throw new Failure(
+      "E_NO_BTF",
+      `${path}: ${kernel} has no BTF: it was built without CONFIG_DEBUG_INFO_BTF; run offsetof on a machine that runs it`,
+      exitCodes.impossible,
+    );
+  }
+  const types = new Btf(btf.bytes, { path: btf.path, at: btf.at });
+  const [long] = types.named("long unsigned int", [kinds.int]);
+  if (long !== undefined && types.sizeOf(long) !== 8)
+    throw new InputError(btf.path, btf.at, "BTF of a machine of 32 bits is not supported");
+  return types;
+}
+
+/** The runtime's name of what the kernel is for; `unknown` where neither its file nor its types tell. */
+function archOf({ machine }: ImageKernel, types: Btf): "x64" | "arm64" | "unknown" {
+  const isThere = (member: string): boolean => typeof memberOffset(types, member) === "number";
+  if (machine === "x86_64" || (machine === null && isThere("pt_regs.r15"))) return "x64";
+  return machine === "aarch64" || isThere("user_pt_regs.pstate") ? "arm64" : "unknown";
+}
+const machines = { x64: "x86_64", arm64: "aarch64", unknown: "unknown" } as const;
+
+/**
+ * What BTF tells of a kernel that does not run here, as a document of the machine that would run it. What only that machine
+ * could tell is null.
+ * @throws Failure, InputError as {@link typesOf}
+ */
+export function imageDocument(kernel: ImageKernel, question: ImageQuestion): Document {
+  const started = performance.now();
+  const btf = typesOf(kernel);
+  const arch = archOf(kernel, btf);
+  const types = new Types(btf);
+  const verdicts = [
+    ...(question.isOnlyAsked ? [] : verdictsOn(btfEvidence(btf), question.families)),
+    ...askedVerdicts(question.asked, types, []),
+  ];
+  return {
+    format_version: formatVersion,
+    tool: { name: "offsetof", version, arch, libc: cLibrary() },
+    host: {
+      kernel: identityOf(kernel, machines[arch]),
+      lockdown: null,
+      btf: true,
+      kprobes: null,
+      raw_tracepoints: null,
+      tracefs: null,
+      privileges: [],
+    },
+    kernel: {
+      image: { path: kernel.path, build_id: kernel.buildId },
+      bytecode: null,
+      strategy: null,
+      attached: [],
+      events: 0,
+      duration_ms: Math.round((performance.now() - started) * 10) / 10,
+      ...toFields(verdicts),
+    },
+    diagnostics: [],
+  };
+}
+
+function identityOf(kernel: ImageKernel, machine: string): Document["host"]["kernel"] {
+  const { release, version: told, signature } = kernel;
+  if (release === null) return { release: unknownRelease, version: [0, 0, 0], distro: null, machine };
+  try {
+    const { version: numbers, distro } = kernelIdentity({ release, machine, version: told, signature });
+    return { release, version: [...numbers], distro, machine };
+  } catch (error) {
+    // It names a file of this host, which has nothing to do with it.
+    if (error instanceof InputError) throw new InputError(kernel.path, 0, `no version in "${release}"`);
+    throw error;
+  }
+}
