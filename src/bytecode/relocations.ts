@@ -112,7 +112,7 @@ function answerTo(
     return { wanted, found: `the size of ${btf.name(btf.resolve(unsized))} is not known` };
   }
   const told = reason(namesOf(local, wanted));
-  return { wanted, found: told ?? `${found}; it is none of what offsetof tells` };
+  return { wanted, found: told ?? (isMade ? `${found}; it is none of what offsetof tells` : found) };
 }
 
 /** Types whose true size the answer depends on. */

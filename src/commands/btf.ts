@@ -37,29 +37,19 @@ export default defineCommand({
   run: async ({ args, rawArgs }) => {
     const objects = checked(args, everyValue(rawArgs, btfFlags, "for"));
     if (args.install === true) return tellPlaces(args);
-    const { chosen, subject } = await constantsFor("kernel", args, allWide());
-    const machine = chosen.arch === "arm64" ? "arm64" : "x64";
-    const traced = args.constants === undefined ? tracedHere() : tracedElsewhere;
-    const known = (constant: string): Known => {
-      const [value = null, field] = [subject.constants[constant], subject.fields[constant]];
-      if (value !== null && field !== undefined && isNumber(field.status)) return { value };
-      const doubt = field === undefined || value === null ? "not known" : field.status;
-      return { why: field?.reason === undefined ? doubt : `${doubt}: ${field.reason}` };
-    };
-    const wide = wideMembers.flatMap((row) => {
-      const constant = memberOf(row.member)?.constant;
-      return constant === undefined ? [] : [{ ...row, known: known(constant) }];
-    });
-    const made = madeOf(known, machine, chosen.host?.version ?? [], traced.structs, wide);
+    const { machine, release, made, btf, isOwn, traced } = await (args.image === undefined
+      ? madeHere(args)
+      : ownOf(args.image, args));
     if (objects.length === 0) {
       await deliver(args, made.bytes, machine);
       for (const line of reasons(made.unplaced)) log.warn(line);
       process.exitCode = made.unplaced.length === 0 ? exitCodes.known : exitCodes.incomplete;
       return;
     }
-    const btf = new Btf(made.bytes, { path: "the BTF that was made" });
-    const asked = objects.map((path) => askedOf(path, btf, made, traced));
-    if (args.output === undefined) await tell(args, chosen.host?.release ?? null, asked);
+    // Of fewer types each has another number.
+    const isMade = !isOwn || args.minimal === true;
+    const asked = objects.map((path) => askedOf(path, { btf, isMade, made, traced }));
+    if (args.output === undefined) await tell(args, release, asked);
     else {
       const found = asked.flatMap((one) => one.found);
       await deliver(args, args.minimal === true ? btfOf(minimalTypes(btf, found)) : made.bytes, machine);
@@ -69,6 +59,56 @@ export default defineCommand({
     process.exitCode = isWhole ? exitCodes.known : exitCodes.incomplete;
   },
 });
+
+/** BTF that is written, and that objects are held against. */
+interface Written {
+  readonly machine: Machine;
+  readonly release: string | null;
+  readonly made: Made;
+  /** The same, to be read. */
+  readonly btf: Btf;
+  /** It is a kernel's own, and not made of constants. */
+  readonly isOwn: boolean;
+  readonly traced: Traced;
+}
+
+/** What is made of this machine's constants, or of a document's. @throws Failure where nothing is known */
+async function madeHere(args: BtfFlags): Promise<Written> {
+  const { chosen, subject } = await constantsFor("kernel", args, allWide());
+  const machine = chosen.arch === "arm64" ? "arm64" : "x64";
+  const traced = args.constants === undefined ? tracedHere() : tracedElsewhere;
+  const known = (constant: string): Known => {
+    const [value = null, field] = [subject.constants[constant], subject.fields[constant]];
+    if (value !== null && field !== undefined && isNumber(field.status)) return { value };
+    const doubt = field === undefined || value === null ? "not known" : field.status;
+    return { why: field?.reason === undefined ? doubt : `${doubt}: ${field.reason}` };
+  };
+  const wide = wideMembers.flatMap((row) => {
+    const constant = memberOf(row.member)?.constant;
+    return constant === undefined ? [] : [{ ...row, known: known(constant) }];
+  });
+  const made = madeOf(known, machine, chosen.host?.version ?? [], traced.structs, wide);
+  const btf = new Btf(made.bytes, { path: "the BTF that was made" });
+  return { machine, release: chosen.host?.release ?? null, made, btf, isOwn: false, traced };
+}
+
+/** The own of a kernel that does not run here: nothing is missing of it. @throws Failure where it has none */
+async function ownOf(image: string, args: BtfFlags): Promise<Written> {
+  if ([args.constants, args.release, args["build-id"]].some((flag) => flag !== undefined))
+    throw usage("--image and --constants are two sources: name one of them");
+  const { imageTypesFor } = await import("./image.ts");
+  const { arch, release, bytes, btf } = await imageTypesFor(image, args);
+  if (arch === "unknown" && args.elf === true)
+    throw new Failure("E_IMAGE", `${shownName(image)} does not tell its architecture, which ELF needs`);
+  return {
+    machine: arch === "arm64" ? "arm64" : "x64",
+    release,
+    made: { bytes, unplaced: [], unmeasured: [], partial: new Set() },
+    btf,
+    isOwn: true,
+    traced: { structs: [], why: "", whyNoCalls: "" },
+  };
+}
 
 /** The objects that are meant. @throws Failure with exit code 2 where flags do not go together */
 function checked(args: BtfFlags, first: readonly string[]): string[] {
@@ -121,10 +161,9 @@ const tracedElsewhere: Traced = {
 
 function askedOf(
   path: string,
-  btf: Btf,
-  { partial, unplaced, unmeasured }: Made,
-  traced: Traced,
+  { btf, isMade, made, traced }: Pick<Written, "btf" | "made" | "traced"> & { readonly isMade: boolean },
 ): AskedObject {
+  const { partial, unplaced, unmeasured } = made;
   const why = new Map([...unplaced, ...unmeasured].map((one) => [one.member as string, one.why]));
   const reason = (members: readonly string[]) => {
     const known = [...why].find(([member]) => members.some((one) => isWithin(one, member)));
@@ -135,7 +174,7 @@ function askedOf(
   const shown = shownName(path);
   return attempt(() => {
     const object = new EbpfObject(readWhole(path, largestObject), shown);
-    return { path: shown, ...askedBy(object, { btf, isMade: true, partial, reason }, shown) };
+    return { path: shown, ...askedBy(object, { btf, isMade, partial, reason }, shown) };
   });
 }
 

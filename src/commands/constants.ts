@@ -18,11 +18,12 @@ import { collect } from "./run.ts";
  */
 export async function constantsFor(
   wanted: string,
-  args: Flags & ConstantsFlags & { readonly member?: string | undefined },
+  args: Flags & ConstantsFlags & { readonly member?: string | undefined; readonly image?: string | undefined },
   wide: readonly Asked[] = [],
 ): Promise<{ chosen: Chosen; subject: Subject }> {
   const isKernel = wanted === "kernel";
   const part = isKernel ? "kernel" : "tls";
+  if (args.image !== undefined) return constantsOfImage(args.image, wanted, args);
   const chosen = chosenIn(args, part);
   if (args.member !== undefined && (chosen !== null || !isKernel))
     throw usage("--member is of the running kernel: it takes --for kernel, and no --constants");
@@ -42,6 +43,21 @@ export async function constantsFor(
     );
   if (paths.length > 1) throw usage(`${wanted} uses ${paths.join(" and ")}: name one of them`);
   return { chosen: measured, subject: subjectIn(measured, path) };
+}
+
+/** Those of a kernel that does not run here. */
+async function constantsOfImage(
+  image: string,
+  wanted: string,
+  args: Flags & ConstantsFlags & { readonly member?: string | undefined },
+): Promise<{ chosen: Chosen; subject: Subject }> {
+  if (wanted !== "kernel") throw usage("--image is of a kernel: it takes --for kernel, and no library");
+  if (chosenIn(args, "kernel") !== null)
+    throw usage("--image and --constants are two sources: name one of them");
+  const { imageDocumentFor } = await import("./image.ts");
+  const document = await imageDocumentFor(image, args, await membersOf(args.member, ["kernel"]));
+  const chosen = choose(earlierOf(document), "kernel", {}, shownName(image));
+  return { chosen, subject: subjectIn(chosen, wanted) };
 }
 
 /**

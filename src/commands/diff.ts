@@ -1,9 +1,11 @@
 import { existsSync } from "node:fs";
 import { defineCommand } from "citty";
 import * as v from "valibot";
+import { InputFile } from "../elf/input.ts";
 import { bytesOf, shownName } from "../elf/name.ts";
 import { diffOf, uncompared } from "../fleet/diff.ts";
 import { piecesOf } from "../fleet/pieces.ts";
+import { formatOf } from "../image/kernel.ts";
 import { toDiffTable } from "../output/diff.ts";
 import { type Diagnostic, diffSchema, formatVersion } from "../output/document.ts";
 import { type Earlier, earlierOf, readEarlier } from "../output/earlier.ts";
@@ -16,18 +18,18 @@ import { collect } from "./run.ts";
 export default defineCommand({
   meta: {
     name: "diff",
-    description: "Which constants differ between two documents, or between one and this machine",
+    description: "Which constants differ between two documents or kernels' images, or between one and this machine",
   },
   args: diffFlags,
   run: async ({ args }) => {
     const [old, now, ...more] = args._;
     if (old === undefined || more.length > 0)
-      throw usage("diff takes OLD, a document, and perhaps NEW, another");
+      throw usage("diff takes OLD, a document or a kernel's image, and perhaps NEW, another");
     if (old === "-" && now === "-")
       throw usage("standard input holds one document: name a file for the other");
-    const before = await documentIn(old);
+    const before = await documentIn(old, args);
     const diagnostics: Diagnostic[] = [];
-    const after = now === undefined ? await here(before, args, diagnostics) : await documentIn(now);
+    const after = now === undefined ? await here(before, args, diagnostics) : await documentIn(now, args);
     const diff = diffOf(before, after);
     if (diff.kernel === undefined && diff.tls === undefined)
       throw new Failure(
@@ -48,8 +50,12 @@ export default defineCommand({
   },
 });
 
-/** The one document that an input holds. @throws Failure that names it */
-async function documentIn(input: string): Promise<Earlier> {
+/** The one document that an input holds, or that a kernel's image makes. @throws Failure that names it */
+async function documentIn(input: string, args: Flags): Promise<Earlier> {
+  if (isImage(input)) {
+    const { imageDocumentFor } = await import("./image.ts");
+    return earlierOf(await imageDocumentFor(input, args));
+  }
   const name = input === "-" ? "standard input" : shownName(input);
   let document: Earlier | undefined;
   for await (const { text } of piecesOf(input)) {
@@ -63,6 +69,16 @@ async function documentIn(input: string): Promise<Earlier> {
   }
   if (document === undefined) throw new Failure("E_DIFF", `${name}: empty: a document was expected`);
   return document;
+}
+
+/** Whether a file begins as one that a kernel can be in. */
+function isImage(input: string): boolean {
+  try {
+    using file = InputFile.open(input, shownName(input), { follow: true });
+    return formatOf(file) !== null;
+  } catch {
+    return false; // what is wrong with it is told where it is read as a document
+  }
 }
 
 /** This machine, in the parts of the document; libraries that no search finds by the paths that it has of them. */

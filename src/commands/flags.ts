@@ -341,7 +341,7 @@ export const diffFlags = {
     type: "positional",
     required: false,
     valueHint: "OLD",
-    description: "A document of offsetof; - is standard input",
+    description: "A document of offsetof, or a kernel's image; - is standard input",
   },
   new: {
     type: "positional",

@@ -6,8 +6,8 @@ import type { InputFile } from "../elf/input.ts";
 import { bytesOf, shownName } from "../elf/name.ts";
 import { failureOf, NO_KERNEL, readAll, readImage } from "../image/child.ts";
 import { type Image, imagesOf } from "../image/find.ts";
-import { type ImageKernel, kernelIn } from "../image/kernel.ts";
-import type { ImageQuestion } from "../image/report.ts";
+import { kernelIn } from "../image/kernel.ts";
+import { type ImageQuestion, type ImageTypes, imageTypes } from "../image/report.ts";
 import type { Asked } from "../kernel/asked.ts";
 import type { Document } from "../output/document.ts";
 import { type ExitCode, exitCodes, Failure, failureText } from "../output/failure.ts";
@@ -88,11 +88,11 @@ export async function imageDocumentFor(
 const documentOf = (image: string, args: Flags | DocumentFlags, question: ImageQuestion): Promise<Document> =>
   withImage(image, args, (file) => readImage(file, question));
 
-/** That kernel itself. @throws Failure that names it */
-export const imageKernelFor = (image: string, args: Flags | DocumentFlags): Promise<ImageKernel> =>
+/** That kernel's own types, and what they are of. @throws Failure that names it, where it has none too */
+export const imageTypesFor = (image: string, args: Flags): Promise<ImageTypes> =>
   withImage(image, args, (file) => {
     try {
-      return kernelIn(file);
+      return imageTypes(kernelIn(file));
     } catch (error) {
       throw failureOf(error);
     }

@@ -21,9 +21,19 @@ export interface ImageQuestion {
   readonly isOnlyAsked: boolean;
 }
 
-/** Its types. @throws Failure E_NO_BTF where it has none, InputError where they are not sound */
-export function typesOf({ btf, path, release }: ImageKernel): Btf {
-  if (btf === null) {
+/** What a kernel that does not run here was built of. */
+export interface ImageTypes {
+  /** The runtime's name of what the kernel is for; `unknown` where neither its file nor its types tell. */
+  readonly arch: "x64" | "arm64" | "unknown";
+  readonly release: string | null;
+  /** Its BTF, and the same to be read. */
+  readonly bytes: Buffer;
+  readonly btf: Btf;
+}
+
+/** A kernel's types. @throws Failure E_NO_BTF where it has none, InputError where they are not sound */
+export function imageTypes({ btf: own, path, release, machine }: ImageKernel): ImageTypes {
+  if (own === null) {
     const kernel = release === null ? "the kernel" : `kernel ${release}`;
     throw new Failure(
       "E_NO_BTF",
@@ -31,16 +41,15 @@ export function typesOf({ btf, path, release }: ImageKernel): Btf {
       exitCodes.impossible,
     );
   }
-  const types = new Btf(btf.bytes, { path: btf.path, at: btf.at });
-  const [long] = types.named("long unsigned int", [kinds.int]);
-  if (long !== undefined && types.sizeOf(long) !== 8)
-    throw new InputError(btf.path, btf.at, "BTF of a machine of 32 bits is not supported");
-  return types;
+  const btf = new Btf(own.bytes, { path: own.path, at: own.at });
+  const [long] = btf.named("long unsigned int", [kinds.int]);
+  if (long !== undefined && btf.sizeOf(long) !== 8)
+    throw new InputError(own.path, own.at, "BTF of a machine of 32 bits is not supported");
+  return { arch: archOf(machine, btf), release, bytes: own.bytes, btf };
 }
 
-/** The runtime's name of what the kernel is for; `unknown` where neither its file nor its types tell. */
-function archOf({ machine }: ImageKernel, types: Btf): "x64" | "arm64" | "unknown" {
-  const isThere = (member: string): boolean => typeof memberOffset(types, member) === "number";
+function archOf(machine: ImageKernel["machine"], btf: Btf): ImageTypes["arch"] {
+  const isThere = (member: string): boolean => typeof memberOffset(btf, member) === "number";
   if (machine === "x86_64" || (machine === null && isThere("pt_regs.r15"))) return "x64";
   return machine === "aarch64" || isThere("user_pt_regs.pstate") ? "arm64" : "unknown";
 }
@@ -49,12 +58,11 @@ const machines = { x64: "x86_64", arm64: "aarch64", unknown: "unknown" } as cons
 /**
  * What BTF tells of a kernel that does not run here, as a document of the machine that would run it. What only that machine
  * could tell is null.
- * @throws Failure, InputError as {@link typesOf}
+ * @throws Failure, InputError as {@link imageTypes}
  */
 export function imageDocument(kernel: ImageKernel, question: ImageQuestion): Document {
   const started = performance.now();
-  const btf = typesOf(kernel);
-  const arch = archOf(kernel, btf);
+  const { arch, btf } = imageTypes(kernel);
   const types = new Types(btf);
   const verdicts = [
     ...(question.isOnlyAsked ? [] : verdictsOn(btfEvidence(btf), question.families)),
