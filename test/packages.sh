@@ -7,7 +7,7 @@ packages="
   binutils dpkg-dev gcc libc6-dev
   bc bison flex g++-12 gcc-12 gcc-12-plugin-dev libelf-dev make
   bpftool curl dropbear-bin dwarves
-  kmod cpio gzip lz4 rpm skopeo umoci xz-utils zstd
+  bzip2 kmod cpio gzip lz4 lzop rpm skopeo umoci xz-utils zstd
   git groff-base iproute2 jq libcap2-bin lsof man-db openssh-client openssl procps strace util-linux zsh
 "
 

@@ -33,6 +33,7 @@ _offsetof() {
   *" --deadline") : ;;
   *" --only") : ;;
   *" --get") : ;;
+  *" --image") files=1 ;;
   *" --member") : ;;
   *" --vocabulary") words="datadog datadog-cws deepflow nettracer tcptracer" ;;
   *" --constants") files=1 ;;
@@ -57,14 +58,14 @@ _offsetof() {
     "") words="run detect kernel tls btf gateway bytecode verify explain diff merge config --verify --export --only --get $common" ;;
     "run") words="--verify --export --only --get $common" ;;
     "detect") words="$common" ;;
-    "kernel") words="--member --vocabulary --all --constants --release --build-id --export --only --get $common" ;;
+    "kernel") words="--image --member --vocabulary --all --constants --release --build-id --export --only --get $common" files=1 ;;
     "tls") words="--root --pid --all --version-text --constants --release --build-id --export --only --get $common" files=1 ;;
-    "btf") words="-o --output --elf --for --minimal --install --constants --release --build-id $common" ;;
+    "btf") words="-o --output --elf --for --image --minimal --install --constants --release --build-id $common" ;;
     "gateway") words="--netns --translated --cloud --imds --batch $common" ;;
     "bytecode") words="list extract edit --help" ;;
     "bytecode list") words="$common" ;;
-    "bytecode extract") words="--member --for -o --output --constants --release --build-id --allow-missing --set $common" ;;
-    "bytecode edit") words="--member --for -o --output --constants --release --build-id --allow-missing --set $common" files=1 ;;
+    "bytecode extract") words="--member --for -o --output --image --constants --release --build-id --allow-missing --set $common" ;;
+    "bytecode edit") words="--member --for -o --output --image --constants --release --build-id --allow-missing --set $common" files=1 ;;
     "verify") words="kernel tls --help" ;;
     "verify kernel") words="--constants --release --build-id $common" ;;
     "verify tls") words="--pid --against --seconds --constants --release --build-id $common" files=1 ;;

@@ -52,7 +52,9 @@ const extract = defineCommand({
     const wanted =
       args.for ??
       args["build-id"] ??
-      (args.release !== undefined || args.image !== undefined || (name !== undefined && isObject(name) && subjectOf(name) === "kernel")
+      (args.release !== undefined ||
+      args.image !== undefined ||
+      (name !== undefined && isObject(name) && subjectOf(name) === "kernel")
         ? "kernel"
         : undefined);
     if (name !== undefined) checkName(name);

@@ -18,7 +18,8 @@ import { collect } from "./run.ts";
  */
 export async function constantsFor(
   wanted: string,
-  args: Flags & ConstantsFlags & { readonly member?: string | undefined; readonly image?: string | undefined },
+  args: Flags &
+    ConstantsFlags & { readonly member?: string | undefined; readonly image?: string | undefined },
   wide: readonly Asked[] = [],
 ): Promise<{ chosen: Chosen; subject: Subject }> {
   const isKernel = wanted === "kernel";

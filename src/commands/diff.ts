@@ -18,7 +18,8 @@ import { collect } from "./run.ts";
 export default defineCommand({
   meta: {
     name: "diff",
-    description: "Which constants differ between two documents or kernels' images, or between one and this machine",
+    description:
+      "Which constants differ between two documents or kernels' images, or between one and this machine",
   },
   args: diffFlags,
   run: async ({ args }) => {

@@ -99,7 +99,11 @@ export const imageTypesFor = (image: string, args: Flags): Promise<ImageTypes> =
   });
 
 /** What `read` takes from the one image that is meant, within the deadline. @throws Failure where several are */
-function withImage<Result>(image: string, args: Flags | DocumentFlags, read: (file: InputFile) => Result): Promise<Result> {
+function withImage<Result>(
+  image: string,
+  args: Flags | DocumentFlags,
+  read: (file: InputFile) => Result,
+): Promise<Result> {
   const { deadline: milliseconds } = configFor(args);
   return withinDeadline({ milliseconds, format: failureFormat(args) }, async () => {
     using _ = during(shownName(image));

@@ -118,7 +118,8 @@ export const walkTar: Walk = walkBy((archive) => {
     if (type === "x") {
       longName = paxIn(text, "path") ?? longName;
       const pax = paxIn(text, "size");
-      if (pax !== undefined) longSize = numberIn(archive, Buffer.from(pax), 10, "the size in pax's header", at);
+      if (pax !== undefined)
+        longSize = numberIn(archive, Buffer.from(pax), 10, "the size in pax's header", at);
     }
     archive.skip(padding(size, BLOCK), "tar");
   }

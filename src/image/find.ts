@@ -50,7 +50,9 @@ const kernelsIn = (root: Root): string[] =>
       const names = root.list(`/${folder}`).toSorted();
       return folder === "boot"
         ? names.map((name) => `${folder}/${name}`)
-        : names.flatMap((release) => root.list(`/${folder}/${release}`).map((name) => `${folder}/${release}/${name}`));
+        : names.flatMap((release) =>
+            root.list(`/${folder}/${release}`).map((name) => `${folder}/${release}/${name}`),
+          );
     })
     .filter(isKernelName);
 

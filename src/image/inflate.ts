@@ -1,6 +1,6 @@
 import * as v from "valibot";
 import { assetBytes } from "../assets.ts";
-import { InputError } from "../elf/input.ts";
+import type { InputError } from "../elf/input.ts";
 import { Stream } from "./stream.ts";
 
 /** What a stream begins with, in the order of the numbers that assets/build/inflate/inflate.c has for the formats. */
@@ -103,7 +103,8 @@ function* streamOf(packed: Stream, format: number, name: string): Generator<Buff
       told = unpack.inflate_step();
       const made = unpack.inflate_made();
       // A copy: the memory changes with the next step.
-      if (made > 0) yield Buffer.from(new Uint8Array(unpack.memory.buffer, unpack.inflate_out(), made).slice());
+      if (made > 0)
+        yield Buffer.from(new Uint8Array(unpack.memory.buffer, unpack.inflate_out(), made).slice());
     }
     packed.putBack(left());
   } catch (error) {

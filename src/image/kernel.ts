@@ -173,7 +173,14 @@ function* textsAt(bytes: Buffer, begins: string): Generator<string> {
 }
 
 /** The setup header of x86: Documentation/arch/x86/boot.rst. Bytes. */
-const setup = { sectors: 0x1f1, version: 0x206, text: 0x20e, payload: 0x248, length: 0x24c, end: 0x250 } as const;
+const setup = {
+  sectors: 0x1f1,
+  version: 0x206,
+  text: 0x20e,
+  payload: 0x248,
+  length: 0x24c,
+  end: 0x250,
+} as const;
 const SECTOR = 512;
 
 function bzImage(file: InputFile, depth: number): ImageKernel {

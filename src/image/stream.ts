@@ -96,6 +96,5 @@ export class Stream implements Disposable {
 }
 
 function* chunksOf(file: InputFile, start: number, end: number): Generator<Buffer> {
-  for (let at = start; at < end; at += CHUNK)
-    yield file.read(at, Math.min(CHUNK, end - at), "bytes", CHUNK);
+  for (let at = start; at < end; at += CHUNK) yield file.read(at, Math.min(CHUNK, end - at), "bytes", CHUNK);
 }

@@ -1,9 +1,9 @@
 import { ClosedError, SystemError } from "../../ffi/error.ts";
 import { Libbpf } from "../../ffi/libbpf.ts";
 import type { Answer } from "../host/answer.ts";
+import { hasIpv6 } from "../net/ipv6.ts";
 import { type Evidence, type Source, unchosen } from "../offsets/evidence.ts";
 import { judge, type Verdict } from "../offsets/truth.ts";
-import { hasIpv6 } from "../net/ipv6.ts";
 import type { Diagnostic, KernelReport, Strategy } from "../output/document.ts";
 import { toFields } from "../output/verdicts.ts";
 import { during } from "../whereabouts.ts";

