@@ -46,3 +46,12 @@ done`;
     release,
   };
 }
+
+/** A Debian package of this name, fetched on first use and kept in the cache. @returns its path */
+export async function loadDebianKernel(suite: string, name: string): Promise<string> {
+  const cached = await CachedFolder.open(`debs/${name}`, async (folder) => {
+    await (await openSuite(suite)).fetch(name, folder);
+    await run(["sh", "-c", "mv *.deb kernel.deb"], { cwd: folder });
+  });
+  return cached.path("kernel.deb");
+}
