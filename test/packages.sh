@@ -8,7 +8,7 @@ packages="
   bc bison flex g++-12 gcc-12 gcc-12-plugin-dev libelf-dev make
   bpftool curl dropbear-bin dwarves
   bzip2 kmod cpio gzip lz4 lzop rpm skopeo umoci xz-utils zstd
-  git groff-base iproute2 jq libcap2-bin lsof man-db openssh-client openssl procps strace util-linux zsh
+  git groff-base iproute2 jq libcap2-bin lsof man-db openssh-client openssl procps strace time util-linux zsh
 "
 
 missing=""

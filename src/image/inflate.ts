@@ -88,25 +88,24 @@ function* streamOf(packed: Stream, format: number, name: string): Generator<Buff
     const unpack = unpacker();
     const room = v.parse(number, unpack.inflate_room());
     let told = unpack.inflate_open(format);
-    let fed: Buffer = Buffer.alloc(0);
-    const left = (): Buffer => fed.subarray(unpack.inflate_taken());
+    let fed = 0;
+    const inMemory = (at: number, size: number): Buffer => Buffer.from(unpack.memory.buffer, at, size);
     while (told !== status.end) {
       if (told === status.tooLarge)
         throw packed.error(`${name}: it asks for more memory than kernels are packed with`);
       if (told !== status.input && told !== status.output) throw damaged();
       if (told === status.input) {
-        fed = Buffer.from(packed.some(room));
-        if (fed.length === 0) throw packed.error(`${name}: cut short`);
-        new Uint8Array(unpack.memory.buffer, unpack.inflate_in(), fed.length).set(fed);
-        unpack.inflate_feed(fed.length, packed.peek(1).length === 0 ? 1 : 0);
+        const bytes = packed.some(room);
+        if (bytes.length === 0) throw packed.error(`${name}: cut short`);
+        fed = bytes.copy(inMemory(unpack.inflate_in(), room));
+        unpack.inflate_feed(fed, packed.peek(1).length === 0 ? 1 : 0);
       }
       told = unpack.inflate_step();
       const made = unpack.inflate_made();
-      // A copy: the memory changes with the next step.
-      if (made > 0)
-        yield Buffer.from(new Uint8Array(unpack.memory.buffer, unpack.inflate_out(), made).slice());
+      if (made > 0) yield inMemory(unpack.inflate_out(), made);
     }
-    packed.putBack(left());
+    const taken = unpack.inflate_taken();
+    packed.putBack(inMemory(unpack.inflate_in() + taken, fed - taken));
   } catch (error) {
     if (error instanceof WebAssembly.RuntimeError) throw damaged();
     throw error;

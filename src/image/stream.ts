@@ -2,7 +2,10 @@ import { InputError, type InputFile } from "../elf/input.ts";
 
 const CHUNK = 256 << 10;
 
-/** Bytes that come one after the other, read in pieces. An error tells the place by how many came before. */
+/**
+ * Bytes that come one after the other, in chunks of which each holds until the next is asked for: none is kept of what was
+ * read. An error tells the place by how many came before.
+ */
 export class Stream implements Disposable {
   readonly #chunks: Iterator<Uint8Array>;
   #next: Buffer = Buffer.alloc(0);
@@ -27,9 +30,11 @@ export class Stream implements Disposable {
     return this.#offset;
   }
 
-  /** The next bytes, which stay the next; fewer where it ends before. */
+  /** The next bytes, which stay the next; fewer where it ends before. They hold until more are asked for. */
   peek(size: number): Buffer {
     while (this.#next.length < size) {
+      // What is left of a chunk holds no longer than to the next.
+      if (this.#next.length > 0) this.#next = Buffer.from(this.#next);
       const { done, value } = this.#chunks.next();
       if (done) break;
       const chunk = Buffer.from(value.buffer, value.byteOffset, value.byteLength);
@@ -49,10 +54,10 @@ export class Stream implements Disposable {
     if (size > limit) throw this.error(`${what} of ${size} bytes, at most ${limit}`);
     const bytes = this.peek(size);
     if (bytes.length < size) throw this.error(`${what} of ${size} bytes cut short after ${bytes.length}`);
-    return this.#take(size);
+    return Buffer.from(this.#take(size));
   }
 
-  /** The next `size` bytes as they come. @throws InputError where there are fewer */
+  /** The next `size` bytes as they come, each piece until the next is asked for. @throws InputError where there are fewer */
   *pieces(size: number, what: string): Generator<Buffer> {
     for (let left = size; left > 0; ) {
       const bytes = this.some(left);
@@ -62,7 +67,7 @@ export class Stream implements Disposable {
     }
   }
 
-  /** All that is left. */
+  /** All that is left, each piece until the next is asked for. */
   *rest(): Generator<Buffer> {
     for (let bytes = this.some(CHUNK); bytes.length > 0; bytes = this.some(CHUNK)) yield bytes;
   }
@@ -96,5 +101,10 @@ export class Stream implements Disposable {
 }
 
 function* chunksOf(file: InputFile, start: number, end: number): Generator<Buffer> {
-  for (let at = start; at < end; at += CHUNK) yield file.read(at, Math.min(CHUNK, end - at), "bytes", CHUNK);
+  const buffer = Buffer.allocUnsafe(Math.max(0, Math.min(CHUNK, end - start)));
+  for (let at = start; at < end; at += buffer.length) {
+    const bytes = buffer.subarray(0, Math.min(buffer.length, end - at));
+    file.readInto(bytes, at, "bytes");
+    yield bytes;
+  }
 }
