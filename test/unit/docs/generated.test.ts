@@ -99,7 +99,7 @@ describe.each(["bash", "zsh"] as const)("in a real %s on a terminal", (shell) =>
     ["offsetof verify tls --agai", "offsetof verify tls --against"],
     ["offsetof tls docu", "offsetof tls document.json"],
     ["offsetof btf -o docu", "offsetof btf -o document.json"],
-    ["offsetof kernel docu", "offsetof kernel docu"],
+    ["offsetof config docu", "offsetof config docu"],
   ])("%p becomes %p", async (typed, line) => {
     expect((await completed(shell, typed)).replace(/=$/, "")).toBe(line);
   });
