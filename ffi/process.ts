@@ -81,6 +81,10 @@ export interface Call {
   readonly values: readonly (number | Uint8Array)[];
 }
 
+/** Whether a child that sleeps ends when this process does, however that ends. */
+export const endsWithUs = (): boolean =>
+  ["getcontext", "makecontext", "setcontext"].every((name) => globalSymbol(name) !== null);
+
 const DIE_WITH_US: Call = { name: "prctl", values: [PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0] };
 
 /**
@@ -95,7 +99,7 @@ function sleeping(
 ): { readonly call: Pointer; readonly argument: bigint; readonly kept: unknown } {
   const sleep = functionNamed("sleep");
   const alone = { call: sleep, argument: BigInt(seconds), kept: null };
-  if (["getcontext", "makecontext", "setcontext"].some((name) => globalSymbol(name) === null)) return alone;
+  if (!endsWithUs()) return alone;
   const { getcontext, makecontext } = linkSymbols({
     getcontext: { ptr: functionNamed("getcontext"), args: ["ptr"], returns: "i32" },
     makecontext: {

@@ -26,6 +26,7 @@ const IFF_UP = 1;
 const IFF_LOOPBACK = 8;
 const IFLA_ADDRESS = 1;
 const IFLA_IFNAME = 3;
+const IFLA_MTU = 4;
 const IFLA_EXT_MASK = 29;
 const RTEXT_FILTER_SKIP_STATS = 8;
 const IFA_ADDRESS = 1;
@@ -110,6 +111,23 @@ export class RouteNetlink implements Disposable {
     const message = new Uint8Array(SIZE_OF_IFINFOMSG);
     message.set([...u32(index), ...u32(IFF_UP), ...u32(IFF_UP)], 4);
     this.#netlink.request(RTM_NEWLINK, 0, message, `set link ${index} up`);
+  }
+
+  /** Sets an interface down, gives it another name and another MTU, and sets it up again. */
+  renameLink(index: number, name: string, mtu: number): void {
+    const header = (flags: number) => {
+      const message = new Uint8Array(SIZE_OF_IFINFOMSG);
+      message.set([...u32(index), ...u32(flags), ...u32(IFF_UP)], 4);
+      return message;
+    };
+    const down = Buffer.concat([
+      header(0),
+      attribute(IFLA_IFNAME, new TextEncoder().encode(`${name}\0`)),
+      attribute(IFLA_MTU, u32(mtu)),
+    ]);
+    this.#netlink.request(RTM_NEWLINK, 0, header(0), `set link ${index} down`);
+    this.#netlink.request(RTM_NEWLINK, 0, down, `rename link ${index}`);
+    this.setLinkUp(index);
   }
 
   /** Makes all addresses of a prefix local: packets to them are delivered through the interface to this host. */

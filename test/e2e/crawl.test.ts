@@ -25,6 +25,8 @@ const unknown = new Set([
   // Where who started this goes on giving way, all others are the same.
   "task_struct.nvcsw",
   "task_struct.nivcsw",
+  "sk_buff.dev", // what waits in a socket has left its interface
+  "net_device.ifindex", // lo is the first of every network
   "tcp_sock.packets_out", // after a second what is on its way counts as lost, too
   "fs_struct.root.dentry",
   "fs_struct.root.mnt",

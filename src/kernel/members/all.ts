@@ -3,6 +3,7 @@ import type { CType } from "../synthetic/ctype.ts";
 import { derived } from "./derived.ts";
 import { dentry, fdtable, file, filesStruct, fsStruct, inode, mount, superBlock, vfsmount } from "./file.ts";
 import { namespaces, nsproxy } from "./namespaces.ts";
+import { netDevice, skBuff } from "./packet.ts";
 import type { Struct, Version } from "./row.ts";
 import { signalStruct, ttyDriver, ttyFile, ttyStruct } from "./signal.ts";
 import {
@@ -52,6 +53,8 @@ const structs: readonly Struct[] = [
   unixSock,
   unixAddress,
   netlinkSock,
+  skBuff,
+  netDevice,
 ];
 
 /** A member that is known by a crawl. */

@@ -21,6 +21,8 @@ const qstr = struct(
 );
 const path = struct("path", 16, at(0, "mnt", to("vfsmount")), at(8, "dentry", to("dentry")));
 const vfsmount = struct("vfsmount", 32, at(0, "mnt_root", to("dentry")), at(8, "mnt_sb", to("super_block")));
+const buffer = to("sk_buff");
+const queue = struct("sk_buff_head", 24, at(0, "next", buffer), at(8, "prev", buffer), at(16, "qlen", u32));
 const upid = struct("upid", 16, at(0, "nr", s32), at(8, "ns", to("pid_namespace")));
 
 /** A struct of two words: where it begins, when its words are where they should be. */
@@ -57,10 +59,11 @@ const inside = (
 const nameOf = ["dentry.d_name.len", "dentry.d_name.name"] as const;
 const pathOf = ["file.f_path.mnt", "file.f_path.dentry"] as const;
 const pwdOf = ["fs_struct.pwd.mnt", "fs_struct.pwd.dentry"] as const;
+const queueOf = ["sock.sk_receive_queue.next", "sock.sk_receive_queue.qlen"] as const;
 const mountOf = ["mount.mnt.mnt_root", "mount.mnt.mnt_sb"] as const;
 const numberOf = ["pid.numbers[0].nr", "pid.numbers[1].ns"] as const;
 
-/** Structs of two members that lie within others: include/linux/dcache.h, path.h, pid.h, mount.h. */
+/** Structs of two members that lie within others: include/linux/dcache.h, path.h, pid.h, mount.h, skbuff.h. */
 export const derived: readonly Derived[] = [
   pair("dentry.d_name", qstr, nameOf, [4, 4]),
   inside("qstr.len", u32, nameOf, 4, 4),
@@ -72,6 +75,10 @@ export const derived: readonly Derived[] = [
   inside("path.dentry", to("dentry"), pathOf, 8, 8),
   pair("pid.numbers", array(upid, 1), numberOf, [0, 24]),
   pair("signal_struct.pids", array(to("pid"), 4), ["signal_struct.pids[1]", "signal_struct.pids[2]"], [8, 8]),
+  pair("sock.sk_receive_queue", queue, queueOf, [0, 16]),
+  inside("sk_buff_head.next", buffer, queueOf, 0, 16),
+  inside("sk_buff_head.prev", buffer, queueOf, 8, 16),
+  inside("sk_buff_head.qlen", u32, queueOf, 16, 16),
   inside("upid.nr", s32, numberOf, 0, 24),
   inside("upid.ns", to("pid_namespace"), numberOf, 8, 24),
 ];

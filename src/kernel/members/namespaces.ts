@@ -1,15 +1,22 @@
 import { host } from "../../offsets/values.ts";
-import { type KnownStruct, known, leads, struct, type Thing, value } from "./row.ts";
+import { type KnownStruct, known, leads, type Row, struct, type Thing, value } from "./row.ts";
 import { to, u32 } from "./types.ts";
 
 /** A namespace, by the inode number of its file below /proc/PID/ns. */
 export interface NamespaceFacts {
   readonly inum: number;
+  /** Of a network: its own interface. */
+  readonly loopback: Thing;
 }
 
-const namespace = (name: string, limit: number): KnownStruct<NamespaceFacts> =>
+const namespace = (
+  name: string,
+  limit: number,
+  rows: Readonly<Record<string, Row<NamespaceFacts>>> = {},
+): KnownStruct<NamespaceFacts> =>
   struct<NamespaceFacts>(name, limit, ["ns.inum"], {
     "ns.inum": value(u32, ({ inum }) => known(inum, (it) => host(4, it))),
+    ...rows,
   });
 
 /** By the names of their files; the limits are two to three times what they were seen to have. */
@@ -18,7 +25,7 @@ export const namespaces = {
   ipc: namespace("ipc_namespace", 2048),
   mnt: namespace("mnt_namespace", 512),
   pid: namespace("pid_namespace", 1024),
-  net: namespace("net", 16384),
+  net: namespace("net", 16384, { loopback_dev: leads(to("net_device"), ({ loopback }) => loopback) }),
   time: namespace("time_namespace", 512),
   cgroup: namespace("cgroup_namespace", 256),
   user: namespace("user_namespace", 1024),

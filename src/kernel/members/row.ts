@@ -8,7 +8,7 @@ export type Version = readonly [major: number, minor: number];
 /** What is known of a member of one instance: what it holds, or what it leads to. */
 export type Row<Facts> = {
   readonly type: CType;
-  /** Constants name it already, measured elsewhere: here it only leads on, and tells others apart. */
+  /** Constants or the struct that it is in name it already: here it only leads on, and tells others apart. */
   readonly isNamed?: true;
   /** From where the struct begins; of what no kernel may change, as the text that a name leads to. */
   readonly fixed?: number;

@@ -78,6 +78,8 @@ export interface SockFacts {
   readonly received: number;
   readonly queued: number;
   readonly forward: number;
+  /** What waits for its reader. */
+  readonly queue: readonly Thing[];
   readonly socket: Thing;
   readonly network: Thing;
 }
@@ -108,6 +110,9 @@ export const sock = struct<SockFacts>("sock", 1536, ["sk_sndbuf", "sk_rcvbuf", "
   sk_shutdown: value(u8, ({ shut }) => one(shut)),
   sk_ack_backlog: value(u32, ({ backlog }) => four(backlog)),
   sk_max_ack_backlog: value(u32, ({ mostBacklog }) => four(mostBacklog)),
+  "sk_receive_queue.next": { ...leads(to("sk_buff"), ({ queue }) => queue?.[0]), isNamed: true },
+  "sk_receive_queue.prev": { ...leads(to("sk_buff"), ({ queue }) => queue?.at(-1)), isNamed: true },
+  "sk_receive_queue.qlen": { ...value(u32, ({ queue }) => four(queue?.length)), isNamed: true },
   "sk_backlog.rmem_alloc": value(atomic, ({ received }) => four(received)),
   sk_wmem_queued: value(s32, ({ queued }) => four(queued)),
   sk_forward_alloc: value(s32, ({ forward }) => four(forward)),

@@ -58,3 +58,11 @@ export const defined = <Type extends object>(
   Object.fromEntries(Object.entries(facts).filter(([, fact]) => fact !== undefined)) as {
     [Key in keyof Type]?: Exclude<Type[Key], undefined>;
   };
+
+/** Bytes of a page of memory here: AT_PAGESZ of getauxval(3). */
+export function pageSize(): number | undefined {
+  const words = new BigUint64Array(new Uint8Array(readFileSync("/proc/self/auxv")).buffer);
+  const at = words.findIndex((word, index) => index % 2 === 0 && word === AT_PAGESZ);
+  return at < 0 ? undefined : Number(words[at + 1]);
+}
+const AT_PAGESZ = 6n;

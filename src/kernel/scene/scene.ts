@@ -14,6 +14,7 @@ import {
   CLONE_NEWCGROUP,
   CLONE_NEWUSER,
   clock,
+  endsWithUs,
   type Identity,
   inFolder,
   inSession,
@@ -26,7 +27,14 @@ import { masked } from "../../offsets/values.ts";
 import { left, share } from "../../whereabouts.ts";
 import type { Crawler, Walker } from "../crawl/reader.ts";
 import { filesStruct, fsStruct, type TableFacts } from "../members/file.ts";
-import { type NamespaceKind, type NsproxyFacts, namespaces, nsproxy } from "../members/namespaces.ts";
+import {
+  type NamespaceFacts,
+  type NamespaceKind,
+  type NsproxyFacts,
+  namespaces,
+  nsproxy,
+} from "../members/namespaces.ts";
+import { type DeviceFacts, netDevice } from "../members/packet.ts";
 import type { Thing } from "../members/row.ts";
 import { signalStruct } from "../members/signal.ts";
 import {
@@ -56,8 +64,9 @@ const places = ["/proc/sys/kernel", "/sys/kernel", "/proc/sys/kernel/random"] as
 const FIRST_NUMBER = 300;
 const SECOND_NUMBER = 600;
 
-/** Where the C library lets no child ask to be killed with us (musl), it ends with the time that this run had, in seconds. */
-const lifetime = (): number => Math.max(1, Math.ceil(Math.min(left(), 60_000) / 1000));
+/** A child of ours ends with the time that this run has, in seconds; the sooner where nothing else ends it should we be killed. */
+const lifetime = (): number =>
+  Math.max(1, Math.ceil(Math.min(left(), endsWithUs() ? 600_000 : 60_000) / 1000));
 
 type Mutable<Type> = { -readonly [Key in keyof Type]: Type[Key] };
 
@@ -91,9 +100,10 @@ class SceneMaker {
     const mounts = new Mounts("self", this.#namespace(self, "mnt"));
     const files = new Files(this.owned, ownCred, mounts);
     files.openAll();
+    const sockets = new Sockets(this.owned, files);
     const network = this.#network();
-    const namespace = network.inode === null ? undefined : this.#namespaceOf("net", network.inode);
-    new Sockets(this.owned, files, network, namespace).openAll();
+    sockets.openAll(network, network.inode === null ? undefined : this.#namespaceOf("net", network.inode));
+    this.#openPackets(sockets);
     const maker = new Terminals(this.owned, files);
     const terminals = [null, maker.open(), maker.open()];
     const root = files.openFolder("/");
@@ -237,6 +247,25 @@ class SceneMaker {
       if (!(error instanceof SystemError)) throw error;
       this.#limits.push(`a network of its own: ${error.message}`);
       return this.owned.use(new CurrentNetwork(error.message));
+    }
+  }
+
+  /** Frames that wait to be read, in two networks of their own with interfaces that nothing else is like. */
+  #openPackets(sockets: Sockets): void {
+    for (const name of ["ofs-one", "ofs-other"]) {
+      try {
+        const network = this.owned.use(new PrivateNetwork());
+        const facts: Mutable<Partial<DeviceFacts>> = {
+          name,
+          mtu: 2 ** 17 + Math.floor(Math.random() * 2 ** 16),
+        };
+        const loopback = netDevice.of(facts);
+        facts.network = this.#namespaceOf("net", network.inode, { loopback });
+        sockets.openPackets(network, facts);
+      } catch (error) {
+        if (!(error instanceof SystemError)) throw error;
+        this.#limits.push(`frames of a network of its own: ${error.message}`);
+      }
     }
   }
 
@@ -415,8 +444,8 @@ class SceneMaker {
     return inum === null ? undefined : this.#namespaceOf(kind, inum);
   }
 
-  #namespaceOf(kind: NamespaceKind, inum: number): Thing {
-    const known = this.#namespaces.get(`${kind} ${inum}`) ?? namespaces[kind].of({ inum });
+  #namespaceOf(kind: NamespaceKind, inum: number, more: Partial<NamespaceFacts> = {}): Thing {
+    const known = this.#namespaces.get(`${kind} ${inum}`) ?? namespaces[kind].of({ inum, ...more });
     this.#namespaces.set(`${kind} ${inum}`, known);
     return known;
   }

@@ -5,6 +5,7 @@ import {
   AF_INET,
   AF_INET6,
   AF_NETLINK,
+  AF_PACKET,
   AF_UNIX,
   accept,
   bind,
@@ -31,6 +32,7 @@ import {
   setsockopt,
   setsockoptBytes,
   shutdown,
+  sleep,
   socket,
   socketPair,
   TCP_INFO,
@@ -38,7 +40,9 @@ import {
   waitReadable,
 } from "../../../ffi/libc.ts";
 import { changeOwner } from "../../../ffi/process.ts";
-import { bindSomewhere, encodeSockaddr, type Family, portOf } from "../../net/address.ts";
+import { bindSomewhere, encodeSockaddr, type Family, portOf, type SocketAddress } from "../../net/address.ts";
+import { RouteNetlink } from "../../net/route.ts";
+import { type DeviceFacts, skBuff } from "../members/packet.ts";
 import type { Thing } from "../members/row.ts";
 import {
   type InetFacts,
@@ -60,7 +64,7 @@ import {
   unixSock,
 } from "../members/socket.ts";
 import type { Network } from "../stimulus/namespace.ts";
-import { defined, isFirstNumbering } from "./facts.ts";
+import { defined, isFirstNumbering, pageSize } from "./facts.ts";
 import type { Files } from "./files.ts";
 
 /** Options of include/uapi/asm-generic/socket.h, linux/in.h, in6.h and tcp.h. */
@@ -100,6 +104,11 @@ const [REPAIR_ON, REPAIR_OFF_WITHOUT_PROBE] = [1, -1];
 const [NO_QUEUE, RECEIVE_QUEUE, SEND_QUEUE] = [0, 1, 2];
 /** The connection was refused: what a sock that is told so has of it. */
 const { ECONNREFUSED } = constants.errno;
+const [ETH_P_IP, ETH_P_IPV6] = [0x0800, 0x86dd];
+/** The first interface of every network namespace. */
+const LOOPBACK = 1;
+/** Bytes of an Ethernet header, and where in it the EtherType is. */
+const [ETHER_HEADER, ETHER_TYPE] = [14, 12];
 /** 239.0.0.0/8: groups of an organisation's own. */
 const GROUP = 239;
 /** How long a peer of ours may take, in milliseconds. */
@@ -155,6 +164,35 @@ const toldLong = (fd: number, option: number): bigint | undefined =>
     return getsockopt(fd, SOL_SOCKET, option, new Uint8Array(words.buffer)) === 8 ? words[0] : undefined;
   });
 
+/** SK_MEMINFO_* of include/uapi/linux/sock_diag.h: what was received, and so on. */
+const memoryOf = (fd: number): Uint32Array | undefined =>
+  tried(() => {
+    const memory = new Uint32Array(9);
+    getsockopt(fd, SOL_SOCKET, SO.memory, new Uint8Array(memory.buffer));
+    return memory;
+  });
+
+/** How much of its buffer what comes next takes; undefined where nothing comes in time. */
+function awaited(fd: number, before: number): number | undefined {
+  const until = performance.now() + PATIENCE;
+  for (;;) {
+    const taken = (memoryOf(fd)?.[0] ?? 0) - before;
+    if (taken > 0) return taken;
+    if (performance.now() > until) return undefined;
+    sleep(100);
+  }
+}
+
+/** struct sockaddr_ll: frames of an EtherType on the loopback interface. */
+function packetAddress(protocol: number): Uint8Array {
+  const address = new Uint8Array(20);
+  const view = new DataView(address.buffer);
+  view.setUint16(0, AF_PACKET, true);
+  view.setUint16(2, protocol);
+  view.setInt32(4, LOOPBACK, true);
+  return address;
+}
+
 /** What is known of a socket beside what it tells itself. */
 interface Known {
   readonly state?: number;
@@ -164,6 +202,7 @@ interface Known {
   readonly inet?: Partial<InetFacts>;
   readonly tcp?: Partial<TcpFacts>;
   readonly netlink?: NetlinkFacts;
+  readonly queue?: readonly Thing[] | undefined;
   readonly isListening?: true;
 }
 
@@ -172,30 +211,41 @@ export class Sockets {
   readonly #ops = new Map<string, Thing>();
   readonly #areUsersKnown = isFirstNumbering();
 
-  /** @param network that they are in @param namespace what is known of it */
+  /** The network that they are made in, and what is known of it. */
+  #place: { readonly network: Network; readonly namespace: Thing | undefined } | undefined;
+
   constructor(
     private readonly owned: DisposableStack,
     private readonly files: Files,
-    private readonly network: Network,
-    private readonly namespace: Thing | undefined,
   ) {}
 
-  openAll(): void {
-    this.network.inside(() => {
+  /** Sockets of all kinds. */
+  openAll(network: Network, namespace: Thing | undefined): void {
+    this.#inside(network, namespace, () => {
       for (let turn = 0; turn < 2; turn++) {
         tried(() => this.#openUnix(turn === 0));
         tried(() => this.#openNetlink());
         for (const family of [AF_INET, AF_INET6] as const) {
-          if (family === AF_INET6 && this.network.withoutIpv6 !== null) continue;
+          if (family === AF_INET6 && network.withoutIpv6 !== null) continue;
           tried(() => this.#openDatagram(family));
           tried(() => this.#openConnection(family, turn + (family === AF_INET ? 1 : 3)));
         }
       }
       // What a network that others share has sent to it may answer.
-      if (this.network.shared === null)
+      if (network.shared === null)
         for (const variant of [0, 1, 2, 3]) tried(() => this.#openRepaired(AF_INET, variant));
       tried(() => this.#openRefused());
     });
+  }
+
+  #inside(network: Network, namespace: Thing | undefined, act: () => void): void {
+    this.#place = { network, namespace };
+    network.inside(act);
+  }
+
+  #address(family: Family): Uint8Array {
+    if (this.#place === undefined) throw new RangeError("no network to take an address of");
+    return this.#place.network.address(family);
   }
 
   /** Two that are connected with each other, and two that are bound. @param isShut whether one sends no more */
@@ -204,10 +254,14 @@ export class Sockets {
     const [one] = ends;
     if (one !== undefined && isShut) shutdown(one.fd, SHUT_WR);
     const facts = ends.map((): Mutable<Partial<UnixFacts>> => ({ address: null }));
+    const length = random(100, 1000);
+    if (ends[1] !== undefined) send(ends[1].fd, new Uint8Array(length));
+    const unread = skBuff.of({ length, paged: 0, from: 0, device: null });
     const things = ends.map((each, index) => {
       this.#vary(each);
       const shut = isShut ? [2, 1][index] : 0;
-      return this.#add(each, AF_UNIX, defined({ shut, unix: facts[index] }));
+      const queue = index === 0 ? [unread] : [];
+      return this.#add(each, AF_UNIX, defined({ shut, queue, unix: facts[index] }));
     });
     for (const [index, each] of facts.entries()) Object.assign(each, defined({ peer: things[1 - index] }));
     for (const type of [SOCK_STREAM, SOCK_DGRAM]) {
@@ -241,16 +295,32 @@ export class Sockets {
 
   /** One that is bound to an address, and of IPv4 one that is bound to a group's. */
   #openDatagram(family: Family): void {
-    const addresses = [this.network.address(family)];
+    const addresses = [this.#address(family)];
     if (family === AF_INET)
       addresses.push(Uint8Array.of(GROUP, random(1, 255), random(1, 255), random(1, 255)));
     for (const address of addresses) {
       const one = this.#open(family, SOCK_DGRAM);
-      this.#bind(one, family, address);
+      const to = this.#bind(one, family, address);
+      const isGroup = address[0] === GROUP;
+      const queue = isGroup ? [] : this.#sendTo(one, to);
       this.#vary(one);
-      const inet = address[0] === GROUP ? { source: new Uint8Array(4) } : {};
-      this.#add(one, family, { state: SS_UNCONNECTED, inet });
+      const inet = isGroup ? { source: new Uint8Array(4) } : {};
+      this.#add(one, family, { state: SS_UNCONNECTED, inet, ...defined({ queue }) });
     }
+  }
+
+  /** Has a datagram wait in a socket. @returns what is known of it; undefined where it did not come */
+  #sendTo({ fd }: FileDescriptor, to: SocketAddress): readonly Thing[] | undefined {
+    using sender = socket(to.family, SOCK_DGRAM);
+    set(sender.fd, SOL_SOCKET, SO.mark, random(1, 2 ** 30));
+    connect(sender.fd, encodeSockaddr(to), "a socket of ours");
+    const length = random(100, 1000);
+    send(sender.fd, new Uint8Array(length));
+    const size = awaited(fd, 0);
+    if (size === undefined) return undefined;
+    const protocol = to.family === AF_INET ? ETH_P_IP : ETH_P_IPV6;
+    const mark = told(sender.fd, SOL_SOCKET, SO.mark);
+    return [skBuff.of(defined({ length, paged: 0, protocol, mark, size, from: LOOPBACK }))];
   }
 
   /** One that listens, with so many connections that nobody takes, and the two ends of one over which data went both ways. */
@@ -258,12 +328,12 @@ export class Sockets {
     const listener = this.#open(family, SOCK_STREAM);
     set(listener.fd, SOL_TCP, TCP.maxSegment, random(300, 1200));
     set(listener.fd, SOL_TCP, TCP.clamp, random(2 ** 15, 2 ** 16));
-    const to = this.#bind(listener, family, this.network.address(family));
+    const to = this.#bind(listener, family, this.#address(family));
     listen(listener.fd, 20 * waiting + random(0, 20));
     const dial = () => {
       const one = this.#open(family, SOCK_STREAM);
       set(one.fd, SOL_TCP, TCP.maxSegment, random(300, 1200));
-      this.#bind(one, family, this.network.address(family));
+      this.#bind(one, family, this.#address(family));
       connect(one.fd, encodeSockaddr(to), "a socket of ours");
       return one;
     };
@@ -308,8 +378,8 @@ export class Sockets {
     repair(TCP.queueSequence, sent | 0);
     repair(TCP.repairQueue, RECEIVE_QUEUE);
     repair(TCP.queueSequence, received | 0);
-    this.#bind(one, family, this.network.address(family));
-    const to = { family, address: this.network.address(family), port: random(1024, 65536) };
+    this.#bind(one, family, this.#address(family));
+    const to = { family, address: this.#address(family), port: random(1024, 65536) };
     connect(fd, encodeSockaddr(to), "a socket in repair");
     const segment = told(fd, SOL_TCP, TCP.maxSegment) ?? 536;
     const packets = variant % 2 === 1 ? 0 : random(2, 9);
@@ -347,9 +417,53 @@ export class Sockets {
     this.#add(one, family, { state: SS_CONNECTED, tcp });
   }
 
+  /**
+   * Sockets that read what passes the loopback interface, with frames that nobody has read: of an EtherType and of lengths of
+   * their own. @throws SystemError where there are none
+   */
+  openPackets(network: Network, { name, mtu, network: namespace }: Partial<DeviceFacts>): void {
+    this.#inside(network, namespace, () => {
+      using netlink = new RouteNetlink();
+      netlink.renameLink(LOOPBACK, name ?? "lo", mtu ?? 0);
+      for (const count of [1, 2]) {
+        const protocol = random(0x9200, 0xfe00);
+        const [reader, writer] = [this.#open(AF_PACKET, SOCK_RAW), this.#open(AF_PACKET, SOCK_RAW)];
+        bind(reader.fd, packetAddress(protocol), "a socket of AF_PACKET");
+        bind(writer.fd, packetAddress(0), "a socket of AF_PACKET");
+        const queue = Array.from({ length: count }, (_, index) => {
+          const [mark, priority] = [random(1, 2 ** 30), random(1, 2 ** 30)];
+          set(writer.fd, SOL_SOCKET, SO.mark, mark);
+          set(writer.fd, SOL_SOCKET, SO.priority, priority);
+          // What a page does not hold lies in pages of its own, sixteen at most, but for the header.
+          const length = index === 0 ? random(100, 1000) : random(20_000, 60_000);
+          const paged = index === 0 ? 0 : (pageSize() ?? length) < 20_000 ? length - ETHER_HEADER : undefined;
+          const frame = new Uint8Array(length);
+          new DataView(frame.buffer).setUint16(ETHER_TYPE, protocol);
+          const before = memoryOf(reader.fd)?.[0];
+          send(writer.fd, frame);
+          const size = before === undefined ? undefined : awaited(reader.fd, before);
+          return skBuff.of(
+            defined({
+              length,
+              paged,
+              protocol,
+              mark: told(writer.fd, SOL_SOCKET, SO.mark),
+              priority: told(writer.fd, SOL_SOCKET, SO.priority),
+              size,
+              from: LOOPBACK,
+              device: null,
+            }),
+          );
+        });
+        this.#vary(reader, true);
+        this.#add(reader, AF_PACKET, { queue });
+      }
+    });
+  }
+
   /** One that has been told that nobody listens, and has not told it yet. */
   #openRefused(): void {
-    const address = this.network.address(AF_INET);
+    const address = this.#address(AF_INET);
     const one = this.#open(AF_INET, SOCK_DGRAM);
     const other = this.#open(AF_INET, SOCK_DGRAM);
     const to = this.#bind(other, AF_INET, address);
@@ -439,8 +553,7 @@ export class Sockets {
 
   #sockFacts(fd: number, known: Known): Partial<SockFacts> {
     const at = (option: number) => told(fd, SOL_SOCKET, option);
-    const memory = new Uint32Array(9);
-    const length = tried(() => getsockopt(fd, SOL_SOCKET, SO.memory, new Uint8Array(memory.buffer))) ?? 0;
+    const memory = memoryOf(fd);
     const info = known.isListening ? infoOf(fd) : undefined;
     return defined({
       family: at(SO.domain),
@@ -461,11 +574,11 @@ export class Sockets {
       shut: known.shut ?? 0,
       backlog: info?.(INFO.inFlight),
       mostBacklog: info?.(INFO.mostBacklog),
-      // struct of SK_MEMINFO_*: include/uapi/linux/sock_diag.h
-      received: length > 0 ? memory[0] : undefined,
-      forward: length > 0 ? memory[4] : undefined,
-      queued: length > 0 ? memory[5] : undefined,
-      network: this.namespace,
+      received: memory?.[0],
+      forward: memory?.[4],
+      queued: memory?.[5],
+      network: this.#place?.namespace,
+      queue: known.queue,
     });
   }
 

@@ -14,7 +14,7 @@ export const in6Addr = struct(
 export const inAddr = struct("in_addr", 4, at(0, "s_addr", u32));
 
 /** include/net/net_namespace.h. */
-const possibleNet = typedef("possible_net_t", struct("", 8, at(0, "net", pointer("net"))));
+export const possibleNet = typedef("possible_net_t", struct("", 8, at(0, "net", pointer("net"))));
 
 /** include/uapi/linux/netfilter.h. */
 const inetAddr = union("nf_inet_addr", 16, {

@@ -89,7 +89,7 @@ function paired(name: string, members: readonly Placed[]): readonly Placed[] {
 
 /** Not what a constant names already, nor what comes with the type of another member. */
 const isPlaceable = ({ member }: Wide): boolean =>
-  !Object.hasOwn(memberTypes, member) && !/^(qstr|path|upid)\./.test(member);
+  !Object.hasOwn(memberTypes, member) && !/^(qstr|path|upid|sk_buff_head)\./.test(member);
 
 /** What constants say together that name the same member, as those of net.ns.inum do. */
 function agreed(answers: readonly Known[]): Known {
