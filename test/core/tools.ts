@@ -118,7 +118,8 @@ export async function toolsAtWork(
       btf === "ours" ? OURS : ":",
       [
         STAGE,
-        "mkdir /tmp/out",
+        // Without it every line that is printed has /etc/localtime looked for, which is traced, and printed.
+        "export TZ=UTC0; mkdir /tmp/out",
         ...start,
         // Each is at work once it holds a link or a perf event, or has ended for want of a member.
         "isReady() { [ ! -d /proc/$1/fd ] || ls -l /proc/$1/fd | grep -q 'perf_event\\|bpf_link\\|bpf-link'; }",
