@@ -34,13 +34,14 @@ export function tool(...command: string[]): string {
 
 const shell = (script: string, ...words: string[]): string => tool("sh", "-ec", script, ...words);
 
-/** Builds it with gcc, and has pahole write its BTF. */
-export function smallKernel(folder: string, release = "6.1.99-small"): SmallKernel {
+/** Builds it with gcc, and has pahole write its BTF. @param size bytes of constants */
+export function smallKernel(folder: string, size = 200_000): SmallKernel {
+  const release = "6.1.99-small";
   const [source, vmlinux, btf, printer] = ["kernel.c", "vmlinux", "vmlinux.btf", "printer"].map((name) =>
     join(folder, name),
   ) as [string, string, string, string];
   const banner = `Linux version ${release} (me@here) (gcc 12) #1 SMP Debian 6.1.99-1 (2026-01-01)\\n`;
-  const filler = `const unsigned char filler[200000] = { [0 ... 199999] = 7 };`;
+  const filler = `const unsigned char filler[${size}] = { [0 ... ${size - 1}] = 7 };`;
   writeFileSync(
     source,
     `${structs}const char banner[] = "${banner}"; ${filler} struct tcp_sock one; void _start(void) {}\n`,

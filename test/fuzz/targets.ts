@@ -1,5 +1,6 @@
 import { metadata, netlink, objects, relocations } from "./binary.ts";
 import { elf } from "./elf.ts";
+import { image } from "./image.ts";
 import { btf, host } from "./kernel.ts";
 import type { Target } from "./target.ts";
 import { answers, caches, configuration, documents, keylogs, lines, mapped, mounts, series } from "./text.ts";
@@ -11,6 +12,7 @@ export const targets: readonly Target[] = [
   code,
   tls,
   btf,
+  image,
   objects,
   relocations,
   caches,

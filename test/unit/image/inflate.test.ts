@@ -35,7 +35,7 @@ function* pieces(bytes: Buffer): Generator<Buffer> {
 }
 const unpack = (bytes: Buffer, limit = 1 << 30): Buffer => {
   using stream = unpacked(new Stream(pieces(bytes), path), limit);
-  return Buffer.concat([...stream.rest()]);
+  return Buffer.concat(Array.from(stream.rest(), (bytes) => Buffer.from(bytes)));
 };
 
 /** Runs, repetitions, code, and what nothing can be done about. */
