@@ -36,6 +36,10 @@ export const examples: Readonly<Record<string, readonly Example[]>> = {
       line: "offsetof kernel --vocabulary deepflow --format header",
       does: "What another program asks for, under its names",
     },
+    {
+      line: "offsetof kernel --image /sys/kernel/btf/vmlinux --get tcp_sock.srtt_us",
+      does: "A kernel by its file: vmlinuz, Image, a package, raw BTF as here",
+    },
     { line: "offsetof kernel --source btf", does: "Only what the kernel's own BTF says; no privilege" },
   ],
   tls: [
