@@ -64,6 +64,8 @@ export const SOCK_CLOEXEC = 0x80000;
 export const SOL_IP = 0;
 export const IP_OPTIONS = 4;
 export const SOL_SOCKET = 1;
+export const SO_RCVBUF = 8;
+export const SO_RCVTIMEO = 20;
 export const SOL_TCP = 6;
 export const SOL_IPV6 = 41;
 export const IPV6_FREEBIND = 78;
@@ -90,6 +92,7 @@ export const RLIMIT_NOFILE = 7;
 export const RLIMIT_AS = 9;
 export const POLLIN = 1;
 export const MSG_OOB = 1;
+const [POLLERR, POLLHUP] = [8, 16];
 export const MSG_PEEK = 2;
 export const MSG_TRUNC = 0x20;
 export const MSG_DONTWAIT = 0x40;
@@ -379,6 +382,13 @@ export function send(fd: number, bytes: Uint8Array, flags = 0): void {
 /** Receives at most `bytes.byteLength` bytes; returns how many came, 0 at the end of the stream. */
 export function recv(fd: number, bytes: Uint8Array, flags = 0): number {
   return check(c.recv(fd, bytes, bytes.byteLength, flags), "recv");
+}
+
+/** Whether whoever could read what is written to `fd` has closed its end. */
+export function isAbandoned(fd: number): boolean {
+  const entry = new Int32Array([fd, 0]); // what is asked for here is told unasked
+  if (c.poll(entry, 1, 0) <= 0) return false;
+  return (((entry[1] ?? 0) >> 16) & (POLLERR | POLLHUP)) !== 0;
 }
 
 /** Waits until `fd` can be read, at most `milliseconds`; returns whether it can. */

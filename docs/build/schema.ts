@@ -16,6 +16,7 @@ import {
   placesSchema,
   relocationsSchema,
   verifySchema,
+  watchLineSchema,
 } from "../../src/output/document.ts";
 import { failureSchema } from "../../src/output/failure.ts";
 
@@ -23,6 +24,7 @@ import { failureSchema } from "../../src/output/failure.ts";
 const published: Readonly<Record<string, readonly [what: string, schema: v.GenericSchema]>> = {
   document: ["What run, kernel and tls print", documentSchema],
   detect: ["What detect prints", detectDocumentSchema],
+  "tls-watch-line": ["A line of what tls --watch prints", watchLineSchema],
   gateway: ["What gateway prints of one lookup", gatewayDocumentSchema],
   "gateway-line": ["A line of what gateway --batch prints", gatewayLineSchema],
   "bytecode-list": ["What bytecode list prints", bytecodeListSchema],

@@ -59,7 +59,7 @@ _offsetof() {
     "run") words="--verify --export --only --get $common" ;;
     "detect") words="$common" ;;
     "kernel") words="--image --member --vocabulary --all --constants --release --build-id --export --only --get $common" files=1 ;;
-    "tls") words="--root --pid --all --version-text --constants --release --build-id --export --only --get $common" files=1 ;;
+    "tls") words="--root --pid --all --watch --version-text --constants --release --build-id --export --only --get $common" files=1 ;;
     "btf") words="-o --output --elf --for --image --minimal --install --constants --release --build-id $common" ;;
     "gateway") words="--netns --translated --cloud --imds --batch $common" ;;
     "bytecode") words="list extract edit --help" ;;

@@ -209,6 +209,11 @@ export const tlsFlags = {
     type: "boolean",
     description: "Also what no process uses: programs on disk, libraries in containers",
   },
+  watch: {
+    type: "boolean",
+    description:
+      "Go on, and print a line of JSON for each library or program that processes begin to use, cease to use, or have replaced",
+  },
   "version-text": {
     type: "string",
     valueHint: "TEXT",

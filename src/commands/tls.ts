@@ -9,6 +9,7 @@ export default defineCommand({
   meta: { name: "tls", description: "The constants of this machine's TLS libraries, or of the files named" },
   args: tlsFlags,
   run: async ({ args }) => {
+    if (args.watch === true) return (await import("./watch.ts")).watchTls(args);
     const question = questionOf(args);
     return (await answerFrom("tls", args)) || answer(["tls"], args, question);
   },

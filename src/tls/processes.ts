@@ -15,6 +15,8 @@ export interface Processes {
   /** Each file once, as far as maps can tell. */
   readonly files: readonly MappedFile[];
   readonly count: number;
+  /** Those whose maps were asked for and of which all is known: of one that has ended meanwhile, nothing. */
+  readonly read: readonly number[];
   /** Those whose maps may not be read. */
   readonly denied: readonly number[];
   /** Those whose maps are longer than the {@link longestMaps} bytes that are read of each. */
@@ -27,6 +29,8 @@ export interface Processes {
 export interface Others {
   readonly isOwn: (pid: number) => boolean;
   readonly budget: Budget;
+  /** Default: all of procfs. */
+  readonly only?: readonly number[];
 }
 
 /** Files that other users' processes may have mapped, of which more is kept. */
@@ -38,6 +42,10 @@ const longestMaps = 16 << 20;
 const errnoOf = (error: unknown): string =>
   error instanceof Error && "code" in error ? String(error.code) : "";
 
+/** What maps know a file by. The path too: on btrfs two subvolumes may have one device and inode here. */
+export const keyOf = ({ device, inode, path }: Pick<Mapping, "device" | "inode" | "path">): string =>
+  `${device} ${inode} ${path}`;
+
 /** Not there any more: a process may end at any time. */
 export const isGone = (error: unknown): boolean => ["ENOENT", "ESRCH"].includes(errnoOf(error));
 export const isDenied = (error: unknown): boolean => ["EACCES", "EPERM"].includes(errnoOf(error));
@@ -48,13 +56,9 @@ export const isDenied = (error: unknown): boolean => ["EACCES", "EPERM"].include
  *
  * @param proc where procfs is mounted @throws the system's error when that cannot be listed
  */
-export function readProcesses(proc: string, { isOwn, budget }: Others): Processes {
+export function readProcesses(proc: string, { isOwn, budget, only }: Others): Processes {
   const own = ownPid(proc);
-  const pids = readdirSync(proc)
-    .filter((name) => /^\d+$/.test(name))
-    .map(Number)
-    .filter((pid) => pid !== own)
-    .sort((a, b) => a - b);
+  const pids = (only ?? pidsIn(proc)).filter((pid) => pid !== own).sort((a, b) => a - b);
   const files = new Map<string, MappedFile>();
   const denied: number[] = [];
   const cut: number[] = [];
@@ -66,8 +70,7 @@ export function readProcesses(proc: string, { isOwn, budget }: Others): Processe
       const { text, isWhole } = readMaps(`${proc}/${pid}/maps`, buffer);
       if (!isWhole) cut.push(pid);
       for (const { range, device, inode, path } of parseMaps(text)) {
-        // The path too: on btrfs two subvolumes may have one device and inode here.
-        const key = `${device} ${inode} ${path}`;
+        const key = keyOf({ device, inode, path });
         const known = files.get(key);
         const use = { pid, range };
         if (known === undefined) files.set(key, { device, inode, path, uses: [use] });
@@ -87,15 +90,22 @@ export function readProcesses(proc: string, { isOwn, budget }: Others): Processe
     if (budget.isSpent || files.size >= most) unread.push(pid);
     else budget.spend(() => read(pid));
   }
+  const unknown = new Set([...denied, ...cut, ...unread]);
   const ascending = (all: number[]) => all.sort((a, b) => a - b);
   return {
     files: [...files.values()],
     count: pids.length,
+    read: pids.filter((pid) => !unknown.has(pid)),
     denied: ascending(denied),
     cut: ascending(cut),
     unread,
   };
 }
+
+const pidsIn = (proc: string): number[] =>
+  readdirSync(proc)
+    .filter((name) => /^\d+$/.test(name))
+    .map(Number);
 
 /** The first process of each user, then the second of each, and so on. */
 function inTurns(pids: readonly number[], proc: string): readonly number[] {

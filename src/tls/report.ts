@@ -17,8 +17,10 @@ import { functionSymbols, functionsOf, withoutSymbol } from "./functions.ts";
 import { sideBySide } from "./lanes.ts";
 import { isKnownLibrary, type Layouts, loadLayouts } from "./layouts.ts";
 import type { Located, Place } from "./locate.ts";
+import type { Memory } from "./memory.ts";
 import type { Trust } from "./probe/closure.ts";
 import type { LibraryFiles, Probed } from "./probe/evidence.ts";
+import type { MappedFile } from "./processes.ts";
 import type { References, WantedReferences } from "./references/evidence.ts";
 import { Root } from "./root.ts";
 import { type Found, type Scope, scan } from "./scan.ts";
@@ -52,8 +54,10 @@ export interface TlsOptions {
   readonly isAttached?: boolean;
   /** Paths of libraries that are executed though others than root could have written them. Default none. */
   readonly trust?: readonly string[];
-  /** Milliseconds that a mount's server may take to answer before what lies on it is skipped. Default 1000. */
-  readonly patience?: number;
+  /** Milliseconds that a mount's server may take to answer before what lies on it is skipped; null: they were asked. Default 1000. */
+  readonly patience?: number | null;
+  /** What was measured before, by all bytes that it was measured of, and what is measured now. Default: nothing is kept. */
+  readonly memory?: Memory;
   readonly trace?: (message: string) => void;
   /** Told how many of how many are done, and of what. */
   readonly progress?: (what: string, done: number, total: number) => void;
@@ -75,6 +79,8 @@ export interface OpenLibrary {
   readonly trust: Trust;
   /** How this host calls the file, whatever the user called it. */
   readonly name: string;
+  /** How processes have it mapped. */
+  readonly mapped: readonly MappedFile[];
 }
 
 export interface TlsReports {
@@ -299,6 +305,22 @@ function complaints(
   return list;
 }
 
+/** What was measured of the same bytes before, wherever they lay; else what is measured now. */
+async function remembering(
+  memory: Memory | undefined,
+  { file, library: { files, isImage } }: Looked,
+  measure: () => Promise<LibraryReport>,
+): Promise<LibraryReport> {
+  const all = [files.ssl, ...files.cryptos];
+  if (memory === undefined || all.some(({ size }) => size > largestTwin)) return measure();
+  const {
+    root: _,
+    deleted: __,
+    ...report
+  } = await memory.report({ files: all, buildId: file.build_id, about: String(isImage) }, measure);
+  return { ...report, ...file };
+}
+
 /**
  * Reports on every TLS library in scope. Only the source `probe` executes one, in a child, and only one that no
  * unprivileged user could have written. Nothing is looked for in the working directory.
@@ -313,7 +335,9 @@ export async function tlsReports(options: TlsOptions = {}): Promise<TlsReports> 
     const { promise, resolve } = Promise.withResolvers<void>();
     before = promise;
     try {
-      const report = await reportOn(one, options, { known, diagnostics });
+      const report = await remembering(options.memory, one, () =>
+        reportOn(one, options, { known, diagnostics }),
+      );
       if (options.each !== undefined || options.trace !== undefined) await turn;
       options.trace?.(`tls: ${one.file.path} is ${report.library} ${report.version ?? "of unknown version"}`);
       await options.each?.(report, one.library);
@@ -361,7 +385,7 @@ export async function survey<Report>(
   }: SurveyOptions<Report>,
   look: (one: Looked, diagnostics: Diagnostic[]) => Promise<Report>,
 ): Promise<{ reports: Report[]; diagnostics: Diagnostic[] }> {
-  await awaiting("the answers of mounts' servers", askMounts(proc ?? null, patience));
+  if (patience !== null) await awaiting("the answers of mounts' servers", askMounts(proc ?? null, patience));
   const unseen = whyUnseen(at);
   if (unseen !== null)
     return { reports: [], diagnostics: [{ code: "E_TLS_ROOT", message: `${at} ${unseen}` }] };
@@ -419,6 +443,7 @@ export async function survey<Report>(
             proc: proc ?? "/proc",
           },
           name: shownName(treeOf(one).tree.name(treeOf(one).path)),
+          mapped: one.mapped,
         },
         file: {
           path: shownName(named ?? path),

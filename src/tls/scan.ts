@@ -26,6 +26,8 @@ export interface Found extends Place {
   readonly searchPath: SearchPath;
   /** Processes that execute it, ascending, this one excluded. */
   readonly usedBy: readonly number[];
+  /** How those have it mapped. */
+  readonly mapped: readonly MappedFile[];
   /** The libcryptos those have mapped. */
   readonly companions: readonly Companion[];
   /** Only processes of other users, who are not root, lead to it. */
@@ -40,6 +42,12 @@ export type Scope =
   | { readonly kind: "machine"; readonly deep: boolean }
   /** What one process has mapped. */
   | { readonly kind: "process"; readonly pid: number }
+  /** What of that which was read of processes is wanted. */
+  | {
+      readonly kind: "mapped";
+      readonly processes: Processes;
+      readonly isWanted: (file: MappedFile) => boolean;
+    }
   /** Files that the user named, or the library they use; `folders`: a folder is looked through, as an image. */
   | { readonly kind: "files"; readonly paths: readonly string[]; readonly folders?: boolean };
 
@@ -197,7 +205,7 @@ class Scan {
   readonly #progress: (done: number, total: number) => void;
   readonly #diagnostics: Diagnostic[] = [];
   readonly #searchPaths = new Map<Root, SearchPath>();
-  #processes: Processes = { files: [], count: 0, denied: [], cut: [], unread: [] };
+  #processes: Processes = { files: [], count: 0, read: [], denied: [], cut: [], unread: [] };
   /** For all that processes of other users have: half of a share, as what is found of it takes the other half (report.ts). */
   readonly #budget = new Budget(share() / 2);
   /** How many of their files were not looked at. */
@@ -226,7 +234,8 @@ class Scan {
   }
 
   run(scope: Scope): Omit<ScanResult, typeof Symbol.dispose> {
-    if (this.#proc !== null) this.#readProcesses(this.#proc, scope);
+    if (scope.kind === "mapped") this.#processes = scope.processes;
+    else if (this.#proc !== null) this.#readProcesses(this.#proc, scope);
     const candidates = new Map<string, Candidate>();
     // The first finder of a file names it, but for other users' processes where there is another.
     for (const one of this.#candidates(scope)) {
@@ -268,6 +277,7 @@ class Scan {
         () => false,
       );
     }
+    if (scope.kind === "mapped") return this.#mapped(scope.isWanted, this.#isOthers);
     const standard = this.#standard(this.#main, this.#container);
     const mapped = this.#mapped(
       () => true,
@@ -421,7 +431,7 @@ class Scan {
     const open = () => openAt(fd.fd, place, shownName(named ?? place.path));
     const usedBy = [...pids].sort((a, b) => a - b);
     const isImage = this.#images.has(place.root);
-    return { ...place, named, open, searchPath, companions, usedBy, isOthers, isImage };
+    return { ...place, named, open, searchPath, companions, usedBy, mapped, isOthers, isImage };
   }
 
   readonly #own = new Map<number, boolean>();
