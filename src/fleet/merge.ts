@@ -2,6 +2,7 @@ import { version } from "../../package.json";
 import type { Status } from "../offsets/truth.ts";
 import { formatVersion, type Merged } from "../output/document.ts";
 import { type Earlier, type EarlierFields, type EarlierLibrary, unknownRelease } from "../output/earlier.ts";
+import { functionNumbers } from "../output/selection.ts";
 import { surest } from "./sureness.ts";
 
 /** Names that are kept of machines that have something in common. */
@@ -39,6 +40,8 @@ class Thing<Facts> {
   readonly tellings = new Map<string, Telling>();
   readonly machines = new Names(0);
   readonly paths = new Set<string>();
+  /** Names of functions that are told of. */
+  readonly functions = new Set<string>();
 
   constructor(readonly facts: Facts) {}
 
@@ -79,8 +82,9 @@ export class Merge {
     if (kernel !== undefined && release !== unknownRelease) {
       thingIn(this.#kernels, `${arch} ${release}`, { arch, release, version }).add(machine, kernel);
     }
-    const told = new Set<string>();
-    for (const { path, build_id, library, version, layout, described, match, ...subject } of tls) {
+    const seen = new Set<string>();
+    for (const { path, build_id, library, version, layout, described, match, ...told } of tls) {
+      const subject = withFunctions(told);
       if (build_id === null) {
         this.#nameless.add(`${machine} ${path ?? ""}`);
         continue;
@@ -96,10 +100,11 @@ export class Merge {
         match,
       });
       if (path !== null && thing.paths.size < FEW) thing.paths.add(path);
+      for (const name of Object.keys(told.functions)) thing.functions.add(name);
       // The same file in several containers of a machine is told once.
       const copy = `${key} ${JSON.stringify(subject.constants)}`;
-      if (!told.has(copy)) thing.add(machine, subject);
-      told.add(copy);
+      if (!seen.has(copy)) thing.add(machine, subject);
+      seen.add(copy);
     }
   }
 
@@ -115,7 +120,7 @@ export class Merge {
     const libraries = sorted(this.#libraries).map((thing) => ({
       ...thing.facts,
       paths: [...thing.paths].sort(),
-      ...layoutOf(thing),
+      ...functionsApart(layoutOf(thing), thing.functions),
     }));
     const odd = [
       ...sorted(this.#kernels).flatMap((thing) =>
@@ -140,6 +145,44 @@ export class Merge {
       ],
     };
   }
+}
+
+/** Where functions lie is merged as constants are: by the names that formats of numbers alone have for it. */
+function withFunctions({
+  constants,
+  fields,
+  functions,
+}: Pick<EarlierLibrary, "constants" | "fields" | "functions">): Pick<Telling, "constants" | "fields"> {
+  const rows = Object.entries(functions).flatMap(([name, { status, reason, ...told }]) =>
+    functionNumbers(name, told).map(
+      ([constant, value]) =>
+        [constant, value, { member: name, status, ...(reason === undefined ? {} : { reason }) }] as const,
+    ),
+  );
+  return {
+    constants: { ...constants, ...Object.fromEntries(rows.map(([name, value]) => [name, value])) },
+    fields: { ...fields, ...Object.fromEntries(rows.map(([name, , field]) => [name, field])) },
+  };
+}
+
+/** The two again, a function by its name. */
+function functionsApart(
+  { constants, fields, ...layout }: Pick<KernelLayout, "machines" | "constants" | "fields">,
+  names: ReadonlySet<string>,
+): Pick<LibraryLayout, "machines" | "constants" | "fields" | "functions"> {
+  const functions: LibraryLayout["functions"] = {};
+  const numbers = new Set<string>();
+  for (const name of names) {
+    const [[address], [offset]] = functionNumbers(name, { address: null, offset: null });
+    for (const each of [address, offset]) numbers.add(each);
+    const both = [fields[address], fields[offset]].filter((field) => field !== undefined);
+    const { member: _, ...field } = both.find(({ status }) => status === "conflict") ??
+      both[0] ?? { member: name, status: "unresolved" as const };
+    functions[name] = { address: constants[address] ?? null, offset: constants[offset] ?? null, ...field };
+  }
+  const rest = <Value>(record: Readonly<Record<string, Value>>): Record<string, Value> =>
+    Object.fromEntries(Object.entries(record).filter(([name]) => !numbers.has(name)));
+  return { ...layout, constants: rest(constants), fields: rest(fields), functions };
 }
 
 function thingIn<Facts>(things: Map<string, Thing<Facts>>, key: string, facts: Facts): Thing<Facts> {

@@ -433,18 +433,15 @@ export const explainedSchema = v.strictObject({
   ),
 });
 
+const unsure = {
+  /** The surest that a machine told with this value; `conflict` where machines told different ones. */
+  status: v.picklist(statuses),
+  reason: v.optional(v.string()),
+  /** How many machines told no number, and the first of them. */
+  unknown: v.optional(v.strictObject({ machines: v.number(), first: v.array(v.string()) })),
+};
 /** A constant of a layout that several machines told. */
-const layoutFields = v.record(
-  constantName,
-  v.strictObject({
-    member: v.string(),
-    /** The surest that a machine told with this value; `conflict` where machines told different ones. */
-    status: v.picklist(statuses),
-    reason: v.optional(v.string()),
-    /** How many machines told no number, and the first of them. */
-    unknown: v.optional(v.strictObject({ machines: v.number(), first: v.array(v.string()) })),
-  }),
-);
+const layoutFields = v.record(constantName, v.strictObject({ member: v.string(), ...unsure }));
 
 const layout = {
   arch: v.string(),
@@ -492,6 +489,11 @@ export const mergeSchema = v.strictObject({
         /** The first of the paths that it lies at. */
         paths: v.array(v.string()),
         ...layout,
+        /** Where functions lie that programs attach to. Machines that differ in it are odd by `NAME_ADDRESS` and `NAME_OFFSET`. */
+        functions: v.record(
+          constantName,
+          v.strictObject({ address: v.nullable(offset), offset: v.nullable(offset), ...unsure }),
+        ),
       }),
     ),
   }),

@@ -38,7 +38,7 @@ export const isAttachable = (part: Part): boolean =>
 export const functionNumbers = (
   name: string,
   { address, offset }: Pick<FunctionReport, "address" | "offset">,
-): readonly (readonly [string, number | null])[] => {
+): readonly [address: readonly [string, number | null], offset: readonly [string, number | null]] => {
   const macro = name.replace(/^_+/, "").toUpperCase();
   return [
     [`${macro}_ADDRESS`, address],

@@ -82,7 +82,7 @@ describe.each<[by: string, around: readonly string[]]>([
   // Below the first namespace of processes the kernel tells nothing.
   ["polling", ["unshare", "--pid", "--fork", "--mount-proc"]],
 ])("by %s", (by, around) => {
-  test("used, replaced by an upgrade and in place, unused", async () => {
+  test.concurrent("used, replaced by an upgrade and in place, unused", async () => {
     await using shell = new Shell(by, around);
     const { place } = shell;
     const path = join(place, "libssl.so.3");
@@ -154,7 +154,7 @@ async function started() {
   return { child, reader };
 }
 
-test.each(["SIGINT", "SIGTERM", "SIGHUP"] as const)("%s ends it, and that is no failure", async (signal) => {
+test.concurrent.each(["SIGINT", "SIGTERM", "SIGHUP"] as const)("%s ends it, and that is no failure", async (signal) => {
   const { child, reader } = await started();
   child.kill(signal);
   expect(await child.exited).toBe(0);
@@ -165,13 +165,13 @@ test.each(["SIGINT", "SIGTERM", "SIGHUP"] as const)("%s ends it, and that is no 
   expect(await new Response(child.stderr).text()).toBe("");
 });
 
-test("it ends where nobody reads any more, though there is nothing to tell", async () => {
+test.concurrent("it ends where nobody reads any more, though there is nothing to tell", async () => {
   const { child, reader } = await started();
   await reader.cancel();
   expect(await child.exited).toBe(0);
 });
 
-test("a signal that was ignored at its start is meant for others", async () => {
+test.concurrent("a signal that was ignored at its start is meant for others", async () => {
   const out = scratch.at("nohup");
   writeFileSync(out, "");
   const child = Bun.spawn([

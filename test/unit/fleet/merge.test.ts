@@ -104,3 +104,48 @@ test("kernels of one layout are one group, the largest first", () => {
     { arch: "x64", machines: 1, releases: ["6.1"] },
   ]);
 });
+
+test("functions are merged as constants are: a liar is named, and takes the number away that it lies about", () => {
+  const at = (address: number | null, status = "single") => ({
+    SSL_write: { address, offset: address, status, evidence: {} },
+    SSL_read_ex: { address: null, offset: null, status: "absent", evidence: {} },
+  });
+  const with_ = (functions: object) =>
+    machine("6.1", null, [library("/usr/lib/libssl.so.3", "aa", { a: [8, "confirmed"] }, { functions })]);
+  const honest = () => with_(at(4096));
+  const agreed = merged({ h1: honest(), h2: with_(at(null, "unresolved")), h3: with_({}) });
+  expect(agreed.odd).toEqual([]);
+  expect(agreed.layouts.libraries[0]).toMatchObject({
+    machines: 3,
+    constants: { a: 8 },
+    functions: {
+      SSL_write: {
+        address: 4096,
+        offset: 4096,
+        status: "single",
+        unknown: { machines: 1, first: ["h2"] },
+      },
+      SSL_read_ex: { address: null, offset: null, status: "absent" },
+    },
+  });
+  expect(Object.keys(agreed.layouts.libraries[0]?.fields ?? {})).toEqual(["a"]);
+
+  const { odd, layouts } = merged({ h1: honest(), liar: with_(at(8192)), h3: honest() });
+  expect(odd).toEqual([
+    {
+      machine: "liar",
+      arch: "x64",
+      build_id: "aa",
+      constants: {
+        SSL_write_ADDRESS: { told: 8192, others: 4096 },
+        SSL_write_OFFSET: { told: 8192, others: 4096 },
+      },
+    },
+  ]);
+  expect(layouts.libraries[0]?.functions.SSL_write).toEqual({
+    address: null,
+    offset: null,
+    status: "conflict",
+    reason: "machines tell different offsets: 4096 (2), 8192 (1)",
+  });
+});
