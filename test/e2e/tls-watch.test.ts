@@ -154,16 +154,19 @@ async function started() {
   return { child, reader };
 }
 
-test.concurrent.each(["SIGINT", "SIGTERM", "SIGHUP"] as const)("%s ends it, and that is no failure", async (signal) => {
-  const { child, reader } = await started();
-  child.kill(signal);
-  expect(await child.exited).toBe(0);
-  let rest = "";
-  for (let part = await reader.read(); !part.done; part = await reader.read())
-    rest += new TextDecoder().decode(part.value);
-  expect(rest === "" || rest.endsWith("}\n")).toBe(true);
-  expect(await new Response(child.stderr).text()).toBe("");
-});
+test.concurrent.each(["SIGINT", "SIGTERM", "SIGHUP"] as const)(
+  "%s ends it, and that is no failure",
+  async (signal) => {
+    const { child, reader } = await started();
+    child.kill(signal);
+    expect(await child.exited).toBe(0);
+    let rest = "";
+    for (let part = await reader.read(); !part.done; part = await reader.read())
+      rest += new TextDecoder().decode(part.value);
+    expect(rest === "" || rest.endsWith("}\n")).toBe(true);
+    expect(await new Response(child.stderr).text()).toBe("");
+  },
+);
 
 test.concurrent("it ends where nobody reads any more, though there is nothing to tell", async () => {
   const { child, reader } = await started();

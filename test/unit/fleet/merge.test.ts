@@ -137,8 +137,8 @@ test("functions are merged as constants are: a liar is named, and takes the numb
       arch: "x64",
       build_id: "aa",
       constants: {
-        SSL_write_ADDRESS: { told: 8192, others: 4096 },
-        SSL_write_OFFSET: { told: 8192, others: 4096 },
+        SSL_WRITE_ADDRESS: { told: 8192, others: 4096 },
+        SSL_WRITE_OFFSET: { told: 8192, others: 4096 },
       },
     },
   ]);
