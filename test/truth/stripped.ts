@@ -4,9 +4,10 @@
  */
 import { join } from "node:path";
 import { loadPackage } from "../../assets/build/debian.ts";
+import type { Source } from "../../src/offsets/evidence.ts";
 import { type Layouts, loadLayouts } from "../../src/tls/layouts.ts";
 import { tlsReports } from "../../src/tls/report.ts";
-import { loadNode, loadNpm, nodeSamples } from "../unit/tls/node.ts";
+import { loadNode, loadNpm, type NodeSample, nodeSamples } from "../unit/tls/node.ts";
 import { bunLive } from "./live.ts";
 import { truthOf } from "./read.ts";
 import { wrongNumbers } from "./wrong.ts";
@@ -131,23 +132,49 @@ const samples: readonly Sample[] = [
   debian("bookworm", "chromium", () => "usr/lib/chromium/chromium", "boringssl_2026_08_21", "arm64"),
 ];
 
+/** Node.js that no other test looks at. */
+const more: readonly NodeSample[] = (
+  [
+    [
+      "x64",
+      "18.12.1",
+      "N0UowFVyV0tbwWXJSbKZZxUdu/zFyH+T1emqLyUnzisOiUt7Sulw93NUcXcJ0DHDyiF5oqrGwiV2UB+eRx6zmA==",
+    ],
+    [
+      "x64",
+      "26.12.1",
+      "jk5LMAmgHlPlPMWpsUrSOqNaEZG+11UNd35hWQ+p5/XGaelWuTqJ69IcAy/5xtPPN4d5ZRBNOGB6gLMCh2kL9A==",
+    ],
+    [
+      "arm64",
+      "26.12.0",
+      "XhP/f29EvaVhyZFNxJmgVzQR//jv6YgeJ+HpTlaoAYQPU0GoPp1nPwcI8F4i8mYOOt9lE38KdUWrBX2hSA0H5g==",
+    ],
+  ] as const
+).map(([arch, version, sum]) => ({ arch, version, integrity: `sha512-${sum}` }));
+
 /** Programs and libraries with OpenSSL inside, whose symbols are not looked at; the truth is of headers (the files beside this one). */
 const opensslSamples: readonly {
   readonly name: string;
   readonly file: () => Promise<string>;
-  readonly truth: string;
+  /** Null: what accessors of the same file tell, which its symbols lead to. */
+  readonly truth: string | null;
 }[] = [
   ...(
     [
+      // quictls, of whose headers there is no package.
+      ["x64", "18.12.1", null],
       ["x64", "20.20.2", "openssl-3.0.20"],
       ["x64", "22.23.3", "openssl-3.5.7"],
+      ["x64", "26.12.1", "openssl-3.5.7"],
       ["arm64", "20.20.2", "openssl-3.0.20"],
       ["arm64", "22.23.3", "openssl-3.5.7"],
+      ["arm64", "26.12.0", "openssl-3.5.7"],
     ] as const
   ).map(([arch, version, truth]) => ({
     name: `node ${version}, ${arch}`,
     file: () => {
-      const sample = nodeSamples.find((one) => one.arch === arch && one.version === version);
+      const sample = [...nodeSamples, ...more].find((one) => one.arch === arch && one.version === version);
       if (sample === undefined) throw new Error(`Node.js ${version} is no sample`);
       return loadNode(sample);
     },
@@ -176,13 +203,11 @@ let wrongs = 0;
 console.log(
   "| file | layout | known | absent | null | compared | wrong |\n| --- | --- | --- | --- | --- | --- | --- |",
 );
-async function reportOf(path: string) {
-  const { reports } = await tlsReports({
-    scope: { kind: "files", paths: [path] },
-    sources: ["references", "table"],
-  });
+async function reportOf(path: string, ...sources: readonly Source[]) {
+  const { reports } = await tlsReports({ scope: { kind: "files", paths: [path] }, sources });
   return reports[0];
 }
+const stripped: readonly Source[] = ["references", "table"];
 
 /** One line of the table. @returns how many numbers are wrong */
 function tell(
@@ -201,7 +226,7 @@ function tell(
 }
 
 for (const { name, file, truth } of samples) {
-  const report = await reportOf(await file());
+  const report = await reportOf(await file(), ...stripped);
   const known = truthIn(layouts, truth);
   const compared = Object.entries(report?.fields ?? {}).filter(
     ([constant, { value }]) => value !== null && Object.hasOwn(known, constant),
@@ -210,11 +235,22 @@ for (const { name, file, truth } of samples) {
   const told = wrong.map(([constant, { value }]) => `${constant}: ${value}, truth ${known[constant]}`);
   wrongs += tell(name, report, compared.length, told);
 }
+const numbersIn = (constants: Readonly<Record<string, number | null>> = {}): Record<string, number> =>
+  Object.fromEntries(
+    Object.entries(constants).flatMap(([constant, offset]) => (offset === null ? [] : [[constant, offset]])),
+  );
 for (const { name, file, truth } of opensslSamples) {
-  const report = await reportOf(await file());
-  const constants = report?.constants ?? {};
-  const wrong = wrongNumbers({ tls: [{ constants }] }, truthOf(truth));
-  const compared = Object.values(constants).filter((offset) => offset !== null).length;
+  const path = await file();
+  const report = await reportOf(path, ...stripped);
+  const own = numbersIn((await reportOf(path, "code"))?.constants);
+  // Of its own accessors not all members have one.
+  const constants = Object.fromEntries(
+    Object.entries(numbersIn(report?.constants)).filter(
+      ([constant]) => truth !== null || Object.hasOwn(own, constant),
+    ),
+  );
+  const wrong = wrongNumbers({ tls: [{ constants }] }, truth === null ? own : truthOf(truth));
+  const compared = Object.keys(constants).length;
   wrongs += tell(
     name,
     report,

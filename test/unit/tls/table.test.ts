@@ -153,6 +153,7 @@ describe("the layout for a version", () => {
     // A suffix is another build.
     ["1.1.1c+quic", "openssl_1_1_1b", "nearest"],
     ["3.0.12+quic", "openssl_3_0_0_quic", "exact"],
+    ["3.0.7+quic", "openssl_3_0_0_quic", "exact"],
     ["3.0.22+quic", "openssl_3_0_0", "nearest"],
     ["1.1.1k FIPS", "openssl_1_1_1j", "nearest"],
     // So is another one: it is not that of +quic.
