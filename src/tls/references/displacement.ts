@@ -32,7 +32,9 @@ export function hasLoad(subject: Subject, entry: number, offset: number): boolea
   if (offset < smallest) return true;
   const { image, functions } = subject;
   const search = image.elf.machine === "x86_64" ? displaced : scaled;
-  const [first] = search(image.bytes(entry, functions.endOf(entry) - entry), offset);
+  // A damaged table of frames may have a function begin anywhere.
+  const from = entry - (entry % 4);
+  const [first] = search(image.bytes(from, functions.endOf(entry) - from), offset);
   return first !== undefined;
 }
 

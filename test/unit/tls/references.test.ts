@@ -6,7 +6,12 @@ import type { Evidence } from "../../../src/offsets/evidence.ts";
 import { unpublished } from "../../../src/tls/code/accessors.ts";
 import { codeEvidence } from "../../../src/tls/code/evidence.ts";
 import { loadLayouts } from "../../../src/tls/layouts.ts";
+import { loadDecoder } from "../../../src/tls/machine/decoder.ts";
+import { hasLoad } from "../../../src/tls/references/displacement.ts";
 import { referenceEvidence } from "../../../src/tls/references/evidence.ts";
+import { Image } from "../../../src/tls/references/image.ts";
+import { opensslNames } from "../../../src/tls/references/openssl.ts";
+import { Subject } from "../../../src/tls/references/subject.ts";
 import { Witnesses } from "../../../src/tls/references/witnesses.ts";
 import { tlsReports } from "../../../src/tls/report.ts";
 import { bunLive } from "../../truth/live.ts";
@@ -170,4 +175,12 @@ test("one place in code is told of nothing, two that agree or one table are, and
     ["DIFFERS", [], "places in its code differ: 200 (a, b) and 208 (c)"],
     ["TABLE", [16], undefined],
   ]);
+});
+
+test("a function that a damaged table has begin between two instructions is looked at as well", async () => {
+  const { root } = debianPackage("bookworm", "arm64", "libssl3");
+  using elf = Elf.open(join(root, "usr/lib", folders.arm64, "libssl.so.3"));
+  const subject = new Subject(new Image(elf), await loadDecoder(), opensslNames);
+  const [entry = 0] = subject.naming("statem_clnt.c");
+  for (const at of [entry, entry + 1, entry + 3]) expect(hasLoad(subject, at, 1 << 14)).toBe(false);
 });
