@@ -33,6 +33,8 @@ export interface Against {
   readonly btf: Btf;
   /** Whether it was made, so that the kernel numbers its types otherwise. */
   readonly isMade: boolean;
+  /** It has all that the kernel has. */
+  readonly isWhole?: boolean;
   /** Types in it whose true size is not known. */
   readonly partial: ReadonlySet<string>;
   /** Why a member is not in it, by `type.member`; undefined where nothing is known of that. */
@@ -97,7 +99,7 @@ function answerTo(
   relocation: Relocation,
   kernel: Kernel,
   local: Btf,
-  { btf, isMade, partial, reason }: Against,
+  { btf, isMade, isWhole = false, partial, reason }: Against,
   path: string,
 ): Omit<Answer, "relocation"> {
   const wanted = wantedOf(local, relocation, path);
@@ -112,7 +114,7 @@ function answerTo(
     return { wanted, found: `the size of ${btf.name(btf.resolve(unsized))} is not known` };
   }
   const told = reason(namesOf(local, wanted));
-  return { wanted, found: told ?? (isMade ? `${found}; it is none of what offsetof tells` : found) };
+  return { wanted, found: told ?? (isWhole ? found : `${found}; it is none of what offsetof tells`) };
 }
 
 /** Types whose true size the answer depends on. */

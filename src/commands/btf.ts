@@ -48,7 +48,7 @@ export default defineCommand({
     }
     // Of fewer types each has another number.
     const isMade = !isOwn || args.minimal === true;
-    const asked = objects.map((path) => askedOf(path, { btf, isMade, made, traced }));
+    const asked = objects.map((path) => askedOf(path, { btf, isMade, isOwn, made, traced }));
     if (args.output === undefined) await tell(args, release, asked);
     else {
       const found = asked.flatMap((one) => one.found);
@@ -161,7 +161,7 @@ const tracedElsewhere: Traced = {
 
 function askedOf(
   path: string,
-  { btf, isMade, made, traced }: Pick<Written, "btf" | "made" | "traced"> & { readonly isMade: boolean },
+  { btf, isMade, isOwn, made, traced }: Omit<Written, "machine" | "release"> & { readonly isMade: boolean },
 ): AskedObject {
   const { partial, unplaced, unmeasured } = made;
   const why = new Map([...unplaced, ...unmeasured].map((one) => [one.member as string, one.why]));
@@ -174,7 +174,7 @@ function askedOf(
   const shown = shownName(path);
   return attempt(() => {
     const object = new EbpfObject(readWhole(path, largestObject), shown);
-    return { path: shown, ...askedBy(object, { btf, isMade, partial, reason }, shown) };
+    return { path: shown, ...askedBy(object, { btf, isMade, isWhole: isOwn, partial, reason }, shown) };
   });
 }
 
