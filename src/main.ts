@@ -44,16 +44,7 @@ async function checkInputs(args: readonly string[]): Promise<void> {
   for (const [index, each] of args.entries()) {
     const [flag, value = args[index + 1]] = inputFlag.exec(each) ?? [];
     if (flag === undefined || value === undefined) continue;
-    const [{ checkAnswers, DeadMountError }, { resolve }] = await Promise.all([
-      import("./mounts.ts"),
-      import("node:path"),
-    ]);
-    try {
-      await checkAnswers(resolve(value), 1000);
-    } catch (error) {
-      if (!(error instanceof DeadMountError)) throw error;
-      throw new Failure("E_MOUNT", `${value} is not read: ${error.reason}`);
-    }
+    await (await import("./mounts.ts")).checkNamed(value);
   }
 }
 

@@ -1,8 +1,10 @@
 import { closeSync, openSync, readdirSync, readFileSync, readlinkSync, readSync } from "node:fs";
+import { resolve } from "node:path";
 import { SystemError } from "../ffi/error.ts";
 import { type FileDescriptor, memoryFile } from "../ffi/libc.ts";
 import { nameOf, shownName } from "./elf/name.ts";
 import { isOther, isOthers } from "./host/others.ts";
+import { Failure } from "./output/failure.ts";
 import { askArgument } from "./tls/child/argument.ts";
 import { program } from "./tls/child/program.ts";
 import { now } from "./whereabouts.ts";
@@ -122,6 +124,16 @@ export async function askMounts(proc: string | null, milliseconds: number): Prom
   const answers = paths.length === 0 ? [] : await answersOf(paths, milliseconds);
   const answered = new Set(paths.filter((_, index) => answers[index] === true));
   dead = new Map([...systems].filter(([, system]) => !answered.has(system.name)));
+}
+
+/** The same of a file that a person named. @throws Failure */
+export async function checkNamed(path: string): Promise<void> {
+  try {
+    await checkAnswers(resolve(path), 1000);
+  } catch (error) {
+    if (!(error instanceof DeadMountError)) throw error;
+    throw new Failure("E_MOUNT", `${path} is not read: ${error.reason}`);
+  }
 }
 
 /**

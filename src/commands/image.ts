@@ -9,6 +9,7 @@ import { type Image, imagesOf } from "../image/find.ts";
 import { kernelIn } from "../image/kernel.ts";
 import { type ImageQuestion, type ImageTypes, imageTypes } from "../image/report.ts";
 import type { Asked } from "../kernel/asked.ts";
+import { checkNamed } from "../mounts.ts";
 import type { Document } from "../output/document.ts";
 import { type ExitCode, exitCodes, Failure, failureText } from "../output/failure.ts";
 import { writeStderr } from "../output/stderr.ts";
@@ -31,6 +32,7 @@ export async function answerImages(args: KernelFlags, rawArgs: readonly string[]
   if ([args.constants, args.release, args["build-id"]].some((flag) => flag !== undefined))
     throw usage("--image and --constants are two sources: name one of them");
   const images = [...named, ...args._];
+  for (const image of args._) await checkNamed(image);
   const choice = await choiceOf(args, ["kernel"]);
   const config = configFor(args);
   const question = questionOf(config, choice);

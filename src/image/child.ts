@@ -1,6 +1,7 @@
 import { closeSync, openSync, writeSync } from "node:fs";
 import { availableParallelism } from "node:os";
 import * as v from "valibot";
+import { dieWithParent } from "../../ffi/libc.ts";
 import { InputError, InputFile } from "../elf/input.ts";
 import { type Document, documentSchema } from "../output/document.ts";
 import { asFailure, exitCodes, Failure, failureSchema } from "../output/failure.ts";
@@ -62,6 +63,7 @@ export const failureOf = (error: unknown): unknown =>
 
 /** The child's part: reads what it is asked on its standard input, and the file that it was given. */
 export async function answerImage(): Promise<void> {
+  dieWithParent();
   const { path, question } = v.parse(requestSchema, JSON.parse(await Bun.stdin.text()));
   let answer: unknown;
   try {

@@ -32,15 +32,21 @@ const largestKernel = 512 << 20;
 const largestPackage = 2 ** 33;
 /** BTF of a kernel with everything in it has 10 MiB. */
 const largestBtf = 128 << 20;
-/** A kernel in an ar archive in a file: nothing is packed deeper. */
-const deepest = 6;
+/** A package, the vmlinuz in it, the vmlinux in that: nothing is packed deeper. */
+const deepest = 3;
+
+/** Where a file lies: how deep in others, and how many bytes of those may be kept in memory beside them. */
+interface Within {
+  readonly depth: number;
+  readonly room: number;
+}
 
 /** A kind of file that a kernel can be in. */
 interface Format {
   readonly name: string;
   readonly is: (head: Buffer) => boolean;
   /** @throws InputError */
-  readonly read: (file: InputFile, depth: number) => ImageKernel;
+  readonly read: (file: InputFile, within: Within) => ImageKernel;
 }
 
 /** Bytes at a file's beginning that tell what it is. */
@@ -78,9 +84,11 @@ export function formatOf(file: InputFile): string | null {
  *
  * @throws InputError where it is none, damaged, or of another architecture than x86-64 and arm64
  */
-export function kernelIn(file: InputFile, depth = 0): ImageKernel {
-  if (depth > deepest) throw new InputError(file.path, 0, "packed too deeply");
-  return formatIn(headOf(file), file.path).read(file, depth);
+export const kernelIn = (file: InputFile): ImageKernel => readIn(file, { depth: 0, room: largestKernel });
+
+function readIn(file: InputFile, within: Within): ImageKernel {
+  if (within.depth > deepest) throw new InputError(file.path, 0, "packed too deeply");
+  return formatIn(headOf(file), file.path).read(file, within);
 }
 
 /** @throws NoKernelError where bytes begin like nothing that a kernel can be in */
@@ -91,16 +99,16 @@ function formatIn(head: Buffer, path: string): Format {
 }
 
 /** Reads what comes out of a stream, which is kept in memory meanwhile. @throws InputError */
-function inMemory(bytes: Iterable<Buffer>, path: string, depth: number, limit: number): ImageKernel {
+function inMemory(bytes: Iterable<Buffer>, path: string, { depth, room }: Within): ImageKernel {
   using memory = memoryFile("kernel", new Uint8Array(0));
   let size = 0;
   for (const piece of bytes) {
     size += piece.length;
-    if (size > limit) throw new InputError(path, size, `larger than ${limit} bytes`);
+    if (size > room) throw new InputError(path, size, `larger than the ${room} bytes that are left for it`);
     writeAll(memory.fd, piece, path);
   }
   using file = InputFile.of(memory.fd, path);
-  return kernelIn(file, depth + 1);
+  return readIn(file, { depth: depth + 1, room: room - size });
 }
 
 const BTF_MAGIC = { little: 0xeb9f, big: 0x9feb } as const;
@@ -134,25 +142,25 @@ function vmlinux(file: InputFile): ImageKernel {
   };
 }
 
-/** What a kernel says of itself in its constants. */
+/** What a kernel says of itself in its constants. Nothing is told by two texts that say different things. */
 class Texts {
   readonly #releases = new Map<string, string>();
   readonly #signatures = new Set<string>();
 
   /** Looks through bytes that no text of interest is cut in two by. */
   read(bytes: Buffer): void {
-    for (const text of textsAt(bytes, "Linux version ")) {
-      const [version, release] = /^Linux version (\S+) \(.*$/m.exec(text) ?? [];
-      if (version !== undefined && release !== undefined && /^\d+\.\d+/.test(release))
-        this.#releases.set(release, version);
+    for (const text of this.#releases.size > 1 ? [] : textsAt(bytes, "Linux version ")) {
+      const [version, release] = /^Linux version (\d+\.\d+[\w.+~-]*) \(.*$/m.exec(text) ?? [];
+      if (version !== undefined && release !== undefined) this.#releases.set(release, version);
+      if (this.#releases.size > 1) break;
     }
-    for (const text of textsAt(bytes, "Ubuntu ")) {
-      const [signature] = /^Ubuntu \d\S+ \d+\.\d+\S*$/m.exec(text) ?? [];
+    for (const text of this.#signatures.size > 1 ? [] : textsAt(bytes, "Ubuntu ")) {
+      const [signature] = /^Ubuntu \d[\w.+~-]* \d+\.\d+[\w.]*$/m.exec(text) ?? [];
       if (signature !== undefined) this.#signatures.add(signature);
+      if (this.#signatures.size > 1) break;
     }
   }
 
-  /** Of texts that contradict each other none is told. */
   get told(): Pick<ImageKernel, "release" | "version" | "signature"> {
     const [one, ...others] = this.#releases;
     const [signature, ...signatures] = this.#signatures;
@@ -183,44 +191,44 @@ const setup = {
 } as const;
 const SECTOR = 512;
 
-function bzImage(file: InputFile, depth: number): ImageKernel {
+function bzImage(file: InputFile, within: Within): ImageKernel {
   const header = file.read(0, setup.end, "setup header", setup.end);
   if (header.readUInt16LE(setup.version) < 0x208)
     throw new InputError(file.path, setup.version, "a boot protocol before 2.08 (Linux 2.6.24)");
   const start = ((header[setup.sectors] || 4) + 1) * SECTOR + header.readUInt32LE(setup.payload);
   const size = header.readUInt32LE(setup.length);
-  const kernel = payload(file, start, size, depth);
+  const kernel = payload(file, start, size, within);
   const at = header.readUInt16LE(setup.text) + 0x200;
   const text = at === 0x200 ? "" : file.read(at, Math.min(LONGEST, file.size - at), "version", LONGEST);
-  const [release = null] = /^\d+\.\d+\S*(?= \()/.exec(text.toString("latin1")) ?? [];
+  const [release = null] = /^\d+\.\d+[\w.+~-]*(?= \()/.exec(text.toString("latin1")) ?? [];
   if (kernel.release !== null && release !== null && kernel.release !== release)
     throw new InputError(file.path, at, `it says ${release}, and the kernel in it ${kernel.release}`);
   return { ...kernel, path: file.path, release: kernel.release ?? release };
 }
 
 /** The kernel that lies packed, or as it is, in a part of a file. */
-function payload(file: InputFile, start: number, size: number, depth: number): ImageKernel {
+function payload(file: InputFile, start: number, size: number, within: Within): ImageKernel {
   if (start + size > file.size)
     throw new InputError(file.path, start, `a kernel of ${size} bytes beyond the end of ${file.size}`);
   using stream = Stream.of(file, start, start + size);
-  return unpackedIn(stream, depth);
+  return unpackedIn(stream, within);
 }
 
-function unpackedIn(stream: Stream, depth: number): ImageKernel {
-  if (packingOf(stream.peek(16)) === null) return inMemory(stream.rest(), stream.path, depth, largestKernel);
-  using plain = unpacked(stream, largestKernel);
+function unpackedIn(stream: Stream, within: Within): ImageKernel {
+  if (packingOf(stream.peek(16)) === null) return inMemory(stream.rest(), stream.path, within);
+  using plain = unpacked(stream, within.room);
   formatIn(plain.peek(HEAD), plain.path); // before all of it is unpacked
-  return inMemory(plain.rest(), plain.path, depth, largestKernel);
+  return inMemory(plain.rest(), plain.path, within);
 }
 
-function packed(file: InputFile, depth: number): ImageKernel {
-  return { ...payload(file, 0, file.size, depth), path: file.path };
+function packed(file: InputFile, within: Within): ImageKernel {
+  return { ...payload(file, 0, file.size, within), path: file.path };
 }
 
 /** What drivers/firmware/efi/libstub/zboot-header.S begins with. */
-function zboot(file: InputFile, depth: number): ImageKernel {
+function zboot(file: InputFile, within: Within): ImageKernel {
   const header = file.read(0, 16, "zboot header", 16);
-  const kernel = payload(file, header.readUInt32LE(8), header.readUInt32LE(12), depth);
+  const kernel = payload(file, header.readUInt32LE(8), header.readUInt32LE(12), within);
   return { ...kernel, path: file.path };
 }
 
@@ -255,9 +263,17 @@ function arm64Image(file: InputFile): ImageKernel {
   };
 }
 
+/** Places of one thing in an image that are looked at: a kernel has three or four. */
+const mostPlaces = 256;
+/** Bytes of an ELF file in an image; a vDSO has some 5 KiB. */
+const largestEmbedded = 1 << 20;
+
 function placesOf(bytes: Buffer, what: Buffer): number[] {
   const places: number[] = [];
-  for (let at = bytes.indexOf(what); at >= 0; at = bytes.indexOf(what, at + 1)) places.push(at);
+  for (let at = bytes.indexOf(what); at >= 0; at = bytes.indexOf(what, at + 1)) {
+    places.push(at);
+    if (places.length === mostPlaces) break;
+  }
   return places;
 }
 
@@ -278,7 +294,7 @@ function* embeddedIds(image: Buffer): Generator<string> {
     if (at === undefined || header.length < 64) continue;
     const place = header.readUInt32LE(at.place);
     const end = start + place + header.readUInt16LE(at.size) * header.readUInt16LE(at.count);
-    const file = image.subarray(start, end);
+    const file = image.subarray(start, Math.min(end, start + largestEmbedded));
     for (const note of placesOf(file, BUILD_ID)) yield buildIdAt(file, note);
   }
 }
@@ -304,37 +320,38 @@ const kernelName =
 export const isKernelName = (path: string): boolean => kernelName.test(path);
 
 /** The first kernel in an archive. @throws InputError where there is none */
-function inArchive(archive: Stream, walk: Walk, path: string, depth: number): ImageKernel {
+function inArchive(archive: Stream, walk: Walk, path: string, within: Within): ImageKernel {
   const kernel = walk(archive, ({ name, isFile }, bytes) => {
     if (!isFile || !isKernelName(name)) return null;
-    return inMemory(bytes(), `${path}: ${shownName(name)}`, depth, largestKernel);
+    return inMemory(bytes(), `${path}: ${shownName(name)}`, within);
   });
   if (kernel !== null) return kernel;
   throw new NoKernelError(path, 0, "a package without a kernel");
 }
 
-function tarArchive(file: InputFile, depth: number): ImageKernel {
+function tarArchive(file: InputFile, within: Within): ImageKernel {
   using archive = Stream.of(file);
-  return inArchive(archive, walkTar, file.path, depth);
+  return inArchive(archive, walkTar, file.path, within);
 }
 
-function debianPackage(file: InputFile, depth: number): ImageKernel {
+function debianPackage(file: InputFile, within: Within): ImageKernel {
   using archive = Stream.of(file);
   const kernel = walkAr(archive, ({ name, size }, bytes) => {
     if (!name.startsWith("data.tar")) return null;
     using data = new Stream(bytes(), `${file.path}: ${shownName(name)}`);
     if (size === 0) throw archive.error("an empty data.tar");
-    if (packingOf(data.peek(16)) === null) return inArchive(data, walkTar, file.path, depth);
+    if (packingOf(data.peek(16)) === null) return inArchive(data, walkTar, file.path, within);
     using plain = unpacked(data, largestPackage);
-    return inArchive(plain, walkTar, file.path, depth);
+    return inArchive(plain, walkTar, file.path, within);
   });
   if (kernel !== null) return kernel;
   throw new NoKernelError(file.path, 0, "an ar archive without data.tar: no Debian package");
 }
 
-function rpmPackage(file: InputFile, depth: number): ImageKernel {
+function rpmPackage(file: InputFile, within: Within): ImageKernel {
   using archive = Stream.of(file);
   skipToRpmPayload(archive);
+  if (packingOf(archive.peek(16)) === null) return inArchive(archive, walkCpio, file.path, within);
   using plain = unpacked(archive, largestPackage);
-  return inArchive(plain, walkCpio, file.path, depth);
+  return inArchive(plain, walkCpio, file.path, within);
 }

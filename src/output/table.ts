@@ -162,11 +162,14 @@ export function hostBlock({ kernel, ...host }: HostReport): string {
 }
 
 function kernelBlock(kernel: KernelReport, screen: Screen): string {
+  const { image } = kernel;
   const how = [
+    image === undefined ? null : printable(image.path),
+    image?.build_id ?? null,
     kernel.strategy,
     kernel.bytecode,
     kernel.attached.join(" "),
-    `${kernel.events} events in ${kernel.duration_ms.toFixed(1)} ms`,
+    image === undefined ? `${kernel.events} events in ${kernel.duration_ms.toFixed(1)} ms` : null,
   ];
   return `KERNEL  ${facts(how)}\n${fieldTable(kernel.fields, screen)}`;
 }

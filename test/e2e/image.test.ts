@@ -51,7 +51,7 @@ describe("a kernel that does not run here", () => {
       ...["none", "gzip", "xz", "zstd"].map((each) =>
         images.debianPackage(scratch.at(`${each}.deb`), xz, "boot/vmlinuz-6.1.99-small", each),
       ),
-      ...["w6.gzdio", "w6.xzdio", "w6.zstdio"].map((each) =>
+      ...["w.ufdio", "w6.gzdio", "w6.xzdio", "w6.zstdio"].map((each) =>
         images.rpmPackage(scratch.at(`${each}.rpm`), xz, kernel, each),
       ),
     ];
@@ -201,6 +201,14 @@ describe("a damaged image names file and offset", () => {
       // A frame of zstd that asks for a window of 2 GiB.
       (path) => images.written(path, Buffer.from("28b52ffd00a8", "hex"), Buffer.alloc(100)),
       /: zstd: it asks for more memory than kernels are packed with \(at offset 0x[0-9a-f]+\)$/,
+    ),
+    damaged(
+      "deep",
+      (path) => {
+        writeFileSync(path, readFileSync(kernel.btf));
+        for (let depth = 0; depth < 4; depth++) writeFileSync(path, images.packed(path, "gz"));
+      },
+      /: packed too deeply \(at offset 0x0\)$/,
     ),
     damaged(
       "btf",
