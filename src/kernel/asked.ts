@@ -7,6 +7,7 @@ import { bitConstants } from "../output/selection.ts";
 import { didYouMean } from "../output/suggest.ts";
 import { KERNEL_BTF, readKernelBtf } from "./btf.ts";
 import { kernelFields } from "./fields.ts";
+import { wideMembers } from "./members/all.ts";
 
 /** Something of the kernel's types that a person named: a member, a type's size, or an enum's value. */
 export interface Asked {
@@ -45,12 +46,21 @@ export function askedVerdicts(
   );
   const all = asked.map((one) => {
     const told = typeof types === "string" ? types : toldBy(one, types);
-    const rows = Object.entries(typeof told === "string" ? { [one.constant]: told } : rowsOf(one, told));
+    const measured = one.isByte === true ? undefined : measuredBits.get(one.text);
+    const names = measured === undefined ? [] : bitConstants(one.constant);
+    const rows = Object.entries(
+      typeof told === "string"
+        ? Object.fromEntries([one.constant, ...names].map((constant) => [constant, told]))
+        : rowsOf(one, told),
+    );
     const guessed = guesses.get(rowOf(one)?.constant ?? one.text) ?? [];
     return {
       fields: rows.map(([constant]) => ({ constant, member: one.text })),
       evidence: [
         ...guessed.map((each) => ({ ...each, constant: one.constant })),
+        ...names.flatMap((constant, index) =>
+          guessed.map((each): Evidence => ({ ...each, ...bitEvidence(each, constant, measured, index) })),
+        ),
         ...rows.map(([constant, row]): Evidence => {
           const said = { source: "btf", constant } as const;
           return typeof row === "string"
@@ -66,6 +76,23 @@ export function askedVerdicts(
       all.flatMap((one) => one.evidence),
     ),
   ];
+}
+
+/** Bit-fields that are measured: which bits of their byte they have. */
+const measuredBits = new Map(
+  wideMembers.flatMap(({ member, bits }) => (bits === undefined ? [] : [[member, bits] as const])),
+);
+
+/** Which bits a bit-field has is known where its byte is. @param index of {@link bitConstants} */
+function bitEvidence(
+  { candidates, reason = "its byte is not known" }: Evidence,
+  constant: string,
+  bits: { readonly first: number; readonly count: number } | undefined,
+  index: number,
+): Pick<Evidence, "constant" | "candidates" | "reason"> {
+  return candidates.length === 1 && bits !== undefined
+    ? { constant, candidates: [index === 0 ? bits.first : bits.count] }
+    : { constant, candidates: [], reason };
 }
 
 /** A number, and the bits of a bit-field. */

@@ -1,6 +1,6 @@
 import { expect, test } from "bun:test";
 import { wideMembers } from "../../src/kernel/members/all.ts";
-import { truthOf } from "../lab/truth.ts";
+import { bitsOf, truthOf } from "../lab/truth.ts";
 import { documentOf, executable, run, Scratch } from "./executable.ts";
 
 /** What nothing of the scene can show, on any kernel, or not on this one. */
@@ -25,6 +25,11 @@ const unknown = new Set([
   // Where who started this goes on giving way, all others are the same.
   "task_struct.nvcsw",
   "task_struct.nivcsw",
+  // Bits of inet_flags since Linux 6.6; before that there was no such member.
+  "inet_sock.freebind",
+  "inet_sock.transparent",
+  "inet_sock.bind_address_no_port",
+  "inet_sock.inet_flags",
   "sk_buff.dev", // what waits in a socket has left its interface
   "net_device.ifindex", // lo is the first of every network
   "tcp_sock.packets_out", // after a second what is on its way counts as lost, too
@@ -32,18 +37,24 @@ const unknown = new Set([
   "fs_struct.root.mnt",
 ]);
 const members = wideMembers.map(({ member }) => member);
-const truth = truthOf("/sys/kernel/btf/vmlinux", members);
+/** In bits: of a bit-field its byte is told, and its first bit in that. */
+const truth = bitsOf("/sys/kernel/btf/vmlinux", members);
+const isBit = (constant: string): boolean => /_bit_(offset|size)$/.test(constant);
 
 test("measured alone, each member of tasks, files and namespaces is where bpftool reads it in BTF, or null with a reason", async () => {
   const asked = run([executable, "kernel", "--source", "guess", "--member", members.join(",")]);
   expect(asked.status).toBe(3);
   const { kernel } = documentOf(asked);
   expect(kernel?.attached).toContain("raw_tp:sys_enter");
-  const fields = Object.values(kernel?.fields ?? {});
-  expect(fields.map(({ member }) => member)).toEqual(members);
-  for (const { member, value, status, reason } of fields) {
-    if (value !== null) expect(`${member} ${value}`).toBe(`${member} ${(await truth).get(member)}`);
-    else expect(reason).toMatch(/^guess: \S/);
+  const fields = Object.entries(kernel?.fields ?? {});
+  const told = fields.filter(([constant]) => !isBit(constant));
+  expect(told.map(([, { member }]) => member)).toEqual(members);
+  for (const [constant, { member, value, status, reason }] of fields) {
+    const bits = (await truth).get(member) ?? Number.NaN;
+    const place = constant.endsWith("_bit_offset") ? bits % 8 : Math.floor(bits / 8);
+    if (value !== null && !constant.endsWith("_bit_size"))
+      expect(`${constant} ${value}`).toBe(`${constant} ${place}`);
+    else if (value === null) expect(reason).toMatch(/^guess: \S/);
     expect([member, status]).toEqual([member, value === null ? "unresolved" : "single"]);
     if (!unknown.has(member)) expect([member, value]).not.toEqual([member, null]);
   }
@@ -84,6 +95,6 @@ test("BTF that is made has what was measured", async () => {
   for (const [member, value] of found) {
     expect([member, value]).not.toEqual([member, null]);
     if ((await truth).has(member))
-      expect([member, value]).toEqual([member, (await truth).get(member) ?? null]);
+      expect([member, value]).toEqual([member, ((await truth).get(member) ?? Number.NaN) / 8]);
   }
 });

@@ -16,6 +16,19 @@ export async function truthOf(
   btfFile: string,
   members: readonly string[],
 ): Promise<Map<string, number | null>> {
+  const found = await bitsOf(btfFile, members);
+  const bytes = (path: string, bits: number | null) => {
+    if (bits !== null && bits % 8 !== 0) throw new Error(`${path} is a bit-field at bit ${bits}`);
+    return bits === null ? null : bits / 8;
+  };
+  return new Map([...found].map(([path, bits]) => [path, bytes(path, bits)]));
+}
+
+/** The same in bits, of bit-fields too. */
+export async function bitsOf(
+  btfFile: string,
+  members: readonly string[],
+): Promise<Map<string, number | null>> {
   const dump = await attempt(["bpftool", "--json", "btf", "dump", "file", btfFile]);
   if (dump.status !== 0)
     throw new Error(`bpftool cannot read the BTF in ${btfFile}: ${dump.stderr}${dump.stdout}`);
@@ -54,8 +67,7 @@ function offsetOf(types: Types, path: string): number | null {
     if (type.kind === "STRUCT" && type.name === struct) found.add(descend(types, type, steps));
   if (found.size > 1) throw new Error(`${path}: structs of this name differ: ${[...found].join(", ")}`);
   const [bits = null] = found;
-  if (bits !== null && bits % 8 !== 0) throw new Error(`${path} is a bit-field at bit ${bits}`);
-  return bits === null ? null : bits / 8;
+  return bits;
 }
 
 /** Bits from the start of `type` to where the steps (member names and `[index]`) lead. */

@@ -12,7 +12,7 @@ const DEPTH = 4;
 /** So many members in the order of their declaration are no chance where a kernel shuffles them: one in 5,040. */
 const ORDERED = 7;
 /** More pointers than this are not followed: what they lead to could not be told apart in any useful time. */
-const MOST_POINTERS = 256;
+const MOST_POINTERS = 1024;
 
 /** What a struct lies in begins no further before it, in bytes. */
 const BEFORE = 256;

@@ -1,6 +1,6 @@
 import { isAtLeast } from "../../host/kernel.ts";
 import type { CType } from "../synthetic/ctype.ts";
-import { derived } from "./derived.ts";
+import { type Derived, derived } from "./derived.ts";
 import { dentry, fdtable, file, filesStruct, fsStruct, inode, mount, superBlock, vfsmount } from "./file.ts";
 import { namespaces, nsproxy } from "./namespaces.ts";
 import { netDevice, skBuff } from "./packet.ts";
@@ -62,6 +62,8 @@ export interface WideMember {
   /** `type.member`. */
   readonly member: string;
   readonly type: CType;
+  /** Of a bit-field: its lowest bit, counted from its byte, and how many it has. */
+  readonly bits?: NonNullable<Derived["bits"]>;
   readonly since?: Version;
   readonly until?: Version;
 }
@@ -82,7 +84,7 @@ export const wideMembers: readonly WideMember[] = [
         ...(until && { until }),
       })),
   ),
-  ...derived.map(({ member, type }) => ({ member, type })),
+  ...derived.map(({ from: _, by: __, ...row }) => row),
 ];
 
 /** Why a kernel of this version has no such member; null where it may have it. */

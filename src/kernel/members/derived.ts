@@ -1,4 +1,6 @@
 import { array, at, type CType, s32, struct, u8, u32, u64, union } from "../synthetic/ctype.ts";
+import type { Version } from "./row.ts";
+import { INET_BITS, REUSE } from "./socket.ts";
 import { to } from "./types.ts";
 
 /** Where a member is that was measured, in bytes from the start of its struct; null where it was not. */
@@ -8,9 +10,13 @@ type Places = (member: string) => number | null;
 export interface Derived {
   readonly member: string;
   readonly type: CType;
+  /** Of a bit-field: its lowest bit, counted from there, and how many it has. */
+  readonly bits?: { readonly first: number; readonly count: number };
+  readonly since?: Version;
+  readonly until?: Version;
   readonly from: (at: Places) => number | null;
   /** What it follows from. */
-  readonly by: readonly [string, string];
+  readonly by: readonly string[];
 }
 
 const qstr = struct(
@@ -56,6 +62,25 @@ const inside = (
   },
 });
 
+/** Bit-fields that were found together, by their lowest bits in the order of declaration, and how many each has. */
+const fields = (
+  struct: string,
+  by: string,
+  rows: Readonly<Record<string, readonly [first: number, count: number]>>,
+  versions: Partial<Pick<Derived, "since" | "until">> = {},
+): Derived[] =>
+  Object.entries(rows).map(([member, [first, count]]) => ({
+    member: `${struct}.${member}`,
+    type: u8,
+    bits: { first: first % 8, count },
+    ...versions,
+    by: [`${struct}.${by}`],
+    from: (places) => {
+      const start = places(`${struct}.${by}`);
+      return start === null ? null : start + Math.floor(first / 8);
+    },
+  }));
+
 const nameOf = ["dentry.d_name.len", "dentry.d_name.name"] as const;
 const pathOf = ["file.f_path.mnt", "file.f_path.dentry"] as const;
 const pwdOf = ["fs_struct.pwd.mnt", "fs_struct.pwd.dentry"] as const;
@@ -63,7 +88,7 @@ const queueOf = ["sock.sk_receive_queue.next", "sock.sk_receive_queue.qlen"] as 
 const mountOf = ["mount.mnt.mnt_root", "mount.mnt.mnt_sb"] as const;
 const numberOf = ["pid.numbers[0].nr", "pid.numbers[1].ns"] as const;
 
-/** Structs of two members that lie within others: include/linux/dcache.h, path.h, pid.h, mount.h, skbuff.h. */
+/** Structs of two members that lie within others: include/linux/dcache.h, path.h, pid.h, mount.h, skbuff.h; and bit-fields, net/sock.h, inet_sock.h. */
 export const derived: readonly Derived[] = [
   pair("dentry.d_name", qstr, nameOf, [4, 4]),
   inside("qstr.len", u32, nameOf, 4, 4),
@@ -81,4 +106,12 @@ export const derived: readonly Derived[] = [
   inside("sk_buff_head.qlen", u32, queueOf, 16, 16),
   inside("upid.nr", s32, numberOf, 0, 24),
   inside("upid.ns", to("pid_namespace"), numberOf, 8, 24),
+  ...fields("sock_common", REUSE, { skc_reuse: [0, 4], skc_reuseport: [4, 1], skc_ipv6only: [5, 1] }),
+  // Since Linux 6.6 they are bits of inet_flags.
+  ...fields(
+    "inet_sock",
+    INET_BITS,
+    { freebind: [2, 1], transparent: [5, 1], bind_address_no_port: [8, 1] },
+    { until: [6, 6] },
+  ),
 ];

@@ -1,5 +1,5 @@
 import type { Expectation } from "../../offsets/observation.ts";
-import { host, raw } from "../../offsets/values.ts";
+import { host, masked, raw } from "../../offsets/values.ts";
 import { in6Addr } from "../synthetic/declarations.ts";
 import { known, leads, struct, type Thing, value } from "./row.ts";
 import { atomic, atomic64, kuid, s16, s32, to, u8, u16, u32, u64, ulong } from "./types.ts";
@@ -53,12 +53,18 @@ export const unixAddress = struct<{ readonly address: Uint8Array }>("unix_addres
   name: { ...value(u16, ({ address }) => known(address, raw)), align: 4 },
 });
 
+/** Bit-fields that lie together, under names of ours. */
+export const [REUSE, INET_BITS] = ["skc_reuse, skc_reuseport, skc_ipv6only", "recverr, freebind and so on"];
+
 /** What getsockopt(2) tells of a sock, and what it was made with. */
 export interface SockFacts {
   readonly family: number;
   readonly type: number;
   readonly protocol: number;
   readonly cookie: bigint;
+  readonly reuse: number;
+  readonly reusePort: number;
+  readonly ipv6Only: number;
   readonly boundTo: number;
   readonly incomingCpu: number;
   readonly mark: number;
@@ -88,6 +94,13 @@ export interface SockFacts {
 export const sockCommon = struct<SockFacts>("sock_common", 256, [], {
   skc_net: { ...leads(to("net"), ({ network }) => network), isNamed: true },
   skc_family: { ...value(u16, ({ family }) => two(family)), isNamed: true },
+  // With skc_net_refcnt and a bit that nobody has they are a byte.
+  [REUSE]: {
+    ...value(u8, ({ reuse, reusePort = 0, ipv6Only = 0 }) =>
+      known(reuse, (it) => masked(1, it | (reusePort << 4) | (ipv6Only << 5), 0x3f)),
+    ),
+    isNamed: true,
+  },
   skc_bound_dev_if: value(s32, ({ boundTo }) => four(boundTo)),
   skc_cookie: value(atomic64, ({ cookie }) => eight(cookie)),
   skc_incoming_cpu: value(s32, ({ incomingCpu }) => four(incomingCpu)),
@@ -129,6 +142,27 @@ export interface InetFacts {
   readonly minTtl: number;
   readonly discovery: number;
   readonly ipv6: Thing | null;
+  readonly flags: Readonly<Record<InetFlag, number>>;
+}
+
+/** Flags of an IPv4 socket, each by its bit of the bit-fields up to Linux 6.5, and of inet_flags since. */
+const inetFlags = {
+  errors: [0, 9],
+  freebind: [2, 11],
+  multicastLoop: [4, 13],
+  transparent: [5, 15],
+  multicastAll: [6, 14],
+  noPort: [8, 18],
+} as const;
+export type InetFlag = keyof typeof inetFlags;
+
+function flagBits(flags: InetFacts["flags"], which: 0 | 1, width: 2 | 8): Expectation {
+  let [value, mask] = [0, 0];
+  for (const [name, bits] of Object.entries(inetFlags)) {
+    mask |= 1 << bits[which];
+    if (flags[name as InetFlag] !== 0) value |= 1 << bits[which];
+  }
+  return masked(width, value, mask);
 }
 
 /** include/net/inet_sock.h. */
@@ -137,6 +171,13 @@ export const inetSock = struct<InetFacts>("inet_sock", 2048, [], {
   inet_saddr: value(u32, ({ source }) => known(source, raw)),
   // What it is the same as, but for groups: part of the sock_common that it begins with.
   inet_rcv_saddr: { ...value(u32, ({ bound }) => known(bound, raw)), isNamed: true },
+  [INET_BITS]: {
+    ...value(u16, ({ flags }) => known(flags, (it) => flagBits(it, 0, 2))),
+    align: 1,
+    isNamed: true,
+    until: [6, 6],
+  },
+  inet_flags: { ...value(ulong, ({ flags }) => known(flags, (it) => flagBits(it, 1, 8))), since: [6, 6] },
   tos: value(u8, ({ tos }) => one(tos)),
   uc_ttl: value(s16, ({ ttl }) => two(ttl)),
   mc_ttl: value(u8, ({ multicastTtl }) => one(multicastTtl)),

@@ -50,7 +50,7 @@ import { NamedThread } from "../thread.ts";
 import { defined, isFirstNumbering, isFirstPids, namespaceOf, read, statOf, statusOf } from "./facts.ts";
 import { Files, type OpenFile } from "./files.ts";
 import { Mounts } from "./mounts.ts";
-import { Sockets } from "./sockets.ts";
+import { LOOPBACK, Sockets } from "./sockets.ts";
 import { type Terminal, Terminals } from "./terminals.ts";
 
 /** Of include/linux/sched.h. */
@@ -258,6 +258,7 @@ class SceneMaker {
         const facts: Mutable<Partial<DeviceFacts>> = {
           name,
           mtu: 2 ** 17 + Math.floor(Math.random() * 2 ** 16),
+          index: LOOPBACK,
         };
         const loopback = netDevice.of(facts);
         facts.network = this.#namespaceOf("net", network.inode, { loopback });

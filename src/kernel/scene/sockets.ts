@@ -42,10 +42,11 @@ import {
 import { changeOwner } from "../../../ffi/process.ts";
 import { bindSomewhere, encodeSockaddr, type Family, portOf, type SocketAddress } from "../../net/address.ts";
 import { RouteNetlink } from "../../net/route.ts";
-import { type DeviceFacts, skBuff } from "../members/packet.ts";
+import { type BufferFacts, type DeviceFacts, skBuff } from "../members/packet.ts";
 import type { Thing } from "../members/row.ts";
 import {
   type InetFacts,
+  type InetFlag,
   inetConnectionSock,
   inetSock,
   ipv6Pinfo,
@@ -76,6 +77,7 @@ const SO = {
   priority: 12,
   lowMark: 18,
   mark: 36,
+  reusePort: 15,
   protocol: 38,
   domain: 39,
   peekOffset: 42,
@@ -86,7 +88,15 @@ const SO = {
   boundTo: 62,
 } as const;
 const IP = { tos: 1, ttl: 2, discovery: 10, minTtl: 21, multicastTtl: 33 } as const;
-const IPV6 = { trafficClass: 67, minHops: 73 } as const;
+const IP_FLAGS: Readonly<Record<InetFlag, number>> = {
+  errors: 11,
+  freebind: 15,
+  transparent: 19,
+  noPort: 24,
+  multicastLoop: 34,
+  multicastAll: 49,
+};
+const IPV6 = { only: 26, trafficClass: 67, minHops: 73 } as const;
 const TCP = {
   maxSegment: 2,
   clamp: 10,
@@ -104,9 +114,10 @@ const [REPAIR_ON, REPAIR_OFF_WITHOUT_PROBE] = [1, -1];
 const [NO_QUEUE, RECEIVE_QUEUE, SEND_QUEUE] = [0, 1, 2];
 /** The connection was refused: what a sock that is told so has of it. */
 const { ECONNREFUSED } = constants.errno;
+const [SOL_PACKET, PACKET_STATISTICS, ETH_P_ALL] = [263, 6, 3];
 const [ETH_P_IP, ETH_P_IPV6] = [0x0800, 0x86dd];
 /** The first interface of every network namespace. */
-const LOOPBACK = 1;
+export const LOOPBACK = 1;
 /** Bytes of an Ethernet header, and where in it the EtherType is. */
 const [ETHER_HEADER, ETHER_TYPE] = [14, 12];
 /** 239.0.0.0/8: groups of an organisation's own. */
@@ -180,6 +191,34 @@ function awaited(fd: number, before: number): number | undefined {
     if (taken > 0) return taken;
     if (performance.now() > until) return undefined;
     sleep(100);
+  }
+}
+
+/** Sends a frame, of a length of its own. @returns what the kernel has of it wherever it waits */
+function sendFrame({ fd }: FileDescriptor, protocol: number, isLarge: boolean): Partial<BufferFacts> {
+  set(fd, SOL_SOCKET, SO.mark, random(1, 2 ** 30));
+  set(fd, SOL_SOCKET, SO.priority, random(1, 2 ** 30));
+  // What a page does not hold lies in pages of its own, sixteen at most, but for the header.
+  const length = isLarge ? random(20_000, 60_000) : random(100, 1000);
+  const isPaged = (pageSize() ?? length) < 20_000;
+  const frame = new Uint8Array(length);
+  new DataView(frame.buffer).setUint16(ETHER_TYPE, protocol);
+  send(fd, frame);
+  const [mark, priority] = [told(fd, SOL_SOCKET, SO.mark), told(fd, SOL_SOCKET, SO.priority)];
+  const paged = isLarge ? (isPaged ? length - ETHER_HEADER : undefined) : 0;
+  return { ...defined({ length, paged, protocol, mark, priority }), device: null };
+}
+
+/** Whether so many frames come to a socket of AF_PACKET that has none yet. */
+function haveCome(fd: number, count: number): boolean {
+  const until = performance.now() + PATIENCE;
+  // struct tpacket_stats: how many frames since it was asked last, and how many of them were lost
+  for (let come = 0; ; sleep(100)) {
+    const words = new Uint32Array(2);
+    tried(() => getsockopt(fd, SOL_PACKET, PACKET_STATISTICS, new Uint8Array(words.buffer)));
+    come += words[0] ?? 0;
+    if (come >= count) return come === count && words[1] === 0;
+    if (performance.now() > until) return false;
   }
 }
 
@@ -425,39 +464,29 @@ export class Sockets {
     this.#inside(network, namespace, () => {
       using netlink = new RouteNetlink();
       netlink.renameLink(LOOPBACK, name ?? "lo", mtu ?? 0);
+      const writer = this.#open(AF_PACKET, SOCK_RAW);
+      bind(writer.fd, packetAddress(0), "a socket of AF_PACKET");
       for (const count of [1, 2]) {
         const protocol = random(0x9200, 0xfe00);
-        const [reader, writer] = [this.#open(AF_PACKET, SOCK_RAW), this.#open(AF_PACKET, SOCK_RAW)];
+        const reader = this.#open(AF_PACKET, SOCK_RAW);
         bind(reader.fd, packetAddress(protocol), "a socket of AF_PACKET");
-        bind(writer.fd, packetAddress(0), "a socket of AF_PACKET");
         const queue = Array.from({ length: count }, (_, index) => {
-          const [mark, priority] = [random(1, 2 ** 30), random(1, 2 ** 30)];
-          set(writer.fd, SOL_SOCKET, SO.mark, mark);
-          set(writer.fd, SOL_SOCKET, SO.priority, priority);
-          // What a page does not hold lies in pages of its own, sixteen at most, but for the header.
-          const length = index === 0 ? random(100, 1000) : random(20_000, 60_000);
-          const paged = index === 0 ? 0 : (pageSize() ?? length) < 20_000 ? length - ETHER_HEADER : undefined;
-          const frame = new Uint8Array(length);
-          new DataView(frame.buffer).setUint16(ETHER_TYPE, protocol);
-          const before = memoryOf(reader.fd)?.[0];
-          send(writer.fd, frame);
-          const size = before === undefined ? undefined : awaited(reader.fd, before);
-          return skBuff.of(
-            defined({
-              length,
-              paged,
-              protocol,
-              mark: told(writer.fd, SOL_SOCKET, SO.mark),
-              priority: told(writer.fd, SOL_SOCKET, SO.priority),
-              size,
-              from: LOOPBACK,
-              device: null,
-            }),
-          );
-        });
+          const before = memoryOf(reader.fd)?.[0] ?? 0;
+          const sent = sendFrame(writer, protocol, index > 0);
+          const size = awaited(reader.fd, before);
+          return size === undefined ? [] : [skBuff.of({ ...sent, size, from: LOOPBACK })];
+        }).flat();
         this.#vary(reader, true);
-        this.#add(reader, AF_PACKET, { queue });
+        if (queue.length === count) this.#add(reader, AF_PACKET, { queue });
       }
+      // Who reads all sees what is sent, too, which came from nowhere.
+      const reader = this.#open(AF_PACKET, SOCK_RAW);
+      bind(reader.fd, packetAddress(ETH_P_ALL), "a socket of AF_PACKET");
+      const sent = sendFrame(writer, random(0x9200, 0xfe00), false);
+      const hasBoth = haveCome(reader.fd, 2);
+      this.#vary(reader, true);
+      if (hasBoth)
+        this.#add(reader, AF_PACKET, { queue: [0, LOOPBACK].map((from) => skBuff.of({ ...sent, from })) });
     });
   }
 
@@ -508,6 +537,8 @@ export class Sockets {
       [SOL_SOCKET, SO.sendBuffer, random(5000, 50_000)],
       [SOL_SOCKET, SO.receiveBuffer, random(5000, 50_000)],
       [SOL_SOCKET, SO.reuse, random(0, 2)],
+      [SOL_SOCKET, SO.reusePort, random(0, 2)],
+      ...Object.values(IP_FLAGS).map((option) => [SOL_IP, option, random(0, 2)] as const),
     ] as const)
       set(fd, level, option, value);
     if (isAtWork) return;
@@ -560,6 +591,9 @@ export class Sockets {
       type: at(SO.type),
       protocol: at(SO.protocol),
       cookie: toldLong(fd, SO.cookie),
+      reuse: at(SO.reuse),
+      reusePort: at(SO.reusePort),
+      ipv6Only: told(fd, SOL_IPV6, IPV6.only),
       boundTo: at(SO.boundTo),
       incomingCpu: at(SO.incomingCpu),
       mark: at(SO.mark),
@@ -604,6 +638,7 @@ export class Sockets {
       multicastTtl: at(IP.multicastTtl),
       minTtl: at(IP.minTtl),
       discovery: at(IP.discovery),
+      flags: isIpv4 ? flagsOf(fd) : undefined,
     });
     const inet = inetSock.of(facts);
     if (told(fd, SOL_SOCKET, SO.protocol) !== IPPROTO_TCP) return [inet];
@@ -611,6 +646,14 @@ export class Sockets {
     const [before, more] = [tcpFacts(), { again: tcpFacts }];
     return [inet, inetConnectionSock.of(before, more), tcpSock.of(before, more)];
   }
+}
+
+/** Undefined where one of them is not told. */
+function flagsOf(fd: number): InetFacts["flags"] | undefined {
+  const flags = Object.entries(IP_FLAGS).map(([name, option]) => [name, told(fd, SOL_IP, option)] as const);
+  return flags.every(([, flag]) => flag !== undefined)
+    ? (Object.fromEntries(flags) as InetFacts["flags"])
+    : undefined;
 }
 
 const isInet = (family: number): family is Family => family === AF_INET || family === AF_INET6;
