@@ -258,10 +258,12 @@ export function clock(name: "monotonic" | "boottime"): bigint {
   return (time[0] ?? 0n) * 1_000_000_000n + (time[1] ?? 0n);
 }
 
-/** A child of ours leads a session whose terminal is the one of this name. */
-export const inSession = (terminal: string): readonly Call[] => [
+/** A child of ours leads a session. @param terminal the one that it has, if it has one */
+export const inSession = (terminal: string | undefined): readonly Call[] => [
   { name: "setsid", values: [] },
-  { name: "open", values: [terminated(terminal), O_RDWR | O_CLOEXEC] },
+  ...(terminal === undefined
+    ? []
+    : [{ name: "open", values: [terminated(terminal), O_RDWR | O_CLOEXEC] } as const]),
 ];
 
 /** A terminal of our own: what it is made by, and its number below /dev/pts. @throws SystemError */

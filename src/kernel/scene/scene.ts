@@ -177,7 +177,9 @@ class SceneMaker {
       const identity = this.#isNumbered && isAllRoot() ? ids() : null;
       let sleeper: Sleeper | null = null;
       const start = () => {
-        sleeper = this.owned.use(new Sleeper(flags, lifetime(), terminal ? inSession(terminal.path) : []));
+        sleeper = this.owned.use(
+          new Sleeper(flags, lifetime(), index === 0 ? [] : inSession(terminal?.path)),
+        );
       };
       const began = clock("monotonic");
       const within = () => {
