@@ -1,5 +1,5 @@
 /**
- * bun run build:assets [--check] [--only ebpf|libbpf|launcher|inflate]: makes the built assets again.
+ * bun run build:assets [--check] [--only ebpf|libbpf|launcher|inflate|scanner]: makes the built assets again.
  *
  * With --check nothing is written: it builds aside, says which files differ from the committed ones, and fails if any do.
  */
@@ -16,9 +16,10 @@ import { buildLibbpf, libbpfTargets, sourcePackages } from "./libbpf.ts";
 import { builtFiles, measure, readManifest, writeManifest } from "./manifest.ts";
 import { buildMusl, muslPackage, muslTargets, patchMusl } from "./musl.ts";
 import { assets } from "./paths.ts";
+import { buildScanner, scannerPath } from "./scanner.ts";
 
 const { values } = parseArgs({ options: { check: { type: "boolean" }, only: { type: "string" } } });
-const kinds = ["ebpf", "libbpf", "launcher", "inflate"] as const;
+const kinds = ["ebpf", "libbpf", "launcher", "inflate", "scanner"] as const;
 if (values.only !== undefined && !kinds.some((kind) => kind === values.only)) {
   console.error(`build:assets: --only cannot be "${values.only}": ${kinds.join(" or ")}`);
   process.exit(2);
@@ -80,6 +81,10 @@ async function build(): Promise<string[]> {
     for (const source of inflatePackages) await downloadSource(source, sources);
     await buildInflate(sources, join(scratch, inflatePath), cache);
     paths.push(inflatePath);
+  }
+  if (wants("scanner")) {
+    await buildScanner(join(scratch, scannerPath), cache);
+    paths.push(scannerPath);
   }
   return paths;
 }

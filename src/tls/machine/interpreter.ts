@@ -11,7 +11,7 @@ import {
   slotOf,
 } from "./state.ts";
 import type { Condition, Dialect, Instruction, Memory, Operand, Step, Test } from "./step.ts";
-import { answer, type Flags, isPointer, number, plus, truncate, unknown, type Value } from "./value.ts";
+import { answer, type Flags, isPointer, moved, plus, truncate, unknown, type Value } from "./value.ts";
 
 /** What is made of everything that leaves a function's own registers and stack. An ending ends the way. */
 export interface Visitor<Ending> {
@@ -105,7 +105,7 @@ export class Interpreter<Ending> {
   #addressOf(state: State, { base, absolute, index, add }: Memory): Value {
     if (index !== undefined) return unknown;
     if (absolute !== undefined) return this.#visitor.address(absolute);
-    return base === null ? unknown : plus(registerOf(state, base), number(add), 8);
+    return base === null ? unknown : moved(registerOf(state, base), add);
   }
 
   #read(state: State, one: Operand): Value {

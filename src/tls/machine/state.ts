@@ -7,24 +7,37 @@ interface Slot {
   readonly width: number;
 }
 
+/** What registers hold, by their numbers; undefined what is unknown. Arrays are copied and compared much quicker than maps are. */
+export type Registers = readonly (Value | undefined)[];
+
 /** One way through a function, at one instruction. Copied at each fork, of which most end before they change anything. */
 export interface State {
   /** Address of the next instruction. */
   at: number;
   /** Replaced, never changed, while another way may hold it too. */
-  registers: ReadonlyMap<string, Value>;
+  registers: Registers;
   /** By distance from the stack pointer at entry, in bytes; as `registers`. */
   stack: ReadonlyMap<number, Slot>;
   flags: Flags | null;
   /** What of it this way alone holds, and may change in place. */
-  readonly own: { registers: Map<string, Value> | null; stack: Map<number, Slot> | null };
+  readonly own: { registers: (Value | undefined)[] | null; stack: Map<number, Slot> | null };
+}
+
+/** Registers of all machines by name, numbered as they are first met. */
+const numbers = new Map<string, number>();
+
+function numberOf(name: string): number {
+  const known = numbers.get(name);
+  if (known !== undefined) return known;
+  numbers.set(name, numbers.size);
+  return numbers.size - 1;
 }
 
 /** As a function finds things when it is called: arguments and stack pointer are places of their own. */
 export function stateAt(entry: number, machine: Dialect): State {
-  const registers = new Map<string, Value>();
-  for (const [index, name] of machine.arguments.entries()) registers.set(name, place(index));
-  registers.set(machine.stack, place("stack"));
+  const registers: (Value | undefined)[] = [];
+  for (const [index, name] of machine.arguments.entries()) registers[numberOf(name)] = place(index);
+  registers[numberOf(machine.stack)] = place("stack");
   return { at: entry, registers, stack: new Map(), flags: null, own: { registers, stack: null } };
 }
 
@@ -40,8 +53,8 @@ export function share({ own }: State): void {
   own.stack = null;
 }
 
-function ownRegisters(state: State): Map<string, Value> {
-  const own = state.own.registers ?? new Map(state.registers);
+function ownRegisters(state: State): (Value | undefined)[] {
+  const own = state.own.registers ?? state.registers.slice();
   state.own.registers = own;
   state.registers = own;
   return own;
@@ -56,11 +69,22 @@ function ownStack(state: State): Map<number, Slot> {
 
 /** Writes a whole register. */
 export function putRegister(state: State, name: string, value: Value): void {
-  if (state.registers.get(name) !== value) ownRegisters(state).set(name, value);
+  const at = numberOf(name);
+  if (state.registers[at] !== value) ownRegisters(state)[at] = value;
 }
 
 /** The whole of a register. */
-export const registerOf = ({ registers }: State, name: string): Value => registers.get(name) ?? unknown;
+export const registerOf = ({ registers }: State, name: string): Value => registers[numberOf(name)] ?? unknown;
+
+/** Forgets what is otherwise in some other registers, as `isSame` tells. */
+export function forgetOther(
+  state: State,
+  others: readonly Registers[],
+  isSame: (one: Value, other: Value) => boolean,
+): void {
+  for (const [at, value = unknown] of state.registers.entries())
+    if (others.some((one) => !isSame(value, one[at] ?? unknown))) ownRegisters(state)[at] = unknown;
+}
 
 /** What a register or an immediate number holds. */
 export const held = (state: State, one: Exclude<Operand, { readonly kind: "memory" }>): Value =>
@@ -90,9 +114,12 @@ const widestSlot = 16;
 /** Whatever lay in one of those bytes is gone. */
 export function setSlot(state: State, at: number, width: number, value: Value): void {
   const stack = ownStack(state);
-  for (let other = at - widestSlot + 1; other < at + width; other++) {
-    const slot = stack.get(other);
-    if (slot !== undefined && at < other + slot.width) stack.delete(other);
+  // Slots lie beside each other: where one was as wide there is no other.
+  if (stack.get(at)?.width !== width) {
+    for (let other = at - widestSlot + 1; other < at + width; other++) {
+      const slot = stack.get(other);
+      if (slot !== undefined && at < other + slot.width) stack.delete(other);
+    }
   }
   stack.set(at, { value: truncate(value, width), width });
 }
@@ -109,10 +136,10 @@ export function forgetCalled(state: State, machine: Dialect, reach: number): voi
     for (const at of state.stack.keys())
       if (at >= value.add && at < value.add + reach) ownStack(state).delete(at);
   }
-  const kept = new Map<string, Value>();
+  const kept: (Value | undefined)[] = [];
   for (const name of machine.preserved) {
-    const value = state.registers.get(name);
-    if (value !== undefined) kept.set(name, value);
+    const at = numberOf(name);
+    kept[at] = state.registers[at];
   }
   state.own.registers = kept;
   state.registers = kept;

@@ -57,7 +57,7 @@ export const isPointer = (value: Value): value is Place => value.kind === "place
 
 /** The lowest `width` bytes, the rest zero. */
 export function truncate(value: Value, width: number): Value {
-  if (value.kind === "number") return number(BigInt.asUintN(8 * width, value.number));
+  if (value.kind === "number") return width >= 8 ? value : number(BigInt.asUintN(8 * width, value.number));
   if (value.kind === "place" && widthOf(value) <= width) return value;
   return value.kind === "entry" && width >= 4 ? value : unknown;
 }
@@ -72,8 +72,15 @@ export function plus(value: Value, by: Value, width: number): Value {
   if (value.kind === "number") return by.kind === "number" ? unknown : plus(by, value, width);
   if (value.kind === "entry")
     return by.kind === "number" ? { ...value, base: value.base + Number(by.number) } : unknown;
-  if (!isPointer(value) || by.kind !== "number" || width !== 8) return unknown;
-  const add = value.add + Number(BigInt.asIntN(64, by.number));
+  return by.kind === "number" && width === 8 ? moved(value, Number(BigInt.asIntN(64, by.number))) : unknown;
+}
+
+/** The sum with a number of bytes, which wraps at 64 bits: what most addresses are made of. */
+export function moved(value: Value, by: number): Value {
+  if (value.kind !== "place") return value.kind === "unknown" ? value : plus(value, number(by), 8);
+  if (!isPointer(value)) return unknown;
+  if (by === 0) return value;
+  const add = value.add + by;
   return Math.abs(add) <= farthest ? { ...value, add } : unknown;
 }
 

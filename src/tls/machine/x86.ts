@@ -206,28 +206,45 @@ const lifts: Readonly<Record<string, Lift>> = {
 };
 
 /** jcc, setcc and cmovcc. */
-function conditional(mnemonic: string, [to, from]: readonly Operand[]): readonly Step[] | null {
-  const [, verb, suffix = ""] = /^(j|set|cmov)(\w+)$/.exec(mnemonic) ?? [];
-  const question = Object.hasOwn(questions, suffix) ? questions[suffix] : undefined;
-  if (question === undefined) return null;
-  const condition: Condition = { question };
-  if (verb === "j") return [{ do: "jump", target: target(to), if: condition }];
-  if (to?.kind !== "register") return null;
-  if (verb === "set") return [{ do: "select", to, yes: immediate(1), no: immediate(0), if: condition }];
-  return from === undefined ? null : [{ do: "select", to, yes: from, no: to, if: condition }];
-}
+const conditionals: readonly (readonly [string, Lift])[] = Object.entries(questions).flatMap(
+  ([suffix, question]) => {
+    const condition: Condition = { question };
+    return [
+      [`j${suffix}`, ([to]) => [{ do: "jump", target: target(to), if: condition }]],
+      [
+        `set${suffix}`,
+        ([to]) =>
+          to?.kind === "register"
+            ? [{ do: "select", to, yes: immediate(1), no: immediate(0), if: condition }]
+            : null,
+      ],
+      [
+        `cmov${suffix}`,
+        ([to, from]) =>
+          to?.kind === "register" && from !== undefined
+            ? [{ do: "select", to, yes: from, no: to, if: condition }]
+            : null,
+      ],
+    ] satisfies [string, Lift][];
+  },
+);
+
+const byName: ReadonlyMap<string, Lift> = new Map([...conditionals, ...Object.entries(lifts)]);
 
 function lift({ address, size, mnemonic, operands }: Instruction): readonly Step[] | null {
   // `notrack jmp`, `repz ret`, `bnd ret`; a repeated string instruction is not known.
-  const [, prefix, name = ""] = /^(?:(\w+) )?(\w+)$/.exec(mnemonic) ?? [];
+  const [name = "", prefix, ...more] = mnemonic.split(" ").reverse();
+  if (more.length > 0) return null;
   if (prefix !== undefined && !["notrack", "bnd", "data16"].includes(prefix) && name !== "ret") return null;
   if (name === "nop") return [];
+  const one = byName.get(name);
+  if (one === undefined) return null;
   const read = operandsOf(operands, address + size);
-  const known = read.filter((one) => one !== null);
-  if (known.length < read.length) return null;
-  const one = Object.hasOwn(lifts, name) ? lifts[name] : undefined;
-  return one === undefined ? conditional(name, known) : one(known);
+  return isKnown(read) ? one(read) : null;
 }
+
+const isKnown = (operands: readonly (Operand | null)[]): operands is readonly Operand[] =>
+  !operands.includes(null);
 
 /** What instructions write that do not name it, by how they begin. Intel SDM volume 2. */
 const unnamed: Readonly<Record<string, readonly string[]>> = {

@@ -1,3 +1,4 @@
+import { loadScanner } from "../machine/scanner.ts";
 import type { Subject } from "./subject.ts";
 
 /** Functions that are looked into for one offset. */
@@ -8,9 +9,6 @@ const overlap = 16;
 
 /** Bytes around what is known of a library in which the rest of it is looked for. */
 const around = 512 << 10;
-/** Bytes that are read at a time. */
-const window = 512 << 10;
-
 /** A SIB byte that names r12 or rsp and no index. */
 const baseAlone = 0x24;
 
@@ -40,23 +38,28 @@ export function hasLoad(subject: Subject, entry: number, offset: number): boolea
 
 /** First addresses of functions that call or go on with one of these. */
 export function functionsCalling(subject: Subject, entries: readonly number[]): readonly number[] {
-  const targets = new Set(entries);
-  if (targets.size === 0) return [];
-  const isX86 = subject.image.elf.machine === "x86_64";
-  return functionsNear(subject, (bytes, address) =>
-    isX86 ? relative(bytes, address, targets) : branches(bytes, address, targets),
-  );
+  if (entries.length === 0) return [];
+  const wanted = new Set(entries);
+  const sought = subject.image.elf.machine === "x86_64" ? "x86Transfers" : "arm64Transfers";
+  return functionsNear(subject, ({ length }, about) => {
+    const found: number[] = [];
+    loadScanner().look({ sought, wanted, length, about }, (at) => found.push(at - about));
+    return found;
+  });
 }
 
 function functionsNear(subject: Subject, search: Search): readonly number[] {
   const { image, functions } = subject;
   const found = new Set<number>();
-  for (const { from, end } of neighbourhoods(subject.known())) {
-    for (let start = from; start < end; start += window - overlap) {
-      const bytes = image.code(start, Math.min(window, end - start));
-      for (const at of search(bytes, start)) {
-        const entry = functions.startOf(start + at);
-        if (entry !== null && found.size < mostFunctions) found.add(entry);
+  const stretches = neighbourhoods(subject.known());
+  const { window } = loadScanner();
+  for (const { from, end } of stretches) {
+    for (const part of image.code(from, end)) {
+      for (const { address, bytes } of image.windows(part, overlap, window)) {
+        for (const at of search(bytes, address)) {
+          const entry = functions.startOf(address + at);
+          if (entry !== null && found.size < mostFunctions) found.add(entry);
+        }
       }
     }
   }
@@ -103,22 +106,4 @@ function* scaled(bytes: Buffer, offset: number): Generator<number> {
   const wanted = 0xf9400000 | ((offset / 8) << 10);
   for (let at = 0; at < words.length; at++)
     if (((words[at] as number) & 0xfffffc00) === (wanted | 0)) yield at * 4;
-}
-
-/** `call d` (E8) and `jmp d` (E9). Intel SDM volume 2. */
-function* relative(bytes: Buffer, address: number, targets: ReadonlySet<number>): Generator<number> {
-  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
-  for (let at = 0; at + 5 <= bytes.length; at++) {
-    if (((bytes[at] as number) & 0xfe) !== 0xe8) continue;
-    if (targets.has(address + at + 5 + view.getInt32(at + 1, true))) yield at;
-  }
-}
-
-/** `b d` and `bl d`. Arm ARM C6.2. */
-function* branches(bytes: Buffer, address: number, targets: ReadonlySet<number>): Generator<number> {
-  const words = new Int32Array(bytes.buffer, bytes.byteOffset, bytes.length >> 2);
-  for (let at = 0; at < words.length; at++) {
-    const word = words[at] as number;
-    if (((word >>> 26) & 31) === 5 && targets.has(address + at * 4 + ((word << 6) >> 4))) yield at * 4;
-  }
 }

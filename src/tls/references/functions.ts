@@ -105,10 +105,12 @@ export class Functions {
 
   #isStart(address: number): boolean {
     if (this.#image.elf.machine === "aarch64") return this.#isCalled(address);
-    const [jump, , , short, last] = this.#image.bytes(address - 5, 5);
+    const last = this.#image.byte(address - 1);
     // What is reached by a pointer alone is called by none, but padding before it is.
     if (last === trap || last === undefined) return true;
-    return (before.has(last) || goesOn.has(jump ?? 0) || short === shortJump) && this.#isCalled(address);
+    if (!this.#isCalled(address)) return false;
+    const [jump, short] = [this.#image.byte(address - 5), this.#image.byte(address - 2)];
+    return before.has(last) || goesOn.has(jump ?? 0) || short === shortJump;
   }
 
   /** Binary search in the table of frames. */

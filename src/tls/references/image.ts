@@ -1,9 +1,10 @@
 import { type Elf, type ProgramHeader, segment, segmentFlag } from "../../elf/elf.ts";
+import { loadScanner } from "../machine/scanner.ts";
 
 /** Bytes. What is read at a time of a whole segment, and around an address; and no string looked for is longer. */
 const sizes = { window: 1 << 20, page: 16 << 10, overlap: 256, pages: 256 };
-/** Elf64_Rela of gabi, "Relocation", and the kind that adds the load address (R_X86_64_RELATIVE, R_AARCH64_RELATIVE). */
-const rela = { size: 24, offset: 0, kind: 8, addend: 16 };
+/** Bytes of an Elf64_Rela of gabi, "Relocation", and the kind that adds the load address (R_X86_64_RELATIVE, R_AARCH64_RELATIVE). */
+const rela = 24;
 const relative: Readonly<Record<Elf["machine"], number>> = { x86_64: 8, aarch64: 1027 };
 /** How many places of one thing are looked at; a hostile file could have it everywhere. */
 export const mostPlaces = 64;
@@ -30,16 +31,18 @@ export class Image {
     this.elf = elf;
   }
 
-  /** Segments that may be executed, or that may not. */
-  segments(isExecutable: boolean): readonly ProgramHeader[] {
+  /** Segments that may be executed, or that may not; all where neither is asked for. */
+  segments(isExecutable?: boolean): readonly ProgramHeader[] {
     return this.elf.programHeaders.filter(
-      ({ type, flags }) => type === segment.load && ((flags & segmentFlag.execute) !== 0) === isExecutable,
+      ({ type, flags }) =>
+        type === segment.load &&
+        (isExecutable === undefined || ((flags & segmentFlag.execute) !== 0) === isExecutable),
     );
   }
 
-  /** Windows of a segment; they share one buffer. */
-  windows(header: ProgramHeader, overlap: number) {
-    return this.elf.windows(header, this.#buffer, overlap);
+  /** Windows of a segment, one after the other in one buffer: whoever asks for others meanwhile gives another. */
+  windows(header: ProgramHeader, overlap: number, buffer: Buffer = this.#buffer) {
+    return this.elf.windows(header, buffer, overlap);
   }
 
   isCode(address: number): boolean {
@@ -52,6 +55,12 @@ export class Image {
     const within = address - start;
     if (within + size > sizes.page) return this.elf.loaded(address, size);
     return this.#page(start, address).subarray(within, within + size);
+  }
+
+  /** The byte at an address; undefined where there is none. */
+  byte(address: number): number | undefined {
+    const start = address - (address % sizes.page);
+    return this.#page(start, address)[address - start];
   }
 
   #page(start: number, address: number): Buffer {
@@ -69,15 +78,9 @@ export class Image {
     return page;
   }
 
-  /** Machine code from an address on, up to `size` bytes, and nothing of what lies before or behind it. */
-  code(address: number, size: number): Buffer {
-    const [part] = this.segments(true).filter(
-      ({ vaddr, filesz }) => address < vaddr + filesz && address + size > vaddr,
-    );
-    if (part === undefined) return Buffer.alloc(0);
-    const from = Math.max(address, part.vaddr);
-    const read = this.elf.loaded(from, address + size - from);
-    return from === address ? read : Buffer.concat([Buffer.alloc(from - address), read]);
+  /** The pieces of segments with machine code that lie between two addresses. */
+  code(from: number, end: number): readonly ProgramHeader[] {
+    return parts(this.segments(true), from, end);
   }
 
   u16(address: number): number | null {
@@ -131,9 +134,10 @@ export class Image {
   /** Each place of one of these texts in data or, where there is none, in code. */
   places(needles: readonly Buffer[]): ReadonlySet<number> {
     const found = new Set<number>();
+    const { window } = loadScanner();
     const look = (isExecutable: boolean): void => {
       for (const header of this.segments(isExecutable)) {
-        for (const { address, bytes } of this.windows(header, sizes.overlap))
+        for (const { address, bytes } of this.windows(header, sizes.overlap, window))
           for (const needle of needles) findIn(bytes, needle, address, found);
       }
     };
@@ -185,38 +189,48 @@ export class Image {
       const places = found.get(target) ?? [];
       if (places.length < mostPlaces && !places.includes(place)) found.set(target, [...places, place]);
     };
-    for (const { place, addend } of this.#relocations()) if (targets.has(addend)) add(addend, place);
+    this.#relocations("relocationsTo", targets, (place, addend) => add(addend, place));
     const patterns = new Map([...targets].map((target) => [pointerBytes(target), target]));
     for (const [pattern, places] of this.data([...patterns.keys()]))
       for (const place of places) add(patterns.get(pattern) ?? 0, place);
     return found;
   }
 
-  /** From now on {@link pointer} knows what relocations tell of these stretches. Bytes. */
+  /** From now on {@link pointer} knows what relocations tell of these stretches, each 8 bytes from its beginning on. Bytes. */
   relocate(stretches: readonly { readonly from: number; readonly size: number }[]): void {
-    for (const { place, addend } of this.#relocations()) {
-      if (stretches.some(({ from, size }) => place >= from && place < from + size))
-        this.#relocated.set(place, addend);
-    }
+    const places = new Set(
+      stretches.flatMap(({ from, size }) => Array.from({ length: size / 8 }, (_, index) => from + 8 * index)),
+    );
+    if (places.size === 0) return;
+    this.#relocations("relocationsAt", places, (place, addend) => this.#relocated.set(place, addend));
   }
 
-  *#relocations(): Generator<{ readonly place: number; readonly addend: number }> {
+  /** Tells of wanted pointers that are made by adding to them where the file is loaded. A large program has a million. */
+  #relocations(
+    sought: "relocationsAt" | "relocationsTo",
+    wanted: ReadonlySet<number>,
+    tell: (place: number, addend: number) => void,
+  ): void {
     const table = this.elf.relocations();
     if (table === null) return;
-    const kind = relative[this.elf.machine];
+    const scanner = loadScanner();
     // A window holds whole records.
-    const window = sizes.page * rela.size;
-    for (let at = 0; at < table.size; at += window) {
-      const bytes = this.elf.loaded(table.address + at, Math.min(window, table.size - at));
-      for (let one = 0; one + rela.size <= bytes.length; one += rela.size) {
-        if (bytes.readUInt32LE(one + rela.kind) !== kind || bytes.readUInt32LE(one + rela.kind + 4) !== 0)
-          continue;
-        yield { place: u64(bytes, one + rela.offset), addend: u64(bytes, one + rela.addend) };
-      }
-      if (bytes.length < window) return;
-    }
+    const window = scanner.window.subarray(0, sizes.window - (sizes.window % rela));
+    const [part] = parts(this.segments(), table.address, table.address + table.size);
+    if (part?.vaddr !== table.address) return;
+    const question = { sought, wanted, about: relative[this.elf.machine] };
+    for (const { bytes } of this.windows(part, 0, window))
+      scanner.look({ ...question, length: bytes.length }, tell);
   }
 }
+
+/** The pieces of segments that lie between two addresses. */
+const parts = (segments: readonly ProgramHeader[], from: number, end: number): readonly ProgramHeader[] =>
+  segments.flatMap((header) => {
+    const vaddr = Math.max(from, header.vaddr);
+    const filesz = Math.min(end, header.vaddr + header.filesz) - vaddr;
+    return filesz <= 0 ? [] : { ...header, vaddr, offset: header.offset + vaddr - header.vaddr, filesz };
+  });
 
 function pointerBytes(target: number): Buffer {
   const bytes = Buffer.alloc(8);

@@ -1,5 +1,14 @@
 import { Interpreter, type Visitor } from "../machine/interpreter.ts";
-import { putRegister, registerOf, type State, share, slotOf, stateAt } from "../machine/state.ts";
+import {
+  forgetOther,
+  putRegister,
+  type Registers,
+  registerOf,
+  type State,
+  share,
+  slotOf,
+  stateAt,
+} from "../machine/state.ts";
 import type { Dialect, Memory } from "../machine/step.ts";
 import { type Entry, isPointer, number, type Place, place, unknown, type Value } from "../machine/value.ts";
 import type { Code } from "./functions.ts";
@@ -90,11 +99,11 @@ export function trace(
   return new Trace(image, machine, code, options).run();
 }
 
-/** Whether all that is known of some registers is known of others. */
-function isWithin(some: ReadonlyMap<string, Value>, others: ReadonlyMap<string, Value>): boolean {
+/** Whether the same is known of two sets of registers. */
+function areSame(some: Registers, others: Registers): boolean {
   if (some === others) return true;
-  for (const [name, value] of some)
-    if (value.kind !== "unknown" && !isSame(value, others.get(name) ?? unknown)) return false;
+  for (let at = Math.max(some.length, others.length) - 1; at >= 0; at--)
+    if (!isSame(some[at] ?? unknown, others[at] ?? unknown)) return false;
   return true;
 }
 
@@ -112,7 +121,7 @@ class Trace implements Visitor<Ended> {
   readonly #interpreter: Interpreter<Ended>;
   readonly #ways: State[] = [];
   readonly #events = new Map<number, Event[]>();
-  readonly #seen = new Map<number, ReadonlyMap<string, Value>[]>();
+  readonly #seen = new Map<number, Registers[]>();
   #at = 0;
 
   constructor(
@@ -164,12 +173,10 @@ class Trace implements Visitor<Ended> {
   #wasHere(state: State): boolean {
     const seen = this.#seen.get(state.at) ?? [];
     this.#seen.set(state.at, seen);
-    const isKnown = (): boolean =>
-      seen.some((one) => isWithin(one, state.registers) && isWithin(state.registers, one));
+    const isKnown = (): boolean => seen.some((one) => areSame(one, state.registers));
     if (isKnown() || seen.length >= this.#visits + limits.joins) return true;
     if (seen.length >= this.#visits) {
-      for (const [name, value] of state.registers)
-        if (seen.some((one) => !isSame(value, one.get(name) ?? unknown))) putRegister(state, name, unknown);
+      forgetOther(state, seen, isSame);
       if (isKnown()) return true;
     }
     share(state);

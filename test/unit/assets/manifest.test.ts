@@ -11,6 +11,7 @@ import { builtFiles, readManifest } from "../../../assets/build/manifest.ts";
 import { muslPackage, muslTargets, patchMusl } from "../../../assets/build/musl.ts";
 import { assets, repository } from "../../../assets/build/paths.ts";
 import { run } from "../../../assets/build/run.ts";
+import { buildScanner, scannerPath } from "../../../assets/build/scanner.ts";
 import packageJson from "../../../package.json";
 
 const { tools, sources, files } = await readManifest();
@@ -21,7 +22,7 @@ describe("the manifest", () => {
   test("knows every built file, and no other", () => {
     expect(Object.keys(files)).toEqual(built);
     const targets = [...ebpf, ...libbpfTargets, ...launcherTargets, ...muslTargets];
-    expect([...targets.map(({ path }) => path), inflatePath].sort()).toEqual(built);
+    expect([...targets.map(({ path }) => path), inflatePath, scannerPath].sort()).toEqual(built);
   });
 
   test.each(built)("has the sum and the size of %s", async (path) => {
@@ -90,6 +91,17 @@ test.skipIf(arch() !== "x64")("a launcher is byte for byte what its source build
       await buildLauncher(musl, target, fresh, join(scratch, "cache"));
       expect(await Bun.file(fresh).bytes()).toEqual(await Bun.file(join(assets, target.path)).bytes());
     }
+  } finally {
+    await rm(scratch, { recursive: true });
+  }
+});
+
+test.skipIf(arch() !== "x64")("the scanner is byte for byte what its source builds", async () => {
+  const scratch = await mkdtemp(join(tmpdir(), "offsetof-scanner-"));
+  try {
+    const fresh = join(scratch, "scanner.wasm");
+    await buildScanner(fresh, join(scratch, "cache"));
+    expect(await Bun.file(fresh).bytes()).toEqual(await Bun.file(join(assets, scannerPath)).bytes());
   } finally {
     await rm(scratch, { recursive: true });
   }
