@@ -1,13 +1,21 @@
 #include "launcher.h"
 
 /*
+ * Variables that are added to the environment, by twos as the stack has to stay aligned to two words.
+ *
+ * Code is compiled a last time, JavaScript as WebAssembly, when it has run fifteen times as long as Bun would wait: most runs are over
+ * before that pays, and it takes a third of their processor time.
+ */
+static const char late_javascript[] = "BUN_JSC_thresholdForFTLOptimizeAfterWarmUp=1000000";
+static const char late_wasm[] = "BUN_JSC_thresholdForOMGOptimizeAfterWarmUp=1000000";
+/*
  * Where addresses are short: bytes for compiled code, of which Bun sets aside a gigabyte, and for what its allocator keeps, which
- * is another. They are two as the stack has to stay aligned to two words.
+ * is another.
  */
 static const char fewer_for_code[] = "BUN_JSC_jitMemoryReservationSize=16777216";
 static const char fewer_for_data[] = "mimalloc_arena_reserve=64MiB";
 
-/* Room is left below what the kernel put on the stack, for take_fewer_addresses. */
+/* Room is left below what the kernel put on the stack, for two times two variables. */
 #if defined(__x86_64__)
 __asm__(".globl _start\n_start:\n"
 	"xor %ebp, %ebp\n mov %rsp, %rdi\n lea -32(%rsp), %rsp\n and $-16, %rsp\n call launch\n"
@@ -27,12 +35,12 @@ struct start {
 };
 
 /* Adds both to the environment: what stands below the auxiliary vector moves down to make room for them. */
-static uint64_t *take_fewer_addresses(uint64_t *stack)
+static uint64_t *add_two(uint64_t *stack, const char *first, const char *second)
 {
 	uint64_t *end = (uint64_t *)process.auxiliary - 1; /* the NULL behind the last variable */
 	for (uint64_t *from = stack; from < end; from++) from[-2] = *from;
-	end[-2] = (uint64_t)fewer_for_code;
-	end[-1] = (uint64_t)fewer_for_data;
+	end[-2] = (uint64_t)first;
+	end[-1] = (uint64_t)second;
 	process.arguments -= 2;
 	process.environment -= 2;
 	return stack - 2;
@@ -44,14 +52,17 @@ __attribute__((used)) struct start launch(uint64_t *stack)
 	process.arguments = (char **)(stack + 1);
 	process.environment = process.arguments + count + 1;
 	char **end = process.environment;
-	int is_told = 0, is_own = 0; /* who calls may know better */
+	int is_told = 0, is_tuned = 0, is_own = 0; /* who calls may know better */
 	for (; *end != NULL; end++) {
 		is_told |= behind(*end, "BUN_JSC_jitMemoryReservationSize=") != NULL;
+		is_tuned |= behind(*end, "BUN_JSC_threshold") != NULL;
 		is_own |= same(*end, "OFFSETOF_LIBC=musl"); /* src/tls/child: for a library that was made for musl */
 	}
 	process.auxiliary = (Elf64_auxv_t *)(end + 1);
 
-	if (check_host() && !is_told) stack = take_fewer_addresses(stack);
+	int is_short = check_host();
+	if (!is_tuned) stack = add_two(stack, late_javascript, late_wasm);
+	if (is_short && !is_told) stack = add_two(stack, fewer_for_code, fewer_for_data);
 
 	uint64_t page = 4096;
 	for (Elf64_auxv_t *one = process.auxiliary; one->a_type != AT_NULL; one++)
