@@ -1,11 +1,12 @@
 /**
- * bun run bench [--sections NAME,…] [--kernels NAME,…] [--runs N]: measures whole processes side by side and writes
- * docs/benchmarks.md; with --sections these alone, the others stay as they are.
+ * bun run bench [--sections NAME,…] [--kernels NAME,…] [--runs N] [--before PATH]: measures whole processes side by side and writes
+ * docs/benchmarks.md; with --sections these alone, the others stay as they are. --before: another build of the executable, which
+ * some sections run beside this one.
  *
  * The executable's start against that of what Bun makes. In guests: the snapshot strategy against the stepwise
  * one, with BTF hidden. On this machine: offsetof against the
- * tools that read the same BTF, its gateway lookups against ip(8), its reports of TLS libraries, of many at once and beside a
- * hostile user, and what a server loses while its connections are verified. Machines are noisy, so the ratios of medians are what counts.
+ * tools that read the same BTF, its gateway lookups against ip(8), its reports of TLS libraries, of programs without symbols, of
+ * a machine with Node.js and Bun running, of many libraries at once and beside a hostile user, and what a server loses while its connections are verified. Machines are noisy, so the ratios of medians are what counts.
  */
 import { join } from "node:path";
 import { parseArgs } from "node:util";
@@ -16,12 +17,19 @@ import { labKernel, loadKernel } from "../lab/kernels.ts";
 import { type Figures, medians, round, row, sideBySide, table } from "./figures.ts";
 import { gatewaySection } from "./gateway.ts";
 import { manySection } from "./many.ts";
+import { scanSection } from "./scan.ts";
 import { startSection } from "./start.ts";
+import { strippedSection } from "./stripped.ts";
 import { tlsSection } from "./tls.ts";
 import { verifySection } from "./verify.ts";
 
 const { values } = parseArgs({
-  options: { sections: { type: "string" }, kernels: { type: "string" }, runs: { type: "string" } },
+  options: {
+    sections: { type: "string" },
+    kernels: { type: "string" },
+    runs: { type: "string" },
+    before: { type: "string" },
+  },
 });
 const kernels = (values.kernels ?? "5.10-cloud,6.1-cloud,6.12-cloud,sid-cloud").split(",");
 const runs = Number(values.runs ?? 7);
@@ -160,6 +168,8 @@ const sections = {
   host: { heading: "## On one machine", measure: hostSection },
   start: { heading: "## Starting", measure: startSection },
   tls: { heading: "## TLS reports", measure: tlsSection },
+  stripped: { heading: "## Programs without symbols", measure: () => strippedSection(values.before) },
+  scan: { heading: "## A machine with", measure: () => scanSection(values.before) },
   many: { heading: "## Many libraries", measure: manySection },
   verify: { heading: "## A server", measure: verifySection },
   gateway: { heading: "## Gateway", measure: gatewaySection },

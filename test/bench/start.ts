@@ -2,22 +2,9 @@
 import { join } from "node:path";
 import { run } from "../../assets/build/run.ts";
 import { executable, repository } from "../e2e/executable.ts";
-import { row, sideBySide, table } from "./figures.ts";
+import { row, sideBySide, table, undisturbed } from "./figures.ts";
 
 const runs = 100;
-
-/**
- * Has this thread, and what it starts, run before all else on the machine (SCHED_FIFO): a start takes milliseconds, and what others
- * take of them is more than what is looked for.
- */
-async function undisturbed<Result>(act: () => Result): Promise<Result> {
-  await run(["chrt", "--fifo", "--pid", "50", `${process.pid}`]);
-  try {
-    return act();
-  } finally {
-    await run(["chrt", "--other", "--pid", "0", `${process.pid}`]);
-  }
-}
 
 export async function startSection(): Promise<string> {
   await run([process.execPath, "build.ts", "--plain"], { cwd: repository });
