@@ -28,15 +28,12 @@ echo hello | /usr/bin/nc -l -p 4242 >/dev/null & sleep 1; /usr/bin/nc 127.0.0.1 
 /usr/bin/dd if=/dev/loop0 of=/dev/null bs=4096
 /usr/bin/getent ahosts offsetof-host
 echo >/dev/console
-echo some >/run/offsetof-ext/file; cat /run/offsetof-ext/file
 (sleep 2; echo 'echo offsetof-line'; sleep 2; echo exit) | script -qec 'bash --norc -i' /dev/null
 `;
 /** What is there before the tools look. */
 const STAGE = `
 echo 127.0.0.1 offsetof-host >/etc/hosts; mkdir -p /dev/pts; mount -t devpts devpts /dev/pts
 dd if=/dev/zero of=/tmp/offsetof-disk bs=4096 count=256 2>/dev/null; losetup -f /tmp/offsetof-disk
-dd if=/dev/zero of=/tmp/offsetof-ext bs=1024 count=2048 2>/dev/null; losetup -f /tmp/offsetof-ext
-mke2fs /dev/loop1 >/dev/null; mkdir /run/offsetof-ext; mount -t ext4 /dev/loop1 /run/offsetof-ext
 `;
 
 const HISTOGRAM = /distribution\n.*\|/;
@@ -53,7 +50,6 @@ const known: readonly Tool[] = [
   { name: "exitsnoop", expects: /sh .*code 7/ },
   { name: "filelife", expects: /rm +[1-9]\.\d+ +offsetof-life/ },
   { name: "filetop", args: "-C 1", expects: /dd .*offsetof-file/ },
-  { name: "fsdist", args: "-t ext4", expects: /operation = .*read.*\n.*distribution/ },
   { name: "funclatency", args: "vfs_read", expects: HISTOGRAM },
   { name: "gethostlatency", expects: /getent +[\d.]+ +offsetof-host/ },
   { name: "hardirqs", expects: /(ttyS0|uart-pl011) +\d/ },
@@ -134,7 +130,7 @@ export async function toolsAtWork(
     ],
     files,
     packages: ["libelf1", "zlib1g", "libc-bin", "bash", "libtinfo6", "bsdutils"],
-    modules: ["loop", "ext4"],
+    modules: ["loop"],
     mounts: ["tracefs", "debugfs"],
   });
   const printed = text(results[1]?.stdout ?? new Uint8Array());
