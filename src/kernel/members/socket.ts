@@ -1,8 +1,10 @@
 import type { Expectation } from "../../offsets/observation.ts";
 import { host, masked, raw } from "../../offsets/values.ts";
+import { sizeOf } from "../synthetic/ctype.ts";
 import { in6Addr } from "../synthetic/declarations.ts";
+import { text } from "./file.ts";
 import { known, leads, struct, type Thing, value } from "./row.ts";
-import { atomic, atomic64, kuid, s16, s32, to, u8, u16, u32, u64, ulong } from "./types.ts";
+import { atomic, atomic64, kuid, protoName, s16, s32, to, u8, u16, u32, u64, ulong } from "./types.ts";
 
 const one = (fact: number | undefined): Expectation | undefined => known(fact, (it) => host(1, it));
 const two = (fact: number | undefined): Expectation | undefined => known(fact, (it) => host(2, it));
@@ -12,6 +14,38 @@ const eight = (fact: bigint | undefined): Expectation | undefined => known(fact,
 /** What is known of struct proto_ops: of which family its functions are. */
 export const protoOps = struct<{ readonly family: number }>("proto_ops", 64, ["family"], {
   family: value(s32, ({ family }) => four(family)),
+});
+
+/** A text as the kernel keeps it, with a zero behind it. */
+const ended = (name: string): Uint8Array => new TextEncoder().encode(`${name}\0`);
+
+/** What is known of a cache of the kernel's allocator: /proc/slabinfo. */
+export interface CacheFacts {
+  readonly name: string;
+  /** Bytes of an object, with what the allocator adds to it. */
+  readonly size: number;
+}
+
+/** include/linux/slub_def.h, since Linux 6.8 mm/slab.h; without the pointers of each node, which it ends with. */
+export const kmemCache = struct<CacheFacts>("kmem_cache", 384, ["name", "size"], {
+  name: leads(to("char"), ({ name }) => known(name, (it) => text.of({ text: ended(it) }))),
+  size: value(u32, ({ size }) => four(size)),
+});
+
+/** What is known of a protocol. */
+export interface ProtoFacts {
+  readonly name: string;
+  readonly slab: Thing;
+}
+
+/** include/net/sock.h. */
+export const proto = struct<ProtoFacts>("proto", 1024, ["name"], {
+  name: value(protoName, ({ name }) =>
+    known(name, (it) =>
+      raw(Uint8Array.of(...ended(it), ...new Uint8Array(sizeOf(protoName) - it.length - 1))),
+    ),
+  ),
+  slab: leads(to("kmem_cache"), ({ slab }) => slab),
 });
 
 /** What is known of a socket as a file has it. */
@@ -88,6 +122,7 @@ export interface SockFacts {
   readonly queue: readonly Thing[];
   readonly socket: Thing;
   readonly network: Thing;
+  readonly proto: Thing;
 }
 
 /** include/net/sock.h: what every sock begins with. */
@@ -102,6 +137,7 @@ export const sockCommon = struct<SockFacts>("sock_common", 256, [], {
     isNamed: true,
   },
   skc_bound_dev_if: value(s32, ({ boundTo }) => four(boundTo)),
+  skc_prot: leads(to("proto"), ({ proto }) => proto),
   skc_cookie: value(atomic64, ({ cookie }) => eight(cookie)),
   skc_incoming_cpu: value(s32, ({ incomingCpu }) => four(incomingCpu)),
 });

@@ -25,5 +25,6 @@ export const s64: CType = { kind: "int", name: "long long int", size: 8, isSigne
 export const atomic = typedef("atomic_t", struct("", 4, at(0, "counter", s32)));
 export const atomic64 = typedef("atomic64_t", struct("", 8, at(0, "counter", s64)));
 export const comm = array(char, 16);
+export const protoName = array(char, 32);
 export const to = pointer;
 export { s16, s32, u8, u16, u32, u64, ulong };

@@ -51,6 +51,12 @@ export function kernelDevice(dev: bigint): number {
 
 export const isThere = (path: string): boolean => statSync(path, { throwIfNoEntry: false }) !== undefined;
 
+/** Bytes of an object of each cache of the kernel's allocator, by its name; empty where it does not tell. */
+export function objectSizes(): ReadonlyMap<string, number> {
+  const rows = (read("/proc/slabinfo") ?? "").matchAll(/^(\S+) +\d+ +\d+ +(\d+) /gm);
+  return new Map([...rows].map(([, name = "", size]) => [name, Number(size)]));
+}
+
 /** Without the keys of which nothing is known. */
 export const defined = <Type extends object>(
   facts: Type,

@@ -50,8 +50,10 @@ import {
   inetConnectionSock,
   inetSock,
   ipv6Pinfo,
+  kmemCache,
   type NetlinkFacts,
   netlinkSock,
+  proto,
   protoOps,
   type SocketFacts,
   type SockFacts,
@@ -65,7 +67,7 @@ import {
   unixSock,
 } from "../members/socket.ts";
 import type { Network } from "../stimulus/namespace.ts";
-import { defined, isFirstNumbering, pageSize } from "./facts.ts";
+import { defined, isFirstNumbering, objectSizes, pageSize } from "./facts.ts";
 import type { Files } from "./files.ts";
 
 /** Options of include/uapi/asm-generic/socket.h, linux/in.h, in6.h and tcp.h. */
@@ -110,6 +112,7 @@ const TCP = {
 } as const;
 const IPPROTO_TCP = 6;
 const RENO = new TextEncoder().encode("reno");
+const IPPROTO_UDP = 17;
 const [REPAIR_ON, REPAIR_OFF_WITHOUT_PROBE] = [1, -1];
 const [NO_QUEUE, RECEIVE_QUEUE, SEND_QUEUE] = [0, 1, 2];
 /** The connection was refused: what a sock that is told so has of it. */
@@ -248,6 +251,7 @@ interface Known {
 /** Sockets of all kinds at rest, in a network of ours, and what the kernel has of them. */
 export class Sockets {
   readonly #ops = new Map<string, Thing>();
+  readonly #protocols = protocols();
   readonly #areUsersKnown = isFirstNumbering();
 
   /** The network that they are made in, and what is known of it. */
@@ -613,6 +617,7 @@ export class Sockets {
       queued: memory?.[5],
       network: this.#place?.namespace,
       queue: known.queue,
+      proto: this.#protocols.get(`${at(SO.domain)} ${at(SO.protocol)}`),
     });
   }
 
@@ -654,6 +659,25 @@ function flagsOf(fd: number): InetFacts["flags"] | undefined {
   return flags.every(([, flag]) => flag !== undefined)
     ? (Object.fromEntries(flags) as InetFacts["flags"])
     : undefined;
+}
+
+/** What is known of a protocol by its family and number: its name, and the cache of the same name that its socks are of. */
+function protocols(): ReadonlyMap<string, Thing> {
+  const sizes = objectSizes();
+  const rows = [
+    [AF_INET, IPPROTO_TCP, "TCP"],
+    [AF_INET6, IPPROTO_TCP, "TCPv6"],
+    [AF_INET, IPPROTO_UDP, "UDP"],
+    [AF_INET6, IPPROTO_UDP, "UDPv6"],
+  ] as const;
+  return new Map(
+    rows.map(([family, number, name]) => {
+      const size = sizes.get(name);
+      // One that serves other protocols too may have the name of another.
+      const slab = size === undefined ? undefined : kmemCache.of({ name, size });
+      return [`${family} ${number}`, proto.of(defined({ name, slab }))];
+    }),
+  );
 }
 
 const isInet = (family: number): family is Family => family === AF_INET || family === AF_INET6;

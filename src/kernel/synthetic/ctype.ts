@@ -44,7 +44,7 @@ export const s32 = { ...int("int", 4), isSigned: true } as const;
 export const s64 = { ...int("long long int", 8), isSigned: true } as const;
 export const char = { ...int("char", 1), isSigned: true } as const;
 
-/** A pointer to a struct of this name, to {@link u8} by its name, or to void. */
+/** A pointer to a struct of this name, to {@link u8} or {@link char} by its name, or to void. */
 export const pointer = (to: string): CType => ({ kind: "pointer", to });
 export const array = (of: CType, count: number): CType => ({ kind: "array", of, count });
 export const typedef = (name: string, of: CType): CType => ({ kind: "typedef", name, of });

@@ -1,5 +1,5 @@
 import type { NewType } from "../../btf/write.ts";
-import { type Composite, type CType, type Enumeration, u8, ulong } from "./ctype.ts";
+import { type Composite, type CType, char, type Enumeration, u8, ulong } from "./ctype.ts";
 
 const INT_SIGNED = 1; // BTF_INT_SIGNED of include/uapi/linux/btf.h
 
@@ -12,6 +12,7 @@ export function btfTypes(declared: readonly (Composite | Enumeration)[]): NewTyp
   const ids = new Map<string, number>();
   const byName = new Map<string, CType>([
     [u8.name, u8],
+    [char.name, char],
     ...declared.map((each) => [each.name, each] as const),
   ]);
 
