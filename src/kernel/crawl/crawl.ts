@@ -1,6 +1,6 @@
 import type { Libbpf } from "../../../ffi/libbpf.ts";
 import type { Evidence } from "../../offsets/evidence.ts";
-import type { Solution } from "../../offsets/solver.ts";
+import { placesOf, type Solution } from "../../offsets/solver.ts";
 import { addressing } from "../addressing.ts";
 import { whyAbsent, wideMembers } from "../members/all.ts";
 import { derived } from "../members/derived.ts";
@@ -57,13 +57,10 @@ export function crawl(
 function derivedOf(member: string, solutions: ReadonlyMap<string, Solution>): Solution {
   const row = derived.find((each) => each.member === member);
   if (row === undefined) return { is: "open", reason: "nothing of the scene leads to its struct" };
-  const placeOf = (other: string) => {
-    const solution = solutions.get(other);
-    return solution?.is === "solved" ? solution.offset : null;
-  };
-  const offset = row.from(placeOf);
+  const placesIn = (other: string) => placesOf(solutions.get(other));
+  const offset = row.from(placesIn);
   if (offset !== null && offset >= 0) return { is: "solved", offset };
-  const unknown = row.by.filter((other) => placeOf(other) === null);
+  const unknown = row.by.filter((other) => placesIn(other).length !== 1);
   return {
     is: "open",
     reason:

@@ -446,7 +446,11 @@ function occursAligned(bytes: Uint8Array, expectation: Expectation, align: numbe
 }
 
 /** What the order of declaration says, where the members that are known stand in it. */
-function orderOf({ name, order, together }: Struct, solutions: ReadonlyMap<string, Solution>): Relation[] {
+function orderOf(
+  { name, order: all, together }: Struct,
+  solutions: ReadonlyMap<string, Solution>,
+): Relation[] {
+  const order = all.filter((member) => solutions.has(member));
   const solved = order.flatMap((member) => {
     const solution = solutions.get(member);
     return solution?.is === "solved" ? [solution.offset] : [];

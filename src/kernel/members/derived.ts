@@ -3,8 +3,8 @@ import type { Version } from "./row.ts";
 import { INET_BITS, REUSE } from "./socket.ts";
 import { to } from "./types.ts";
 
-/** Where a member is that was measured, in bytes from the start of its struct; null where it was not. */
-type Places = (member: string) => number | null;
+/** Where a member may be by what was measured, in bytes from the start of its struct; none where nothing was. */
+type Places = (member: string) => readonly number[];
 
 /** A member whose place follows from those of what is in it, or the other way round. */
 export interface Derived {
@@ -31,19 +31,31 @@ const buffer = to("sk_buff");
 const queue = struct("sk_buff_head", 24, at(0, "next", buffer), at(8, "prev", buffer), at(16, "qlen", u32));
 const upid = struct("upid", 16, at(0, "nr", s32), at(8, "ns", to("pid_namespace")));
 
+/** Where the first of two words is whose distance is known: one of them is measured, and the other fits at one place alone. */
+function firstOf(
+  places: Places,
+  [first, second]: readonly [string, string],
+  distance: number,
+): number | null {
+  const [ones, others] = [places(first), places(second)];
+  const [fitting, ...more] = ones.filter((one) => others.includes(one + distance));
+  const isMeasured = ones.length === 1 || others.length === 1;
+  return isMeasured && more.length === 0 ? (fitting ?? null) : null;
+}
+
 /** A struct of two words: where it begins, when its words are where they should be. */
 const pair = (
   member: string,
   type: CType,
-  [first, second]: readonly [string, string],
+  by: readonly [string, string],
   [start, distance]: readonly [number, number],
 ): Derived => ({
   member,
   type,
-  by: [first, second],
+  by,
   from: (places) => {
-    const [one, two] = [places(first), places(second)];
-    return one === null || two === null || two - one !== distance ? null : one - start;
+    const first = firstOf(places, by, distance);
+    return first === null ? null : first - start;
   },
 });
 const inside = (
@@ -56,10 +68,7 @@ const inside = (
   member,
   type,
   by,
-  from: (places) => {
-    const [one, two] = [places(by[0]), places(by[1])];
-    return one === null || two === null || two - one !== distance ? null : at;
-  },
+  from: (places) => (firstOf(places, by, distance) === null ? null : at),
 });
 
 /** Bit-fields that were found together, by their lowest bits in the order of declaration, and how many each has. */

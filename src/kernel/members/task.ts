@@ -76,6 +76,8 @@ export const taskStruct = struct<TaskFacts>(
   },
   {
     order: [
+      "__state",
+      "state",
       "flags",
       "mm",
       "active_mm",
