@@ -6,6 +6,7 @@ import { documentOf, executable, run, Scratch } from "./executable.ts";
 /** What nothing of the scene can show, on any kernel, or not on this one. */
 const unknown = new Set([
   "task_struct.state", // __state since Linux 5.14
+  "task_struct.real_start_time", // start_boottime since 5.5
   // Programs that are not position independent begin at the same address, as this one and Bun do.
   "mm_struct.start_code",
   "mm_struct.end_code",

@@ -1,6 +1,7 @@
 import { expect, test } from "bun:test";
 import { Graph, largestOf } from "../../../src/kernel/crawl/graph.ts";
 import type { Landing, Walk } from "../../../src/kernel/crawl/reader.ts";
+import { derived } from "../../../src/kernel/members/derived.ts";
 import { known, leads, struct, type Thing, value } from "../../../src/kernel/members/row.ts";
 import { pointer, u32, u64 } from "../../../src/kernel/synthetic/ctype.ts";
 import { addressings } from "../../../src/offsets/pointers.ts";
@@ -185,4 +186,15 @@ test("what a struct lies in is told by pointers from one such whole to two other
   expect(found.get("whole.number")).toEqual({ is: "solved", offset: 24 });
   expect(found.get("whole.up")).toEqual({ is: "solved", offset: 8 });
   expect(solve([[1, 0]]).get("whole.number")).toBeUndefined();
+});
+
+test("of two places of a member, the one that another stands behind as it must is told; where both have two, none is", () => {
+  const row = derived.find(({ member }) => member === "pid.numbers");
+  const told = (first: readonly number[], second: readonly number[]) =>
+    row?.from((member) => (member === "pid.numbers[0].nr" ? first : second));
+  expect(told([128], [152])).toBe(128);
+  expect(told([16, 128], [152])).toBe(128);
+  expect(told([16, 112], [152])).toBe(null);
+  expect(told([16, 128], [152, 160])).toBe(null);
+  expect(told([], [152])).toBe(null);
 });
