@@ -85,8 +85,8 @@ const fields = (
     ...versions,
     by: [`${struct}.${by}`],
     from: (places) => {
-      const start = places(`${struct}.${by}`);
-      return start === null ? null : start + Math.floor(first / 8);
+      const [start, ...others] = places(`${struct}.${by}`);
+      return start === undefined || others.length > 0 ? null : start + Math.floor(first / 8);
     },
   }));
 
