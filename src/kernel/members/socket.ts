@@ -19,18 +19,35 @@ export const protoOps = struct<{ readonly family: number }>("proto_ops", 64, ["f
 /** A text as the kernel keeps it, with a zero behind it. */
 const ended = (name: string): Uint8Array => new TextEncoder().encode(`${name}\0`);
 
-/** What is known of a cache of the kernel's allocator: /proc/slabinfo. */
+/** What is known of a cache of the kernel's allocator: /proc/slabinfo, /sys/kernel/slab. */
 export interface CacheFacts {
   readonly name: string;
-  /** Bytes of an object, with what the allocator adds to it. */
+  /** Bytes of an object, with what the allocator adds to it, and without. */
   readonly size: number;
+  readonly objectSize: number;
 }
 
 /** include/linux/slub_def.h, since Linux 6.8 mm/slab.h; without the pointers of each node, which it ends with. */
-export const kmemCache = struct<CacheFacts>("kmem_cache", 384, ["name", "size"], {
-  name: leads(to("char"), ({ name }) => known(name, (it) => text.of({ text: ended(it) }))),
-  size: value(u32, ({ size }) => four(size)),
-});
+export const kmemCache = struct<CacheFacts>(
+  "kmem_cache",
+  384,
+  ["name", "size"],
+  {
+    name: leads(to("char"), ({ name }) => known(name, (it) => text.of({ text: ended(it) }))),
+    size: value(u32, ({ size }) => four(size)),
+    object_size: value(u32, ({ objectSize }) => four(objectSize)),
+  },
+  {
+    relations: [
+      {
+        kind: "adjacent",
+        first: "size",
+        second: "object_size",
+        because: "kmem_cache of SLUB, which alone tells of both, declares object_size behind size",
+      },
+    ],
+  },
+);
 
 /** What is known of a protocol. */
 export interface ProtoFacts {

@@ -57,6 +57,12 @@ export function objectSizes(): ReadonlyMap<string, number> {
   return new Map([...rows].map(([, name = "", size]) => [name, Number(size)]));
 }
 
+/** Bytes of an object of such a cache, without what the allocator adds to it; undefined where it does not tell. */
+export function objectSizeOf(name: string): number | undefined {
+  const text = read(`/sys/kernel/slab/${name}/object_size`);
+  return text === null || text.trim() === "" ? undefined : Number(text);
+}
+
 /** Without the keys of which nothing is known. */
 export const defined = <Type extends object>(
   facts: Type,

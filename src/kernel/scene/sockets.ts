@@ -67,7 +67,7 @@ import {
   unixSock,
 } from "../members/socket.ts";
 import type { Network } from "../stimulus/namespace.ts";
-import { defined, isFirstNumbering, objectSizes, pageSize } from "./facts.ts";
+import { defined, isFirstNumbering, objectSizeOf, objectSizes, pageSize } from "./facts.ts";
 import type { Files } from "./files.ts";
 
 /** Options of include/uapi/asm-generic/socket.h, linux/in.h, in6.h and tcp.h. */
@@ -674,7 +674,10 @@ function protocols(): ReadonlyMap<string, Thing> {
     rows.map(([family, number, name]) => {
       const size = sizes.get(name);
       // One that serves other protocols too may have the name of another.
-      const slab = size === undefined ? undefined : kmemCache.of({ name, size });
+      const slab =
+        size === undefined
+          ? undefined
+          : kmemCache.of(defined({ name, size, objectSize: objectSizeOf(name) }));
       return [`${family} ${number}`, proto.of(defined({ name, slab }))];
     }),
   );
