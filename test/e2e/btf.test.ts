@@ -57,6 +57,23 @@ describe("a CO-RE program of libbpf's", () => {
     readsTruth(run(hidden(`${load()} ${file}`)).stdout);
   });
 
+  test("reads the truth by the types that it needs of a kernel's image, which were taken before that kernel ran", () => {
+    using scratch = new Scratch();
+    const minimal = scratch.at("minimal.btf");
+    const image = ["--image", "/sys/kernel/btf/vmlinux"];
+    const made = run([executable, "btf", ...image, "--for", core.object, "--minimal", "-o", minimal]);
+    expect(made).toMatchObject({ status: 0, stderr: "" });
+    expect(statSync(minimal).size).toBeLessThan(20_000);
+    readsTruth(run(hidden(`${load()} ${minimal}`)).stdout);
+    const told = run([executable, "btf", ...image, "--for", core.asker, core.misser, "--format", "json"]);
+    expect(told.status).toBe(3);
+    const { objects } = jsonOf("btf-for", told.stdout) as Relocations;
+    // The numbers of its types are the kernel's own.
+    expect(objects.flatMap(({ functions }) => functions.flatMap((one) => one.missing))).toEqual([
+      expect.objectContaining({ reason: "sock_common has no member no_such_member" }),
+    ]);
+  });
+
   test("that asks for a member which is not known is refused, not misled", () => {
     using scratch = new Scratch();
     const file = scratch.at("kernel.btf");
