@@ -79,8 +79,8 @@ export async function answerImage(): Promise<void> {
 
 /**
  * The documents of many images, in the order of the images, or why there is none; of what was not named and is no kernel
- * nothing. Each is read in a process of its own,
- * as many at a time as there are processors: what is wrong with one costs the others nothing.
+ * nothing. Each is read in a process of its own, as many at a time as there are processors: what is wrong with one costs
+ * the others nothing.
  *
  * @param milliseconds that each may take
  */
@@ -113,7 +113,15 @@ async function readInChild(
   question: ImageQuestion,
   milliseconds: number,
 ): Promise<Document | Failure> {
-  const child = start(fd, { path, question }, milliseconds);
+  let child: ReturnType<typeof start>;
+  try {
+    child = start(fd, { path, question }, milliseconds);
+  } catch (error) {
+    return new Failure(
+      "E_IMAGE",
+      `${path}: no process can be started to read it: ${asFailure(error).message}`,
+    );
+  }
   const output = textOf(child.stdout, () => child.kill("SIGKILL"));
   await child.exited;
   const answer = v.safeParse(v.pipe(v.string(), v.parseJson(), answerSchema), await output);

@@ -243,6 +243,23 @@ describe("a damaged image names file and offset", () => {
     expect(told).toStartWith(path);
   });
 
+  test("what is not read in time says so, alone and beside another", () => {
+    const alone = ask("--image", kernel.vmlinux, "--deadline", "1");
+    expect([
+      alone.status,
+      alone.stdout,
+      v.parse(v.object({ code: v.string() }), errorsOf(alone)[0]).code,
+    ]).toEqual([1, "", "E_DEADLINE"]);
+    const two = ask("--image", kernel.vmlinux, kernel.btf, "--deadline", "1");
+    expect([two.status, two.stdout]).toEqual([1, ""]);
+    expect(errorsOf(two)).toEqual(
+      [kernel.vmlinux, kernel.btf].map((path) => ({
+        code: "E_IMAGE",
+        message: `${path}: not read within 1 ms and in the memory that there is; allow more with --deadline`,
+      })),
+    );
+  });
+
   test("what is no regular file is not opened", () => {
     const result = ask("--image", "/dev/null");
     expect([result.status, errorOf(result)]).toEqual([
