@@ -12,9 +12,9 @@ const PACKAGES = [
 ];
 const SOURCE = join(import.meta.dir, "cilium.go");
 
-/** Path of the program that is made of cilium.go, on first use: half a GB is unpacked for it, and thrown away. */
-export async function buildCilium(): Promise<string> {
-  const source = await Bun.file(SOURCE).text();
+/** Path of the program that is made of a file in Go, on first use: half a GB is unpacked for it, and thrown away. */
+export async function buildCilium(file = SOURCE): Promise<string> {
+  const source = await Bun.file(file).text();
   const cached = await CachedFolder.open(`core-cilium-${Bun.hash(source).toString(16)}`, async (folder) => {
     const root = await mkdtemp(join(tmpdir(), "offsetof-go-"));
     try {
@@ -27,7 +27,7 @@ export async function buildCilium(): Promise<string> {
         `GOCACHE=${root}/cache`,
       ];
       const settings = ["GO111MODULE=off", "CGO_ENABLED=0", ...variables];
-      await run(["env", ...settings, join(go, "bin/go"), "build", "-o", join(folder, "cilium"), SOURCE]);
+      await run(["env", ...settings, join(go, "bin/go"), "build", "-o", join(folder, "cilium"), file]);
     } finally {
       await run(["rm", "-r", root]);
     }
