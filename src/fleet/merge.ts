@@ -13,6 +13,8 @@ const MOST_NAMED = 1000;
 type KernelLayout = Merged["layouts"]["kernels"][number];
 type LibraryLayout = Merged["layouts"]["libraries"][number];
 type Odd = Merged["odd"][number];
+/** What machines tell together. */
+type Merging = Pick<KernelLayout, "machines" | "first" | "constants" | "fields">;
 type Constants = EarlierLibrary["constants"];
 
 /** Names, of which the first are kept. */
@@ -38,7 +40,7 @@ interface Telling {
 /** One thing, a kernel release or a build id, as machines tell of it. */
 class Thing<Facts> {
   readonly tellings = new Map<string, Telling>();
-  readonly machines = new Names(0);
+  readonly machines = new Names(FEW);
   readonly paths = new Set<string>();
   /** Names of functions that are told of. */
   readonly functions = new Set<string>();
@@ -167,9 +169,9 @@ function withFunctions({
 
 /** The two again, a function by its name. */
 function functionsApart(
-  { constants, fields, ...layout }: Pick<KernelLayout, "machines" | "constants" | "fields">,
+  { constants, fields, ...layout }: Merging,
   names: ReadonlySet<string>,
-): Pick<LibraryLayout, "machines" | "constants" | "fields" | "functions"> {
+): Merging & Pick<LibraryLayout, "functions"> {
   const functions: LibraryLayout["functions"] = {};
   const numbers = new Set<string>();
   for (const name of names) {
@@ -249,10 +251,11 @@ function mostOf(votes: ReadonlyMap<Told, number>): Told | null {
 }
 
 /** One layout of all that is told. A number that machines differ in is none: which of them is right is not known here. */
-function layoutOf(thing: Thing<unknown>): Pick<KernelLayout, "machines" | "constants" | "fields"> {
+function layoutOf(thing: Thing<unknown>): Merging {
   const rows = namesOf(thing).map((name) => [name, rowOf(thing, name)] as const);
   return {
     machines: thing.machines.count,
+    first: thing.machines.kept,
     constants: Object.fromEntries(rows.map(([name, { value }]) => [name, value])),
     fields: Object.fromEntries(rows.map(([name, { field }]) => [name, field])),
   };

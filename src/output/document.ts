@@ -445,8 +445,9 @@ const layoutFields = v.record(constantName, v.strictObject({ member: v.string(),
 
 const layout = {
   arch: v.string(),
-  /** How many documents told of it. */
+  /** How many documents told of it, and the first of them. */
   machines: v.number(),
+  first: v.array(v.string()),
   constants,
   fields: layoutFields,
 };

@@ -66,7 +66,7 @@ test("--root: what lies where a root's linkers look, of either architecture, as 
     Object.keys(evidence),
   );
   expect(sources).toContain("probe");
-}, 120_000);
+});
 
 describe("a root's own list of folders", () => {
   test.each<[name: string, files: Readonly<Record<string, string>>]>([
@@ -189,7 +189,7 @@ test("a hostile root: links that leave it, FIFOs, huge files, loops; what is tru
   const codes = codesIn(folder);
   expect(codes).toEqual(expect.arrayContaining(["E_TLS_MANY", "W_TLS_WALK"]));
   expect(pathsIn(folder)).toContain(`/${lib}/libssl.so.3`);
-}, 120_000);
+});
 
 test.each([
   [["--root", "/", "--pid", "1"]],

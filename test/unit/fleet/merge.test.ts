@@ -20,6 +20,7 @@ test("machines of one release have one layout, as sure as the surest of them", (
       release: "6.1",
       version: [6, 1, 0],
       machines: 2,
+      first: ["h1", "h2"],
       constants: { a: 8, b: 4 },
       fields: {
         a: { member: "type.a", status: "confirmed" },
