@@ -456,4 +456,28 @@ export const mutants: readonly Mutant[] = [
     tests: [["test/e2e/stdout.test.ts", "standard output that"]],
     why: "the runtime puts /dev/null in its place, and the run ended with 0",
   },
+  {
+    name: "image: what is packed unpacks without an end",
+    file: "src/image/inflate.ts",
+    text: "if (left < 0) throw",
+    replacement: "if (left < -(2 ** 50)) throw",
+    tests: [["test/unit/image/inflate.test.ts", "unpacks to more than is allowed"]],
+    why: "a kernel lies in memory while it is read",
+  },
+  {
+    name: "image: packed as deep as anyone likes",
+    file: "src/image/kernel.ts",
+    text: "if (within.depth > deepest) throw",
+    replacement: "if (within.depth > 99) throw",
+    tests: [["test/e2e/image.test.ts", "deep"]],
+    why: "a file can be packed in itself",
+  },
+  {
+    name: "image: a vDSO's build-id may be the kernel's",
+    file: "src/image/kernel.ts",
+    text: "for (const id of embeddedIds(image)) ids.delete(id);",
+    replacement: "",
+    tests: [["test/e2e/image.test.ts", "in every form"]],
+    why: "an Image has no sections, and three build-ids",
+  },
 ];
