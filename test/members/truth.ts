@@ -121,15 +121,14 @@ export async function paholeOf(btf: string): Promise<ReadonlyMap<string, Place>>
       for (const [name, place] of open[0] ?? []) places.set(`${type}.${name}`, place);
       open.length = 0;
     } else if (open.length > 0) {
-      const [, text = "", bytes, bit] = declaration.exec(line) ?? [];
+      const [, declared = "", bytes, bit] = declaration.exec(line) ?? [];
       if (bytes === undefined) continue;
+      const text = declared.replaceAll(/\s*__attribute__\(\(.*?\)\)/g, "");
       const inner = text.startsWith("}") ? open.pop() : undefined;
-      const name =
-        /\(\*+\s*(\w+)/.exec(text)?.[1] ??
-        /(\w+)(?:\[\d*\])*(?::\d+)?(?:\s+__attribute__.*)?$/.exec(text)?.[1];
+      const name = /\(\*+\s*(\w+)/.exec(text)?.[1] ?? /(\w+)(?:\[\d*\])*(?::\d+)?$/.exec(text)?.[1];
       const bits = /:(\d+)$/.exec(text)?.[1];
       const own = open.at(-1);
-      if (inner !== undefined && /^\}(?:\s*__attribute__.*)?$/.test(text)) own?.push(...inner);
+      if (inner !== undefined && text === "}") own?.push(...inner);
       else if (name !== undefined) {
         const place = {
           bit: Number(bytes) * 8 + Number(bit ?? 0),
