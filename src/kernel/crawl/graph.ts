@@ -38,6 +38,8 @@ interface Candidate {
 export class Graph {
   readonly #seen = new Map<Thing, Landing>();
   readonly #why = new Map<string, string>();
+  /** Where pointers were found, by `struct.member`. */
+  readonly #places = new Map<string, readonly number[]>();
   readonly #reads = new Map<string, Landing | null>();
 
   constructor(
@@ -116,16 +118,19 @@ export class Graph {
   #exploreStruct(name: string): void {
     const sights = this.#sights(name);
     for (const member of pointersOf(sights)) {
-      if (!this.has(`${name}.${member}`)) continue;
+      const key = `${name}.${member}`;
+      if (!this.has(key)) continue;
       const isOpen = sights.some(({ thing }) => {
         const to = thing.leads().get(member);
         return to != null && !this.#seen.has(to);
       });
       if (!isOpen) continue;
-      const candidates = this.#candidates(sights, member, DEPTH);
+      // More instances leave fewer of the places that were right, and make none right.
+      const before = this.#places.get(key);
+      const again = before === undefined ? [] : this.#candidates(sights, member, DEPTH, before);
+      const candidates = again.length > 0 ? again : this.#candidates(sights, member, DEPTH);
       const [first] = candidates;
       const ways = new Set(candidates.map(({ seen }) => addressesOf(seen)));
-      const key = `${name}.${member}`;
       if (first === undefined) this.#why.set(key, "no pointer led to what was looked for");
       else if (ways.size > 1)
         this.#why.set(
@@ -134,6 +139,10 @@ export class Graph {
         );
       else {
         this.#why.delete(key);
+        this.#places.set(
+          key,
+          candidates.map(({ at }) => at),
+        );
         this.#see(first.seen);
       }
     }
@@ -186,8 +195,13 @@ export class Graph {
     }
   }
 
-  /** The places where a pointer may be. */
-  #candidates(sights: readonly Sight[], member: string, depth: number): Candidate[] {
+  /** The places where a pointer may be. @param among these alone */
+  #candidates(
+    sights: readonly Sight[],
+    member: string,
+    depth: number,
+    among?: readonly number[],
+  ): Candidate[] {
     const pairs = sights.flatMap((sight) => {
       const to = sight.thing.leads().get(member);
       return to === undefined ? [] : [{ ...sight, to }];
@@ -202,7 +216,8 @@ export class Graph {
       instance: landing.address,
       expected: new Map<string, Expectation>(),
     }));
-    const places = fixed === undefined ? pointersInAll(sighted, this.addressing) : [fixed];
+    const pointers = () => pointersInAll(sighted, this.addressing);
+    const places = fixed === undefined ? (among ?? pointers()) : [fixed];
     const isText = leading.every(({ to }) => to.struct.members.get("text")?.fixed === 0);
     const fitting = places.filter(
       (at) =>

@@ -54,10 +54,21 @@ export interface SignalFacts {
 }
 
 /** include/linux/sched/signal.h. */
-export const signalStruct = struct<SignalFacts>("signal_struct", 2048, ["pids[1]"], {
-  "pids[1]": { ...leads(to("pid"), ({ process }) => process), since: [4, 19] },
-  "pids[2]": { ...leads(to("pid"), ({ group }) => group), since: [4, 19] },
-  "pids[3]": { ...leads(to("pid"), ({ session }) => session), since: [4, 19] },
-  tty: leads(to("tty_struct"), ({ terminal }) => terminal),
-  leader: value(s32, ({ isLeader }) => known(isLeader, (it) => host(4, it ? 1 : 0))),
-});
+export const signalStruct = struct<SignalFacts>(
+  "signal_struct",
+  2048,
+  ["pids[1]"],
+  {
+    "pids[1]": { ...leads(to("pid"), ({ process }) => process), since: [4, 19] },
+    "pids[2]": { ...leads(to("pid"), ({ group }) => group), since: [4, 19] },
+    "pids[3]": { ...leads(to("pid"), ({ session }) => session), since: [4, 19] },
+    tty: leads(to("tty_struct"), ({ terminal }) => terminal),
+    leader: value(s32, ({ isLeader }) => known(isLeader, (it) => host(4, it ? 1 : 0))),
+  },
+  {
+    relations: [
+      { kind: "adjacent", first: "pids[1]", second: "pids[2]", because: "pids is an array" },
+      { kind: "adjacent", first: "pids[2]", second: "pids[3]", because: "pids is an array" },
+    ],
+  },
+);
