@@ -113,21 +113,12 @@ export class RouteNetlink implements Disposable {
     this.#netlink.request(RTM_NEWLINK, 0, message, `set link ${index} up`);
   }
 
-  /** Sets an interface down, gives it another name and another MTU, and sets it up again. */
-  renameLink(index: number, name: string, mtu: number): void {
-    const header = (flags: number) => {
-      const message = new Uint8Array(SIZE_OF_IFINFOMSG);
-      message.set([...u32(index), ...u32(flags), ...u32(IFF_UP)], 4);
-      return message;
-    };
-    const down = Buffer.concat([
-      header(0),
-      attribute(IFLA_IFNAME, new TextEncoder().encode(`${name}\0`)),
-      attribute(IFLA_MTU, u32(mtu)),
-    ]);
-    this.#netlink.request(RTM_NEWLINK, 0, header(0), `set link ${index} down`);
-    this.#netlink.request(RTM_NEWLINK, 0, down, `rename link ${index}`);
-    this.setLinkUp(index);
+  /** Gives an interface another MTU. */
+  setLinkMtu(index: number, mtu: number): void {
+    const header = new Uint8Array(SIZE_OF_IFINFOMSG);
+    header.set(u32(index), 4);
+    const message = Buffer.concat([header, attribute(IFLA_MTU, u32(mtu))]);
+    this.#netlink.request(RTM_NEWLINK, 0, message, `set the MTU of link ${index}`);
   }
 
   /** Makes all addresses of a prefix local: packets to them are delivered through the interface to this host. */

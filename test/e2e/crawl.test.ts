@@ -32,6 +32,7 @@ const unknown = new Set([
   "inet_sock.bind_address_no_port",
   "inet_sock.inet_flags",
   "sk_buff.dev", // what waits in a socket has left its interface
+  "net_device.name",
   "net_device.ifindex", // lo is the first of every network
   "tcp_sock.packets_out", // after a second what is on its way counts as lost, too
   "fs_struct.root.dentry",

@@ -252,14 +252,14 @@ class SceneMaker {
     }
   }
 
-  /** Frames that wait to be read, in two networks of their own with interfaces that nothing else is like. */
+  /** Frames that wait to be read, in two networks of their own. Another name of lo would be a line in the kernel's log. */
   #openPackets(sockets: Sockets): void {
-    for (const name of ["ofs-one", "ofs-other"]) {
+    for (const least of [2 ** 17, 2 ** 18]) {
       try {
         const network = this.owned.use(new PrivateNetwork());
         const facts: Mutable<Partial<DeviceFacts>> = {
-          name,
-          mtu: 2 ** 17 + Math.floor(Math.random() * 2 ** 16),
+          name: "lo",
+          mtu: least + Math.floor(Math.random() * 2 ** 16),
           index: LOOPBACK,
         };
         const loopback = netDevice.of(facts);

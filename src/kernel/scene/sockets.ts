@@ -464,10 +464,10 @@ export class Sockets {
    * Sockets that read what passes the loopback interface, with frames that nobody has read: of an EtherType and of lengths of
    * their own. @throws SystemError where there are none
    */
-  openPackets(network: Network, { name, mtu, network: namespace }: Partial<DeviceFacts>): void {
+  openPackets(network: Network, { mtu, network: namespace }: Partial<DeviceFacts>): void {
     this.#inside(network, namespace, () => {
       using netlink = new RouteNetlink();
-      netlink.renameLink(LOOPBACK, name ?? "lo", mtu ?? 0);
+      if (mtu !== undefined) netlink.setLinkMtu(LOOPBACK, mtu);
       const writer = this.#open(AF_PACKET, SOCK_RAW);
       bind(writer.fd, packetAddress(0), "a socket of AF_PACKET");
       for (const count of [1, 2]) {
