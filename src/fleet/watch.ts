@@ -44,8 +44,10 @@ const [shortest, restPerLook] = [1000, 19];
 const delays = [2, 15, 60, 250];
 /** Programs that were started and are still to be looked at, of which more wait for the next look at all. */
 const mostPending = 256;
-/** Milliseconds of such looks between two looks at all. */
-const mostForPending = 250;
+/** Milliseconds of such looks between two looks at all, for root's and this user's programs and for all others'. */
+const mostForPending = 100;
+/** Milliseconds between two looks at all, at most: other users may have much measured. */
+const longest = 60_000;
 /** Milliseconds of a look at all that other users' processes may take. */
 const forOthers = 500;
 /** Milliseconds that a wait takes at most, so that whoever ends the watch need not wait longer. */
@@ -82,8 +84,9 @@ export async function watch(options: WatchOptions): Promise<void> {
   const watching = listen();
   using events = "reason" in watching ? null : watching;
   const watch = new Watch(options);
-  const pending = new Map<number, { tries: number; due: number }>();
-  let [nextLook, spent, isStarting] = [0, 0, true];
+  const pending = new Map<number, Pending>();
+  const spent = { own: 0, others: 0 };
+  let [nextLook, isStarting] = [0, true];
   const never = new Promise<readonly ProcessEvent[]>(() => {});
   let next = events?.next() ?? never;
   while (!options.isOver()) {
@@ -96,22 +99,23 @@ export async function watch(options: WatchOptions): Promise<void> {
           by: events === null ? "polling" : "process_events",
           ...("reason" in watching && { reason: watching.reason }),
         });
-      [isStarting, spent] = [false, 0];
-      nextLook = now() + Math.max(shortest, restPerLook * took);
+      Object.assign(spent, { own: 0, others: 0 });
+      isStarting = false;
+      nextLook = now() + Math.min(longest, Math.max(shortest, restPerLook * took));
       continue;
     }
-    const due = [...pending].filter(([, one]) => one.due <= start);
-    if (due.length > 0 && spent < mostForPending) {
-      for (const [pid, { tries }] of due) {
-        const delay = delays[tries];
-        if (delay === undefined) pending.delete(pid);
-        else pending.set(pid, { tries: tries + 1, due: start + delay });
-      }
-      spent += await watch.look(due.map(([pid]) => pid));
-      continue;
+    const awaited = [...pending].filter(([, { whose }]) => spent[whose] < mostForPending);
+    const due = awaited.filter(([, one]) => one.due <= start);
+    for (const [pid, { tries, whose }] of due) {
+      const delay = delays[tries];
+      if (delay === undefined) pending.delete(pid);
+      else pending.set(pid, { whose, tries: tries + 1, due: start + delay });
     }
-    const soonest = spent < mostForPending ? [...pending.values()].map((one) => one.due) : [];
-    const wait = Math.max(1, Math.min(turn, nextLook - start, ...soonest.map((each) => each - start)));
+    for (const [whose, those] of Map.groupBy(due, ([, one]) => one.whose))
+      spent[whose] += await watch.look(those.map(([pid]) => pid));
+    if (due.length > 0) continue;
+    const soonest = awaited.map(([, one]) => one.due - start);
+    const wait = Math.max(1, Math.min(turn, nextLook - start, ...soonest));
     const happened = await Promise.race([next, Bun.sleep(wait)]);
     if (happened === undefined) continue;
     next = events?.next() ?? never;
@@ -119,14 +123,20 @@ export async function watch(options: WatchOptions): Promise<void> {
   }
   if (events !== null) await next; // it reads of what is closed then
 
-  function note(event: ProcessEvent): void {
-    if (event.kind === "lost") nextLook = 0;
-    else if (event.kind === "exec" ? pending.size < mostPending : watch.knows(event.pid))
-      pending.set(event.pid, {
-        tries: event.kind === "exec" ? 1 : delays.length,
-        due: now() + (event.kind === "exec" ? (delays[0] ?? 0) : 0),
-      });
+  function note({ kind, pid }: ProcessEvent): void {
+    const [delay = 0] = delays;
+    if (kind === "exit" && watch.knows(pid)) pending.set(pid, { whose: "own", tries: delays.length, due: 0 });
+    if (kind === "exec" && pending.size < mostPending)
+      pending.set(pid, { whose: watch.isOwn(pid) ? "own" : "others", tries: 1, due: now() + delay });
   }
+}
+
+/** A process that is looked at again: the first of its looks is at `delays[0]`. */
+interface Pending {
+  readonly whose: "own" | "others";
+  readonly tries: number;
+  /** By the clock of whereabouts.ts. */
+  readonly due: number;
 }
 
 /** Why processes are only asked in turn, where nobody tells of them. */
@@ -150,23 +160,25 @@ class Watch {
 
   knows = (pid: number): boolean => this.#usage.has(pid);
 
+  /** Whether it is root's or this user's; not, where it is gone. */
+  isOwn = (pid: number): boolean => {
+    try {
+      return !isOthers(`${this.#options.tls.proc}/${pid}`);
+    } catch {
+      return false;
+    }
+  };
+
   /**
    * Looks at these processes, or at all, and what they use.
-   * @returns milliseconds of this process's own that it took, without what was measured once and for all
+   * @returns milliseconds of this process's own that it took, without what was measured of programs of root's and this user's
    */
   async look(only?: readonly number[]): Promise<number> {
     const start = process.cpuUsage();
     const { proc, patience } = this.#options.tls;
     if (only === undefined) await askMounts(proc, patience);
-    const isOwn = (pid: number): boolean => {
-      try {
-        return !isOthers(`${proc}/${pid}`);
-      } catch {
-        return false;
-      }
-    };
     const budget = new Budget(forOthers);
-    const processes = readProcesses(proc, { isOwn, budget, ...(only && { only }) });
+    const processes = readProcesses(proc, { isOwn: this.isOwn, budget, ...(only && { only }) });
     const { begun, ended } = this.#usage.update(this.#seen(processes, only === undefined));
     for (const key of ended) await this.#end(key);
     if (only === undefined) await this.#checkPaths();
@@ -196,7 +208,7 @@ class Watch {
     if (entry?.keys.size === 0) await this.#options.tell({ event: "unused", ...this.#fileOf(entry) });
   }
 
-  /** @returns whether a TLS library is among them */
+  /** @returns whether a TLS library is among them that root's or this user's programs use */
   async #begin(fresh: ReadonlySet<string>, processes: Processes): Promise<boolean> {
     let isFound = false;
     const { diagnostics } = await tlsReports({
@@ -208,7 +220,7 @@ class Watch {
         const place = trust.places.get(files.ssl.identity);
         const keys = new Set(mapped.map(keyOf).filter((key) => fresh.has(key)));
         if (place === undefined || keys.size === 0) return;
-        isFound = true;
+        isFound ||= report.used_by.some(this.isOwn);
         await this.#use({ report, place, keys, at: this.#stampAt({ place }), next: null });
       },
     });

@@ -1,6 +1,6 @@
 /** `tls --watch`: what begins to be used, ends, and is replaced. Truth is what the test itself does, and readelf. */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
-import { copyFileSync, mkdirSync, readFileSync, renameSync, writeFileSync } from "node:fs";
+import { copyFileSync, mkdirSync, readFileSync, renameSync } from "node:fs";
 import { join } from "node:path";
 import * as v from "valibot";
 import { loadPackage } from "../../assets/build/debian.ts";
@@ -71,7 +71,7 @@ class Shell implements AsyncDisposable {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    this.tell("for each in *.pid; do kill $(cat $each); done; wait");
+    this.tell("for each in *.pid; do kill $(cat $each) 2>/dev/null; done; wait");
     this.#child.stdin.end();
     await this.#child.exited;
   }
@@ -137,9 +137,11 @@ describe.each<[by: string, around: readonly string[]]>([
   });
 });
 
-/** A watch that has begun. */
-async function started() {
-  const child = Bun.spawn([executable, "tls", "--watch", "--source", "table"], {
+/** A watch that has begun, where nothing else runs. */
+async function started(line = "exec") {
+  const alone = ["unshare", "--pid", "--fork", "--kill-child", "--mount-proc"];
+  const watch = `${line} ${executable} tls --watch --source table`;
+  const child = Bun.spawn([...alone, "sh", "-c", watch], {
     stdin: "ignore",
     stdout: "pipe",
     stderr: "pipe",
@@ -148,17 +150,19 @@ async function started() {
   const reader = child.stdout.getReader();
   let text = "";
   while (!text.includes('"watching"')) {
-    const { value } = await reader.read();
+    const { value, done } = await reader.read();
+    if (done) throw new Error(await new Response(child.stderr).text());
     text += new TextDecoder().decode(value);
   }
-  return { child, reader };
+  const pid = Number(run(["pgrep", "-P", `${child.pid}`]).stdout);
+  return { child, reader, kill: (signal: NodeJS.Signals) => process.kill(pid, signal) };
 }
 
 test.concurrent.each(["SIGINT", "SIGTERM", "SIGHUP"] as const)(
   "%s ends it, and that is no failure",
   async (signal) => {
-    const { child, reader } = await started();
-    child.kill(signal);
+    const { child, reader, kill } = await started();
+    kill(signal);
     expect(await child.exited).toBe(0);
     let rest = "";
     for (let part = await reader.read(); !part.done; part = await reader.read())
@@ -175,18 +179,11 @@ test.concurrent("it ends where nobody reads any more, though there is nothing to
 });
 
 test.concurrent("a signal that was ignored at its start is meant for others", async () => {
-  const out = scratch.at("nohup");
-  writeFileSync(out, "");
-  const child = Bun.spawn([
-    "sh",
-    "-c",
-    `trap '' HUP; exec ${executable} tls --watch --source table > ${out}`,
-  ]);
-  await until(() => readFileSync(out, "utf8").includes('"watching"'));
-  child.kill("SIGHUP");
+  const { child, kill } = await started("trap '' HUP; exec");
+  kill("SIGHUP");
   await Bun.sleep(500);
   expect(child.exitCode).toBe(null);
-  child.kill("SIGTERM");
+  kill("SIGTERM");
   expect(await child.exited).toBe(0);
 });
 
