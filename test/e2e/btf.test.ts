@@ -235,6 +235,9 @@ describe("structs of tracepoints", () => {
   });
 });
 
+/** Where a member begins: a struct inside ends with what is known of it. */
+const startOf = (place: string | undefined): string | undefined => place?.split(" ")[0];
+
 test("out of a document of an earlier run all types are the same, whichever kernel runs now", () => {
   using scratch = new Scratch();
   const [document, own, other] = ["kernel.json", "own.btf", "other.btf"].map((name) => scratch.at(name));
@@ -245,9 +248,12 @@ test("out of a document of an earlier run all types are the same, whichever kern
   expect(told?.size).toBeGreaterThan(40);
   // The document has constants alone; what is measured here has what the crawl finds, too, and so ends later.
   for (const [name, layout] of told ?? [])
-    for (const [member, place] of layout)
-      if (member !== "size")
-        expect([name, member, measured?.get(name)?.get(member)]).toEqual([name, member, place]);
+    for (const [member, place] of [...layout].filter(([each]) => each !== "size"))
+      expect([name, member, startOf(measured?.get(name)?.get(member))]).toEqual([
+        name,
+        member,
+        startOf(place),
+      ]);
 });
 
 test("what has no place in it is told with its reason, and the end is 3", () => {
