@@ -66,7 +66,7 @@ export class NoJitError extends Error {
 
   constructor() {
     super(
-      "this process may not have executable memory (systemd's MemoryDenyWriteExecute, SELinux's deny_execmem), or has too little address space for it (ulimit -v, LimitAS, vm.overcommit_memory=2): allow it, or 600 MB",
+      "this process may not have executable memory (systemd's MemoryDenyWriteExecute, SELinux's deny_execmem), or has too little address space for it (ulimit -v, LimitAS, vm.overcommit_memory=2): allow it, or 1 GB",
     );
   }
 }

@@ -15,7 +15,10 @@ const gnuStack = 0x6474e551;
 const phdr = 6;
 
 /** struct config of launcher/launcher.h: places of what it tells, and of what is filled in. */
-const config = { guardedWrite: 0, systemWrite: 8, numbers: 16, glibc: 64, version: 88, text: 24 } as const;
+const config = { numbers: 32, glibc: 80, version: 104, text: 24 } as const;
+/** Functions of the C library that the launcher stands in for: where it tells its own place for each, and where the other's goes. */
+const guarded = { write: { own: 0, system: 8 }, vfprintf: { own: 16, system: 24 } } as const;
+type Guarded = keyof typeof guarded;
 
 /** Relocations of a function that the dynamic linker enters: R_X86_64_JUMP_SLOT, R_AARCH64_JUMP_SLOT. */
 const jumpSlots = { x86_64: 7, aarch64: 1026 } as const;
@@ -87,7 +90,7 @@ export async function universal(parts: Parts, { version, help }: Spoken): Promis
   setU64(set, texts.base, config.numbers + 40);
   set.write(text(newestGlibc(program)), config.glibc);
   set.write(text(version), config.version);
-  redirectWrite(program, bytes, launched);
+  for (const name of ["write", "vfprintf"] as const) redirect(name, program, bytes, launched);
   setStack(program, bytes);
 
   const headers = [
@@ -183,8 +186,8 @@ function sectionOf(elf: Elf, name: string): SectionHeader & { readonly bytes: Bu
   return { ...found, bytes: elf.contents(found, TABLE_LIMIT) };
 }
 
-/** Bun calls the launcher's function in the place of write(2), which the dynamic linker enters into the launcher instead. */
-function redirectWrite(program: Elf, bytes: Buffer, { image, base }: Appended): void {
+/** Bun calls the launcher's function in the place of the C library's, which the dynamic linker enters into the launcher instead. */
+function redirect(name: Guarded, program: Elf, bytes: Buffer, { image, base }: Appended): void {
   const calls = sectionOf(program, ".rela.plt");
   const symbols = sectionOf(program, ".dynsym");
   const strings = sectionOf(program, ".dynstr");
@@ -194,21 +197,21 @@ function redirectWrite(program: Elf, bytes: Buffer, { image, base }: Appended): 
   };
   for (let at = 0; at < calls.size; at += relocation.size) {
     const [type, symbol] = [0, 4].map((part) => calls.bytes.readUInt32LE(at + relocation.info + part));
-    if (type !== jumpSlots[program.machine] || nameOf(symbol ?? 0) !== "write") continue;
+    if (type !== jumpSlots[program.machine] || nameOf(symbol ?? 0) !== name) continue;
     const slot = u64(calls.bytes, at);
     const load = program.programHeaders.find(
       (one) => one.type === segment.load && slot >= one.vaddr && slot < one.vaddr + one.filesz,
     );
-    if (load === undefined) throw new Error(`${program.path}: the slot of write lies in no segment`);
+    if (load === undefined) throw new Error(`${program.path}: the slot of ${name} lies in no segment`);
     const place = slot - load.vaddr + load.offset;
-    const [guarded, system] = [u64(image, config.guardedWrite), u64(image, config.systemWrite)];
+    const [own, system] = [u64(image, guarded[name].own), u64(image, guarded[name].system)];
     // What stands in the slot finds the function at its first call, where the linker waits for that.
     bytes.copy(image, system, place, place + 8);
-    setU64(bytes, base + guarded, place);
+    setU64(bytes, base + own, place);
     setU64(bytes, base + system, calls.offset + at);
     return;
   }
-  throw new Error(`${program.path}: does not call write; Bun changed, see launcher/guard.c`);
+  throw new Error(`${program.path}: does not call ${name}; Bun changed, see launcher/guard.c`);
 }
 
 /** Bun's own headers, which the dynamic linker is given, tell musl of its threads' stacks. */

@@ -46,7 +46,7 @@ const exhausted = [
   {
     thrown: /^Out of memory$/,
     code: "E_NO_MEMORY",
-    message: "memory ran out (ulimit -v, systemd's LimitAS, vm.overcommit_memory=2): allow 600 MB",
+    message: "memory ran out (ulimit -v, systemd's LimitAS, vm.overcommit_memory=2): allow 1 GB",
   },
   {
     thrown: /^Failed to spawn worker thread/,

@@ -115,6 +115,6 @@ int check_host(void)
 		turn_away("E_NO_PROC", "/proc is not mounted here: mount it in this root (mount -t proc proc /proc)");
 	if (has_memory(ALL_THAT_BUN_TAKES)) return 0;
 	if (!has_memory(LEAST))
-		turn_away("E_NO_MEMORY", "there is too little address space for the runtime (ulimit -v, systemd's LimitAS, vm.overcommit_memory=2): allow 600 MB");
+		turn_away("E_NO_MEMORY", "there is too little address space for the runtime (ulimit -v, systemd's LimitAS, vm.overcommit_memory=2): allow 1 GB");
 	return 1;
 }

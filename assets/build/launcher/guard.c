@@ -7,8 +7,9 @@
 /* Enough for a thread's stack with all around it. */
 #define A_LITTLE (64UL << 20)
 
-/* The C library's write(2): the dynamic linker enters it here, as assets/build/universal.ts has it do. */
+/* The C library's functions: the dynamic linker enters them here, as assets/build/universal.ts has it do. */
 __attribute__((section(".data"))) static long (*volatile system_write)(int fd, const char *bytes, size_t length);
+__attribute__((section(".data"))) static int (*volatile system_vfprintf)(void *stream, const char *format, __builtin_va_list values);
 
 static int is_crash(int fd, const char *bytes, size_t length)
 {
@@ -39,22 +40,41 @@ static int has_task(void)
 	return 1;
 }
 
-/*
- * Stands in for write(2) in Bun. Its report of a crash shows the arguments, asks people to report it to Bun's makers, and
- * has a link with it all: what has happened is said in our own words, by what is missing now.
- */
-static long guarded_write(int fd, const char *bytes, size_t length)
+/* By what is missing now. */
+_Noreturn static void tell_crash(int is_short)
 {
-	int is_short = is_out_of_memory(fd, bytes, length);
-	if (!is_short && !is_crash(fd, bytes, length)) return system_write(fd, bytes, length);
 	if (is_short || !has_memory(A_LITTLE))
-		turn_away("E_NO_MEMORY", "memory ran out (ulimit -v, systemd's LimitAS, vm.overcommit_memory=2): allow 600 MB");
+		turn_away("E_NO_MEMORY", "memory ran out (ulimit -v, systemd's LimitAS, vm.overcommit_memory=2): allow 1 GB");
 	if (!has_task())
 		turn_away("E_NO_TASK", "no thread can be started (ulimit -u, pids.max of the cgroup, systemd's TasksMax): allow 32 more");
 	refuse(EXIT_FAILED, "E_CRASHED", "the runtime crashed; this is a defect: report the command and what this machine is");
 }
 
+/*
+ * Stands in for write(2) in Bun. Its report of a crash shows the arguments, asks people to report it to Bun's makers, and
+ * has a link with it all: what has happened is said in our own words.
+ */
+static long guarded_write(int fd, const char *bytes, size_t length)
+{
+	int is_short = is_out_of_memory(fd, bytes, length);
+	if (!is_short && !is_crash(fd, bytes, length)) return system_write(fd, bytes, length);
+	tell_crash(is_short);
+}
+
+/* What JavaScriptCore says before it crashes on purpose (WTFReportAssertionFailure), and where that is for want of memory. */
+static const char assertion[] = "ASSERTION FAILED: ";
+static const char exhausted[] = "ASSERTION FAILED: MemoryExhaustion";
+
+/* Stands in for vfprintf(3) in Bun, by which an assertion that failed is told before the report. */
+static int guarded_vfprintf(void *stream, const char *format, __builtin_va_list values)
+{
+	if (behind(format, assertion) == NULL) return system_vfprintf(stream, format, values);
+	tell_crash(behind(format, exhausted) != NULL);
+}
+
 __attribute__((section(".config"))) const volatile struct config config = {
 	.guarded_write = (uint64_t)guarded_write,
 	.system_write = (uint64_t)&system_write,
+	.guarded_vfprintf = (uint64_t)guarded_vfprintf,
+	.system_vfprintf = (uint64_t)&system_vfprintf,
 };

@@ -14,7 +14,7 @@
 /* Between the launcher and assets/build/universal.ts, which puts the file together. Addresses are the program's. */
 struct config {
 	/* Told by the launcher: where its part of each is, from its own beginning. */
-	uint64_t guarded_write, system_write;
+	uint64_t guarded_write, system_write, guarded_vfprintf, system_vfprintf;
 	/* Filled in: Bun's own program headers and entry, and musl. */
 	uint64_t phdr, phnum, entry, musl_base, musl_entry;
 	/* Filled in: what --help prints, for each command its words, a zero, its text, a zero, and behind the last no text. */
