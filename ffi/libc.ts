@@ -10,6 +10,7 @@ const c = bindFunctions("libc.so.6", {
   _exit: { args: ["i32"], returns: "void" },
   accept4: { args: ["i32", "ptr", "ptr", "i32"], returns: "i32" },
   bind: { args: ["i32", "buffer", "u32"], returns: "i32" },
+  clearenv: { args: [], returns: "i32" },
   close: { args: ["i32"], returns: "i32" },
   connect: { args: ["i32", "buffer", "u32"], returns: "i32" },
   dup: { args: ["i32"], returns: "i32" },
@@ -656,6 +657,11 @@ export function setSystemCallFilter(filter: Uint8Array): void {
     return withAddresses([program], filterAllThreads);
   });
   if (unsynced !== 0) throw new Error(`seccomp: thread ${unsynced} has a filter of its own`);
+}
+
+/** Takes all variables from this process's environment, the launcher's and the runtime's own included. */
+export function clearEnvironment(): void {
+  check(c.clearenv(), "clearenv");
 }
 
 /** Has the beginning of an open file mapped for reading while `look` runs. @param look is given its address */

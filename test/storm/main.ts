@@ -1,12 +1,13 @@
 /**
- * bun run storm [--kernels NAME,…|all] [--runs N] [--quiet | --here]: asks kernels of the lab over and over, compares every
+ * bun run storm [--kernels NAME,…|all] [--runs N] [--quiet | --here [--all]]: asks kernels of the lab over and over, compares every
  * answer with the truth of that kernel's BTF, which the runs do not see, and prints a row of docs/storms.md for each.
  *
  * In a storm of foreign processes, connections, datagrams, files, conntrack entries and namespaces, N guesses are made by
  * the snapshot strategy and N / 10 by the stepwise one in one process each, and N / 20 by the executable, which takes
  * longer to start than to guess; before it some in the same guest while it is quiet. With --quiet there is no storm, and
  * the executable answers N times with BTF and N times without. With --here it answers N times on this machine, by the
- * guess alone, beside whatever goes on there: of all, this one has several processors. What says anything else than the truth is kept in
+ * guess alone, beside whatever goes on there: of all, this one has several processors; with --all of tasks, files
+ * and sockets too, by the crawl. What says anything else than the truth is kept in
  * dist/storm. Ends with 1 after a wrong number, a null of what quiet runs (or with --quiet the kernel) know, a run that
  * has no constants, or with --quiet a line in the kernel's log.
  */
@@ -15,6 +16,7 @@ import { parseArgs } from "node:util";
 import type { Architecture } from "../../assets/build/debian.ts";
 import { assets } from "../../assets/build/paths.ts";
 import { run } from "../../assets/build/run.ts";
+import { allWide } from "../../src/kernel/crawl/report.ts";
 import type { Strategy } from "../../src/output/document.ts";
 import { row, table } from "../bench/figures.ts";
 import { trueConstants } from "../lab/constants.ts";
@@ -30,6 +32,7 @@ import {
 } from "../lab/guest.ts";
 import { LAB_KERNELS, type LabKernel, type LoadedKernel, labKernel, loadKernel } from "../lab/kernels.ts";
 import { BREW, COUNTS, STORM_MODULES, STORM_PACKAGES, stormCounts, stormFiles } from "../lab/storm.ts";
+import { bitsOf } from "../lab/truth.ts";
 import { type Answer, answersOf, type Constants, knownIn, over, verdictOf } from "./answers.ts";
 
 const { values } = parseArgs({
@@ -38,6 +41,7 @@ const { values } = parseArgs({
     runs: { type: "string" },
     quiet: { type: "boolean" },
     here: { type: "boolean" },
+    all: { type: "boolean" },
   },
 });
 const runs = Number(values.runs ?? (values.quiet ? 20 : 1000));
@@ -238,9 +242,11 @@ const stamp = [date, commit.trim()];
 
 /** This machine's own kernel. What its first runs know is known. */
 async function here(): Promise<[head: string[], rows: string[]]> {
-  const truth = await trueConstants("/sys/kernel/btf/vmlinux");
-  const ask = `${await executableFor("amd64")} kernel --source guess --format json`;
-  const asked = (times: number) => answersOf(Bun.spawnSync(["sh", "-c", over(times, ask)]).stdout.toString());
+  const btf = "/sys/kernel/btf/vmlinux";
+  const truth = { ...(await trueConstants(btf)), ...(values.all ? await trueMembers(btf) : {}) };
+  const ask = `${await executableFor("amd64")} kernel ${values.all ? "--all" : ""} --source guess --format json`;
+  const asked = (times: number) =>
+    answersOf(Bun.spawnSync(["sh", "-c", over(times, ask)]).stdout.toString()).map(withoutSizes);
   const first = asked(Math.min(QUIET_RUNS, runs));
   const release = (await Bun.file("/proc/sys/kernel/osrelease").text()).trim();
   const tallies = [await count(release, first, truth, knownIn(first))];
@@ -251,6 +257,34 @@ async function here(): Promise<[head: string[], rows: string[]]> {
     ["runs", "wrong", "null more than first", "no answer"],
     [row(`${release}, here`, ...sums, ...stamp)],
   ];
+}
+
+/** How many bits a bit-field has is told by its row, and asked by test/lab/crawl.test.ts. */
+const withoutSizes = (answer: Answer): Answer =>
+  answer.constants === undefined
+    ? answer
+    : {
+        ...answer,
+        constants: Object.fromEntries(
+          Object.entries(answer.constants).filter(([name]) => !name.endsWith("_bit_size")),
+        ),
+      };
+
+/** Where members of the wide vocabulary lie: of a bit-field the byte that it begins in, and the bit in that. */
+async function trueMembers(btf: string): Promise<Constants> {
+  const asked = allWide();
+  const bits = await bitsOf(
+    btf,
+    asked.map(({ text }) => text),
+  );
+  return Object.fromEntries(
+    asked.flatMap(({ text, constant }) => {
+      const bit = bits.get(text) ?? null;
+      return bit === null
+        ? []
+        : [[constant, Math.floor(bit / 8)] as const, [`${constant}_bit_offset`, bit % 8] as const];
+    }),
+  );
 }
 
 async function inGuests(): Promise<[head: string[], rows: string[]]> {

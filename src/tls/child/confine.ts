@@ -94,6 +94,7 @@ function surroundings(): Surroundings {
  * @throws SystemError, or Error where a thread is not confined: then nothing foreign may run
  */
 export function confine(parent: string, seconds: number): void {
+  libc.clearEnvironment(); // of what the launcher tells the runtime, too
   const user = childUser();
   if (user !== null) libc.changeUser(user, user);
   const ids = {
