@@ -29,11 +29,16 @@ export async function bitsOf(
   btfFile: string,
   members: readonly string[],
 ): Promise<Map<string, number | null>> {
+  const types = await typesIn(btfFile);
+  return new Map(members.map((member) => [member, offsetOf(types, member)]));
+}
+
+/** The types of a BTF file by their numbers, as bpftool prints them. @throws when bpftool cannot read it */
+export async function typesIn(btfFile: string): Promise<Types> {
   const dump = await attempt(["bpftool", "--json", "btf", "dump", "file", btfFile]);
   if (dump.status !== 0)
     throw new Error(`bpftool cannot read the BTF in ${btfFile}: ${dump.stderr}${dump.stdout}`);
-  const types = new Map(v.parse(Dump, JSON.parse(dump.stdout)).types.map((type) => [type.id, type]));
-  return new Map(members.map((member) => [member, offsetOf(types, member)]));
+  return new Map(v.parse(Dump, JSON.parse(dump.stdout)).types.map((type) => [type.id, type]));
 }
 
 /** What is used of bpftool's types. */
@@ -46,18 +51,28 @@ const Type = v.object({
   /** What a typedef, a qualifier or an array is of. */
   type_id: v.optional(v.number()),
   nr_elems: v.optional(v.number()),
-  members: v.optional(v.array(v.object({ name: v.string(), type_id: v.number(), bits_offset: v.number() }))),
+  members: v.optional(
+    v.array(
+      v.object({
+        name: v.string(),
+        type_id: v.number(),
+        bits_offset: v.number(),
+        /** Bits; none or 0 of what is no bit-field. */
+        bitfield_size: v.optional(v.number()),
+      }),
+    ),
+  ),
 });
 const Dump = v.object({ types: v.array(Type) });
-type Type = v.InferOutput<typeof Type>;
-type Types = ReadonlyMap<number, Type>;
+export type Type = v.InferOutput<typeof Type>;
+export type Types = ReadonlyMap<number, Type>;
 
 interface Place {
   readonly type: Type;
   readonly bits: number;
 }
 
-const ANONYMOUS = "(anon)";
+export const ANONYMOUS = "(anon)";
 const TRANSPARENT = new Set(["TYPEDEF", "CONST", "VOLATILE", "RESTRICT", "TYPE_TAG"]);
 
 function offsetOf(types: Types, path: string): number | null {
@@ -103,7 +118,7 @@ function elementOf(types: Types, type: Type, index: number): Place | null {
 }
 
 /** The type behind typedefs and qualifiers. */
-function plain(types: Types, id: number | undefined): Type {
+export function plain(types: Types, id: number | undefined): Type {
   const type = types.get(id ?? -1);
   if (type === undefined) return { id: 0, kind: "VOID" };
   return TRANSPARENT.has(type.kind) ? plain(types, type.type_id) : type;

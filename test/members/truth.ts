@@ -1,5 +1,5 @@
-import * as v from "valibot";
 import { run } from "../../assets/build/run.ts";
+import { ANONYMOUS, plain, type Type, type Types as TypesById, typesIn } from "../lab/truth.ts";
 
 /** Where a member lies. */
 export interface Place {
@@ -9,39 +9,15 @@ export interface Place {
   readonly bits: number | null;
 }
 
-const Type = v.object({
-  id: v.number(),
-  kind: v.string(),
-  name: v.optional(v.string()),
-  size: v.optional(v.number()),
-  type_id: v.optional(v.number()),
-  nr_elems: v.optional(v.number()),
-  members: v.optional(
-    v.array(
-      v.object({
-        name: v.string(),
-        type_id: v.number(),
-        bits_offset: v.number(),
-        bitfield_size: v.optional(v.number()),
-      }),
-    ),
-  ),
-});
-type Type = v.InferOutput<typeof Type>;
-
-const ANONYMOUS = "(anon)";
-const transparent = ["TYPEDEF", "CONST", "VOLATILE", "RESTRICT", "TYPE_TAG"];
 /** How deep a way goes. */
 const deepest = 4;
 
 /** The types of a BTF file, as bpftool prints them. */
 export class Types {
-  private constructor(private readonly types: ReadonlyMap<number, Type>) {}
+  private constructor(private readonly types: TypesById) {}
 
   static async of(btf: string): Promise<Types> {
-    const { stdout } = await run(["bpftool", "--json", "btf", "dump", "file", btf]);
-    const { types } = v.parse(v.object({ types: v.array(Type) }), JSON.parse(stdout));
-    return new Types(new Map(types.map((type) => [type.id, type])));
+    return new Types(await typesIn(btf));
   }
 
   /** Structs and unions where no two have one name. @param hasBits those with bit-fields alone */
@@ -57,13 +33,6 @@ export class Types {
       : single;
   }
 
-  private plain(id: number): Type | undefined {
-    const type = this.types.get(id);
-    return type !== undefined && transparent.includes(type.kind) && type.type_id !== undefined
-      ? this.plain(type.type_id)
-      : type;
-  }
-
   /**
    * A way from a type to one of its members, chosen by chance, through structs, unions and elements of arrays.
    * @param random below a limit @returns null where the type has none
@@ -74,13 +43,13 @@ export class Types {
   ): { readonly path: string; readonly place: Place } | null {
     let [path, bit] = [from.name ?? "", 0];
     let bits: number | null = null;
-    let at: Type | undefined = from;
+    let at: Type = from;
     let last: typeof path | null = null;
-    for (let depth = 0; depth < deepest && at !== undefined; depth++) {
+    for (let depth = 0; depth < deepest; depth++) {
       const { members = [], kind, nr_elems: count = 0, type_id: element = 0 } = at;
       if (kind === "ARRAY") {
-        const of = this.plain(element);
-        if (count === 0 || of?.size === undefined) break;
+        const of = plain(this.types, element);
+        if (count === 0 || of.size === undefined) break;
         const index = random(count);
         [path, bit, at] = [`${path}[${index}]`, bit + index * of.size * 8, of];
         last = path;
@@ -89,7 +58,7 @@ export class Types {
       const member = members[random(members.length)];
       if (member === undefined) break;
       bit += member.bits_offset;
-      at = this.plain(member.type_id);
+      at = plain(this.types, member.type_id);
       if (member.name === ANONYMOUS) {
         depth -= 1;
         continue;
