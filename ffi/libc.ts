@@ -71,7 +71,7 @@ export const SOL_TCP = 6;
 export const SOL_IPV6 = 41;
 export const IPV6_FREEBIND = 78;
 export const SO_PRIORITY = 12;
-export const SO_LINGER = 13;
+const SO_LINGER = 13;
 export const SO_SNDTIMEO = 21;
 const SO_ATTACH_FILTER = 26;
 const BPF_RET_K = 6;
@@ -359,6 +359,9 @@ export function setsockopt(fd: number, level: number, option: number, ...values:
 export function setsockoptBytes(fd: number, level: number, option: number, value: Uint8Array): void {
   check(c.setsockopt(fd, level, option, value, value.byteLength), `setsockopt(${level}, ${option})`);
 }
+
+/** Has a connection reset when it is closed, so that no TIME_WAIT stays for a minute. What a listener accepts inherits it. */
+export const resetOnClose = (fd: number): void => setsockopt(fd, SOL_SOCKET, SO_LINGER, 1, 0);
 
 /** Whatever comes for a socket is dropped, by a filter of one instruction: BPF_RET | BPF_K, no byte. */
 export function dropIncoming(fd: number): void {

@@ -17,8 +17,10 @@ const phdr = 6;
 /** struct config of launcher/launcher.h: places of what it tells, and of what is filled in. */
 const config = { numbers: 32, glibc: 80, version: 104, text: 24 } as const;
 /** Functions of the C library that the launcher stands in for: where it tells its own place for each, and where the other's goes. */
-const guarded = { write: { own: 0, system: 8 }, vfprintf: { own: 16, system: 24 } } as const;
-type Guarded = keyof typeof guarded;
+const guarded = [
+  { name: "write", own: 0, system: 8 },
+  { name: "vfprintf", own: 16, system: 24 },
+] as const;
 
 /** Relocations of a function that the dynamic linker enters: R_X86_64_JUMP_SLOT, R_AARCH64_JUMP_SLOT. */
 const jumpSlots = { x86_64: 7, aarch64: 1026 } as const;
@@ -90,7 +92,7 @@ export async function universal(parts: Parts, { version, help }: Spoken): Promis
   setU64(set, texts.base, config.numbers + 40);
   set.write(text(newestGlibc(program)), config.glibc);
   set.write(text(version), config.version);
-  for (const name of ["write", "vfprintf"] as const) redirect(name, program, bytes, launched);
+  for (const each of guarded) redirect(each, program, bytes, launched);
   setStack(program, bytes);
 
   const headers = [
@@ -187,7 +189,12 @@ function sectionOf(elf: Elf, name: string): SectionHeader & { readonly bytes: Bu
 }
 
 /** Bun calls the launcher's function in the place of the C library's, which the dynamic linker enters into the launcher instead. */
-function redirect(name: Guarded, program: Elf, bytes: Buffer, { image, base }: Appended): void {
+function redirect(
+  { name, ...told }: (typeof guarded)[number],
+  program: Elf,
+  bytes: Buffer,
+  { image, base }: Appended,
+): void {
   const calls = sectionOf(program, ".rela.plt");
   const symbols = sectionOf(program, ".dynsym");
   const strings = sectionOf(program, ".dynstr");
@@ -204,7 +211,7 @@ function redirect(name: Guarded, program: Elf, bytes: Buffer, { image, base }: A
     );
     if (load === undefined) throw new Error(`${program.path}: the slot of ${name} lies in no segment`);
     const place = slot - load.vaddr + load.offset;
-    const [own, system] = [u64(image, guarded[name].own), u64(image, guarded[name].system)];
+    const [own, system] = [u64(image, told.own), u64(image, told.system)];
     // What stands in the slot finds the function at its first call, where the linker waits for that.
     bytes.copy(image, system, place, place + 8);
     setU64(bytes, base + own, place);

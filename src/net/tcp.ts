@@ -14,9 +14,9 @@ import {
   MSG_DONTWAIT,
   MSG_PEEK,
   recv,
+  resetOnClose,
   SHUT_RD,
   SHUT_WR,
-  SO_LINGER,
   SO_SNDTIMEO,
   SOCK_STREAM,
   SOL_IPV6,
@@ -198,7 +198,7 @@ export class TcpSocket implements Disposable {
   /** Closes without a TIME_WAIT. */
   [Symbol.dispose](): void {
     if (!this.#descriptor.isOpen) return;
-    setsockopt(this.#descriptor.fd, SOL_SOCKET, SO_LINGER, 1, 0);
+    resetOnClose(this.#descriptor.fd);
     this.#descriptor[Symbol.dispose]();
   }
 

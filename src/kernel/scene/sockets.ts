@@ -19,8 +19,8 @@ import {
   MSG_MORE,
   MSG_OOB,
   recv,
+  resetOnClose,
   SHUT_WR,
-  SO_LINGER,
   SO_SNDTIMEO,
   SOCK_DGRAM,
   SOCK_RAW,
@@ -370,14 +370,14 @@ export class Sockets {
   /** One that listens, with so many connections that nobody takes, and the two ends of one over which data went both ways. */
   #openConnection(family: Family, waiting: number): void {
     const listener = this.#open(family, SOCK_STREAM);
-    forgotten(listener.fd);
+    resetOnClose(listener.fd); // these may be in the machine's own network, where it has no namespaces
     set(listener.fd, SOL_TCP, TCP.maxSegment, random(300, 1200));
     set(listener.fd, SOL_TCP, TCP.clamp, random(2 ** 15, 2 ** 16));
     const to = this.#bind(listener, family, this.#address(family));
     listen(listener.fd, 20 * waiting + random(0, 20));
     const dial = () => {
       const one = this.#open(family, SOCK_STREAM);
-      forgotten(one.fd);
+      resetOnClose(one.fd);
       set(one.fd, SOL_TCP, TCP.maxSegment, random(300, 1200));
       this.#bind(one, family, this.#address(family));
       connect(one.fd, encodeSockaddr(to), "a socket of ours");
@@ -698,9 +698,6 @@ function infoOf(fd: number): ((at: number) => number | undefined) | undefined {
   const view = new DataView(bytes.buffer);
   return (at) => (at + 4 <= length ? view.getUint32(at, true) : undefined);
 }
-
-/** Closed, it is reset: without a namespace of our own TIME_WAIT would stay behind for a minute. What is accepted inherits it. */
-const forgotten = (fd: number): void => setsockopt(fd, SOL_SOCKET, SO_LINGER, 1, 0);
 
 function tcpFactsOf(fd: number, { tcp, isListening }: Known): Partial<TcpFacts> {
   const facts = {
