@@ -53,7 +53,8 @@ describe("the kernel this runs on", () => {
       tcpv6_enabled: 1,
       udpv6_enabled: 1,
     });
-    expect(kernel?.events).toBeLessThanOrEqual(60 * (kernel?.attempts ?? 1));
+    // Around 60; a dead namespace whose number came again costs a third one and a few more (docs/design/guess.md).
+    expect(kernel?.events).toBeLessThanOrEqual(120 * (kernel?.attempts ?? 1));
   });
 
   test("without BTF the guess alone gives the same numbers, twenty times of twenty", () => {

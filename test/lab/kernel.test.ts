@@ -53,7 +53,8 @@ for (const row of chosenKernels(ARCHITECTURES)) {
           expect(host.btf).toBe(status === "confirmed");
           expect(report?.constants).toEqual(expected);
           expect(report?.attached).toEqual(ATTACHED);
-          expect(report?.events).toBeLessThanOrEqual(60 * (report?.attempts ?? 1));
+          // Around 60; a dead namespace whose number came again costs a third one and a few more (docs/design/guess.md).
+          expect(report?.events).toBeLessThanOrEqual(120 * (report?.attempts ?? 1));
           for (const [constant, field] of Object.entries(report?.fields ?? {})) {
             const isMeasured = kernelFields.some((each) => each.constant === constant);
             if (isMeasured) expect(field.status).toBe(status);
