@@ -1,5 +1,6 @@
 import { isAtLeast } from "../../host/kernel.ts";
 import type { CType } from "../synthetic/ctype.ts";
+import { kernfsNode } from "./cgroup.ts";
 import { type Derived, derived } from "./derived.ts";
 import { dentry, fdtable, file, filesStruct, fsStruct, inode, mount, superBlock, vfsmount } from "./file.ts";
 import { namespaces, nsproxy } from "./namespaces.ts";
@@ -44,6 +45,7 @@ const structs: readonly Struct[] = [
   vfsmount,
   mount,
   fsStruct,
+  kernfsNode,
   socket,
   protoOps,
   proto,

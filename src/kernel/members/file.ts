@@ -44,6 +44,8 @@ export interface InodeFacts {
   readonly size: bigint;
   readonly links: number;
   readonly superBlock: Thing;
+  /** What its file system keeps of it: sysfs and control groups a kernfs_node. */
+  readonly data: Thing;
 }
 
 /** include/linux/fs.h; up to 1 KiB with lockdep. */
@@ -56,6 +58,7 @@ export const inode = struct<InodeFacts>("inode", 1024, ["i_ino", "i_mode"], {
   i_size: value(s64, ({ size }) => known(size, (it) => host(8, it))),
   i_nlink: value(u32, ({ links }) => known(links, (it) => host(4, it))),
   i_sb: leads(to("super_block"), ({ superBlock }) => superBlock),
+  i_private: leads(to("void"), ({ data }) => data),
 });
 
 /** What is known of a name. */

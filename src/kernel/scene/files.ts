@@ -1,4 +1,5 @@
 import { fstatSync } from "node:fs";
+import { basename, dirname } from "node:path";
 import { SystemError } from "../../../ffi/error.ts";
 import { type FileDescriptor, fileSystem, memoryFile, O_RDONLY, O_RDWR } from "../../../ffi/libc.ts";
 import {
@@ -14,6 +15,7 @@ import {
   resize,
   seek,
 } from "../../../ffi/process.ts";
+import { kernfsNode, type NodeFacts } from "../members/cgroup.ts";
 import {
   type DentryFacts,
   dentry,
@@ -35,11 +37,14 @@ export interface OpenFile {
   readonly dentry: Thing;
   /** Undefined where the kernel does not tell it. */
   readonly mount?: Thing;
+  /** Of sysfs and control groups alone. */
+  readonly node?: Thing;
   /** What may be added to what is known of it. */
   readonly known: {
     readonly dentry: Mutable<Partial<DentryFacts>>;
     readonly mount: Mount["facts"];
     readonly block: Mutable<Partial<SuperBlockFacts>>;
+    readonly node: Mutable<Partial<NodeFacts>>;
     /** Of the mount, as /proc/self/mountinfo numbers it. */
     readonly id: string | null;
   };
@@ -49,13 +54,28 @@ const FMODE_READ = 1;
 const FMODE_WRITE = 2;
 const FMODE_ANYWHERE = 4 | 8 | 16; // FMODE_LSEEK, PREAD, PWRITE
 
+/** SYSFS_MAGIC, CGROUP2_SUPER_MAGIC: file systems whose inodes lead to a kernfs_node. */
+const kernfs: ReadonlySet<number> = new Set([0x62656572, 0x63677270]);
+/** Folders whose names the kernel made of a number: others lie where its constants do, and are not aligned. */
+const numbered = [
+  "/sys/devices/system/cpu/cpu0",
+  "/sys/devices/system/cpu/cpu1",
+  "/sys/devices/system/node/node0",
+  "/sys/devices/system/clocksource/clocksource0",
+  "/sys/devices/system/clockevents/clockevent0",
+  "/sys/kernel/irq/0",
+] as const;
+
 const random = (below: number): number => 1 + Math.floor(Math.random() * (below - 1));
 const bytes = (text: string): Uint8Array => new TextEncoder().encode(text);
 
 /** Files that are open here, by what is the same of them. */
 export class Files {
   readonly open: OpenFile[] = [];
-  readonly #inodes = new Map<string, Thing>();
+  readonly #inodes = new Map<
+    string,
+    { readonly thing: Thing; readonly node?: Thing; readonly facts: Mutable<Partial<NodeFacts>> }
+  >();
   readonly #dentries = new Map<
     string,
     { readonly facts: Mutable<Partial<DentryFacts>>; readonly thing: Thing }
@@ -97,6 +117,12 @@ export class Files {
       const folder = this.openFolder(path.slice(0, path.lastIndexOf("/")));
       if (one !== null && folder !== null) this.#setParent(one, folder);
     }
+    for (const path of numbered) {
+      const [one, folder] = [this.openFolder(path), this.openFolder(dirname(path))];
+      if (one === null || folder === null) continue;
+      one.known.node.name = basename(path);
+      this.#setParent(one, folder);
+    }
     for (const path of ["/proc", "/sys"]) {
       const root = this.openFolder(path);
       if (root === null || !this.mounts.isWhole(root.known.id)) continue;
@@ -121,8 +147,10 @@ export class Files {
     return one && file.of({ inode: one.inode, dentry: one.dentry });
   }
 
-  #setParent({ known }: OpenFile, folder: OpenFile): void {
+  /** @param folder itself where it is the first of its file system: as a name that leads to itself, as a node nowhere */
+  #setParent({ known, node }: OpenFile, folder: OpenFile): void {
     known.dentry.parent = folder.dentry;
+    if (folder.node !== undefined) known.node.parent = folder.node === node ? null : folder.node;
   }
 
   /** A file that was opened with other credentials. */
@@ -196,15 +224,20 @@ export class Files {
     const stat = fstatSync(descriptor.fd, { bigint: true });
     const block = this.#block(descriptor, stat.dev);
     const key = `${stat.dev} ${stat.ino}`;
+    const before = this.#inodes.get(key);
+    const nodeFacts: Mutable<Partial<NodeFacts>> = before?.facts ?? { id: stat.ino };
+    const isNode = !isForeign && kernfs.has(fileSystem(descriptor.fd).type);
+    const node = before?.node ?? (isNode ? kernfsNode.of(nodeFacts) : undefined);
     const inodeThing =
-      this.#inodes.get(key) ??
+      before?.thing ??
       inode.of({
+        ...(node !== undefined && { data: node }),
         ...(!isForeign && { ino: stat.ino, mode: Number(stat.mode), superBlock: block.thing }),
         ...(!isForeign &&
           !isFolder && { links: Number(stat.nlink), size: stat.size, rdev: kernelDevice(stat.rdev) }),
         ...(!isForeign && this.#areNumbersKnown && { uid: Number(stat.uid), gid: Number(stat.gid) }),
       });
-    this.#inodes.set(key, inodeThing);
+    this.#inodes.set(key, { thing: inodeThing, facts: nodeFacts, ...(node !== undefined && { node }) });
     const dentryKey = `${key} ${name ?? ""}`;
     const named =
       this.#dentries.get(dentryKey) ?? newDentry(name, inodeThing, isForeign ? undefined : block.thing);
@@ -228,7 +261,14 @@ export class Files {
       inode: inodeThing,
       dentry: named.thing,
       ...(mount !== null && { mount: mount.thing }),
-      known: { dentry: named.facts, mount: mount?.facts ?? {}, block: block.facts, id: mount?.id ?? null },
+      ...(node !== undefined && { node }),
+      known: {
+        dentry: named.facts,
+        mount: mount?.facts ?? {},
+        block: block.facts,
+        node: nodeFacts,
+        id: mount?.id ?? null,
+      },
     };
     this.open.push(one);
     return one;
