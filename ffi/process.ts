@@ -33,8 +33,10 @@ const c = bind("libc.so.6", {
   ioctl: { args: ["i32", "u64", "buffer"], returns: "i32" },
   kill: { args: ["i32", "i32"], returns: "i32" },
   lseek: { args: ["i32", "i64", "i32"], returns: "i64" },
+  mkdir: { args: ["buffer", "u32"], returns: "i32" },
   pipe2: { args: ["buffer", "i32"], returns: "i32" },
   prctl: { args: ["i32", "u64", "u64", "u64", "u64"], returns: "i32" },
+  rmdir: { args: ["buffer"], returns: "i32" },
   syscall: { args: ["i64", "u64", "u64", "u64"], returns: "i64" },
   waitpid: { args: ["i32", "buffer", "i32"], returns: "i32" },
 });
@@ -62,6 +64,8 @@ const SYS_SETRESUID = process.arch === "arm64" ? 147 : 117;
 const SYS_SETRESGID = process.arch === "arm64" ? 149 : 119;
 const SYS_SETFSUID = process.arch === "arm64" ? 151 : 122;
 const SYS_SETFSGID = process.arch === "arm64" ? 152 : 123;
+const SYS_CLOSE_RANGE = 436;
+const EBUSY = 16;
 const STACK = 65536;
 /** More than a ucontext_t has: 968 bytes on x86-64, 4,560 on arm64. */
 const CONTEXT = 8192;
@@ -77,7 +81,7 @@ function functionNamed(name: string): Pointer {
 
 /** A call of the C library that a copy of this process makes before it sleeps: numbers, and bytes by where they are. */
 export interface Call {
-  readonly name: "open" | "prctl" | "setsid";
+  readonly name: "_exit" | "close" | "open" | "prctl" | "read" | "rmdir" | "setsid" | "sleep" | "syscall";
   readonly values: readonly (number | Uint8Array)[];
 }
 
@@ -96,6 +100,7 @@ const DIE_WITH_US: Call = { name: "prctl", values: [PR_SET_PDEATHSIG, SIGKILL, 0
 function sleeping(
   seconds: number,
   calls: readonly Call[],
+  diesWithUs: boolean,
 ): { readonly call: Pointer; readonly argument: bigint; readonly kept: unknown } {
   const sleep = functionNamed("sleep");
   const alone = { call: sleep, argument: BigInt(seconds), kept: null };
@@ -122,7 +127,7 @@ function sleeping(
     makecontext(at, call, values.length, a, b, c, d, e);
     return at;
   };
-  const first = [DIE_WITH_US, ...calls].reduceRight(
+  const first = [...(diesWithUs ? [DIE_WITH_US] : []), ...calls].reduceRight(
     (next, { name, values }) => context(next, functionNamed(name), values),
     context(null, sleep, [seconds]),
   );
@@ -138,13 +143,13 @@ export class Sleeper implements Disposable {
 
   /**
    * @param namespaces CLONE_NEW* of those that it is the first one in @param seconds after which it ends by itself
-   * @param calls what it does before @throws SystemError
+   * @param calls what it does before @param diesWithUs false: it outlives this process @throws SystemError
    */
-  constructor(namespaces: number, seconds: number, calls: readonly Call[] = []) {
+  constructor(namespaces: number, seconds: number, calls: readonly Call[] = [], diesWithUs = true) {
     // A copy has a stack of its own in a copy of this memory. Without a signal at its end the runtime does not hear of it.
     const stack = new Uint8Array(STACK);
     const top = BigInt(ptr(stack) + STACK) & ~15n;
-    const { call, argument, kept } = sleeping(seconds, calls);
+    const { call, argument, kept } = sleeping(seconds, calls, diesWithUs);
     this.#pid = check(c.clone(call, top, namespaces, argument), "clone");
     void [stack.length, kept];
   }
@@ -165,6 +170,57 @@ export class Sleeper implements Disposable {
     while (c.waitpid(this.#pid, status, WALL) < 0 && lastErrno() === 4);
     this.#pid = 0;
   }
+}
+
+/** How often, a second after another, an heir tries to remove what it is left. */
+const ATTEMPTS = 5;
+
+/**
+ * A copy of this process that waits for its end, however that comes, and removes folders then; it runs none of our code.
+ * Where it is disposed of it has nothing to do. A C library without contexts (musl) has none.
+ */
+export class Heir implements Disposable {
+  readonly #child: Sleeper;
+  readonly #end: FileDescriptor;
+
+  /** @param folders in which order they are removed, there or not @throws SystemError */
+  constructor(folders: readonly string[]) {
+    const [reading, writing] = openPipe();
+    using waited = reading;
+    const paths = folders.map((path) => terminated(path));
+    const removal: readonly Call[] = [
+      { name: "sleep", values: [1] },
+      ...paths.map((path): Call => ({ name: "rmdir", values: [path] })),
+    ];
+    const calls: readonly Call[] = [
+      // No signal that a terminal has for us is for it; and what is open here it does not keep so.
+      { name: "setsid", values: [] },
+      { name: "close", values: [writing.fd] },
+      { name: "syscall", values: [SYS_CLOSE_RANGE, 0, waited.fd - 1, 0] },
+      { name: "syscall", values: [SYS_CLOSE_RANGE, waited.fd + 1, 0x7fffffff, 0] },
+      { name: "read", values: [waited.fd, new Uint8Array(8), 1] },
+      ...Array.from({ length: ATTEMPTS }, () => removal).flat(),
+      { name: "_exit", values: [0] },
+    ];
+    this.#end = writing;
+    this.#child = new Sleeper(0, 1, calls, false);
+  }
+
+  [Symbol.dispose](): void {
+    this.#child[Symbol.dispose]();
+    this.#end[Symbol.dispose]();
+  }
+}
+
+/** Makes a folder, for its owner alone. @throws SystemError */
+export const makeFolder = (path: string): number => check(c.mkdir(terminated(path), 0o700), `mkdir ${path}`);
+
+/** Removes a folder. @returns whether it is gone: another may be in it still @throws SystemError */
+export function removeFolder(path: string): boolean {
+  const result = c.rmdir(terminated(path));
+  if (result < 0 && lastErrno() === EBUSY) return false;
+  check(result, `rmdir ${path}`);
+  return true;
 }
 
 /** A thread of this process that waits, and nothing else, until it is disposed of. */

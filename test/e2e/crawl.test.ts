@@ -1,6 +1,9 @@
 import { expect, test } from "bun:test";
+import { accessSync, constants, mkdirSync, readdirSync, readFileSync, rmdirSync } from "node:fs";
+import { join } from "node:path";
 import { wideMembers } from "../../src/kernel/members/all.ts";
 import { bitsOf, truthOf } from "../lab/truth.ts";
+import { until } from "../until.ts";
 import { documentOf, executable, run, Scratch } from "./executable.ts";
 
 /** What nothing of the scene can show, on any kernel, or not on this one. */
@@ -39,6 +42,11 @@ const unknown = new Set([
   "fs_struct.root.dentry",
   "fs_struct.root.mnt",
 ]);
+/** The folder of the control group that this process is in, where one may be made below it. */
+const group = groupOf();
+if (group === null)
+  for (const member of ["task_struct.cgroups", "css_set.dfl_cgrp", "cgroup.kn", "kernfs_node.priv"])
+    unknown.add(member);
 const members = wideMembers.map(({ member }) => member);
 /** In bits: of a bit-field its byte is told, and its first bit in that. */
 const truth = bitsOf("/sys/kernel/btf/vmlinux", members);
@@ -79,6 +87,31 @@ test("a crawl leaves no process of its own, and the user that it was", () => {
   expect(stdout.split("\n").sort()).toEqual(["", "sh"]);
 });
 
+test.skipIf(group === null)(
+  "it leaves no control group, and of one that is killed its heir removes them",
+  async () => {
+    const own = join(group ?? "", `test-${crypto.randomUUID()}`);
+    const folders = () => readdirSync(own).filter((name) => name.startsWith("offsetof-"));
+    const enter = `echo $$ >"$1/cgroup.procs" && exec "$0" kernel --source guess --member task_struct.cgroups`;
+    const command = ["sh", "-c", enter, executable, own];
+    mkdirSync(own);
+    try {
+      expect(documentOf(run(command)).kernel?.fields.task_struct_cgroups?.value).toBe(
+        ((await truth).get("task_struct.cgroups") ?? Number.NaN) / 8,
+      );
+      expect(folders()).toEqual([]);
+      const killed = Bun.spawn(command, { cwd: "/", stdio: ["ignore", "ignore", "ignore"] });
+      await until(() => folders().length > 0 || killed.exitCode !== null);
+      expect(folders()).toHaveLength(1);
+      killed.kill("SIGKILL");
+      await killed.exited;
+      await until(() => folders().length === 0);
+    } finally {
+      await until(() => isRemoved(own));
+    }
+  },
+);
+
 test("without a member that it can measure nothing is crawled", () => {
   expect(documentOf(run([executable, "kernel"])).kernel?.attached).not.toContain("raw_tp:sys_enter");
   expect(documentOf(run([executable, "kernel", "--member", "task_struct.pid"])).kernel?.attached).toEqual([]);
@@ -101,3 +134,26 @@ test("BTF that is made has what was measured", async () => {
       expect([member, value]).toEqual([member, ((await truth).get(member) ?? Number.NaN) / 8]);
   }
 });
+
+/** An heir, who may have more to remove, is in it for some seconds. */
+function isRemoved(group: string): boolean {
+  try {
+    rmdirSync(group);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+function groupOf(): string | null {
+  const mounts = readFileSync("/proc/self/mountinfo", "utf8").split("\n");
+  const [, mounted] = mounts.find((line) => / - cgroup2 /.test(line))?.match(/^\S+ \S+ \S+ \/ (\S+)/) ?? [];
+  const [, path] = /^0::(.*)$/m.exec(readFileSync("/proc/self/cgroup", "utf8")) ?? [];
+  if (mounted === undefined || path === undefined) return null;
+  try {
+    accessSync(join(mounted, path, "cgroup.procs"), constants.W_OK);
+    return join(mounted, path);
+  } catch {
+    return null;
+  }
+}

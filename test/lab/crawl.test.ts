@@ -8,6 +8,9 @@ import { bootGuest, guestTimeout, HIDE_BTF, LOG, NO_STALLS, text } from "./guest
 import { ARCHITECTURES, chosenKernels, labKernel, loadKernel } from "./kernels.ts";
 import { bitsOf } from "./truth.ts";
 
+/** Control groups, of which each has a struct more that leads to it. */
+const GROUPS =
+  "mkdir -p /sys/fs/cgroup && mount -t cgroup2 none /sys/fs/cgroup && echo +cpu >/sys/fs/cgroup/cgroup.subtree_control";
 /** How often it is asked, and which kernels: unasked one of them, once. */
 const { OFFSETOF_RUNS, OFFSETOF_LAB } = process.env;
 const RUNS = Number(OFFSETOF_RUNS ?? (OFFSETOF_LAB ? 3 : 1));
@@ -28,6 +31,7 @@ for (const row of rows) {
         commands: [
           "mkdir -p /dev/pts && mount -t devpts devpts /dev/pts",
           HIDE_BTF,
+          GROUPS,
           LOG,
           ...Array.from({ length: RUNS }, () => "/opt/offsetof kernel --all --source guess --format json"),
           LOG,
@@ -37,7 +41,7 @@ for (const row of rows) {
         append: [NO_STALLS],
       });
       const known = new Set<string>();
-      for (const { status, stdout, stderr, seconds } of results.slice(3, -1)) {
+      for (const { status, stdout, stderr, seconds } of results.slice(4, -1)) {
         if (status !== 3) throw new Error(`exit ${status}: ${text(stdout)}${text(stderr)}`);
         const { kernel: report, diagnostics } = v.parse(documentSchema, jsonOf("document", text(stdout)));
         // Of bit-fields the first bit and the number of bits follow from the row.
@@ -63,7 +67,7 @@ for (const row of rows) {
             nulls.map(({ member, reason }) => `${member} [${truth.get(member)}]: ${reason}`),
           );
       }
-      const [before, after] = [results[2], results.at(-1)].map((one) =>
+      const [before, after] = [results[3], results.at(-1)].map((one) =>
         text(one?.stdout ?? new Uint8Array()),
       );
       expect(after).toBe(before ?? ""); // not a line in the kernel's log
@@ -108,6 +112,11 @@ const core = [
   "tcp_sock.write_seq",
   "signal_struct.pids",
   "signal_struct.tty",
+  "task_struct.cgroups",
+  "css_set.dfl_cgrp",
+  "cgroup.kn",
+  "kernfs_node.id",
+  "kernfs_node.name",
   "task_struct.start_time",
   "sk_buff.len",
   "net_device.mtu",

@@ -1,6 +1,6 @@
 import { isAtLeast } from "../../host/kernel.ts";
 import type { CType } from "../synthetic/ctype.ts";
-import { kernfsNode } from "./cgroup.ts";
+import { cgroup, cssSet, kernfsNode } from "./cgroup.ts";
 import { type Derived, derived } from "./derived.ts";
 import { dentry, fdtable, file, filesStruct, fsStruct, inode, mount, superBlock, vfsmount } from "./file.ts";
 import { namespaces, nsproxy } from "./namespaces.ts";
@@ -46,6 +46,8 @@ const structs: readonly Struct[] = [
   mount,
   fsStruct,
   kernfsNode,
+  cgroup,
+  cssSet,
   socket,
   protoOps,
   proto,

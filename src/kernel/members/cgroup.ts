@@ -10,6 +10,8 @@ export interface NodeFacts {
   readonly name: string;
   /** Null: it is the first of its file system. */
   readonly parent: Thing | null;
+  /** Of a control group's folder: the group. */
+  readonly group: Thing;
 }
 
 /** include/linux/kernfs.h; 128 to 144 bytes. */
@@ -21,4 +23,25 @@ export const kernfsNode = struct<NodeFacts>("kernfs_node", 192, ["id", "name"], 
   ),
   parent: { ...leads(to("kernfs_node"), ({ parent }) => parent), until: [6, 15] },
   __parent: { ...leads(to("kernfs_node"), ({ parent }) => parent), since: [6, 15] },
+  priv: leads(to("void"), ({ group }) => group),
+});
+
+/** What is known of a control group of the second version: its folder. */
+export interface GroupFacts {
+  readonly node: Thing;
+}
+
+/** include/linux/cgroup-defs.h; 1.7 to 2.7 KiB. */
+export const cgroup = struct<GroupFacts>("cgroup", 4096, ["kn"], {
+  kn: leads(to("kernfs_node"), ({ node }) => node),
+});
+
+/** What is known of the groups of a task: that of the second version. */
+export interface GroupsFacts {
+  readonly group: Thing;
+}
+
+/** include/linux/cgroup-defs.h; 544 to 592 bytes. Others lie behind it, of the same group. */
+export const cssSet = struct<GroupsFacts>("css_set", 640, ["dfl_cgrp"], {
+  dfl_cgrp: leads(to("cgroup"), ({ group }) => group),
 });

@@ -20,6 +20,7 @@ export interface TaskFacts {
   readonly nsproxy: Thing;
   readonly threadPid: Thing;
   readonly signal: Thing;
+  readonly groups: Thing;
   /** Nanoseconds of the clocks CLOCK_MONOTONIC and CLOCK_BOOTTIME, from and to. */
   readonly started: readonly [bigint, bigint];
   readonly startedSinceBoot: readonly [bigint, bigint];
@@ -63,6 +64,7 @@ export const taskStruct = struct<TaskFacts>(
     files: leads(to("files_struct"), ({ files }) => files),
     nsproxy: leads(to("nsproxy"), ({ nsproxy }) => nsproxy),
     signal: leads(to("signal_struct"), ({ signal }) => signal),
+    cgroups: leads(to("css_set"), ({ groups }) => groups),
     nvcsw: value(ulong, ({ voluntary }) => known(voluntary, (it) => host(8, it))),
     nivcsw: value(ulong, ({ involuntary }) => known(involuntary, (it) => host(8, it))),
     start_time: value(u64, ({ started }) => known(started, (it) => between(...it))),

@@ -163,11 +163,11 @@ export class Files {
     return this.#add(descriptor, { data }).file;
   }
 
-  /** A folder, as a place to work in. */
-  openFolder(path: string): OpenFile | null {
+  /** A folder, as a place to work in. @param isNamed whether its own name is the last of its path, as where nothing is mounted */
+  openFolder(path: string, isNamed = /^\/\w+\/./.test(path)): OpenFile | null {
     return this.#tryOpen(() =>
       this.#add(this.owned.use(openFile(path, O_RDONLY | O_DIRECTORY)), {
-        ...(/^\/\w+\/./.test(path) && { name: path.slice(path.lastIndexOf("/") + 1) }),
+        ...(isNamed && { name: path.slice(path.lastIndexOf("/") + 1) }),
         isFolder: true,
       }),
     );

@@ -49,6 +49,7 @@ import { CurrentNetwork, type Network, PrivateNetwork } from "../stimulus/namesp
 import { NamedThread } from "../thread.ts";
 import { defined, isFirstNumbering, isFirstPids, namespaceOf, read, statOf, statusOf } from "./facts.ts";
 import { Files, type OpenFile } from "./files.ts";
+import { openGroups } from "./groups.ts";
 import { Mounts } from "./mounts.ts";
 import { LOOPBACK, Sockets } from "./sockets.ts";
 import { type Terminal, Terminals } from "./terminals.ts";
@@ -100,6 +101,7 @@ class SceneMaker {
     const mounts = new Mounts("self", this.#namespace(self, "mnt"));
     const files = new Files(this.owned, ownCred, mounts);
     files.openAll();
+    const groups = openGroups(this.owned, files, this.#limits);
     const sockets = new Sockets(this.owned, files);
     const network = this.#network();
     sockets.openAll(network, network.inode === null ? undefined : this.#namespaceOf("net", network.inode));
@@ -117,6 +119,7 @@ class SceneMaker {
       fs: fsStruct.of({ ...(root !== null && { root }) }),
       nsproxy: this.#nsproxyOf(self),
       signal: this.#signalOf(self),
+      ...(groups !== null && { groups: groups.own }),
     };
     const roots: [Thing, bigint][] = [];
     const leaderFacts: Mutable<Partial<TaskFacts>> = {
@@ -197,6 +200,11 @@ class SceneMaker {
       const { walker, name } = child;
       const started = [began, clock("monotonic")] as const;
       const state = this.#settle(made, index);
+      // The first stays where this process is.
+      const own =
+        index === 0
+          ? groups?.own
+          : this.#tried(`control group of child ${index}`, () => groups?.enter(made.pid));
       // In a mount namespace of its own it works in other mounts of the same folders.
       const isMoved = (flags & CLONE_NEWNS) !== 0;
       const copies = isMoved ? mounts.copyOf(made.pid, this.#namespace(made.pid, "mnt")) : null;
@@ -222,6 +230,7 @@ class SceneMaker {
         nsproxy: flags === CLONE_NEWUSER ? shared.nsproxy : this.#nsproxyOf(made.pid),
         threadPid: this.#pidOf(made.pid, walker),
         signal: this.#signalOf(made.pid, terminal),
+        ...(own != null && { groups: own }),
         ...this.#times(made.pid),
         ...(isFirstTime() && { started }),
         ...switchesOf(made.pid),
@@ -284,6 +293,17 @@ class SceneMaker {
       if (!(error instanceof SystemError)) throw error;
       this.#limits.push(`${what}: ${error.message}`);
       return null;
+    }
+  }
+
+  /** What a call gives; undefined, and a limit more, where the system refuses it. */
+  #tried<Result>(what: string, call: () => Result): Result | undefined {
+    try {
+      return call();
+    } catch (error) {
+      if (!(error instanceof SystemError)) throw error;
+      this.#limits.push(`${what}: ${error.message}`);
+      return undefined;
     }
   }
 
