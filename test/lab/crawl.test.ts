@@ -119,5 +119,9 @@ const core = [
   "kernfs_node.name",
   "task_struct.start_time",
   "sk_buff.len",
+  "sk_buff.pkt_type",
+  "sk_buff.tail",
+  "sk_buff.end",
+  "socket.flags",
   "net_device.mtu",
 ];

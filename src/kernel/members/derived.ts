@@ -1,4 +1,5 @@
 import { array, at, type CType, s32, struct, u8, u32, u64, union } from "../synthetic/ctype.ts";
+import { PACKET_TYPE } from "./packet.ts";
 import type { Version } from "./row.ts";
 import { INET_BITS, REUSE } from "./socket.ts";
 import { to } from "./types.ts";
@@ -97,7 +98,7 @@ const queueOf = ["sock.sk_receive_queue.next", "sock.sk_receive_queue.qlen"] as 
 const mountOf = ["mount.mnt.mnt_root", "mount.mnt.mnt_sb"] as const;
 const numberOf = ["pid.numbers[0].nr", "pid.numbers[1].ns"] as const;
 
-/** Structs of two members that lie within others: include/linux/dcache.h, path.h, pid.h, mount.h, skbuff.h; and bit-fields, net/sock.h, inet_sock.h. */
+/** Structs of two members that lie within others: include/linux/dcache.h, path.h, pid.h, mount.h, skbuff.h; and bit-fields, net/sock.h, inet_sock.h, linux/skbuff.h. */
 export const derived: readonly Derived[] = [
   pair("dentry.d_name", qstr, nameOf, [4, 4]),
   inside("qstr.len", u32, nameOf, 4, 4),
@@ -116,6 +117,7 @@ export const derived: readonly Derived[] = [
   inside("upid.nr", s32, numberOf, 0, 24),
   inside("upid.ns", to("pid_namespace"), numberOf, 8, 24),
   ...fields("sock_common", REUSE, { skc_reuse: [0, 4], skc_reuseport: [4, 1], skc_ipv6only: [5, 1] }),
+  ...fields("sk_buff", PACKET_TYPE, { pkt_type: [0, 3] }),
   // Since Linux 6.6 they are bits of inet_flags.
   ...fields(
     "inet_sock",

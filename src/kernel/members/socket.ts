@@ -70,6 +70,8 @@ export interface SocketFacts {
   readonly type: number;
   /** SS_UNCONNECTED and so on of include/uapi/linux/net.h. */
   readonly state: number;
+  /** Which of SOCK_PASSCRED, SOCK_SUPPORT_ZC and so on are known, and those of them that it has. */
+  readonly flags: { readonly known: number; readonly set: number };
   readonly sock: Thing;
   readonly file: Thing;
   readonly ops: Thing;
@@ -79,6 +81,7 @@ export interface SocketFacts {
 export const socket = struct<SocketFacts>("socket", 256, ["type", "sk"], {
   state: value(u32, ({ state }) => four(state)),
   type: value(s16, ({ type }) => two(type)),
+  flags: value(ulong, ({ flags }) => known(flags, (it) => masked(8, it.set, it.known))),
   file: { ...leads(to("file"), ({ file }) => file), isNamed: true },
   sk: { ...leads(to("sock"), ({ sock }) => sock), isNamed: true },
   ops: leads(to("proto_ops"), ({ ops }) => ops),

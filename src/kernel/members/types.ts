@@ -24,6 +24,8 @@ export const s64: CType = { kind: "int", name: "long long int", size: 8, isSigne
 /** include/linux/types.h. */
 export const atomic = typedef("atomic_t", struct("", 4, at(0, "counter", s32)));
 export const atomic64 = typedef("atomic64_t", struct("", 8, at(0, "counter", s64)));
+/** include/linux/skbuff.h: of 64 bits, where a buffer's places are counted from its beginning. */
+export const skBuffData = typedef("sk_buff_data_t", u32);
 export const comm = array(char, 16);
 export const protoName = array(char, 32);
 export const to = pointer;

@@ -78,6 +78,7 @@ const SO = {
   sendBuffer: 7,
   receiveBuffer: 8,
   priority: 12,
+  passCredentials: 16,
   lowMark: 18,
   mark: 36,
   reusePort: 15,
@@ -187,6 +188,25 @@ const memoryOf = (fd: number): Uint32Array | undefined =>
     return memory;
   });
 
+/** Of include/linux/net.h, a bit of struct socket's flags: SOCK_PASSCRED, since Linux 6.16 SOCK_SUPPORT_ZC. */
+const KNOWN_FLAG = 1 << 3;
+/**
+ * What a packet takes beside its buffer: struct sk_buff, 224 to 256 bytes, and skb_shared_info, 320, each up to a line of the cache.
+ * Where a kernel has others the buffer's end is refuted.
+ */
+const BESIDE = 256 + 320;
+/** What lies before a frame in a packet of ours: sixteen for the header (LL_RESERVED_SPACE of include/linux/netdevice.h), which it has. */
+const HEADROOM = 16 - ETHER_HEADER;
+/** PACKET_HOST, MULTICAST and OTHERHOST, by who a frame is for; and OUTGOING: include/uapi/linux/if_packet.h. */
+const [recipients, PACKET_OUTGOING] = [
+  [
+    [0, 0],
+    [2, 1],
+    [3, 2],
+  ] as const,
+  4,
+];
+
 /** How much of its buffer what comes next takes; undefined where nothing comes in time. */
 function awaited(fd: number, before: number): number | undefined {
   const until = performance.now() + PATIENCE;
@@ -198,19 +218,30 @@ function awaited(fd: number, before: number): number | undefined {
   }
 }
 
-/** Sends a frame, of a length of its own. @returns what the kernel has of it wherever it waits */
-function sendFrame({ fd }: FileDescriptor, protocol: number, isLarge: boolean): Partial<BufferFacts> {
+/** A length that needs another buffer than that of the last turn. */
+const lengthOf = (turn: number): number => (turn % 2 === 0 ? random(100, 300) : random(750, 1000));
+
+/** Sends a frame, of a length of its own. @param turn frames differ by it @returns what the kernel has of it wherever it waits */
+function sendFrame(
+  { fd }: FileDescriptor,
+  protocol: number,
+  turn: number,
+  isLarge: boolean,
+): Partial<BufferFacts> {
   set(fd, SOL_SOCKET, SO.mark, random(1, 2 ** 30));
   set(fd, SOL_SOCKET, SO.priority, random(1, 2 ** 30));
   // What a page does not hold lies in pages of its own, sixteen at most, but for the header.
-  const length = isLarge ? random(20_000, 60_000) : random(100, 1000);
+  const length = isLarge ? random(20_000, 60_000) : lengthOf(turn);
   const isPaged = (pageSize() ?? length) < 20_000;
   const frame = new Uint8Array(length);
   new DataView(frame.buffer).setUint16(ETHER_TYPE, protocol);
+  const [type, first] = recipients[turn % recipients.length] ?? recipients[0];
+  frame[0] = first;
   send(fd, frame);
   const [mark, priority] = [told(fd, SOL_SOCKET, SO.mark), told(fd, SOL_SOCKET, SO.priority)];
   const paged = isLarge ? (isPaged ? length - ETHER_HEADER : undefined) : 0;
-  return { ...defined({ length, paged, protocol, mark, priority }), device: null };
+  const tail = paged === undefined ? undefined : HEADROOM + length - paged;
+  return { ...defined({ length, paged, protocol, mark, priority, tail }), type, device: null };
 }
 
 /** Whether so many frames come to a socket of AF_PACKET that has none yet. */
@@ -254,6 +285,14 @@ export class Sockets {
   readonly #ops = new Map<string, Thing>();
   readonly #protocols = protocols();
   readonly #areUsersKnown = isFirstNumbering();
+  /** How often something was sent. */
+  #turn = 0;
+  /** Whether sockets of IP may pass credentials, as all do as long as that is a flag of struct socket. */
+  readonly #isPassing = tried(() => {
+    using one = socket(AF_INET, SOCK_DGRAM);
+    setsockopt(one.fd, SOL_SOCKET, SO.passCredentials, 1);
+    return true;
+  });
 
   /** The network that they are made in, and what is known of it. */
   #place: { readonly network: Network; readonly namespace: Thing | undefined } | undefined;
@@ -358,13 +397,15 @@ export class Sockets {
     using sender = socket(to.family, SOCK_DGRAM);
     set(sender.fd, SOL_SOCKET, SO.mark, random(1, 2 ** 30));
     connect(sender.fd, encodeSockaddr(to), "a socket of ours");
-    const length = random(100, 1000);
+    const length = lengthOf(this.#turn++);
     send(sender.fd, new Uint8Array(length));
     const size = awaited(fd, 0);
     if (size === undefined) return undefined;
     const protocol = to.family === AF_INET ? ETH_P_IP : ETH_P_IPV6;
     const mark = told(sender.fd, SOL_SOCKET, SO.mark);
-    return [skBuff.of(defined({ length, paged: 0, protocol, mark, size, from: LOOPBACK }))];
+    return [
+      skBuff.of(defined({ length, paged: 0, protocol, mark, size, end: size - BESIDE, from: LOOPBACK })),
+    ];
   }
 
   /** One that listens, with so many connections that nobody takes, and the two ends of one over which data went both ways. */
@@ -479,9 +520,12 @@ export class Sockets {
         bind(reader.fd, packetAddress(protocol), "a socket of AF_PACKET");
         const queue = Array.from({ length: count }, (_, index) => {
           const before = memoryOf(reader.fd)?.[0] ?? 0;
-          const sent = sendFrame(writer, protocol, index > 0);
+          const sent = sendFrame(writer, protocol, this.#turn++, index > 0);
           const size = awaited(reader.fd, before);
-          return size === undefined ? [] : [skBuff.of({ ...sent, size, from: LOOPBACK })];
+          const end = index === 0 && size !== undefined ? size - BESIDE : undefined;
+          return size === undefined
+            ? []
+            : [skBuff.of({ ...sent, ...defined({ end }), size, from: LOOPBACK })];
         }).flat();
         this.#vary(reader, true);
         if (queue.length === count) this.#add(reader, AF_PACKET, { queue });
@@ -489,11 +533,16 @@ export class Sockets {
       // Who reads all sees what is sent, too, which came from nowhere.
       const reader = this.#open(AF_PACKET, SOCK_RAW);
       bind(reader.fd, packetAddress(ETH_P_ALL), "a socket of AF_PACKET");
-      const sent = sendFrame(writer, random(0x9200, 0xfe00), false);
+      const sent = sendFrame(writer, random(0x9200, 0xfe00), this.#turn++, false);
       const hasBoth = haveCome(reader.fd, 2);
       this.#vary(reader, true);
       if (hasBoth)
-        this.#add(reader, AF_PACKET, { queue: [0, LOOPBACK].map((from) => skBuff.of({ ...sent, from })) });
+        this.#add(reader, AF_PACKET, {
+          queue: [
+            skBuff.of({ ...sent, from: 0, type: PACKET_OUTGOING }),
+            skBuff.of({ ...sent, from: LOOPBACK }),
+          ],
+        });
     });
   }
 
@@ -543,6 +592,7 @@ export class Sockets {
       [SOL_SOCKET, SO.mark, random(1, 2 ** 30)],
       [SOL_SOCKET, SO.sendBuffer, random(5000, 50_000)],
       [SOL_SOCKET, SO.receiveBuffer, random(5000, 50_000)],
+      [SOL_SOCKET, SO.passCredentials, random(0, 2)],
       [SOL_SOCKET, SO.reuse, random(0, 2)],
       [SOL_SOCKET, SO.reusePort, random(0, 2)],
       ...Object.values(IP_FLAGS).map((option) => [SOL_IP, option, random(0, 2)] as const),
@@ -574,12 +624,19 @@ export class Sockets {
     const own = defined({
       type,
       state: known.state,
+      flags: this.#flagsOf(fd, family),
       sock: sock.of(before, { again, parts }),
       file: this.files.add(descriptor, thing),
       ops: this.#opsOf(family, `${family} ${type} ${isInet(family) ? protocol : ""}`),
     });
     Object.assign(facts, own);
     return own.sock ?? thing;
+  }
+
+  #flagsOf(fd: number, family: number): SocketFacts["flags"] | undefined {
+    const passes = told(fd, SOL_SOCKET, SO.passCredentials);
+    if (this.#isPassing && passes !== undefined) return { known: KNOWN_FLAG, set: passes * KNOWN_FLAG };
+    return { known: KNOWN_FLAG, set: isInet(family) ? KNOWN_FLAG : 0 };
   }
 
   /** Sockets of a kind have functions of their own; other than those of IP have them whatever the protocol. */
