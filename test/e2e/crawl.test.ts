@@ -39,6 +39,7 @@ const unknown = new Set([
   "net_device.ifindex", // lo is the first of every network
   "tcp_sock.packets_out", // after a second what is on its way counts as lost, too
   "kernfs_node.parent", // __parent since Linux 6.15
+  "tcp_sock.lost_out", // what was lost has been sent again
   "fs_struct.root.dentry",
   "fs_struct.root.mnt",
 ]);

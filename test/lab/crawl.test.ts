@@ -110,6 +110,8 @@ const core = [
   "inet_sock.inet_saddr",
   "tcp_sock.copied_seq",
   "tcp_sock.write_seq",
+  "tcp_sock.total_retrans",
+  "tcp_sock.snd_ssthresh",
   "signal_struct.pids",
   "signal_struct.tty",
   "task_struct.cgroups",

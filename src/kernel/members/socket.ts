@@ -255,6 +255,9 @@ export interface TcpFacts {
   readonly advertisedMss: number;
   readonly delivered: number;
   readonly inFlight: number;
+  readonly lost: number;
+  readonly sentAgain: number;
+  readonly threshold: number;
   readonly sendWindow: number;
   readonly receiveWindow: number;
   readonly receiveThreshold: number;
@@ -287,6 +290,9 @@ export const tcpSock = struct<TcpFacts>("tcp_sock", 4096, [], {
   advmss: value(u16, ({ advertisedMss }) => two(advertisedMss)),
   delivered: value(u32, ({ delivered }) => four(delivered)),
   packets_out: value(u32, ({ inFlight }) => four(inFlight)),
+  lost_out: value(u32, ({ lost }) => four(lost)),
+  total_retrans: value(u32, ({ sentAgain }) => four(sentAgain)),
+  snd_ssthresh: value(u32, ({ threshold }) => four(threshold)),
   snd_wnd: value(u32, ({ sendWindow }) => four(sendWindow)),
   rcv_wnd: value(u32, ({ receiveWindow }) => four(receiveWindow)),
   rcv_ssthresh: value(u32, ({ receiveThreshold }) => four(receiveThreshold)),

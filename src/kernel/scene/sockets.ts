@@ -80,6 +80,7 @@ const SO = {
   priority: 12,
   passCredentials: 16,
   lowMark: 18,
+  detachFilter: 27,
   mark: 36,
   reusePort: 15,
   protocol: 38,
@@ -136,10 +137,13 @@ const [NETLINK_ROUTE, NETLINK_USERSOCK, NETLINK_GENERIC] = [0, 2, 16];
 const INFO = {
   sendMss: 16,
   inFlight: 24,
+  lost: 32,
   mostBacklog: 28,
   receiveThreshold: 64,
+  threshold: 76,
   congestionWindow: 80,
   advertisedMss: 84,
+  sentAgain: 100,
   segsOut: 136,
   segsIn: 140,
   dataSegsIn: 152,
@@ -242,6 +246,17 @@ function sendFrame(
   const paged = isLarge ? (isPaged ? length - ETHER_HEADER : undefined) : 0;
   const tail = paged === undefined ? undefined : HEADROOM + length - paged;
   return { ...defined({ length, paged, protocol, mark, priority, tail }), type, device: null };
+}
+
+/** Has segments be lost on their way, and sent again: the last as a probe, after some milliseconds, and so the others. */
+function lose({ fd }: FileDescriptor, into: FileDescriptor, segments: number): void {
+  const bytes = new Uint8Array(segments * (told(fd, SOL_TCP, TCP.maxSegment) ?? 536));
+  dropIncoming(into.fd);
+  send(fd, bytes);
+  set(into.fd, SOL_SOCKET, SO.detachFilter, 0);
+  const until = performance.now() + PATIENCE;
+  while (infoOf(fd)?.(INFO.inFlight) !== 0 && performance.now() < until) sleep(500);
+  if (waitReadable(into.fd, PATIENCE)) recv(into.fd, bytes);
 }
 
 /** Whether so many frames come to a socket of AF_PACKET that has none yet. */
@@ -439,6 +454,8 @@ export class Sockets {
         send(from.fd, bytes);
         if (waitReadable(into.fd, PATIENCE)) recv(into.fd, bytes);
       }
+    // Each time it counts, and halves the window that it has come to; what is counted of one time alone begins anew.
+    if (family === AF_INET) for (let left = waiting; left > 0; left--) lose(client, server, 3 + left);
     for (const one of [client, server, client]) set(one.fd, SOL_TCP, TCP_QUICKACK, 1);
     this.#vary(listener, true);
     this.#add(listener, family, { state: SS_UNCONNECTED, isListening: true });
