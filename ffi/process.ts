@@ -65,7 +65,7 @@ const SYS_SETRESGID = process.arch === "arm64" ? 149 : 119;
 const SYS_SETFSUID = process.arch === "arm64" ? 151 : 122;
 const SYS_SETFSGID = process.arch === "arm64" ? 152 : 123;
 const SYS_CLOSE_RANGE = 436;
-const EBUSY = 16;
+const ENOENT = 2;
 const STACK = 65536;
 /** More than a ucontext_t has: 968 bytes on x86-64, 4,560 on arm64. */
 const CONTEXT = 8192;
@@ -212,16 +212,13 @@ export class Heir implements Disposable {
   }
 }
 
-/** Makes a folder, for its owner alone. @throws SystemError */
-export const makeFolder = (path: string): number => check(c.mkdir(terminated(path), 0o700), `mkdir ${path}`);
+/** Makes a folder, for its owner alone. @param shown what an error calls it @throws SystemError */
+export const makeFolder = (path: string, shown: string): number =>
+  check(c.mkdir(terminated(path), 0o700), `mkdir ${shown}`);
 
-/** Removes a folder. @returns whether it is gone: another may be in it still @throws SystemError */
-export function removeFolder(path: string): boolean {
-  const result = c.rmdir(terminated(path));
-  if (result < 0 && lastErrno() === EBUSY) return false;
-  check(result, `rmdir ${path}`);
-  return true;
-}
+/** Removes a folder. @returns whether it is gone, by us or another; a control group stays as long as somebody is in it */
+export const removeFolder = (path: string): boolean =>
+  c.rmdir(terminated(path)) === 0 || lastErrno() === ENOENT;
 
 /** A thread of this process that waits, and nothing else, until it is disposed of. */
 export class Waiter implements Disposable {

@@ -38,7 +38,7 @@ export function openGroups(owned: DisposableStack, files: Files, limits: string[
   try {
     owned.use(new Heir([...inner, outer]));
     for (const each of [outer, ...inner]) {
-      makeFolder(each);
+      makeFolder(each, `in ${folder}`);
       owned.defer(() => remove(each));
     }
   } catch (error) {
@@ -62,7 +62,7 @@ export function openGroups(owned: DisposableStack, files: Files, limits: string[
       const next = free.shift();
       if (next === undefined) return undefined;
       using file = openFile(next.procs, O_WRONLY);
-      writeAll(file.fd, new TextEncoder().encode(`${pid}`), next.procs);
+      writeAll(file.fd, new TextEncoder().encode(`${pid}`), "cgroup.procs");
       return cssSet.of({ group: next.group });
     },
   };
@@ -89,7 +89,7 @@ function placeOf(): { readonly folder: string; readonly path: string } | null {
     return type === "cgroup2" && root === "/" && place !== undefined ? [place] : [];
   });
   const folder = mounted
-    .map((place) => join(place, path))
+    .map((place) => join(place, path === "/" ? "" : path))
     .find((each) => (read(join(each, "cgroup.procs")) ?? "").split("\n").includes(`${process.pid}`));
   return folder === undefined ? null : { folder, path };
 }
