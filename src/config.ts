@@ -99,7 +99,7 @@ export const settings = {
   source: setting(
     someOf(sources),
     sources,
-    "Which sources may speak: guess and btf of the kernel; probe, code, references and table of TLS libraries",
+    "Which sources may speak: guess and btf of the kernel, dwarf of one that does not run here; probe, code, references and table of TLS libraries",
   ),
   allow: setting(
     oneOf(["none", "assumed"]),

@@ -18,7 +18,7 @@ _offsetof() {
   *" --config") files=1 ;;
   *" --strategy") words="snapshot stepwise" ;;
   *" --bytecode") words="auto current old" ;;
-  *" --source") words="guess btf probe code references table" list=1 ;;
+  *" --source") words="guess btf dwarf probe code references table" list=1 ;;
   *" --allow") words="none assumed" ;;
   *" --trust") files=1 ;;
   *" --threshold") : ;;

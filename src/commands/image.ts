@@ -9,7 +9,9 @@ import { type Image, imagesOf } from "../image/find.ts";
 import { kernelIn } from "../image/kernel.ts";
 import { type ImageQuestion, type ImageTypes, imageTypes } from "../image/report.ts";
 import type { Asked } from "../kernel/asked.ts";
+import { type TypeSource, typeSources } from "../kernel/btf.ts";
 import { checkNamed } from "../mounts.ts";
+import type { Source } from "../offsets/evidence.ts";
 import type { Document } from "../output/document.ts";
 import { type ExitCode, exitCodes, Failure, failureText } from "../output/failure.ts";
 import { writeStderr } from "../output/stderr.ts";
@@ -83,8 +85,7 @@ export async function imageDocumentFor(
   args: Flags | DocumentFlags,
   asked: readonly Asked[] = [],
 ): Promise<Document> {
-  const { families } = questionOf(configFor(args), {});
-  return documentOf(image, args, { families, asked, isOnlyAsked: false });
+  return documentOf(image, args, questionOf(configFor(args), { asked }));
 }
 
 const documentOf = (image: string, args: Flags | DocumentFlags, question: ImageQuestion): Promise<Document> =>
@@ -127,12 +128,17 @@ function withImage<Result>(
 
 function configFor(args: Flags | DocumentFlags): Config {
   const config = configOf(loadConfig({ flags: args, env: process.env }));
-  if (!config.source.includes("btf"))
-    throw usage("nothing but its BTF tells of a kernel that does not run here: --source has to name btf");
+  if (!config.source.some(isTypeSource))
+    throw usage(
+      "nothing but its types tells of a kernel that does not run here: --source has to name btf or dwarf",
+    );
   return config;
 }
 
+const isTypeSource = (source: Source): source is TypeSource => Object.hasOwn(typeSources, source);
+
 const questionOf = (config: Config, choice: Pick<Choice, "names" | "asked">): ImageQuestion => ({
+  sources: config.source.filter(isTypeSource),
   families: familiesOf(config),
   asked: choice.asked ?? [],
   isOnlyAsked: isOnlyAsked(choice),

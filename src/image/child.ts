@@ -9,7 +9,7 @@ import { imageArgument } from "../tls/child/argument.ts";
 import { program } from "../tls/child/program.ts";
 import type { Image } from "./find.ts";
 import { kernelIn, NoKernelError } from "./kernel.ts";
-import { type ImageQuestion, imageDocument } from "./report.ts";
+import { type ImageQuestion, imageDocument, soughtFor } from "./report.ts";
 
 /** The code of what may be sound and is no kernel. */
 export const NO_KERNEL = "E_NO_KERNEL";
@@ -23,6 +23,7 @@ const mostChildren = 8;
 const requestSchema = v.strictObject({
   path: v.string(),
   question: v.strictObject({
+    sources: v.array(v.picklist(["btf", "dwarf"])),
     families: v.strictObject({
       tcpv4: v.boolean(),
       tcpv6: v.boolean(),
@@ -49,7 +50,7 @@ const answerSchema = v.union([
 /** The document of a kernel's file. @throws Failure that names it */
 export function readImage(file: InputFile, question: ImageQuestion): Document {
   try {
-    return imageDocument(kernelIn(file), question);
+    return imageDocument(kernelIn(file, soughtFor(question)), question);
   } catch (error) {
     throw failureOf(error);
   }

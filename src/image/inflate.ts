@@ -13,6 +13,8 @@ const formats = [
   { name: "bzip2", magic: "425a68" },
   { name: "lzo", magic: "894c5a4f000d0a1a0a" },
 ].map(({ name, magic }) => ({ name, magic: Buffer.from(magic, "hex") }));
+/** Its decoder takes zlib's streams as well. */
+const gzip = formats.findIndex(({ name }) => name === "gzip");
 const longest = Math.max(...formats.map(({ magic }) => magic.length));
 
 /** Answers of inflate_step. */
@@ -66,6 +68,10 @@ const numberOf = (head: Uint8Array): number =>
 export function unpacked(packed: Stream, limit: number): Stream {
   return new Stream(piecesOf(packed, limit), `${packed.path} (unpacked)`);
 }
+
+/** One stream of zlib, as sections of ELF files are compressed with it: nothing that it begins with tells what it is. */
+export const inflated = (packed: Stream): Stream =>
+  new Stream(streamOf(packed, gzip, "zlib"), `${packed.path} (unpacked)`);
 
 function* piecesOf(packed: Stream, limit: number): Generator<Buffer> {
   const format = numberOf(packed.peek(longest));

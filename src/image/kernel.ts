@@ -1,7 +1,9 @@
 import { memoryFile, writeAll } from "../../ffi/libc.ts";
+import { dwarfTypes, NOBITS, type Wanted } from "../dwarf/types.ts";
 import { Elf, type Machine } from "../elf/elf.ts";
 import { InputError, InputFile } from "../elf/input.ts";
 import { shownName } from "../elf/name.ts";
+import type { TypeSource } from "../kernel/btf.ts";
 import { AR_MAGIC, RPM_MAGIC, skipToRpmPayload, type Walk, walkAr, walkCpio, walkTar } from "./archive.ts";
 import { packingOf, unpacked } from "./inflate.ts";
 import { Stream } from "./stream.ts";
@@ -19,8 +21,13 @@ export interface ImageKernel {
   readonly buildId: string | null;
   /** Null: raw BTF, which does not say. */
   readonly machine: Machine | null;
-  /** Its own type information; null where it was built without. */
-  readonly btf: { readonly bytes: Buffer; readonly path: string; readonly at: number } | null;
+  /** Its own type information; null where it was built without. What was wanted of DWARF is BTF by now. */
+  readonly btf: {
+    readonly bytes: Buffer;
+    readonly path: string;
+    readonly at: number;
+    readonly source: TypeSource;
+  } | null;
 }
 
 /** A file that may be sound, and is no kernel and has none in it. */
@@ -35,8 +42,14 @@ const largestBtf = 128 << 20;
 /** A package, the vmlinuz in it, the vmlinux in that: nothing is packed deeper. */
 const deepest = 3;
 
+/** What is looked for in a kernel's file: by which sources, the first that is there, and what of DWARF, in which all is too much. */
+export interface Sought {
+  readonly sources: readonly TypeSource[];
+  readonly names: Wanted | null;
+}
+
 /** Where a file lies: how deep in others, and how many bytes of those may be kept in memory beside them. */
-interface Within {
+interface Within extends Sought {
   readonly depth: number;
   readonly room: number;
 }
@@ -84,7 +97,9 @@ export function formatOf(file: InputFile): string | null {
  *
  * @throws InputError where it is none, damaged, or of another architecture than x86-64 and arm64
  */
-export const kernelIn = (file: InputFile): ImageKernel => readIn(file, { depth: 0, room: largestKernel });
+export const kernelIn = (file: InputFile, sought: Sought = onlyBtf): ImageKernel =>
+  readIn(file, { depth: 0, room: largestKernel, ...sought });
+const onlyBtf: Sought = { sources: ["btf"], names: null };
 
 function readIn(file: InputFile, within: Within): ImageKernel {
   if (within.depth > deepest) throw new InputError(file.path, 0, "packed too deeply");
@@ -99,7 +114,8 @@ function formatIn(head: Buffer, path: string): Format {
 }
 
 /** Reads what comes out of a stream, which is kept in memory meanwhile. @throws InputError */
-function inMemory(bytes: Iterable<Buffer>, path: string, { depth, room }: Within): ImageKernel {
+function inMemory(bytes: Iterable<Buffer>, path: string, within: Within): ImageKernel {
+  const { depth, room } = within;
   using memory = memoryFile("kernel", new Uint8Array(0));
   let size = 0;
   for (const piece of bytes) {
@@ -108,7 +124,7 @@ function inMemory(bytes: Iterable<Buffer>, path: string, { depth, room }: Within
     writeAll(memory.fd, piece, path);
   }
   using file = InputFile.of(memory.fd, path);
-  return readIn(file, { depth: depth + 1, room: room - size });
+  return readIn(file, { ...within, depth: depth + 1, room: room - size });
 }
 
 const BTF_MAGIC = { little: 0xeb9f, big: 0x9feb } as const;
@@ -120,16 +136,14 @@ function rawBtf(file: InputFile): ImageKernel {
   if (bytes.readUInt16LE(0) === BTF_MAGIC.big)
     throw new InputError(file.path, 0, "BTF of a big-endian machine is not supported");
   const { path } = file;
-  return { ...untold, path, machine: null, btf: { bytes, path, at: 0 } };
+  return { ...untold, path, machine: null, btf: { bytes, path, at: 0, source: "btf" } };
 }
 
 const untold = { release: null, version: undefined, signature: undefined, buildId: null } as const;
 
-function vmlinux(file: InputFile): ImageKernel {
+function vmlinux(file: InputFile, sought: Sought): ImageKernel {
   // Elf closes its file, and this one is the caller's.
   using elf = Elf.of(InputFile.of(file.fd, file.path), { isKernel: true });
-  const section = elf.sections().find(({ name }) => name === ".BTF");
-  const bytes = section && elf.contents(section, largestBtf);
   const texts = new Texts();
   for (const region of elf.readOnly()) for (const piece of elf.bytes(region)) texts.read(piece.bytes);
   const { path } = file;
@@ -138,8 +152,17 @@ function vmlinux(file: InputFile): ImageKernel {
     ...texts.told,
     buildId: elf.buildId(),
     machine: elf.machine,
-    btf: section && bytes ? { bytes, path, at: section.offset } : null,
+    btf: typesOf(file, elf, sought),
   };
+}
+
+function typesOf(file: InputFile, elf: Elf, { sources, names }: Sought): ImageKernel["btf"] {
+  const { path } = file;
+  const section = elf.sections().find(({ name, type }) => name === ".BTF" && type !== NOBITS);
+  if (sources.includes("btf") && section !== undefined)
+    return { bytes: elf.contents(section, largestBtf), path, at: section.offset, source: "btf" };
+  const bytes = sources.includes("dwarf") && names !== null ? dwarfTypes(file, elf, names) : null;
+  return bytes && { bytes: Buffer.from(bytes.buffer), path, at: 0, source: "dwarf" };
 }
 
 /** What a kernel says of itself in its constants. Nothing is told by two texts that say different things. */
@@ -259,7 +282,7 @@ function arm64Image(file: InputFile): ImageKernel {
     ...texts.told,
     buildId: others.length === 0 ? buildId : null,
     machine: "aarch64",
-    btf: at && { bytes: Buffer.from(image.subarray(at.start, at.end)), path, at: at.start },
+    btf: at && { bytes: Buffer.from(image.subarray(at.start, at.end)), path, at: at.start, source: "btf" },
   };
 }
 

@@ -3,18 +3,21 @@ import { version } from "../../package.json";
 import { Btf, kinds } from "../btf/btf.ts";
 import { InputError } from "../elf/input.ts";
 import { kernelIdentity } from "../host/kernel.ts";
-import { type Asked, askedVerdicts, Types } from "../kernel/asked.ts";
-import { btfEvidence, memberOffset } from "../kernel/btf.ts";
+import { type Asked, askedVerdicts, namesOf, Types } from "../kernel/asked.ts";
+import { btfEvidence, memberOffset, type TypeSource } from "../kernel/btf.ts";
+import { kernelFields } from "../kernel/fields.ts";
 import type { Families } from "../kernel/options.ts";
 import { verdictsOn } from "../kernel/report.ts";
 import { type Document, formatVersion } from "../output/document.ts";
 import { unknownRelease } from "../output/earlier.ts";
 import { exitCodes, Failure } from "../output/failure.ts";
 import { toFields } from "../output/verdicts.ts";
-import type { ImageKernel } from "./kernel.ts";
+import type { ImageKernel, Sought } from "./kernel.ts";
 
 /** What is asked of a kernel that does not run here. */
 export interface ImageQuestion {
+  /** Those of its types that may speak. */
+  readonly sources: readonly TypeSource[];
   readonly families: Families;
   /** Members of its types besides, and whether they are all that is wanted. */
   readonly asked: readonly Asked[];
@@ -29,24 +32,36 @@ export interface ImageTypes {
   /** Its BTF, and the same to be read. */
   readonly bytes: Buffer;
   readonly btf: Btf;
+  /** Where they stood. */
+  readonly source: TypeSource;
 }
 
+/** What has to be read of a kernel's file to answer. */
+export const soughtFor = ({ sources, asked, isOnlyAsked }: ImageQuestion): Sought => ({
+  sources,
+  names: namesOf([...asked, ...(isOnlyAsked ? [] : kernelFields.map(({ member }) => ({ text: member })))]),
+});
+
 /** A kernel's types. @throws Failure E_NO_BTF where it has none, InputError where they are not sound */
-export function imageTypes({ btf: own, path, release, machine }: ImageKernel): ImageTypes {
+export function imageTypes(
+  { btf: own, path, release, machine }: ImageKernel,
+  sources: readonly TypeSource[] = ["btf"],
+): ImageTypes {
   if (own === null) {
     const kernel = release === null ? "the kernel" : `kernel ${release}`;
-    throw new Failure(
-      "E_NO_BTF",
-      `${path}: ${kernel} has no BTF: it was built without CONFIG_DEBUG_INFO_BTF; run offsetof on a machine that runs it`,
-      exitCodes.impossible,
-    );
+    throw new Failure("E_NO_BTF", `${path}: ${kernel} ${lacks(sources)}`, exitCodes.impossible);
   }
   const btf = new Btf(own.bytes, { path: own.path, at: own.at });
   const [long] = btf.named("long unsigned int", [kinds.int]);
   if (long !== undefined && btf.sizeOf(long) !== 8)
     throw new InputError(own.path, own.at, "BTF of a machine of 32 bits is not supported");
-  return { arch: archOf(machine, btf), release, bytes: own.bytes, btf };
+  return { arch: archOf(machine, btf), release, bytes: own.bytes, btf, source: own.source };
 }
+
+const lacks = (sources: readonly TypeSource[]): string =>
+  sources.includes("btf")
+    ? "has no BTF: it was built without CONFIG_DEBUG_INFO_BTF; run offsetof on a machine that runs it"
+    : "has no debug information (DWARF); name the vmlinux of its package of debug symbols, or --source btf";
 
 function archOf(machine: ImageKernel["machine"], btf: Btf): ImageTypes["arch"] {
   const isThere = (member: string): boolean => typeof memberOffset(btf, member) === "number";
@@ -56,16 +71,16 @@ function archOf(machine: ImageKernel["machine"], btf: Btf): ImageTypes["arch"] {
 const machines = { x64: "x86_64", arm64: "aarch64", unknown: "unknown" } as const;
 
 /**
- * What BTF tells of a kernel that does not run here, as a document of the machine that would run it. What only that machine
+ * What its types tell of a kernel that does not run here, as a document of the machine that would run it. What only that machine
  * could tell is null.
  * @throws Failure, InputError as {@link imageTypes}
  */
 export function imageDocument(kernel: ImageKernel, question: ImageQuestion): Document {
   const started = performance.now();
-  const { arch, btf } = imageTypes(kernel);
-  const types = new Types(btf);
+  const { arch, btf, source } = imageTypes(kernel, question.sources);
+  const types = new Types(btf, () => [], source);
   const verdicts = [
-    ...(question.isOnlyAsked ? [] : verdictsOn(btfEvidence(btf), question.families)),
+    ...(question.isOnlyAsked ? [] : verdictsOn(btfEvidence(btf, source), question.families)),
     ...askedVerdicts(question.asked, types, []),
   ];
   return {
@@ -74,7 +89,7 @@ export function imageDocument(kernel: ImageKernel, question: ImageQuestion): Doc
     host: {
       kernel: identityOf(kernel, machines[arch]),
       lockdown: null,
-      btf: true,
+      btf: source === "btf",
       kprobes: null,
       raw_tracepoints: null,
       tracefs: null,

@@ -5,7 +5,7 @@ import type { Evidence } from "../offsets/evidence.ts";
 import { judge, type Verdict } from "../offsets/truth.ts";
 import { bitConstants } from "../output/selection.ts";
 import { didYouMean } from "../output/suggest.ts";
-import { KERNEL_BTF, readKernelBtf } from "./btf.ts";
+import { KERNEL_BTF, readKernelBtf, type TypeSource } from "./btf.ts";
 import { kernelFields } from "./fields.ts";
 import { wideMembers } from "./members/all.ts";
 
@@ -22,6 +22,13 @@ export interface Asked {
 const size = /^sizeof:((?:struct |union )?[A-Za-z_]\w*)$/;
 const enumerator = /^enum:([A-Za-z_]\w*)$/;
 
+/** Names of what types are asked for. */
+export interface Names {
+  readonly types: ReadonlySet<string>;
+  readonly members: ReadonlySet<string>;
+  readonly enumerators: ReadonlySet<string>;
+}
+
 /** Null where a text names none. */
 export function askedOf(text: string): Asked | null {
   const isNamed = parsePath(text) !== null || size.test(text) || enumerator.test(text);
@@ -33,6 +40,20 @@ const rowOf = ({ text }: Asked) => kernelFields.find(({ member }) => member === 
 
 /** Whether a guess can say anything of these. */
 export const isMeasured = (asked: readonly Asked[]): boolean => asked.some((one) => rowOf(one) !== undefined);
+
+/** The names of types, members and enumerators by which these are found. */
+export function namesOf(asked: readonly Pick<Asked, "text">[]): Names {
+  const names = { types: new Set<string>(), members: new Set<string>(), enumerators: new Set<string>() };
+  for (const { text } of asked) {
+    const path = parsePath(text);
+    const [, type = path?.type] = size.exec(text) ?? [];
+    if (type !== undefined) names.types.add(type.replace(/^.* /, ""));
+    for (const step of path?.steps ?? []) names.members.add(step.name);
+    const [, value] = enumerator.exec(text) ?? [];
+    if (value !== undefined) names.enumerators.add(value);
+  }
+  return names;
+}
 
 /** What is known of what was asked for. @param evidence of the fields and of a crawl, of which the guess's is taken */
 export function askedVerdicts(
@@ -62,7 +83,8 @@ export function askedVerdicts(
           guessed.map((each): Evidence => ({ ...each, ...bitEvidence(each, constant, measured, index) })),
         ),
         ...rows.map(([constant, row]): Evidence => {
-          const said = { source: "btf", constant } as const;
+          const source = typeof types === "string" ? "btf" : types.source;
+          const said = { source, constant } as const;
           return typeof row === "string"
             ? { ...said, candidates: [], reason: row }
             : { ...said, candidates: [row] };
@@ -113,6 +135,7 @@ export class Types {
   constructor(
     readonly kernel: Btf,
     private readonly readModules: () => readonly Btf[] = () => [],
+    readonly source: TypeSource = "btf",
   ) {}
 
   get modules(): readonly Btf[] {
@@ -188,10 +211,10 @@ function theOne(values: readonly (number | null)[], none: string, several: strin
   return values.every((each) => each === value) ? { value } : several;
 }
 
-/** A name that is close to the one that there is not. */
-function nearName(text: string, { kernel, modules }: Types): string {
+/** A name that is close to the one that there is not. Of DWARF no others were read than those that were asked for. */
+function nearName(text: string, { kernel, modules, source }: Types): string {
   const path = parsePath(text);
-  if (path === null) return "";
+  if (path === null || source === "dwarf") return "";
   const btf = [kernel, ...modules].find((each) => typesOf(each, path).length > 0);
   if (btf === undefined) return didYouMean(path.type, kernel.names([kinds.struct, kinds.union]));
   const [step] = path.steps;

@@ -16,13 +16,22 @@ export function readKernelBtf(path: string = KERNEL_BTF, base?: Btf): Btf {
   return new Btf(file.read(0, file.size, "BTF", largestBtf), { path, ...(base && { base }) });
 }
 
-/** The `btf` source: what the running kernel's own type information says of every field. */
-export function btfEvidence(btf: Btf): Evidence[] {
+/** Where a kernel's types are told, by the source that reads them there. */
+export const typeSources = { btf: "BTF", dwarf: "DWARF" } as const;
+export type TypeSource = keyof typeof typeSources;
+
+/** What a kernel's own type information says of every field. @param source where it stood before it was BTF */
+export function btfEvidence(btf: Btf, source: TypeSource = "btf"): Evidence[] {
   return kernelFields.map(({ constant, member }) => {
     const offset = memberOffset(btf, member);
     return typeof offset === "number"
-      ? { source: "btf", constant, candidates: [offset] }
-      : { source: "btf", constant, candidates: [], reason: `the kernel's BTF has no ${member}: ${offset}` };
+      ? { source, constant, candidates: [offset] }
+      : {
+          source,
+          constant,
+          candidates: [],
+          reason: `the kernel's ${typeSources[source]} has no ${member}: ${offset}`,
+        };
   });
 }
 

@@ -1,5 +1,8 @@
-/** Where offsets can be learned. `guess` and `btf` speak of the kernel, the rest of a TLS library. */
-export const sources = ["guess", "btf", "probe", "code", "references", "table"] as const;
+/**
+ * Where offsets can be learned. `guess`, `btf` and `dwarf` speak of the kernel, the last of one that does not run here; the
+ * rest of a TLS library.
+ */
+export const sources = ["guess", "btf", "dwarf", "probe", "code", "references", "table"] as const;
 export type Source = (typeof sources)[number];
 
 /**

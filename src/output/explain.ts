@@ -10,6 +10,7 @@ type Explanation = Explained["explain"][number];
 const witnesses: Readonly<Record<Source, string>> = {
   guess: "this kernel was watched at work on sockets of our own, whose values are known, and they lie there",
   btf: "the kernel's own type information (BTF) has it there",
+  dwarf: "the kernel's own debug information (DWARF) has it there",
   probe:
     "this very library was run in a confined child, and what its own functions tell of a session lies there",
   code: "functions that read the member and nothing else are in the library, and they read there",

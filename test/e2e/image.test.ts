@@ -138,9 +138,33 @@ describe("a kernel that does not run here", () => {
     ]);
   });
 
+  test("without BTF is told by its debug information, beside others and packed too", () => {
+    const [debug, archive] = [scratch.at("debug"), scratch.at("debug.deb")];
+    images.tool(
+      "objcopy",
+      "--remove-section",
+      ".BTF",
+      "--compress-debug-sections=zlib",
+      kernel.vmlinux,
+      debug,
+    );
+    images.debianPackage(archive, debug, "boot/vmlinux-6.1.99-small", "xz");
+    const result = ask("--image", debug, archive, "--member", images.askedMembers);
+    expect([result.stderr, result.status]).toEqual(["", 0]);
+    for (const { host, kernel: told } of linesOf(result)) {
+      expect(told?.constants).toEqual(kernel.constants);
+      expect(told?.fields.tcp_sock_srtt_us?.evidence).toEqual({
+        dwarf: [kernel.constants.tcp_sock_srtt_us ?? -1],
+      });
+      expect([host.btf, host.kernel.release]).toEqual([false, kernel.release]);
+    }
+    const none = run([executable, "kernel", "--image", debug, "--source", "btf", "--format", "json"]);
+    expect([none.status, errorOf(none).code]).toEqual([4, "E_NO_BTF"]);
+  });
+
   test("without BTF says so, and which kernel it is; beside others it costs them nothing", () => {
     const bare = scratch.at("bare");
-    images.tool("objcopy", "--remove-section", ".BTF", kernel.vmlinux, bare);
+    images.tool("objcopy", "--strip-debug", "--remove-section", ".BTF", kernel.vmlinux, bare);
     const alone = ask("--image", bare);
     expect([alone.status, alone.stdout]).toEqual([4, ""]);
     expect(errorOf(alone)).toEqual({
@@ -281,7 +305,7 @@ test.each([
   ],
   [
     ["kernel", "--image", "a", "--source", "guess"],
-    "nothing but its BTF tells of a kernel that does not run here: --source has to name btf",
+    "nothing but its types tells of a kernel that does not run here: --source has to name btf or dwarf",
   ],
   [
     ["bytecode", "extract", "--image", "a", "--for", "/x", "-o", "c"],

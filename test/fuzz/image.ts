@@ -53,7 +53,7 @@ export const image: Target = {
         const kernel = read(bytes);
         const isSame = forms[sample]?.[1] === true && kernel.btf?.path.endsWith("(unpacked)") === true;
         if (isSame) same("the BTF", kernel.btf?.bytes.toHex(), btfs[sample]?.toHex());
-        imageDocument(kernel, { families, asked, isOnlyAsked: false });
+        imageDocument(kernel, { sources: ["btf", "dwarf"], families, asked, isOnlyAsked: false });
         return true;
       },
     };

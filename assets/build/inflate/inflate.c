@@ -358,7 +358,8 @@ EXPORT(inflate_open) int inflate_open(int wanted)
 	format = wanted;
 	switch (format) {
 	case GZIP:
-		return inflateInit2(&gzip, 16 + MAX_WBITS) == Z_OK ? MORE_INPUT : TOO_LARGE;
+		/* 32: it sees which of the two headers there is, as sections of ELF files are packed with zlib's. */
+		return inflateInit2(&gzip, 32 + MAX_WBITS) == Z_OK ? MORE_INPUT : TOO_LARGE;
 	case XZ:
 		return lzma_stream_decoder(&xz, MOST_MEMORY, LZMA_TELL_UNSUPPORTED_CHECK) == LZMA_OK ? MORE_INPUT
 												      : TOO_LARGE;
