@@ -15,10 +15,12 @@ export interface Wanted {
 export const NOBITS = 8;
 /** Bytes. A kernel with everything in it has some 1.5 GB of entries, which are read unit by unit. */
 const limits = { info: 4 * 2 ** 30, unit: 64 << 20, strings: 256 << 20, abbreviations: 64 << 20 } as const;
-/** Different types that are kept, of which a kernel has some hundreds. */
-const mostTypes = 100_000;
+/** Different types that are kept with their members, of which a kernel has some thousands; and types of one unit. */
+const [mostKept, mostSeen] = [1 << 20, 1 << 20];
 /** Texts whose answers are kept. */
 const mostTexts = 1 << 20;
+/** Members that BTF can have of one type. */
+const mostMembers = 0xffff;
 /** Compilers nest types no deeper. */
 const DEEPEST = 64;
 
@@ -84,7 +86,8 @@ function readUnits(info: Section, abbreviations: Buffer, read: (unit: Unit) => v
       if (table.key !== key) table = { key, byCode: abbreviationsAt(abbreviations, place, format) };
       read(new Unit(bytes, { format, abbreviations: table.byCode, start, before, root, error }));
     } catch (cause) {
-      if (cause instanceof RangeError) throw error(start, "a unit, or its abbreviations, cut short");
+      if (cause instanceof RangeError)
+        throw error(start, "a unit that reaches beyond an end, its own, its abbreviations' or its texts'");
       throw cause;
     }
   }
@@ -96,6 +99,7 @@ const [COMPILE, TYPE, PARTIAL] = [1, 2, 3];
 class Reader {
   readonly types: NewType[] = [];
   readonly #numbers = new Map<string, number>();
+  #kept = 0;
   readonly #wanted: Wanted;
   readonly #all: ReadonlySet<string>;
   readonly #longest: number;
@@ -173,7 +177,11 @@ class Reader {
     const key = JSON.stringify(type, (_, value) => (typeof value === "bigint" ? `${value}` : value));
     const known = this.#numbers.get(key);
     if (known !== undefined) return known;
-    if (this.types.length === mostTypes) throw new RangeError(`more than ${mostTypes} types`);
+    this.#kept +=
+      1 +
+      ("members" in type ? type.members.length : 0) +
+      ("enumerators" in type ? type.enumerators.length : 0);
+    if (this.#kept > mostKept) throw new RangeError(`more than ${mostKept} types and members`);
     this.#numbers.set(key, this.types.push(type));
     return this.types.length;
   }
@@ -184,6 +192,7 @@ class Reader {
     const known = this.#seen.get(at);
     if (known === -1 || depth > DEEPEST) throw unit.error(at, "a type that leads to itself");
     if (known !== undefined) return known;
+    if (this.#seen.size === mostSeen) throw unit.error(at, `more than ${mostSeen} types`);
     this.#seen.set(at, -1);
     const number = this.#read(unit, at, depth + 1);
     this.#seen.set(at, number);
@@ -231,8 +240,9 @@ class Reader {
     if (this.#wanted.enumerators.size > 0)
       unit.children(at, ofValues, () => {
         const own = this.#name(unit);
-        if (own !== null && this.#wanted.enumerators.has(own))
-          enumerators.push({ name: own, value: unit.exactValue() });
+        if (own === null || !this.#wanted.enumerators.has(own)) return;
+        if (enumerators.push({ name: own, value: unit.exactValue() }) > mostMembers)
+          throw unit.error(at, `more than ${mostMembers} enumerators`);
       });
     const isSigned = enumerators.some(({ value }) => value < 0n);
     return this.#add({ kind: "enum64", name, size, isSigned, enumerators });
@@ -252,7 +262,7 @@ class Reader {
       const bitOffset = inBits ?? location * 8 + storage;
       const bitSize = bits ?? null;
       const most = bitSize === null ? 2 ** 32 : 2 ** 24;
-      if (!(bitOffset >= 0 && bitOffset < most && (bitSize ?? 0) < 256 && members.length < 0xffff))
+      if (!(bitOffset >= 0 && bitOffset < most && (bitSize ?? 0) < 256 && members.length < mostMembers))
         throw unit.error(place, "a member at no place that a struct of the kernel has");
       members.push({ name, type, bitOffset, bitSize });
     });

@@ -141,11 +141,15 @@ function sizeOf(form: number, { version, offset, address }: Format): number {
   return size === "offset" ? offset : typeof size === "number" ? size : -1;
 }
 
+/** Attributes of all abbreviations of a unit, of which the kernel's have some thousands. */
+const mostAttributes = 1 << 20;
+
 /** The table of abbreviations at an offset, by their codes. */
 export function abbreviationsAt(bytes: Buffer, start: number, format: Format): Map<number, Abbreviation> {
   const from = new Cursor(bytes);
   from.at = start;
   const table = new Map<number, Abbreviation>();
+  let attributesLeft = mostAttributes;
   for (let code = from.leb(); code !== 0; code = from.leb()) {
     const tag = from.leb();
     const hasChildren = from.number(1) !== 0;
@@ -153,6 +157,7 @@ export function abbreviationsAt(bytes: Buffer, start: number, format: Format): M
     let size = 0;
     let siblingAt = -1;
     for (let name = from.leb(), form = from.leb(); name !== 0 || form !== 0; ) {
+      if (--attributesLeft < 0) throw new RangeError(`more than ${mostAttributes} attributes`);
       const slot = attributes.get(name) ?? -1;
       all.push({ slot, form, implicit: form === forms.implicitConst ? from.leb(true) : 0 });
       if (slot === slots.sibling && form === forms.ref4) siblingAt = size;
@@ -161,6 +166,7 @@ export function abbreviationsAt(bytes: Buffer, start: number, format: Format): M
       name = from.leb();
       form = from.leb();
     }
+    attributesLeft--;
     table.set(code, { tag, hasChildren, attributes: all, size, siblingAt });
   }
   return table;
@@ -187,6 +193,8 @@ export class Unit {
   nameForm = 0;
   /** Where the value of an enumerator lies, and its form. */
   #value = { at: 0, form: 0 };
+  /** Entries that may be passed yet: each is once among all, and once among its parent's. */
+  #steps: number;
   /** Where its part of .debug_str_offsets begins. */
   readonly stringsBase: number;
 
@@ -197,6 +205,7 @@ export class Unit {
   ) {
     this.#options = options;
     this.#cursor = new Cursor(bytes);
+    this.#steps = 4 * bytes.length;
     this.read(options.root);
     this.stringsBase = this.values[slots.stringsBase] ?? 2 * options.format.offset;
   }
@@ -226,6 +235,7 @@ export class Unit {
     const { start, before } = this.#options;
     for (let depth = 1; ; ) {
       const at = cursor.at;
+      if (--this.#steps < 0) throw this.error(at, "entries that lie in each other");
       if (cursor.view.getUint8(at) === 0) {
         cursor.at = at + 1;
         depth--;

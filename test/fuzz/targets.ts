@@ -1,4 +1,5 @@
 import { metadata, netlink, objects, relocations } from "./binary.ts";
+import { dwarf } from "./dwarf.ts";
 import { elf } from "./elf.ts";
 import { image } from "./image.ts";
 import { btf, host } from "./kernel.ts";
@@ -12,6 +13,7 @@ export const targets: readonly Target[] = [
   code,
   tls,
   btf,
+  dwarf,
   image,
   objects,
   relocations,
