@@ -87,7 +87,10 @@ function readUnits(info: Section, abbreviations: Buffer, read: (unit: Unit) => v
       read(new Unit(bytes, { format, abbreviations: table.byCode, start, before, root, error }));
     } catch (cause) {
       if (cause instanceof RangeError)
-        throw error(start, "a unit that reaches beyond an end, its own, its abbreviations' or its texts'");
+        throw error(
+          start,
+          "a unit beyond its bounds: its end, its abbreviations', its texts', or as much as is kept of types",
+        );
       throw cause;
     }
   }
