@@ -4,12 +4,12 @@
  * the same BTF. Ends with 1 where one differs. With --dwarf it asks for what the debug information of that file tells, as
  * that of Debian's package of debug symbols, and compares with the BTF that pahole made of it when the kernel was built.
  */
-import { rmSync } from "node:fs";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
 import * as v from "valibot";
 import { repository } from "../../assets/build/paths.ts";
 import { Scratch } from "../e2e/executable.ts";
+import { sectionsOf } from "../fuzz/elf.ts";
 import { labKernel, loadKernel } from "../lab/kernels.ts";
 import { paholeOf, Types } from "./truth.ts";
 
@@ -54,18 +54,12 @@ async function kernelOf(name: string): Promise<Kernel> {
   return { name, release, btf, image: [btf] };
 }
 
-/** @param folder where its BTF is put */
-function debugged(vmlinux: string, folder: string): Kernel {
+/** @param folder where its BTF is put: its bytes as readelf tells them, as objcopy knows one architecture alone */
+async function debugged(vmlinux: string, folder: string): Promise<Kernel> {
   const btf = join(folder, "vmlinux.btf");
-  const { exitCode, stderr } = Bun.spawnSync([
-    "objcopy",
-    "--dump-section",
-    `.BTF=${btf}`,
-    vmlinux,
-    join(folder, "copy"),
-  ]);
-  if (exitCode !== 0) throw new Error(`${vmlinux}: ${stderr}`);
-  rmSync(join(folder, "copy"));
+  const section = sectionsOf(vmlinux).find(({ name }) => name === ".BTF");
+  if (section === undefined) throw new Error(`${vmlinux} has no BTF`);
+  await Bun.write(btf, Bun.file(vmlinux).slice(section.offset, section.offset + section.size));
   return { name: DWARF, release: vmlinux, btf, image: [vmlinux, "--source", "dwarf"] };
 }
 
