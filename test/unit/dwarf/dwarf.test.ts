@@ -150,7 +150,7 @@ describe("DWARF says what the compiler said", () => {
     ["DWARF 4", ["-gdwarf-4"], []],
     ["DWARF 5", ["-gdwarf-5"], []],
     ["DWARF 5 of 64 bits, optimized", ["-gdwarf-5", "-gdwarf64", "-O2"], []],
-    ["DWARF 4 with units of types", ["-gdwarf-4", "-g3"], []],
+    ["DWARF 4 with macros", ["-gdwarf-4", "-g3"], []],
     ["sections by zlib", ["-gdwarf-5"], ["--compress-debug-sections=zlib"]],
     ["sections by zstd", ["-gdwarf-4"], ["--compress-debug-sections=zstd"]],
     ["a file with debug information alone", ["-gdwarf-5"], ["--only-keep-debug"]],
