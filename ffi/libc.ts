@@ -31,6 +31,7 @@ const c = bindFunctions("libc.so.6", {
   prctl: { args: ["i32", "u64", "u64", "u64", "u64"], returns: "i32" },
   readlinkat: { args: ["i32", "buffer", "buffer", "u64"], returns: "i64" },
   recv: { args: ["i32", "buffer", "u64", "i32"], returns: "i64" },
+  recvmmsg: { args: ["i32", "buffer", "u32", "i32", "ptr"], returns: "i32" },
   send: { args: ["i32", "buffer", "u64", "i32"], returns: "i64" },
   setgroups: { args: ["u64", "ptr"], returns: "i32" },
   setns: { args: ["i32", "i32"], returns: "i32" },
@@ -132,6 +133,7 @@ const LARGEST_PAGE = 0x10000;
 const SOME = 4096;
 const EACCES = 13;
 const EINTR = 4;
+const EAGAIN = 11;
 
 /** memfd_create has no wrapper in glibc before 2.27, so it goes by number. */
 const SYS_MEMFD_CREATE = process.arch === "arm64" ? 279 : 319;
@@ -386,6 +388,58 @@ export function send(fd: number, bytes: Uint8Array, flags = 0): void {
 /** Receives at most `bytes.byteLength` bytes; returns how many came, 0 at the end of the stream. */
 export function recv(fd: number, bytes: Uint8Array, flags = 0): number {
   return check(c.recv(fd, bytes, bytes.byteLength, flags), "recv");
+}
+
+/** Receives what has come already, as {@link recv} does; null where nothing has. */
+export function recvNow(fd: number, bytes: Uint8Array, flags = 0): number | null {
+  const length = c.recv(fd, bytes, bytes.byteLength, flags | MSG_DONTWAIT);
+  return length < 0 && lastErrno() === EAGAIN ? null : check(length, "recv");
+}
+
+/** Bytes of struct mmsghdr, and where in it are: struct iovec *msg_iov, msg_iovlen, int msg_flags, unsigned int msg_len. */
+const mmsghdr = { size: 64, iov: 16, iovlen: 24, flags: 48, length: 56 } as const;
+const SIZE_OF_IOVEC = 16;
+
+/** Room for datagrams that one call receives. */
+export class Datagrams {
+  readonly #size: number;
+  readonly #bytes: Uint8Array;
+  readonly #vectors: BigUint64Array;
+  readonly #headers: Uint8Array;
+  readonly #numbers: DataView;
+
+  /** @param count most datagrams @param size bytes of each */
+  constructor(
+    readonly count: number,
+    size: number,
+  ) {
+    this.#size = size;
+    this.#bytes = new Uint8Array(count * size);
+    this.#vectors = new BigUint64Array((count * SIZE_OF_IOVEC) / 8);
+    this.#headers = new Uint8Array(count * mmsghdr.size);
+    this.#numbers = new DataView(this.#headers.buffer);
+    const [first, vectors] = [ptr(this.#bytes), ptr(this.#vectors)];
+    for (let at = 0; at < count; at++) {
+      this.#vectors.set([BigInt(first + at * size), BigInt(size)], 2 * at);
+      this.#numbers.setBigUint64(at * mmsghdr.size + mmsghdr.iov, BigInt(vectors + at * SIZE_OF_IOVEC), true);
+      this.#numbers.setBigUint64(at * mmsghdr.size + mmsghdr.iovlen, 1n, true);
+    }
+  }
+
+  /**
+   * Receives what has come already, good until the next call; null stands for a datagram that is longer than there is room.
+   * Nothing where nothing has come. @throws SystemError
+   */
+  receive(fd: number): (Uint8Array | null)[] {
+    const count = c.recvmmsg(fd, this.#headers, this.count, MSG_DONTWAIT, null);
+    if (count < 0 && lastErrno() === EAGAIN) return [];
+    return Array.from({ length: check(count, "recvmmsg") }, (_, at) => {
+      const header = at * mmsghdr.size;
+      const isCut = (this.#numbers.getInt32(header + mmsghdr.flags, true) & MSG_TRUNC) !== 0;
+      const length = this.#numbers.getUint32(header + mmsghdr.length, true);
+      return isCut ? null : this.#bytes.subarray(at * this.#size, at * this.#size + length);
+    });
+  }
 }
 
 /** Whether whoever could read what is written to `fd` has closed its end. */

@@ -47,12 +47,7 @@ async function batch(args: GatewayFlags): Promise<void> {
   if (args.format === "table") throw usage("gateway --batch prints JSON alone");
   const { proc_root } = configOf(loadConfig({ flags: args, env: process.env }));
   using lookup = new GatewayLookup(proc_root, cloudOf(args));
-  const { netns: usual } = args; // citty searches all spellings of a name each time
-  const result = await answerBatch(
-    Bun.stdin.stream(),
-    (question, netns) => lookup.lookup(question, netns ?? usual),
-    writeStdout,
-  );
+  const result = await answerBatch(Bun.stdin.stream(), lookup, writeStdout, args.netns);
   if (!args.quiet) writeStderr(`${toJsonLine({ ...result, caches: lookup.statistics })}\n`);
   process.exitCode = result.errors + result.incomplete > 0 ? exitCodes.incomplete : exitCodes.known;
 }

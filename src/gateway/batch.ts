@@ -3,6 +3,7 @@ import { StrandedError } from "../net/namespace.ts";
 import type { GatewayAnswer, GatewayLine } from "../output/document.ts";
 import { asFailure } from "../output/failure.ts";
 import { toJsonLine } from "../output/json.ts";
+import type { Asked } from "./lookup.ts";
 import { parseQuestion, type Question } from "./question.ts";
 
 /** Two addresses with scopes and a path of PATH_MAX are shorter. */
@@ -20,31 +21,45 @@ export interface BatchResult {
   readonly incomplete: number;
 }
 
-/** Looks up one question in the network namespace of this name; undefined: none is named. */
-type Look = (question: Question, netns: string | undefined) => Promise<GatewayAnswer>;
+/** Lines that are looked up together. A socket holds some 50 answers (net.core.rmem_default), of which a line has two. */
+const FLIGHT = 16;
+
+/** What answers questions, each in the network namespace of a name; undefined: none is named. */
+export interface Lookup {
+  /** Those that come next. */
+  expect(coming: readonly Asked[]): void;
+  lookup(question: Question, netns: string | undefined): Promise<GatewayAnswer>;
+}
 
 /**
  * Answers lines of `SRC DST [NETNS]` with lines of JSON, in order, as they come: what is answered is written before
  * more is read. Empty lines are passed over; a line that is wrong is answered with what is wrong.
  *
  * @param write returns whether there still is a reader; without one the batch ends
+ * @param usual the network namespace of lines that name none
  */
 export async function answerBatch(
   input: AsyncIterable<Uint8Array>,
-  look: Look,
+  lookup: Lookup,
   write: (text: string) => Promise<boolean>,
+  usual?: string,
 ): Promise<BatchResult> {
   const result = { lines: 0, errors: 0, incomplete: 0 };
   for await (const lines of linesOf(input)) {
+    const read = lines.filter(({ text }) => text?.trim() !== "").map((each) => readLine(each, usual));
     let answers = "";
-    for (const { number, text } of lines) {
-      if (text?.trim() === "") continue;
-      result.lines++;
-      const answer = await answerLine(number, text, look);
-      if ("code" in answer) result.errors++;
-      else if (!isComplete(answer)) result.incomplete++;
-      answers += `${toJsonLine(answer)}\n`;
+    for (let at = 0; at < read.length; at += FLIGHT) {
+      const flight = read.slice(at, at + FLIGHT);
+      lookup.expect(flight.filter((each) => "question" in each));
+      for (const line of flight) {
+        result.lines++;
+        const answer = await answerLine(line, lookup);
+        if ("code" in answer) result.errors++;
+        else if (!isComplete(answer)) result.incomplete++;
+        answers += `${toJsonLine(answer)}\n`;
+      }
       if (answers.length < LARGEST_WRITE) continue;
+      // Never amid a flight: a reader may be slow, and what was asked for together grows old.
       if (!(await write(answers))) return result;
       answers = "";
     }
@@ -57,19 +72,36 @@ export async function answerBatch(
 export const isComplete = ({ route, gateway, subnet }: GatewayAnswer): boolean =>
   route !== null && (route !== "gateway" || (gateway !== null && subnet !== null));
 
-async function answerLine(line: number, text: string | undefined, look: Look): Promise<GatewayLine> {
-  const wrong = (message: string): GatewayLine => ({ line, code: "E_LINE", message });
+/** What a line asks, or what is wrong with it. */
+type ReadLine = { readonly line: number } & (Asked | { readonly code: string; readonly message: string });
+
+function readLine({ number: line, text }: Line, usual: string | undefined): ReadLine {
+  const wrong = (message: string): ReadLine => ({ line, code: "E_LINE", message });
   if (text === undefined) return wrong(`longer than ${LONGEST_LINE} bytes`);
   // The rest of the line is the namespace: a path may hold spaces.
   const [, source, destination, netns] = /^\s*(\S+)\s+(\S+)(?:\s+(\S.*?))?\s*$/s.exec(text) ?? [];
   if (source === undefined || destination === undefined) return wrong("expected SRC DST [NETNS]");
   try {
-    return { line, ...(await look(parseQuestion({ source, destination }), netns)) };
+    return { line, question: parseQuestion({ source, destination }), netns: netns ?? usual };
+  } catch (error) {
+    return failed(line, error);
+  }
+}
+
+async function answerLine(read: ReadLine, lookup: Lookup): Promise<GatewayLine> {
+  if ("code" in read) return read;
+  const { line, question, netns } = read;
+  try {
+    return { line, ...(await lookup.lookup(question, netns)) };
   } catch (error) {
     if (error instanceof StrandedError) throw error;
-    const { code, message } = asFailure(error);
-    return { line, code, message };
+    return failed(line, error);
   }
+}
+
+function failed(line: number, error: unknown): Extract<GatewayLine, { code: string }> {
+  const { code, message } = asFailure(error);
+  return { line, code, message };
 }
 
 interface Line {

@@ -14,6 +14,7 @@ export class Cache<Value> {
   readonly #entries = new Map<string, { readonly value: Value; readonly until: number }>();
   /** Goes on from the entry it gave last: a new one would pass all that were deleted since the map was compacted. */
   readonly #oldest = this.#entries.keys();
+  #youngest: string | undefined;
   #hits = 0;
   #misses = 0;
   #evicted = 0;
@@ -41,9 +42,18 @@ export class Cache<Value> {
       return undefined;
     }
     this.#hits++;
-    this.#entries.delete(key);
-    this.#entries.set(key, entry);
+    if (key !== this.#youngest) {
+      this.#entries.delete(key);
+      this.#entries.set(key, entry);
+      this.#youngest = key;
+    }
     return entry.value;
+  }
+
+  /** The value that is still good, without a sign that anybody asked. */
+  peek(key: string): Value | undefined {
+    const entry = this.#entries.get(key);
+    return entry !== undefined && entry.until > this.now() ? entry.value : undefined;
   }
 
   /** Keeps a value for so many milliseconds, Infinity for good. */
@@ -54,6 +64,7 @@ export class Cache<Value> {
       this.#evicted++;
     }
     this.#entries.set(key, { value, until: this.now() + milliseconds });
+    this.#youngest = key;
   }
 
   /** Lets all values go. */

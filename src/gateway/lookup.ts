@@ -5,11 +5,12 @@ import { formatIp, type IpAddress } from "../net/address.ts";
 import { NetlinkError } from "../net/netlink.ts";
 import { type Link, type RefusingType, type Route, type RouteQuestion, routeTypes } from "../net/route.ts";
 import type { GatewayAnswer } from "../output/document.ts";
+import { Failure } from "../output/failure.ts";
 import { Cache, type CacheStatistics } from "./cache.ts";
 import { MetadataError, type MetadataService } from "./metadata.ts";
 import { Namespaces, type Network } from "./network.ts";
 import { type Question, targetOf } from "./question.ts";
-import { chooseSubnet, formatPrefix, type Prefix } from "./subnet.ts";
+import { chooseSubnet, formatPrefix, type Prefix, type Subnet, subnetsOf } from "./subnet.ts";
 
 const MINUTE_MS = 60_000;
 /** The kernel tells of changes, so this only bounds what it does not tell of, such as a redirect. */
@@ -36,13 +37,25 @@ interface Routing {
 }
 
 /** Subnets of an interface, or why they are not known. */
-type Subnets = { readonly prefixes: readonly Prefix[] } | { readonly reason: string };
+type Subnets =
+  | { readonly prefixes: readonly Prefix[]; readonly subnets: readonly Subnet[] }
+  | { readonly reason: string };
+
+/** A question, and the network namespace it is asked in: a path or a process's number; undefined: the one this thread is in. */
+export interface Asked {
+  readonly question: Question;
+  readonly netns: string | undefined;
+}
 
 /** Looks up gateways in network namespaces, through bounded caches. */
 export class GatewayLookup implements Disposable {
   readonly #namespaces: Namespaces;
   readonly #networks: Cache<Network>;
   readonly #routes: Cache<Routing>;
+  /** Those of the questions that were told last to come, by the keys of `#routes`. */
+  readonly #coming = new Map<string, Routing>();
+  /** Networks that were looked at since then; what comes after a wait looks again. */
+  readonly #unchanged = new Set<Network>();
   readonly #links: Cache<Link | null>;
   readonly #subnets: Cache<Subnets>;
 
@@ -93,6 +106,45 @@ export class GatewayLookup implements Disposable {
     };
   }
 
+  /**
+   * Asks for the routes of questions that come next, all at once, which takes fewer calls of the kernel. A change of the
+   * routing forgets them; what this cannot tell, `lookup` asks for.
+   */
+  expect(coming: readonly Asked[]): void {
+    this.#coming.clear();
+    this.#unchanged.clear();
+    for (const netns of new Set(coming.map((each) => each.netns))) {
+      try {
+        const network = this.#networks.peek(this.#namespaces.find(netns).key);
+        // Where there is none, the first lookup opens it.
+        if (network !== undefined)
+          this.#expectIn(
+            network,
+            coming.flatMap((each) => (each.netns === netns ? [each.question] : [])),
+          );
+      } catch (error) {
+        // It stands in the way of the lookup as well, which tells it.
+        if (![Failure, NetlinkError, SystemError].some((kind) => error instanceof kind)) throw error;
+      }
+    }
+  }
+
+  #expectIn(network: Network, coming: readonly Question[]): void {
+    const { version } = network;
+    this.#unchanged.add(network);
+    const questions = coming.flatMap((question) => {
+      const { through } = question;
+      if (typeof through === "string") return []; // a name, which has to be looked up
+      const key = keyOf(version, question);
+      return this.#routes.peek(key) === undefined ? [{ key, asked: asked(question, through) }] : [];
+    });
+    const answers = network.netlink.routes(questions.map((each) => each.asked));
+    for (const [at, { key, asked }] of questions.entries()) {
+      const answer = answers[at];
+      if (answer != null) this.#coming.set(key, described(network, asked, answer.route, answer.hops));
+    }
+  }
+
   get statistics(): Readonly<Record<keyof typeof capacities, CacheStatistics>> {
     return {
       routes: this.#routes.statistics,
@@ -110,7 +162,7 @@ export class GatewayLookup implements Disposable {
   /** A route and its interface. An interface that is gone took the route with it, so the kernel is asked again. */
   #settled(network: Network, question: Question): { version: number; routing: Routing; link: Link | null } {
     for (let attempt = 1; ; attempt++) {
-      const { version } = network;
+      const version = attempt === 1 && this.#unchanged.has(network) ? network.seen : network.version;
       const routing = this.#route(network, version, question);
       const link = routing.route === null ? null : this.#link(network, version, routing.route.through);
       if (routing.route === null || link !== null) return { version, routing, link };
@@ -120,9 +172,8 @@ export class GatewayLookup implements Disposable {
   }
 
   #route(network: Network, version: number, question: Question): Routing {
-    const { source, through } = question;
-    const key = `${version} ${source?.text} ${targetOf(question).text} ${through}`;
-    return kept(this.#routes, key, () => [routing(network, question), ROUTE_TTL_MS]);
+    const key = keyOf(version, question);
+    return kept(this.#routes, key, () => [this.#coming.get(key) ?? routing(network, question), ROUTE_TTL_MS]);
   }
 
   /** Null where it was removed. */
@@ -151,11 +202,11 @@ export class GatewayLookup implements Disposable {
       this.#subnets.set(key, subnets, isForGood ? Number.POSITIVE_INFINITY : NEGATIVE_TTL_MS);
     }
     if ("reason" in subnets) return subnets;
-    const subnet = chooseSubnet(subnets.prefixes, gateway, source);
+    const subnet = chooseSubnet(subnets.subnets, gateway, source);
     if (subnet === undefined) return { reason: whyNone(subnets.prefixes, link, gateway) };
     return {
       alias: subnet.alias,
-      cidr: formatPrefix(subnet),
+      cidr: subnet.cidr,
       source: this.cloud === undefined ? "interface" : "aws",
     };
   }
@@ -164,11 +215,13 @@ export class GatewayLookup implements Disposable {
     try {
       if (this.cloud === undefined) {
         const own = netlink.addresses().filter((address) => address.index === index);
-        return { prefixes: own.map(({ network, prefix }) => ({ network, length: prefix, alias: null })) };
+        return among(own.map(({ network, prefix }) => ({ network, length: prefix, alias: null })));
       }
       if (hardwareAddress === null)
         return { reason: `${shownName(name)} has no hardware address to ask the cloud for` };
-      return { prefixes: await this.cloud.subnets(hardwareAddress) };
+      const prefixes = await this.cloud.subnets(hardwareAddress);
+      this.#unchanged.clear();
+      return among(prefixes);
     } catch (error) {
       const isAnswer = [MetadataError, NetlinkError, SystemError].some((kind) => error instanceof kind);
       if (isAnswer && error instanceof Error) return { reason: error.message };
@@ -211,15 +264,23 @@ const refusals: Readonly<Record<string, Refusal>> = {
   EINVAL: { type: "blackhole", does: "drops it in silence", by: ["route", "rule"] },
 };
 
-function routing(network: Network, { source, through, ...rest }: Question): Routing {
+/** What one route's answer depends on. */
+const keyOf = (version: number, question: Question): string =>
+  `${version} ${question.source?.text} ${targetOf(question).text} ${question.through}`;
+
+/** What the kernel is asked. @param through an interface's index */
+const asked = (question: Question, through: number | undefined): RouteQuestion => ({
+  destination: targetOf(question),
+  source: question.source,
+  through,
+});
+
+function routing(network: Network, whole: Question): Routing {
   const { netlink } = network;
+  const { through } = whole;
   const index = typeof through === "string" ? orNull("ENODEV", () => netlink.link(through).index) : through;
   if (index === null) return { kind: null, route: null, reason: `there is no interface ${through}` };
-  const question: RouteQuestion = {
-    destination: targetOf({ source, through, ...rest }),
-    source,
-    through: index,
-  };
+  const question = asked(whole, index);
   try {
     return described(network, question, netlink.route(question));
   } catch (error) {
@@ -275,12 +336,13 @@ function linkWithout({ netlink }: Network, question: RouteQuestion): Link | null
   }
 }
 
-function described(network: Network, question: RouteQuestion, route: Route): Routing {
+/** @param known the number of next hops; undefined: to be asked for */
+function described(network: Network, question: RouteQuestion, route: Route, known?: number): Routing {
   const type = routeTypes[route.type];
   if (type === undefined) return { kind: null, route, reason: `route type ${route.type} is not known` };
   if (type !== "unicast") return { kind: type, route, reason: `the destination is a ${type} address` };
   if (route.gateway === null) return { kind: "direct", route, reason: "the destination is on the link" };
-  const hops = network.netlink.nextHops(question);
+  const hops = known ?? network.netlink.nextHops(question);
   const isCertain = hops === 1 || (question.source?.family === AF_INET && network.choosesByAddresses());
   if (isCertain) return { kind: "gateway", route };
   const reason = `the route has ${hops} next hops; which one a flow takes depends on more than its addresses`;
@@ -296,6 +358,8 @@ function isLocal({ netlink }: Network, destination: IpAddress): boolean {
     throw error;
   }
 }
+
+const among = (prefixes: readonly Prefix[]): Subnets => ({ prefixes, subnets: subnetsOf(prefixes) });
 
 function whyNone(prefixes: readonly Prefix[], { name }: Link, gateway: IpAddress): string {
   const known = prefixes.slice(0, 8).map(formatPrefix);

@@ -45,6 +45,11 @@ export class Network implements Disposable {
     return this.#version;
   }
 
+  /** The version that was told last. */
+  get seen(): number {
+    return this.#version;
+  }
+
   /** Whether a packet from 127.0.0.0/8 may leave by an interface of this name (IN_DEV_ROUTE_LOCALNET). */
   routesLocalnet(link: string): boolean {
     const read = (name: string): string =>

@@ -11,19 +11,29 @@ export interface Prefix {
 
 export const formatPrefix = ({ network, length }: Prefix): string => formatNetwork(network, length);
 
+/** A subnet of an interface, and its prefix as text. */
+export interface Subnet extends Prefix {
+  readonly cidr: string;
+}
+
+/** The prefixes that are subnets, the narrowest first. A single host's is none, nor is a link-local one. */
+export const subnetsOf = (prefixes: readonly Prefix[]): readonly Subnet[] =>
+  prefixes
+    .filter(({ network, length }) => length < 8 * network.address.length && !isLinkLocal(network))
+    .toSorted((one, other) => other.length - one.length)
+    .map((prefix) => ({ ...prefix, cidr: formatPrefix(prefix) }));
+
 /**
  * The subnet by which a packet leaves: the narrowest that the gateway is in; where the gateway's address is link-local,
- * as routers' are under IPv6, or in none of them, the narrowest that the source is in. A single host's prefix is no subnet.
+ * as routers' are under IPv6, or in none of them, the narrowest that the source is in.
+ * @param subnets the narrowest first
  */
 export function chooseSubnet(
-  prefixes: readonly Prefix[],
+  subnets: readonly Subnet[],
   gateway: IpAddress,
   source: IpAddress | null,
-): Prefix | undefined {
-  const subnets = prefixes
-    .filter(({ network, length }) => length < 8 * network.address.length && !isLinkLocal(network))
-    .toSorted((one, other) => other.length - one.length);
-  const holding = (ip: IpAddress | null) =>
+): Subnet | undefined {
+  const holding = (ip: IpAddress | null): Subnet | undefined =>
     subnets.find(({ network, length }) => ip !== null && sharePrefix(network, ip, length));
   return holding(gateway) ?? holding(source);
 }

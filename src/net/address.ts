@@ -73,7 +73,7 @@ export function formatAddress({ family, address, port }: SocketAddress): string 
  * address that it stands for. Null where the text is no address.
  */
 export function parseIp(text: string): IpAddress | null {
-  if (isIPv4(text)) return { family: AF_INET, address: Uint8Array.from(text.split("."), Number) };
+  if (isIPv4(text)) return { family: AF_INET, address: new Uint8Array(text.split(".").map(Number)) };
   if (!isIPv6(text) || text.includes("%")) return null;
   const [head = [], tail = []] = text.split("::").map(wordsOf);
   const words = [...head, ...new Array<number>(8 - head.length - tail.length).fill(0), ...tail];
@@ -93,7 +93,7 @@ const wordsOf = (side: string): number[] =>
 
 /** The address as text: dotted decimal, or IPv6 in the form of RFC 5952. */
 export function formatIp({ family, address }: IpAddress): string {
-  if (family === AF_INET) return address.join(".");
+  if (family === AF_INET) return `${address[0]}.${address[1]}.${address[2]}.${address[3]}`;
   const words = Array.from({ length: 8 }, (_, at) =>
     (((address[2 * at] ?? 0) << 8) | (address[2 * at + 1] ?? 0)).toString(16),
   ).join(":");

@@ -2,10 +2,10 @@ import { SystemError } from "../../ffi/error.ts";
 import {
   AF_NETLINK,
   bind,
+  Datagrams,
   type FileDescriptor,
-  MSG_DONTWAIT,
   MSG_TRUNC,
-  recv,
+  recvNow,
   SOCK_RAW,
   send,
   setsockopt,
@@ -31,6 +31,8 @@ const SIZE_OF_NLATTR = 4;
 
 /** The kernel never answers with more than this at once (netlink_dump). */
 const LARGEST_DATAGRAM = 32 << 10;
+/** Answers that one call receives of those to many questions, and the bytes of each; a longer one is asked for alone. */
+const [FLIGHT, LARGEST_IN_FLIGHT] = [32, 2048];
 /** The kernel answers before send returns; only a fault makes this wait longer than a moment. */
 const TIMEOUT_MS = 2000;
 /** A dump during which things changed is asked for anew, so many times. */
@@ -56,6 +58,7 @@ export interface Message {
 export class Netlink implements Disposable {
   readonly #socket: FileDescriptor;
   readonly #answer = new Uint8Array(LARGEST_DATAGRAM);
+  #flight: Datagrams | undefined;
   #sequence = 0;
 
   /** @param protocol NETLINK_ROUTE and so on */
@@ -81,6 +84,30 @@ export class Netlink implements Disposable {
     if (answer === undefined) throw new NetlinkError(`${what}: netlink answered nothing`);
     refuseError(answer, what);
     return answer.body;
+  }
+
+  /**
+   * Sends questions of one type all at once, and returns the body of the message that answers each. Null where the kernel
+   * refused one, or what it said did not fit: to `ask` that one alone tells.
+   */
+  askAll(type: number, bodies: readonly Uint8Array[]): (Uint8Array | null)[] {
+    const first = this.#sequence + 1;
+    // Each has a length that is a multiple of NLMSG_ALIGNTO: attributes have.
+    send(this.#socket.fd, Buffer.concat(bodies.map((body) => this.#message(type, 0, body))));
+    const answers = bodies.map((): Uint8Array | null => null);
+    this.#flight ??= new Datagrams(FLIGHT, LARGEST_IN_FLIGHT);
+    const flight = this.#flight;
+    // The kernel has answered them all before send returned.
+    for (let left = bodies.length; left > 0; ) {
+      const datagrams = unlessFull(() => flight.receive(this.#socket.fd), [null]);
+      if (datagrams.length === 0) break;
+      left -= datagrams.length;
+      for (const datagram of datagrams) {
+        for (const { type, sequence, body } of datagram === null ? [] : messagesOf(datagram))
+          if (sequence >= first && type !== NLMSG_ERROR) answers[sequence - first] = body;
+      }
+    }
+    return answers;
   }
 
   /**
@@ -129,24 +156,29 @@ export class Netlink implements Disposable {
   }
 
   #send(type: number, flags: number, body: Uint8Array): number {
-    const sequence = ++this.#sequence;
+    send(this.#socket.fd, this.#message(type, flags, body));
+    return this.#sequence;
+  }
+
+  /** The next message to send. */
+  #message(type: number, flags: number, body: Uint8Array): Uint8Array {
     // struct nlmsghdr: u32 len, u16 type, u16 flags, u32 seq, u32 pid
-    const message = Buffer.alloc(SIZE_OF_NLMSGHDR + body.length);
-    message.writeUInt32LE(message.length, 0);
-    message.writeUInt16LE(type, 4);
-    message.writeUInt16LE(flags | NLM_F_REQUEST, 6);
-    message.writeUInt32LE(sequence, 8);
+    const message = new Uint8Array(SIZE_OF_NLMSGHDR + body.length);
+    setU32(message, 0, message.length);
+    setU32(message, 4, ((flags | NLM_F_REQUEST) << 16) | type);
+    setU32(message, 8, ++this.#sequence);
     message.set(body, SIZE_OF_NLMSGHDR);
-    send(this.#socket.fd, message);
-    return sequence;
+    return message;
   }
 
   /** The messages of the next datagram that answers; what answers a question given up earlier is dropped. */
   #answers(sequence: number, what: string): Message[] {
     for (;;) {
-      if (!waitReadable(this.#socket.fd, TIMEOUT_MS))
+      const length = recvNow(this.#socket.fd, this.#answer, MSG_TRUNC);
+      if (length === null) {
+        if (waitReadable(this.#socket.fd, TIMEOUT_MS)) continue;
         throw new NetlinkError(`${what}: netlink did not answer within ${TIMEOUT_MS} ms`);
-      const length = recv(this.#socket.fd, this.#answer, MSG_DONTWAIT | MSG_TRUNC);
+      }
       if (length > this.#answer.length)
         throw new NetlinkError(`${what}: netlink answered ${length} bytes at once`);
       const messages = [...messagesOf(this.#answer.subarray(0, length))];
@@ -180,15 +212,8 @@ export class NetlinkMonitor implements Disposable {
   /** Whether there was a message since the last call. The kernel sends them before a change's own call returns. */
   changed(): boolean {
     let isChanged = false;
-    while (waitReadable(this.#socket.fd, 0)) {
-      isChanged = true;
-      try {
-        recv(this.#socket.fd, this.#message, MSG_DONTWAIT);
-      } catch (error) {
-        // More came than the socket holds: a change all the same.
-        if (!(error instanceof SystemError && error.code === "ENOBUFS")) throw error;
-      }
-    }
+    // More came than the socket holds: a change all the same.
+    while (unlessFull(() => recvNow(this.#socket.fd, this.#message), 0) !== null) isChanged = true;
     return isChanged;
   }
 
@@ -197,45 +222,68 @@ export class NetlinkMonitor implements Disposable {
   }
 }
 
+/** What `receive` gives; `full` where a socket could not hold all that was sent to it, which is said once. */
+function unlessFull<Received>(receive: () => Received, full: Received): Received {
+  try {
+    return receive();
+  } catch (error) {
+    if (error instanceof SystemError && error.code === "ENOBUFS") return full;
+    throw error;
+  }
+}
+
 /** Throws what NLMSG_ERROR, or a dump's NLMSG_DONE, carries: a negative errno first, 0 for success. */
 function refuseError({ type, body }: Message, what: string): void {
   if (type !== NLMSG_ERROR && type !== NLMSG_DONE) return;
-  const error = body.length < 4 ? 0 : view(body).getInt32(0, true);
+  const error = body.length < 4 ? 0 : u32At(body, 0) | 0;
   if (error < 0) throw new SystemError(`netlink: ${what}`, -error);
 }
 
-/** A view for numbers in host order, which is little-endian on both architectures. */
-const view = (bytes: Uint8Array): DataView => new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+/** A number in host order, which is little-endian on both architectures. A DataView of each message takes longer to make. */
+const u16At = (bytes: Uint8Array, at: number): number => (bytes[at] ?? 0) | ((bytes[at + 1] ?? 0) << 8);
+const u32At = (bytes: Uint8Array, at: number): number =>
+  (u16At(bytes, at) | (u16At(bytes, at + 2) << 16)) >>> 0;
+
+function setU32(bytes: Uint8Array, at: number, value: number): void {
+  bytes[at] = value;
+  bytes[at + 1] = value >> 8;
+  bytes[at + 2] = value >> 16;
+  bytes[at + 3] = value >> 24;
+}
 
 /** The messages of a datagram, copied out. @throws where one does not lie inside */
 export function* messagesOf(datagram: Uint8Array): Generator<Message> {
-  const header = view(datagram);
   for (let at = 0; at + SIZE_OF_NLMSGHDR <= datagram.length; ) {
-    const length = header.getUint32(at, true);
+    const length = u32At(datagram, at);
     if (length < SIZE_OF_NLMSGHDR || at + length > datagram.length)
       throw new NetlinkError(`netlink: a message of ${length} bytes at ${at} of ${datagram.length}`);
     yield {
-      type: header.getUint16(at + 4, true),
-      flags: header.getUint16(at + 6, true),
-      sequence: header.getUint32(at + 8, true),
+      type: u16At(datagram, at + 4),
+      flags: u16At(datagram, at + 6),
+      sequence: u32At(datagram, at + 8),
       body: datagram.slice(at + SIZE_OF_NLMSGHDR, at + length),
     };
     at += (length + 3) & ~3;
   }
 }
 
-/** The attributes by type, from `start` on; of equal types the last. @throws where one does not lie inside */
-export function attributesOf(body: Uint8Array, start: number): Map<number, Uint8Array> {
+/**
+ * The attributes by type, from `start` on, copied out; of equal types the last.
+ * @param wanted types: the others are passed over @throws where one does not lie inside
+ */
+export function attributesOf(
+  body: Uint8Array,
+  start: number,
+  wanted?: ReadonlySet<number>,
+): Map<number, Uint8Array> {
   const attributes = new Map<number, Uint8Array>();
-  const header = view(body);
   for (let at = start; at + SIZE_OF_NLATTR <= body.length; ) {
-    const length = header.getUint16(at, true);
+    const length = u16At(body, at);
     if (length < SIZE_OF_NLATTR || at + length > body.length)
       throw new NetlinkError(`netlink: an attribute of ${length} bytes at ${at} of ${body.length}`);
-    attributes.set(
-      header.getUint16(at + 2, true) & NLA_TYPE_MASK,
-      body.subarray(at + SIZE_OF_NLATTR, at + length),
-    );
+    const type = u16At(body, at + 2) & NLA_TYPE_MASK;
+    // A view of so few bytes takes longer to make than a copy.
+    if (wanted?.has(type) !== false) attributes.set(type, body.slice(at + SIZE_OF_NLATTR, at + length));
     at += (length + 3) & ~3;
   }
   return attributes;
@@ -243,7 +291,7 @@ export function attributesOf(body: Uint8Array, start: number): Map<number, Uint8
 
 /** The u32 that these bytes are. @throws where they are not four: the message was cut short, or means something else */
 export function u32Of(bytes: Uint8Array): number {
-  if (bytes.length === 4) return view(bytes).getUint32(0, true);
+  if (bytes.length === 4) return u32At(bytes, 0);
   throw new NetlinkError(`netlink: ${bytes.length} bytes where a number of 4 should be`);
 }
 

@@ -147,6 +147,22 @@ export class RouteNetlink implements Disposable {
     return countNextHops(this.#netlink.ask(RTM_GETROUTE, body, "look up a route's entry"));
   }
 
+  /**
+   * What `route` and `nextHops` tell of many questions, all asked at once; null where one of the two has to say why it tells
+   * nothing.
+   */
+  routes(questions: readonly RouteQuestion[]): ({ readonly route: Route; readonly hops: number } | null)[] {
+    const bodies = questions.flatMap((each) => {
+      const body = encodeQuestion(each, 0);
+      return [body, withFlags(body.slice(), RTM_F_FIB_MATCH)];
+    });
+    const answers = this.#netlink.askAll(RTM_GETROUTE, bodies);
+    return questions.map((_, at) => {
+      const [route, entry] = [answers[2 * at], answers[2 * at + 1]];
+      return route == null || entry == null ? null : { route: parseRoute(route), hops: countNextHops(entry) };
+    });
+  }
+
   /** Whether any table has a route of this type that covers the destination. */
   hasRefusingRoute({ destination }: RouteQuestion, type: RefusingType): boolean {
     const message = new Uint8Array(SIZE_OF_RTMSG);
@@ -212,19 +228,25 @@ function encodeQuestion({ destination, source, through }: RouteQuestion, flags: 
   const message = new Uint8Array(SIZE_OF_RTMSG);
   const bits = 8 * destination.address.length;
   message.set([destination.family, bits, source === undefined ? 0 : bits]);
-  message.set(u32(flags), 8);
-  return Buffer.concat([
-    message,
-    attribute(RTA_DST, destination.address),
-    ...(source === undefined ? [] : [attribute(RTA_SRC, source.address)]),
-    ...(through === undefined ? [] : [attribute(RTA_OIF, u32(through))]),
-  ]);
+  const attributes = [attribute(RTA_DST, destination.address)];
+  if (source !== undefined) attributes.push(attribute(RTA_SRC, source.address));
+  if (through !== undefined) attributes.push(attribute(RTA_OIF, u32(through)));
+  return Buffer.concat([withFlags(message, flags), ...attributes]);
 }
+
+/** Writes the flags of a struct rtmsg. */
+function withFlags(message: Uint8Array, flags: number): Uint8Array {
+  message.set(u32(flags), 8);
+  return message;
+}
+
+const wantedOfRoute: ReadonlySet<number> = new Set([RTA_OIF, RTA_VIA, RTA_GATEWAY, RTA_PREFSRC]);
+const wantedOfEntry: ReadonlySet<number> = new Set([RTA_MULTIPATH]);
 
 /** Reads struct rtmsg and its attributes. @throws where it is cut short */
 export function parseRoute(body: Uint8Array): Route {
-  const attributes = attributesOf(body, SIZE_OF_RTMSG);
-  const [family = 0] = body;
+  const attributes = attributesOf(body, SIZE_OF_RTMSG, wantedOfRoute);
+  const family = body[0] ?? 0;
   const through = attributes.get(RTA_OIF);
   if (through === undefined) throw new NetlinkError("netlink: a route without an interface");
   // struct rtvia: u16 family, then the address: a next hop of the other family
@@ -252,7 +274,7 @@ function covers(
 
 /** The number of struct rtnexthop in a route's RTA_MULTIPATH; 1 without one. */
 export function countNextHops(body: Uint8Array): number {
-  const hops = attributesOf(body, SIZE_OF_RTMSG).get(RTA_MULTIPATH);
+  const hops = attributesOf(body, SIZE_OF_RTMSG, wantedOfEntry).get(RTA_MULTIPATH);
   if (hops === undefined) return 1;
   let count = 0;
   for (let at = 0; at + SIZE_OF_RTNEXTHOP <= hops.length; count++) {

@@ -65,29 +65,47 @@ const ask = (source: string, destination: string, on = lookup) =>
   on.lookup(parseQuestion({ source, destination }), host.path);
 const index = (name: string): number => JSON.parse(host.ip(`link show ${name}`))[0].ifindex;
 
+const taken = [
+  ["10.1.0.2", "8.8.8.8"],
+  ["0.0.0.0", "8.8.8.8"],
+  ["0.0.0.0", "10.1.0.77"],
+  ["10.2.7.2", "8.8.8.8"],
+  ["10.2.0.2", "8.8.8.8"],
+  ["10.2.7.2", "10.1.0.77"],
+  ["192.0.2.9", "8.8.8.8"],
+  ["0.0.0.0", "198.51.100.9"],
+  ["fd01::2", "2001:db8::1"],
+  ["::", "2001:db8::1"],
+  ["::", "fd01::77"],
+  ["2001:db8:9::9", "2001:db8::1"], // IPv6 does not ask whose the source is
+  ["::", "2001:db8:5::1"],
+  ["::", "::1"],
+  ["0.0.0.0", "127.0.0.1"],
+  ["0.0.0.0", "10.1.0.2"],
+  ["0.0.0.0", "255.255.255.255"],
+  ["0.0.0.0", "10.1.0.255"],
+  ["0.0.0.0", "224.0.0.5"],
+  ["10.1.0.2", "203.0.113.70"],
+] as const;
+const refused = [
+  ["0.0.0.0", "203.0.113.1", "unreachable", "No route to host"],
+  ["10.1.0.2", "203.0.113.2", "prohibit", "Permission denied"],
+  ["10.1.0.2", "203.0.113.3", "blackhole", "Invalid argument"],
+  ["::", "2001:db8:dead::1", "unreachable", "No route to host"],
+  ["2001:db8:9::9", "2001:db8:dead::1", "unreachable", "No route to host"],
+  ["fd01::2", "2001:db8:dead::2", "prohibit", "Permission denied"],
+  ["fd01::2", "2001:db8:dead::3", "blackhole", "Invalid argument"],
+] as const;
+const questions = [
+  ...taken,
+  ...refused,
+  ["fd01::2", "2001:db8:66::5"],
+  ["192.0.2.77", "8.8.8.8"],
+  ["0.0.0.0", "203.0.113.70"],
+] as const;
+
 describe("what the kernel does", () => {
-  test.each([
-    ["10.1.0.2", "8.8.8.8"],
-    ["0.0.0.0", "8.8.8.8"],
-    ["0.0.0.0", "10.1.0.77"],
-    ["10.2.7.2", "8.8.8.8"],
-    ["10.2.0.2", "8.8.8.8"],
-    ["10.2.7.2", "10.1.0.77"],
-    ["192.0.2.9", "8.8.8.8"],
-    ["0.0.0.0", "198.51.100.9"],
-    ["fd01::2", "2001:db8::1"],
-    ["::", "2001:db8::1"],
-    ["::", "fd01::77"],
-    ["2001:db8:9::9", "2001:db8::1"], // IPv6 does not ask whose the source is
-    ["::", "2001:db8:5::1"],
-    ["::", "::1"],
-    ["0.0.0.0", "127.0.0.1"],
-    ["0.0.0.0", "10.1.0.2"],
-    ["0.0.0.0", "255.255.255.255"],
-    ["0.0.0.0", "10.1.0.255"],
-    ["0.0.0.0", "224.0.0.5"],
-    ["10.1.0.2", "203.0.113.70"],
-  ])("%s to %s: as ip(8) tells", async (source, destination) => {
+  test.each(taken)("%s to %s: as ip(8) tells", async (source, destination) => {
     const from = /^[0.:]*$/.test(source) ? [] : ["from", source];
     const truth = host.routeGet(destination, ...from);
     if (typeof truth === "string") throw new Error(truth);
@@ -101,15 +119,7 @@ describe("what the kernel does", () => {
     expect(answer.netns).toBe(host.inode);
   });
 
-  test.each([
-    ["0.0.0.0", "203.0.113.1", "unreachable", "No route to host"],
-    ["10.1.0.2", "203.0.113.2", "prohibit", "Permission denied"],
-    ["10.1.0.2", "203.0.113.3", "blackhole", "Invalid argument"],
-    ["::", "2001:db8:dead::1", "unreachable", "No route to host"],
-    ["2001:db8:9::9", "2001:db8:dead::1", "unreachable", "No route to host"],
-    ["fd01::2", "2001:db8:dead::2", "prohibit", "Permission denied"],
-    ["fd01::2", "2001:db8:dead::3", "blackhole", "Invalid argument"],
-  ] as const)("%s to %s is %s", async (source, destination, route, message) => {
+  test.each(refused)("%s to %s is %s", async (source, destination, route, message) => {
     expect(host.routeGet(destination)).toContain(message);
     const answer = await ask(source, destination);
     expect(answer).toMatchObject({ route, gateway: null, interface: null, subnet: null });
@@ -361,6 +371,36 @@ describe("the caches", () => {
       expect(await own.lookup(question, changing.path)).toMatchObject({ gateway: `10.1.0.${last}` });
       await Bun.sleep(50); // the link's own messages end, which would tell of a change too
     }
+  });
+
+  test("what is asked together is told as what is asked alone, and forgotten at a change", async () => {
+    using together = new GatewayLookup("/proc");
+    using changing = new TestNetwork();
+    using other = new TestNetwork();
+    changing.connect("eth0", other, "eth0");
+    changing.ip("addr add 10.1.0.2/24 dev eth0", "route add default via 10.1.0.1");
+    const asked = questions.map(([source, destination]) => ({
+      question: parseQuestion({ source, destination }),
+      netns: host.path,
+    }));
+    const late = {
+      question: parseQuestion({ source: "0.0.0.0", destination: "8.8.8.8" }),
+      netns: changing.path,
+    };
+    const nowhere = { question: late.question, netns: "/proc/self/ns/none" };
+    for (const each of [asked[0], late])
+      if (each !== undefined) await together.lookup(each.question, each.netns);
+    changing.ip("route replace default via 10.1.0.8"); // the route that it has is no longer true
+    together.expect([...asked, late, nowhere]);
+    for (const [at, { question, netns }] of asked.entries()) {
+      const [source, destination] = questions[at] ?? ["", ""];
+      expect(await together.lookup(question, netns)).toEqual(await ask(source, destination));
+    }
+    expect((await together.lookup(late.question, late.netns)).gateway).toBe("10.1.0.8");
+    await expect(together.lookup(nowhere.question, nowhere.netns)).rejects.toThrow("is not there");
+    changing.ip("route replace default via 10.1.0.9");
+    together.expect([late]);
+    expect((await together.lookup(late.question, late.netns)).gateway).toBe("10.1.0.9");
   });
 
   test("they stay within their bounds", async () => {
