@@ -578,20 +578,26 @@ export function exitNow(status: number): void {
 
 /**
  * Runs a program with this environment alone and waits, blocked, for its end. It inherits this thread's namespaces,
- * no_new_privs and all descriptors that are not close-on-exec. @returns its exit code, or 128 + the signal that ended it
+ * no_new_privs and all descriptors that are not close-on-exec.
+ *
+ * @param last done when all else is ready: a thread whose children are to have a new pid namespace can start no thread any
+ *   more (clone(2): EINVAL), which this runtime does whenever something became worth compiling, and crashes
+ * @returns its exit code, or 128 + the signal that ended it
  */
 export function runProgram(
   path: string,
   args: readonly string[],
   environment: readonly string[] = [],
+  last?: () => void,
 ): number {
-  const pid = new Int32Array(1);
+  const [pid, status] = [new Int32Array(1), new Int32Array(1)];
   const list = (texts: readonly number[]) => new BigUint64Array([...texts.map(BigInt), 0n]);
-  const errno = withAddresses([...args, ...environment].map(cString), (...texts) =>
-    c.posix_spawn(pid, path, null, null, list(texts.slice(0, args.length)), list(texts.slice(args.length))),
-  );
+  const errno = withAddresses([...args, ...environment].map(cString), (...texts) => {
+    const lists = [list(texts.slice(0, args.length)), list(texts.slice(args.length))] as const;
+    last?.();
+    return c.posix_spawn(pid, path, null, null, ...lists);
+  });
   if (errno !== 0) throw new SystemError(`posix_spawn ${path}`, errno);
-  const status = new Int32Array(1);
   while (c.waitpid(pid[0] ?? 0, status, 0) < 0) {
     const failed = lastErrno();
     if (failed !== EINTR) throw new SystemError("waitpid", failed);

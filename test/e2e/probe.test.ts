@@ -1,8 +1,9 @@
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import { readFileSync } from "node:fs";
 import { loadPackage } from "../../assets/build/debian.ts";
 import { loadLayouts } from "../../src/tls/layouts.ts";
 import { type Truth, truthOf, truthOfPackage } from "../truth/read.ts";
-import { documentOf, executable, run, type Scratch } from "./executable.ts";
+import { documentOf, executable, run, Scratch } from "./executable.ts";
 import { runIn, treeWith } from "./tree.ts";
 
 /** A real library, to be asked in a tree with the C library it was built for: this machine's may be too old for it. */
@@ -172,4 +173,21 @@ test("a parent with inheritable capabilities, as older container runtimes make t
   expect(tls?.[0]?.fields.BIO_ST_NUM?.evidence.probe).toEqual([
     truthOf("openssl-3.0.20")["bio_st.num"] ?? -1,
   ]);
+});
+
+test("what has left a pid namespace starts a child next, as it can start no thread any more", () => {
+  const path = "/usr/lib/x86_64-linux-gnu/libssl.so.3";
+  using scratch = new Scratch();
+  const trace = ["strace", "-f", "-qq", "-o", scratch.at("trace")];
+  run([...trace, executable, "tls", path, "--source", "probe", "--format", "json"]);
+  const calls = readFileSync(scratch.at("trace"), "utf8")
+    .split("\n")
+    .map((line) => /^(\d+)\s+(\w+)\((.*)/.exec(line)?.slice(1) ?? []);
+  const at = calls.findIndex(([, call, what]) => call === "unshare" && what?.startsWith("CLONE_NEWPID"));
+  const [pid] = calls[at] ?? [];
+  const own = calls.slice(at + 1).filter(([by]) => by === pid);
+  const start = own.findIndex(([, call]) => /^(clone3?|vfork)$/.test(call ?? ""));
+  expect(own[start]?.[2]).not.toContain("CLONE_THREAD");
+  // posix_spawn's own.
+  expect(own.slice(0, start).filter(([, call]) => call !== "mmap" && call !== "rt_sigprocmask")).toEqual([]);
 });

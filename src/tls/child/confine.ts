@@ -31,17 +31,17 @@ export function inheritBelow(end: number): void {
 }
 
 /**
- * Moves this thread, and the programs that it starts, out of the machine's namespaces, where it has the privilege: no
- * network device, no process but its own to be seen, nothing shared. The system call filter alone refuses all that too;
- * where there is no privilege it is not tried, as some kernels log a refusal.
+ * Whether this thread may leave the machine's namespaces: no network device, no process but its own to be seen, nothing
+ * shared. The system call filter alone refuses all that too; where there is no privilege it is not tried, as some kernels log a
+ * refusal.
  */
+export const mayLeaveNamespaces = (): boolean => parseStatus(ownStatus()).effective.includes("CAP_SYS_ADMIN");
+
+/** Moves this thread, and the programs that it starts, out of them; that of pids is left by those alone, and the last. */
 export function leaveNamespaces(): void {
-  if (!parseStatus(ownStatus()).effective.includes("CAP_SYS_ADMIN")) return;
-  const { CLONE_NEWNET, CLONE_NEWNS, CLONE_NEWIPC, CLONE_NEWUTS, CLONE_NEWPID } = libc;
+  const { CLONE_NEWNET, CLONE_NEWNS, CLONE_NEWIPC, CLONE_NEWUTS } = libc;
   // Each by itself: a kernel may be without one of them.
-  for (const flag of [CLONE_NEWNET, CLONE_NEWNS, CLONE_NEWIPC, CLONE_NEWUTS, CLONE_NEWPID]) {
-    libc.unshare(flag);
-  }
+  for (const flag of [CLONE_NEWNET, CLONE_NEWNS, CLONE_NEWIPC, CLONE_NEWUTS]) libc.unshare(flag);
 }
 
 /** What decides which user the child becomes: its own user, and the files of this name in /proc/self. */

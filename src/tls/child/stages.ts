@@ -4,7 +4,7 @@ import * as libc from "../../../ffi/libc.ts";
 import { isEmbedded } from "../../assets.ts";
 import { exitCodes, Failure } from "../../output/failure.ts";
 import { childArgument, muslVariable } from "./argument.ts";
-import { childUser, confine, dieWith, inheritBelow, leaveNamespaces } from "./confine.ts";
+import { childUser, confine, dieWith, inheritBelow, leaveNamespaces, mayLeaveNamespaces } from "./confine.ts";
 import { jobs } from "./jobs.ts";
 import type { Message } from "./outcome.ts";
 
@@ -57,19 +57,23 @@ export async function runStage(args: readonly string[]): Promise<void> {
 function isolate(parent: string, files: number, rest: readonly string[]): void {
   dieWith(parent);
   inheritBelow(firstFile + files);
-  leaveNamespaces();
+  const isPrivileged = mayLeaveNamespaces();
+  if (isPrivileged) leaveNamespaces();
   libc.setNoNewPrivileges();
   libc.clearAmbientCapabilities();
   libc.clearInheritableCapabilities();
   libc.setUndumpable();
   // The next stage stays this user, and starts without what this thread does not have.
-  if (childUser() === null) libc.clearCapabilities();
+  const isToStay = childUser() === null;
   const script = isEmbedded ? [] : process.argv.slice(0, 2);
   const self = isEmbedded ? ["offsetof"] : script;
   const arguments_ = [...self, childArgument, "work", readlinkSync("/proc/self"), ...rest];
   const isOnMusl = process.env.OFFSETOF_LIBC === muslVariable.OFFSETOF_LIBC;
   const environment = isOnMusl ? [`OFFSETOF_LIBC=${muslVariable.OFFSETOF_LIBC}`] : [];
-  const status = libc.runProgram("/proc/self/exe", arguments_, environment);
+  const status = libc.runProgram("/proc/self/exe", arguments_, environment, () => {
+    if (isPrivileged) libc.unshare(libc.CLONE_NEWPID);
+    if (isToStay) libc.clearCapabilities();
+  });
   libc.exitNow(status);
 }
 
