@@ -1,4 +1,3 @@
-import { gunzipSync } from "node:zlib";
 import { type HostFiles, textOf } from "./files.ts";
 
 /** The kernel's build options; an option that is not set is not in the map. */
@@ -7,15 +6,22 @@ export interface KernelConfig {
   readonly options: ReadonlyMap<string, string>;
 }
 
+/** Reads it when it is first asked for: few hosts leave a question open that it has to answer. */
+export type LaterConfig = () => KernelConfig | undefined;
+
 /** Largest unpacked config that is read, in bytes; Debian's has about 280 KB. */
 const configLimit = 4 << 20;
+
+/** Loaded where it is needed: the runtime's streams come with it. */
+const gunzip = (bytes: Uint8Array): Buffer =>
+  process.getBuiltinModule("node:zlib").gunzipSync(bytes, { maxOutputLength: configLimit });
 
 /** Reads the running kernel's config where the host has one: /proc/config.gz, then /boot. */
 export function readConfig(files: HostFiles, release: string): KernelConfig | undefined {
   const packed = files.read("/proc/config.gz");
   if (packed.state === "read") {
     try {
-      const text = gunzipSync(packed.bytes, { maxOutputLength: configLimit }).toString();
+      const text = gunzip(packed.bytes).toString();
       return { path: packed.path, options: parseConfig(text) };
     } catch {
       // Cut short or not gzip: the copies under /boot and /lib/modules may still serve.

@@ -1,7 +1,7 @@
 import { NO_NAMESPACES } from "../net/namespace.ts";
 import { type Answer, no, unknown, yes } from "./answer.ts";
 import type { Capability, ProcessStatus } from "./capabilities.ts";
-import { type KernelConfig, missingOption } from "./config.ts";
+import { type LaterConfig, missingOption } from "./config.ts";
 import { type FileRead, textOf } from "./files.ts";
 import { isAtLeast } from "./kernel.ts";
 
@@ -34,7 +34,7 @@ export function parseLockdown(text: string): LockdownLevel | undefined {
 export function lockdown(
   file: FileRead,
   mounts: string | undefined,
-  config: KernelConfig | undefined,
+  config: LaterConfig,
   commandLine?: string,
 ): LockdownAnswer {
   const text = textOf(file);
@@ -48,8 +48,9 @@ export function lockdown(
   if (mounts !== undefined && isMounted(mounts, "securityfs")) {
     return { level: "none", why: `securityfs is mounted and has no lockdown file` };
   }
-  if (config !== undefined && missingOption(config, ["CONFIG_SECURITY_LOCKDOWN_LSM"]) !== undefined) {
-    return { level: "none", why: `${config.path} has no CONFIG_SECURITY_LOCKDOWN_LSM` };
+  const built = config();
+  if (built !== undefined && missingOption(built, ["CONFIG_SECURITY_LOCKDOWN_LSM"]) !== undefined) {
+    return { level: "none", why: `${built.path} has no CONFIG_SECURITY_LOCKDOWN_LSM` };
   }
   const asked = /(?:^|\s)lockdown=(\w+)/.exec(commandLine ?? "")?.[1];
   const level = lockdownLevels.find((each) => each === asked);
@@ -82,7 +83,7 @@ export function btf(file: FileRead, sysfs: boolean): Answer {
 export interface KprobeSigns {
   readonly version: readonly [number, number, number];
   readonly lockdown: LockdownLevel | null;
-  readonly config: KernelConfig | undefined;
+  readonly config: LaterConfig;
   /** /sys/bus/event_source/devices/kprobe/type, there from Linux 4.17 on. */
   readonly pmuType: FileRead;
   /** /sys/kernel/debug/kprobes/enabled; null where it is not to be opened. */
@@ -96,7 +97,7 @@ export interface KprobeSigns {
 }
 
 export function kprobes(signs: KprobeSigns): Answer {
-  const { config, pmuType } = signs;
+  const { pmuType } = signs;
   if (signs.lockdown === "confidentiality")
     return no("lockdown is confidentiality, which forbids kprobes (integrity does not)", UNLOCK);
   if (signs.enabled !== null && textOf(signs.enabled) === "0")
@@ -107,6 +108,7 @@ export function kprobes(signs: KprobeSigns): Answer {
     return no(`${signs.ftrace.path} is 0, and kprobes rest on ftrace`, "sysctl kernel.ftrace_enabled=1");
   if (pmuType.state !== "absent") return yes(`${pmuType.path} is there`);
   if (signs.tracefsEvents) return yes("tracefs has kprobe_events");
+  const config = signs.config();
   if (config !== undefined) {
     const missing = missingOption(config, ["CONFIG_KPROBES", "CONFIG_KPROBE_EVENTS"]);
     return missing === undefined
@@ -197,8 +199,12 @@ export function bpf(signs: BpfSigns): Answer {
 export interface RawTracepointSigns {
   readonly version: readonly [number, number, number];
   readonly lockdown: LockdownLevel | null;
-  readonly config: KernelConfig | undefined;
+  readonly config: LaterConfig;
   readonly bpf: Answer;
+  /** What {@link ebpf} says. */
+  readonly ebpf: Answer;
+  /** /sys/bus/event_source/devices/kprobe/type, which is there where CONFIG_KPROBE_EVENTS and CONFIG_PERF_EVENTS are. */
+  readonly pmuType: FileRead;
 }
 
 /** Options without which no raw tracepoint program attaches. */
@@ -206,7 +212,6 @@ const rawTracepointOptions = ["CONFIG_BPF_SYSCALL", "CONFIG_BPF_EVENTS"];
 
 /** Whether this process may load and attach a raw tracepoint program that reads kernel memory. */
 export function rawTracepoints(signs: RawTracepointSigns): Answer {
-  const { config } = signs;
   if (!isAtLeast(signs.version, 4, 17)) return no("raw tracepoints need Linux 4.17", "Linux 4.17 or later");
   if (signs.lockdown === "confidentiality") {
     return no(
@@ -214,6 +219,8 @@ export function rawTracepoints(signs: RawTracepointSigns): Answer {
       UNLOCK,
     );
   }
+  // CONFIG_BPF_EVENTS is nobody's choice: it is on where these three are (kernel/trace/Kconfig).
+  const config = signs.ebpf.is === "yes" && signs.pmuType.state !== "absent" ? undefined : signs.config();
   const missing = config === undefined ? undefined : missingOption(config, rawTracepointOptions);
   if (missing !== undefined) return no(`${config?.path} has no ${missing}`, builtWith(missing));
   return signs.bpf;

@@ -2,7 +2,7 @@ import { machine as unameMachine, release as unameRelease } from "node:os";
 import type { Diagnostic, HostReport } from "../output/document.ts";
 import { type Answer, triState } from "./answer.ts";
 import { isInitialUserNamespace, parseLockedMemory, parseStatus } from "./capabilities.ts";
-import { readConfig } from "./config.ts";
+import { type KernelConfig, readConfig } from "./config.ts";
 import { type HostFiles, hostFiles, textOf } from "./files.ts";
 import { type KernelIdentity, kernelIdentity } from "./kernel.ts";
 import {
@@ -59,7 +59,11 @@ export function probeHost(files: HostFiles = hostFiles()): Host {
     signature: text("/proc/version_signature"),
   });
   const { version } = kernel;
-  const config = readConfig(files, kernel.release);
+  let read: { readonly config: KernelConfig | undefined } | undefined;
+  const config = (): KernelConfig | undefined => {
+    read ??= { config: readConfig(files, kernel.release) };
+    return read.config;
+  };
   const mounts = text("/proc/self/mounts");
   const locked = lockdown(files.read("/sys/kernel/security/lockdown"), mounts, config, text("/proc/cmdline"));
   const statusText = text("/proc/self/status");
@@ -74,6 +78,7 @@ export function probeHost(files: HostFiles = hostFiles()): Host {
     initialUserNamespace: uidMap === undefined ? undefined : isInitialUserNamespace(uidMap),
     lockedMemory: limits === undefined ? undefined : parseLockedMemory(limits),
   });
+  const pmuType = files.read("/sys/bus/event_source/devices/kprobe/type");
   return {
     kernel,
     lockdown: locked,
@@ -82,7 +87,7 @@ export function probeHost(files: HostFiles = hostFiles()): Host {
       version,
       lockdown: locked.level,
       config,
-      pmuType: files.read("/sys/bus/event_source/devices/kprobe/type"),
+      pmuType,
       // debugfs is restricted from lockdown=integrity on, and to open it all the same is a line in the kernel's log.
       enabled: locked.level === "none" ? files.read("/sys/kernel/debug/kprobes/enabled") : null,
       ftrace: files.read("/proc/sys/kernel/ftrace_enabled"),
@@ -95,7 +100,14 @@ export function probeHost(files: HostFiles = hostFiles()): Host {
     ),
     ebpf: hasEbpf,
     bpf: mayLoad,
-    rawTracepoints: rawTracepoints({ version, lockdown: locked.level, config, bpf: mayLoad }),
+    rawTracepoints: rawTracepoints({
+      version,
+      lockdown: locked.level,
+      config,
+      bpf: mayLoad,
+      ebpf: hasEbpf,
+      pmuType,
+    }),
     networkNamespaces: networkNamespaces({
       privileges: status?.effective ?? [],
       limit: files.read("/proc/sys/user/max_net_namespaces"),

@@ -23,7 +23,8 @@ const read = (path: string, content: string | readonly number[]): FileRead => ({
 });
 const absent = (path: string): FileRead => ({ state: "absent", path, errno: "ENOENT" });
 const denied = (path: string): FileRead => ({ state: "denied", path, errno: "EACCES" });
-const config = (text: string) => ({ path: "/boot/config", options: parseConfig(text) });
+const config = (text: string) => () => ({ path: "/boot/config", options: parseConfig(text) });
+const noConfig = () => undefined;
 
 const mounts = "proc /proc proc rw 0 0\nsysfs /sys sysfs rw 0 0\n";
 const withSecurityfs = `${mounts}securityfs /sys/kernel/security securityfs rw 0 0\n`;
@@ -38,11 +39,11 @@ describe("lockdown", () => {
     ["none integrity [confidentiality]", "confidentiality"],
   ] as const)("the brackets of %p mean %p", (text, level) => {
     expect(parseLockdown(text)).toBe(level);
-    expect(lockdown(read(path, `${text}\n`), undefined, undefined).level).toBe(level);
+    expect(lockdown(read(path, `${text}\n`), undefined, noConfig).level).toBe(level);
   });
 
   test("without securityfs it could not be told", () => {
-    expect(lockdown(absent(path), mounts, undefined)).toEqual({
+    expect(lockdown(absent(path), mounts, noConfig)).toEqual({
       level: null,
       why: expect.stringContaining("not mounted"),
       help: "mount -t securityfs securityfs /sys/kernel/security",
@@ -50,22 +51,22 @@ describe("lockdown", () => {
   });
 
   test("securityfs without the file, or a kernel built without it, has none", () => {
-    expect(lockdown(absent(path), withSecurityfs, undefined).level).toBe("none");
+    expect(lockdown(absent(path), withSecurityfs, noConfig).level).toBe("none");
     expect(lockdown(absent(path), mounts, config("CONFIG_BPF=y\n")).level).toBe("none");
     expect(lockdown(absent(path), mounts, config("CONFIG_SECURITY_LOCKDOWN_LSM=y\n")).level).toBeNull();
   });
 
   test("without securityfs the kernel's command line may tell", () => {
-    const level = (line: string) => lockdown(absent(path), mounts, undefined, line).level;
+    const level = (line: string) => lockdown(absent(path), mounts, noConfig, line).level;
     expect(level("quiet lockdown=confidentiality panic=-1")).toBe("confidentiality");
     expect(level("lockdown=integrity\n")).toBe("integrity");
     expect(level("nolockdown=integrity lockdown=total")).toBeNull();
-    expect(lockdown(absent(path), withSecurityfs, undefined, "lockdown=integrity").level).toBe("none");
+    expect(lockdown(absent(path), withSecurityfs, noConfig, "lockdown=integrity").level).toBe("none");
   });
 
   test("a word it does not know and a file it may not read could not be told", () => {
-    expect(lockdown(read(path, "none [total]"), withSecurityfs, undefined).level).toBeNull();
-    expect(lockdown(denied(path), withSecurityfs, undefined).level).toBeNull();
+    expect(lockdown(read(path, "none [total]"), withSecurityfs, noConfig).level).toBeNull();
+    expect(lockdown(denied(path), withSecurityfs, noConfig).level).toBeNull();
   });
 });
 
@@ -93,7 +94,7 @@ describe("kprobes", () => {
   const nothing: KprobeSigns = {
     version: [6, 1, 170],
     lockdown: null,
-    config: undefined,
+    config: noConfig,
     pmuType: absent("/sys/bus/event_source/devices/kprobe/type"),
     enabled: absent("/sys/kernel/debug/kprobes/enabled"),
     ftrace: read("/proc/sys/kernel/ftrace_enabled", "1\n"),
@@ -184,17 +185,36 @@ describe("bpf", () => {
 
 describe("raw tracepoints", () => {
   const able = { is: "yes", why: "" } as const;
-  const fit: RawTracepointSigns = { version: [5, 10, 0], lockdown: "none", config: undefined, bpf: able };
+  const fit: RawTracepointSigns = {
+    version: [5, 10, 0],
+    lockdown: "none",
+    config: noConfig,
+    bpf: able,
+    ebpf: able,
+    pmuType: absent("type"),
+  };
   const rows: readonly [string, Partial<RawTracepointSigns>, "yes" | "no" | "unknown"][] = [
     ["all that is needed", {}, "yes"],
     ["no right to load programs", { bpf: { is: "no", why: "" } }, "no"],
     ["an old kernel", { version: [4, 16, 0] }, "no"],
     ["lockdown", { lockdown: "confidentiality" }, "no"],
     ["a kernel without eBPF events", { config: config("CONFIG_BPF_SYSCALL=y\n") }, "no"],
+    [
+      "the same with kprobes for perf",
+      { config: config("CONFIG_BPF_SYSCALL=y\n"), ebpf: { is: "no", why: "" }, pmuType: read("type", "8") },
+      "no",
+    ],
   ];
 
   test.each(rows)("%s", (_, signs, is) => {
     expect(rawTracepoints({ ...fit, ...signs }).is).toBe(is);
+  });
+
+  test("what is there with eBPF and kprobes for perf needs no config", () => {
+    const config = () => {
+      throw new Error("read");
+    };
+    expect(rawTracepoints({ ...fit, config, pmuType: read("type", "8") }).is).toBe("yes");
   });
 });
 
