@@ -16,6 +16,7 @@ import { log } from "../output/log.ts";
 import { writeStdout } from "../output/stdout.ts";
 import { didYouMean } from "../output/suggest.ts";
 import { toBakedTable, toBytecodeTable } from "../output/table.ts";
+import { isTerminal, STDOUT } from "../output/terminal.ts";
 import { constantsOf } from "./choice.ts";
 import { attempt, constantsFor, readWhole } from "./constants.ts";
 import { type BakeFlags, editFlags, everyValue, extractFlags, flags, usage } from "./flags.ts";
@@ -117,7 +118,7 @@ function checkName(name: string): void {
 /** Where the object goes: a path, or `-`. */
 function outputOf(output: string | undefined): string {
   if (output === undefined || output === "") throw usage("-o FILE is needed, or -o - for standard output");
-  if (output === "-" && process.stdout.isTTY)
+  if (output === "-" && isTerminal(STDOUT))
     throw usage("-o - would write an object to the terminal: name a file");
   return output;
 }

@@ -20,6 +20,7 @@ import {
 } from "../output/selection.ts";
 import { writeStdout } from "../output/stdout.ts";
 import { toTable } from "../output/table.ts";
+import { isTerminal, STDOUT } from "../output/terminal.ts";
 import { hasHeld } from "../verify/held.ts";
 import type { Choice } from "./choice.ts";
 import type { DocumentFlags, documentFormats, Flags, formats } from "./flags.ts";
@@ -29,7 +30,7 @@ type DocumentFormat = (typeof documentFormats)[number];
 
 /** The format asked for, or the one that suits what stdout is. */
 export const formatFor = <Asked extends DocumentFormat>(asked: Asked | undefined): Asked | Format =>
-  asked ?? (process.stdout.isTTY ? "table" : "json");
+  asked ?? (isTerminal(STDOUT) ? "table" : "json");
 
 /** How a failure is told: in JSON where the result would have been. */
 export const failureFormat = (args: Flags | DocumentFlags): DocumentFormat =>
@@ -37,7 +38,7 @@ export const failureFormat = (args: Flags | DocumentFlags): DocumentFormat =>
 
 /** What standard output is: colours are for terminals that can show them and people who did not refuse them (no-color.org). */
 export const screen = (): Screen =>
-  process.stdout.isTTY === true
+  isTerminal(STDOUT)
     ? { colour: !process.env.NO_COLOR && process.env.TERM !== "dumb", width: process.stdout.columns || 80 }
     : paper;
 
@@ -69,7 +70,7 @@ export const styleOf = (args: Flags | DocumentFlags): Style => ({
   format: formatFor(args.format),
   ...screen(),
   exported: "export" in args && args.export === true,
-  isTerminal: process.stdout.isTTY === true,
+  isTerminal: isTerminal(STDOUT),
   isSingle: "get" in args && args.get !== undefined,
 });
 

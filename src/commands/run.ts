@@ -1,5 +1,5 @@
 import { defineCommand } from "citty";
-import { LogLevels } from "consola/basic";
+import { LogLevels } from "consola/core";
 import { cLibrary } from "../../ffi/libc.ts";
 import { version } from "../../package.json";
 import { arch, assetBytes } from "../assets.ts";

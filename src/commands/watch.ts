@@ -10,6 +10,7 @@ import { formatVersion, type LibraryReport, watchLineSchema } from "../output/do
 import { exitCodes } from "../output/failure.ts";
 import { toJsonLine } from "../output/json.ts";
 import { writeStdout } from "../output/stdout.ts";
+import { STDOUT } from "../output/terminal.ts";
 import { type TlsFlags, usage } from "./flags.ts";
 import { tellDiagnostics } from "./print.ts";
 import { allowanceOf, tlsPlaces } from "./run.ts";
@@ -53,7 +54,7 @@ export async function watchTls(args: TlsFlags): Promise<void> {
     tls: { ...tlsPlaces(config), sources: config.source, allow: allowanceOf(config) },
     tell,
     complain: tellDiagnostics,
-    isOver: () => isOver || isAbandoned(process.stdout.fd),
+    isOver: () => isOver || isAbandoned(STDOUT),
   });
   process.exitCode = exitCodes.known;
 }

@@ -5,6 +5,7 @@ import { dieWithParent } from "../../ffi/libc.ts";
 import { InputError, InputFile } from "../elf/input.ts";
 import { type Document, documentSchema } from "../output/document.ts";
 import { asFailure, exitCodes, Failure, failureSchema } from "../output/failure.ts";
+import { STDOUT } from "../output/terminal.ts";
 import { imageArgument } from "../tls/child/argument.ts";
 import { program } from "../tls/child/program.ts";
 import type { Image } from "./find.ts";
@@ -75,7 +76,7 @@ export async function answerImage(): Promise<void> {
     answer = { failure: { code, message, exit } };
   }
   const bytes = Buffer.from(JSON.stringify(answer));
-  for (let at = 0; at < bytes.length; ) at += writeSync(process.stdout.fd, bytes.subarray(at));
+  for (let at = 0; at < bytes.length; ) at += writeSync(STDOUT, bytes.subarray(at));
 }
 
 /**

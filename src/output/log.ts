@@ -1,4 +1,4 @@
-import { createConsola } from "consola/basic";
+import { createConsola } from "consola/core";
 import { printable } from "./printable.ts";
 import { writeStderr } from "./stderr.ts";
 

@@ -1,6 +1,7 @@
-import { LogLevels } from "consola/basic";
+import { LogLevels } from "consola/core";
 import { log } from "./log.ts";
 import { writeStderr } from "./stderr.ts";
+import { isTerminal, STDERR } from "./terminal.ts";
 
 /** Milliseconds before the first line, so that a quick run shows none, and between two. */
 const pause = { first: 300, next: 100 };
@@ -8,7 +9,7 @@ const eraseLine = "\r\x1b[K";
 
 /** One line on stderr that tells how far a long task is: on a terminal only, not under --quiet, gone when it is done. */
 export class Meter {
-  readonly #isWanted = process.stderr.isTTY === true && log.level >= LogLevels.info;
+  readonly #isWanted = isTerminal(STDERR) && log.level >= LogLevels.info;
   #next = performance.now() + pause.first;
   #isShown = false;
 

@@ -1,5 +1,6 @@
 import { readFileSync, writeSync } from "node:fs";
 import { exitCodes, Failure } from "./failure.ts";
+import { STDOUT } from "./terminal.ts";
 
 /** O_CLOEXEC in the flags of /proc/PID/fdinfo, which are octal. */
 const closeOnExec = 0o2000000;
@@ -36,9 +37,7 @@ function failed(errno: string): Failure {
  */
 function wasClosed(): boolean {
   try {
-    const flags = /^flags:\s*(\d+)$/m.exec(
-      readFileSync(`/proc/self/fdinfo/${process.stdout.fd}`, "latin1"),
-    )?.[1];
+    const flags = /^flags:\s*(\d+)$/m.exec(readFileSync(`/proc/self/fdinfo/${STDOUT}`, "latin1"))?.[1];
     return (Number.parseInt(flags ?? "0", 8) & closeOnExec) !== 0;
   } catch {
     return false; // without procfs nobody can tell
@@ -48,7 +47,7 @@ function wasClosed(): boolean {
 /** How many bytes were taken; none for now where a pipe is full. @throws the system's error */
 async function writeSome(bytes: Buffer): Promise<number> {
   try {
-    return writeSync(process.stdout.fd, bytes);
+    return writeSync(STDOUT, bytes);
   } catch (error) {
     if (errnoOf(error) !== "EAGAIN") throw error;
     await Bun.sleep(1);
