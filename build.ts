@@ -70,6 +70,8 @@ try {
     // The watchdog is a thread, which starts from a file of its own.
     entrypoints: ["main", "watchdog"].map((name) => join(root, `src/${name}.ts`)),
     minify: true,
+    // A start loads what its command needs, and not all.
+    splitting: true,
     // Compiled ahead: starts in 7 ms instead of 16.
     bytecode: true,
     format: "esm",
