@@ -1,6 +1,7 @@
 /** What keeps the runtime from starting, or ends it, is told in one line by the launcher: exit 4, and no crash page. */
 import { beforeAll, expect, test } from "bun:test";
-import { copyFileSync } from "node:fs";
+import { copyFileSync, readFileSync } from "node:fs";
+import { version } from "../../package.json";
 import { buildConfine } from "../confine.ts";
 import { errorOf, executable, type Run, run, Scratch } from "./executable.ts";
 
@@ -45,6 +46,14 @@ function expectTold(ask: (...args: string[]) => Run, code: string, words: string
   expect(errorOf(ask("detect"))).toEqual(errorOf(json));
   expect(ask("kernel", "--get", "offset_rtt")).toEqual(table);
 }
+
+test("the version alone is told without the runtime, on every host", () => {
+  using scratch = new Scratch();
+  const trace = ["strace", "-f", "-qq", "-o", scratch.at("trace")];
+  expect(run([...trace, executable, "--version"])).toEqual({ status: 0, stdout: `${version}\n`, stderr: "" });
+  const calls = readFileSync(scratch.at("trace"), "utf8").matchAll(/^\d+\s+(\w+)\(/gm);
+  expect([...calls].map(([, call]) => call)).toEqual(["execve", "rt_sigaction", "write", "exit_group"]);
+});
 
 test("without /proc", () => {
   expectTold(withoutProc, "E_NO_PROC", "/proc is not mounted");

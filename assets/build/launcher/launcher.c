@@ -60,6 +60,7 @@ __attribute__((used)) struct start launch(uint64_t *stack)
 	}
 	process.auxiliary = (Elf64_auxv_t *)(end + 1);
 
+	answer_version();
 	int is_short = check_host();
 	if (!is_tuned) stack = add_two(stack, late_javascript, late_wasm);
 	if (is_short && !is_told) stack = add_two(stack, fewer_for_code, fewer_for_data);

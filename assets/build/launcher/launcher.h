@@ -40,13 +40,19 @@ struct library {
 /* The host's glibc, mapped; where it has none that Bun can use, nothing is. */
 int map_host_library(struct library *library, uint64_t page);
 
+/*
+ * Ends the program where its version is all that is asked: scripts ask that most, and nothing of Bun is needed. Where it cannot be
+ * written the program goes on, and tells why.
+ */
+void answer_version(void);
+
 /* Turns away where Bun cannot run. Whether Bun is to set aside fewer addresses. */
 int check_host(void);
 
 /* As in src/output/failure.ts. */
 enum { EXIT_FAILED = 1, EXIT_IMPOSSIBLE = 4 };
 
-/* Ends the program with one line, or with one JSON object where the answer would have been JSON (src/main.ts: report). */
+/* Ends the program with one line, or with one JSON object where the answer would have been JSON (src/cli.ts: report). */
 _Noreturn void refuse(int status, const char *code, const char *message);
 
 /* Where Bun cannot run: ends the program with 4 and a reason, or with what --help and --version print where one is asked. */
