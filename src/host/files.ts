@@ -41,11 +41,12 @@ function readBounded(root: string, path: string, limit: number): FileRead {
   using _ = during(path);
   try {
     fd = openSync(`${root}/${path}`, "r");
-    const bytes = new Uint8Array(limit);
-    let length = 0;
     // Files of /proc and /sys give a page at a time and tell no size.
+    let bytes = new Uint8Array(Math.min(limit, 4096));
+    let length = 0;
     for (let got = -1; got !== 0 && length < limit; length += got) {
-      got = readSync(fd, bytes, length, limit - length, null);
+      if (length === bytes.length) bytes = grown(bytes, limit);
+      got = readSync(fd, bytes, length, bytes.length - length, null);
     }
     return { state: "read", path, bytes: bytes.subarray(0, length) };
   } catch (error) {
@@ -54,4 +55,11 @@ function readBounded(root: string, path: string, limit: number): FileRead {
   } finally {
     if (fd !== undefined) closeSync(fd);
   }
+}
+
+/** Twice as long, at most `limit`. */
+function grown(bytes: Uint8Array, limit: number): Uint8Array {
+  const longer = new Uint8Array(Math.min(limit, bytes.length * 2));
+  longer.set(bytes);
+  return longer;
 }
