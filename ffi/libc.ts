@@ -737,6 +737,17 @@ export function whileMapped<Result>(fd: number, what: string, look: (address: nu
   }
 }
 
+/**
+ * A whole file's bytes as they lie in memory, to the end of this process. Only for what never becomes shorter: to read behind
+ * its end would end the process.
+ *
+ * @returns null where the file cannot be mapped
+ */
+export function mappedForEver(fd: number, size: number): Uint8Array | null {
+  const address = Number(c.mmap(null, size, PROT_READ, MAP_PRIVATE, fd, 0));
+  return address < 0 ? null : new Uint8Array(toArrayBuffer(address as Pointer, 0, size));
+}
+
 /** Shared memory mapped from a file descriptor, unmapped with its scope. */
 export class Mapping implements Disposable {
   #address: number;

@@ -1,3 +1,4 @@
+import { mappedForEver } from "../../ffi/libc.ts";
 import { Btf } from "../btf/btf.ts";
 import { parsePath, placeOf } from "../btf/member.ts";
 import { InputFile } from "../elf/input.ts";
@@ -13,7 +14,10 @@ const largestBtf = 128 << 20;
 /** @param base what a module's builds on @throws InputError where it is not sound; the system's error where it cannot be read */
 export function readKernelBtf(path: string = KERNEL_BTF, base?: Btf): Btf {
   using file = InputFile.open(path);
-  return new Btf(file.read(0, file.size, "BTF", largestBtf), { path, ...(base && { base }) });
+  // The kernel's own, from Linux 6.16 on: to read it takes a system call for each page.
+  const mapped = path === KERNEL_BTF && file.size <= largestBtf ? mappedForEver(file.fd, file.size) : null;
+  const bytes = mapped ?? file.read(0, file.size, "BTF", largestBtf);
+  return new Btf(bytes, { path, ...(base && { base }) });
 }
 
 /** Where a kernel's types are told, by the source that reads them there. */
