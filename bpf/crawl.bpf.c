@@ -23,7 +23,7 @@
 /* Written by user space, but for `walks`; one element. */
 struct order {
 	__u64 comm[COMM_SIZE / 8]; /* only threads of this name are served */
-	__u64 except;		   /* and not the one of this tgid << 32 | tid */
+	__u64 except;		   /* and not the one of this tgid << 32 | tid; where the tid is 0, none of that process */
 	__u32 call;		   /* by this system call, or ANY_CALL */
 	__u32 walks;		   /* how many walks the next event makes; none are left then */
 };
@@ -120,7 +120,7 @@ static __always_inline int crawl(__u32 call)
 	__u64 task = bpf_get_current_task();
 	__u32 walk_count;
 
-	if (!order || !order->walks || order->except == thread)
+	if (!order || !order->walks || order->except == thread || order->except == thread >> 32 << 32)
 		return 0;
 	if (call != ANY_CALL && order->call != ANY_CALL && order->call != call)
 		return 0;
@@ -158,6 +158,13 @@ int tracepoint_sys_enter_getpgid(void *record)
 
 SEC("kprobe/__x64_sys_getpgid")
 int kprobe_getpgid(struct registers *regs)
+{
+	return crawl(ANY_CALL);
+}
+
+/* Any event of perf that begins in a thread of ours; Linux 4.9. */
+SEC("perf_event")
+int perf_event_any(void *event)
 {
 	return crawl(ANY_CALL);
 }

@@ -1,7 +1,7 @@
 import { JSCallback, type Library, type Pointer, ptr, toArrayBuffer } from "bun:ffi";
 import { constants } from "node:os";
 import { ClosedError, SystemError } from "./error.ts";
-import { lastErrno, Mapping, vsnprintf } from "./libc.ts";
+import { type FileDescriptor, lastErrno, Mapping, vsnprintf } from "./libc.ts";
 import { loadLibrary } from "./load.ts";
 
 /** One row a function of libbpf 1.x that this project calls. Unless said otherwise a negative result is -errno. */
@@ -21,6 +21,7 @@ const functions = {
   bpf_object__open_mem: { args: ["buffer", "u64", "buffer"], returns: "ptr" }, // NULL with errno
   bpf_program__attach: { args: ["ptr"], returns: "ptr" }, // NULL with errno
   bpf_program__attach_kprobe: { args: ["ptr", "bool", "cstring"], returns: "ptr" }, // NULL with errno
+  bpf_program__attach_perf_event: { args: ["ptr", "i32"], returns: "ptr" }, // NULL with errno
   bpf_program__attach_raw_tracepoint: { args: ["ptr", "cstring"], returns: "ptr" }, // NULL with errno
   bpf_program__attach_tracepoint: { args: ["ptr", "cstring", "cstring"], returns: "ptr" }, // NULL with errno
   bpf_program__attach_uprobe: { args: ["ptr", "bool", "i32", "cstring", "u64"], returns: "ptr" }, // NULL with errno
@@ -213,6 +214,16 @@ export class BpfProgram {
     return this.#link(link, `tracepoint:${category}/${tracepoint}`);
   }
 
+  /** Runs the program at an event of perf, which goes with the link. @param event its descriptor @param name for people */
+  attachPerfEvent(event: FileDescriptor, name: string): BpfLink {
+    const link = this.#link(
+      this.#library.symbols.bpf_program__attach_perf_event(this.#live(), event.fd),
+      `perf_event:${name}`,
+    );
+    event.release(); // libbpf closes it
+    return link;
+  }
+
   /**
    * Runs the program at the entry of a function of user space, in processes that run now and later.
    *
@@ -260,7 +271,8 @@ export class BpfLink implements Disposable {
 
 /** Elements of an array map. `read` copies, all or the first `length` bytes; `write` takes a whole value. */
 export interface SharedArray extends Disposable {
-  read(index: number, length?: number): Uint8Array;
+  /** @param length of what is read, and where in the value it begins: all of it */
+  read(index: number, length?: number, from?: number): Uint8Array;
   write(index: number, value: Uint8Array): void;
 }
 
@@ -321,7 +333,10 @@ export class BpfMap {
         return this;
       };
       return {
-        read: (index, length) => live().lookup(index).subarray(0, length),
+        read: (index, length = Number.POSITIVE_INFINITY, from = 0) =>
+          live()
+            .lookup(index)
+            .subarray(from, from + length),
         write: (index, value) => live().update(index, value),
         [Symbol.dispose]: () => {
           isClosed = true;
@@ -332,7 +347,7 @@ export class BpfMap {
     const stride = (size + 7) & ~7; // array_map_alloc rounds values up to 8 bytes
     const mapping = new Mapping(this.#fd(), this.maxEntries * stride, this.#name);
     return {
-      read: (index, length = size) => mapping.copy(index * stride, length),
+      read: (index, length = size, from = 0) => mapping.copy(index * stride + from, length),
       write: (index, value) => mapping.write(index * stride, value),
       [Symbol.dispose]: () => mapping[Symbol.dispose](),
     };

@@ -246,6 +246,13 @@ export class FileDescriptor implements Disposable {
     return this.#fd >= 0;
   }
 
+  /** Gives the number away: who takes it closes it. */
+  release(): number {
+    const { fd } = this;
+    this.#fd = -1;
+    return fd;
+  }
+
   [Symbol.dispose](): void {
     if (this.#fd < 0) return;
     c.close(this.#fd);

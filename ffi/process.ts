@@ -19,6 +19,7 @@ import {
   terminated,
 } from "./libc.ts";
 import { globalSymbol } from "./library.ts";
+import { FaultingPage } from "./perf.ts";
 
 // Only symbols that glibc had by 2.17 may stand here, as in libc.ts.
 const c = bind("libc.so.6", {
@@ -159,13 +160,18 @@ export class Sleeper implements Disposable {
     return this.#pid;
   }
 
+  /** Has it end, and does not wait for that. */
+  end(): void {
+    if (this.#pid !== 0) c.kill(this.#pid, SIGKILL);
+  }
+
   signal(signal: number): void {
     check(c.kill(this.#pid, signal), "kill");
   }
 
   [Symbol.dispose](): void {
     if (this.#pid === 0) return;
-    c.kill(this.#pid, SIGKILL);
+    this.end();
     const status = new Int32Array(1);
     while (c.waitpid(this.#pid, status, WALL) < 0 && lastErrno() === 4);
     this.#pid = 0;
@@ -220,36 +226,90 @@ export const makeFolder = (path: string, shown: string): number =>
 export const removeFolder = (path: string): boolean =>
   c.rmdir(terminated(path)) === 0 || lastErrno() === ENOENT;
 
-/** A thread of this process that waits, and nothing else, until it is disposed of. */
-export class Waiter implements Disposable {
-  readonly #semaphore = new BigUint64Array(8); // sem_t has 32 bytes
-  readonly #thread = new BigUint64Array(1);
-  readonly #threads = linkSymbols({
+/** Functions of threads, which older C libraries have in a library of their own. */
+const bindThreads = () =>
+  linkSymbols({
     pthread_create: {
       ptr: functionNamed("pthread_create"),
-      args: ["ptr", "ptr", "ptr", "ptr"],
+      args: ["ptr", "ptr", "ptr", "u64"],
       returns: "i32",
     },
     pthread_join: { ptr: functionNamed("pthread_join"), args: ["u64", "ptr"], returns: "i32" },
     sem_init: { ptr: functionNamed("sem_init"), args: ["ptr", "i32", "u32"], returns: "i32" },
     sem_post: { ptr: functionNamed("sem_post"), args: ["ptr"], returns: "i32" },
   }).symbols;
-  #isJoined = false;
+let bound: ReturnType<typeof bindThreads> | undefined;
+function threads(): ReturnType<typeof bindThreads> {
+  bound ??= bindThreads();
+  return bound;
+}
+
+/** A thread of this process that calls a function of the C library, and ends. */
+class CallingThread implements Disposable {
+  #thread: bigint | null;
+
+  /** @param argument of the function: a number, or where something lies @throws SystemError */
+  constructor(name: string, argument: bigint) {
+    const thread = new BigUint64Array(1);
+    const errno = threads().pthread_create(ptr(thread), null, functionNamed(name), argument);
+    if (errno !== 0) throw new SystemError("pthread_create", errno);
+    this.#thread = thread[0] ?? 0n;
+  }
+
+  get isThere(): boolean {
+    return this.#thread !== null;
+  }
+
+  /** Waits for its end. */
+  [Symbol.dispose](): void {
+    if (this.#thread === null) return;
+    threads().pthread_join(this.#thread, null);
+    this.#thread = null;
+  }
+}
+
+/**
+ * A thread of this process that waits, and nothing else, until it is disposed of. It begins with a page fault, and not with a
+ * system call alone, as a thread whose stack was another's before may.
+ */
+export class Waiter implements Disposable {
+  readonly #semaphore = new FaultingPage();
+  readonly #thread: CallingThread;
 
   /** @throws SystemError */
   constructor() {
-    const { pthread_create, sem_init } = this.#threads;
-    sem_init(ptr(this.#semaphore), 0, 0);
-    const errno = pthread_create(ptr(this.#thread), null, functionNamed("sem_wait"), ptr(this.#semaphore));
-    if (errno !== 0) throw new SystemError("pthread_create", errno);
+    threads().sem_init(this.#semaphore.address, 0, 0);
+    this.#semaphore.drop();
+    this.#thread = new CallingThread("sem_wait", BigInt(this.#semaphore.address));
   }
 
   [Symbol.dispose](): void {
-    if (this.#isJoined) return;
-    this.#isJoined = true;
-    this.#threads.sem_post(ptr(this.#semaphore));
-    this.#threads.pthread_join(this.#thread[0] ?? 0n, null);
+    if (!this.#thread.isThere) return;
+    threads().sem_post(this.#semaphore.address);
+    this.#thread[Symbol.dispose]();
+    this.#semaphore[Symbol.dispose]();
   }
+}
+
+/**
+ * Closes descriptors, each in a thread of its own, as far as there may be so many: the kernel may wait at the end of what they
+ * are, as at that of a socket of AF_PACKET until no processor is at work with it, and waits for all of them at once so.
+ *
+ * @returns what waits for that
+ */
+export function closeBeside(descriptors: readonly FileDescriptor[]): Disposable {
+  const owned = new DisposableStack();
+  for (const descriptor of descriptors.filter(({ isOpen }) => isOpen)) {
+    const { fd } = descriptor;
+    try {
+      owned.use(new CallingThread("close", BigInt(fd)));
+      descriptor.release();
+    } catch (error) {
+      if (!(error instanceof SystemError)) throw error;
+      descriptor[Symbol.dispose]();
+    }
+  }
+  return owned;
 }
 
 /** Users and groups of a thread, as the kernel's struct cred has them. */

@@ -51,8 +51,9 @@ export function crop<Part extends Pick<Observation, "bytes" | "readable">>(part:
 }
 
 /** True when all of [at, at + width) was read. */
-export function isReadable(observation: Observation, at: number, width: number): boolean {
-  return observation.readable.some((range) => range.start <= at && at + width <= range.end);
+export function isReadable({ readable }: Pick<Observation, "readable">, at: number, width: number): boolean {
+  for (const { start, end } of readable) if (start <= at && at + width <= end) return true;
+  return false;
 }
 
 /** True when the expected value stands at `at`. */
@@ -70,13 +71,16 @@ export function holds(bytes: Uint8Array, at: number, expectation: Expectation): 
  * Bits that are not compared tell nothing apart.
  */
 export function differ(expectations: Iterable<Expectation>): boolean {
-  const known: { value: number; mask: number }[] = [];
+  const values: number[] = [];
+  const masks: number[] = [];
   for (const { value, mask } of expectations) {
-    for (const [index, byte] of value.entries()) {
+    for (let index = 0; index < value.length; index++) {
+      const byte = value[index] ?? 0;
       const compared = mask?.[index] ?? 0xff;
-      const before = known[index] ?? { value: 0, mask: 0 };
-      if (((byte ^ before.value) & compared & before.mask) !== 0) return true;
-      known[index] = { value: before.value | (byte & compared), mask: before.mask | compared };
+      const [before, known] = [values[index] ?? 0, masks[index] ?? 0];
+      if (((byte ^ before) & compared & known) !== 0) return true;
+      values[index] = before | (byte & compared);
+      masks[index] = known | compared;
     }
   }
   return false;

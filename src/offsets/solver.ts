@@ -104,7 +104,11 @@ interface Sample {
   readonly expectation: Expectation;
 }
 
-const nonZero = ({ expectation }: Sample): number => expectation.value.filter((byte) => byte !== 0).length;
+function nonZero({ expectation }: Sample): number {
+  let count = 0;
+  for (const byte of expectation.value) if (byte !== 0) count++;
+  return count;
+}
 
 /** Whether all that is compared was read there. */
 const isRead = ({ observation, expectation }: Sample, at: number): boolean =>

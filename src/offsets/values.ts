@@ -3,9 +3,15 @@ import type { Expectation } from "./observation.ts";
 const bigEndianHost = new Uint8Array(new Uint16Array([1]).buffer)[0] === 0;
 
 function encode(width: number, littleEndian: boolean, value: number | bigint): Uint8Array {
-  const bytes = new Uint8Array(8);
-  new DataView(bytes.buffer).setBigUint64(0, BigInt.asUintN(64, BigInt(value)), littleEndian);
-  return littleEndian ? bytes.slice(0, width) : bytes.slice(8 - width);
+  const bytes = new Uint8Array(width);
+  // Most values are small, which takes no big number.
+  let rest = Number.isSafeInteger(value) && value >= 0 ? value : BigInt.asUintN(64, BigInt(value));
+  for (let index = 0; index < width; index++) {
+    bytes[littleEndian ? index : width - 1 - index] =
+      typeof rest === "number" ? rest % 256 : Number(rest & 0xffn);
+    rest = typeof rest === "number" ? Math.floor(rest / 256) : rest >> 8n;
+  }
+  return bytes;
 }
 
 /** An unsigned integer of `width` bytes in this machine's byte order. */

@@ -150,8 +150,8 @@ export const mutants: readonly Mutant[] = [
   {
     name: "values under a mask: what is not compared tells them apart",
     file: "src/offsets/observation.ts",
-    text: "if (((byte ^ before.value) & compared & before.mask) !== 0) return true;",
-    replacement: "if (byte !== before.value && before.mask !== 0) return true;",
+    text: "if (((byte ^ before) & compared & known) !== 0) return true;",
+    replacement: "if (byte !== before && known !== 0) return true;",
     tests: [
       [solver, "only in bits that are not compared"],
       [many, "expectations differ"],

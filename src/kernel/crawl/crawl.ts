@@ -36,7 +36,7 @@ export function crawl(
 ): Crawl {
   using owned = new DisposableStack();
   const crawler = owned.use(new Crawler(libbpf, bytecode, name, offers));
-  const { roots, limits } = openScene(crawler, owned);
+  const { roots, limits, leave } = openScene(crawler, owned);
   const absent = new Map(wideMembers.map((row) => [row.member, whyAbsent(row, version)]));
   const graph = new Graph(
     (walks) => crawler.follow(walks),
@@ -44,6 +44,7 @@ export function crawl(
     (member) => absent.get(member) == null,
   );
   graph.explore(roots);
+  leave();
   const solutions = graph.solutions();
   const evidence = wideMembers.map(({ member }): Evidence => {
     const reason = absent.get(member) ?? null;

@@ -1,4 +1,4 @@
-import { crop, type Expectation, holds, isReadable } from "../../offsets/observation.ts";
+import { crop, type Expectation, type Facts, holds, isReadable } from "../../offsets/observation.ts";
 import { type Addressing, pointerAt, pointersInAll, untagged } from "../../offsets/pointers.ts";
 import { recheck } from "../../offsets/recheck.ts";
 import { placesOf, type Relation, type Solution, solve, type Unknown } from "../../offsets/solver.ts";
@@ -37,6 +37,10 @@ interface Candidate {
  */
 export class Graph {
   readonly #seen = new Map<Thing, Landing>();
+  /** The same, by the names of their structs. */
+  readonly #sights = new Map<string, Sight[]>();
+  /** What was seen at the end, and is known of it still. */
+  readonly #again = new Map<Thing, { readonly landing: Landing | null; readonly held: Facts }>();
   readonly #why = new Map<string, string>();
   /** Where pointers were found, by `struct.member`. */
   readonly #places = new Map<string, readonly number[]>();
@@ -54,7 +58,10 @@ export class Graph {
     return this.#seen.get(thing) ?? null;
   }
 
-  /** Takes in things whose addresses are known, and all that is found from there. */
+  /**
+   * Takes in things whose addresses are known, and all that is found from there. At last all of it is read anew: what is
+   * told holds at the end, too. From then on nothing is read.
+   */
   explore(roots: readonly (readonly [Thing, bigint])[]): void {
     const landings = this.#read(roots.map(([thing, root]) => ({ root, size: thing.struct.limit })));
     for (const [index, [thing]] of roots.entries()) {
@@ -64,15 +71,21 @@ export class Graph {
     // What is found later may be what tells pointers of earlier structs apart.
     for (let before = -1; before < this.#seen.size; ) {
       before = this.#seen.size;
-      for (const name of this.#names()) this.#exploreStruct(name);
+      for (const name of [...this.#sights.keys()]) this.#exploreStruct(name);
       this.#exploreWholes();
     }
+    const all = [...this.#seen];
+    const again = this.follow(
+      all.map(([{ struct }, { address }]) => ({ root: address, size: struct.limit })),
+    );
+    for (const [index, [thing]] of all.entries())
+      this.#again.set(thing, { landing: again[index] ?? null, held: unmoved(thing) });
   }
 
-  /** What is known of every member, by `struct.member`. Every struct is read anew: what is told holds at the end, too. */
+  /** What is known of every member, by `struct.member`. */
   solutions(): Map<string, Solution> {
     const found = new Map<string, Solution>();
-    for (const name of this.#names()) {
+    for (const name of this.#sights.keys()) {
       for (const [member, solution] of this.#solve(name)) found.set(`${name}.${member}`, solution);
     }
     return found;
@@ -80,7 +93,7 @@ export class Graph {
 
   /** Takes in what was found, and what begins there too. */
   #see(found: readonly Sight[]): void {
-    for (const { thing, landing } of found) this.#seen.set(thing, landing);
+    for (const { thing, landing } of found) this.#take(thing, landing);
     const parts = found.flatMap(({ thing, landing: { address } }) =>
       thing.parts.map((part) => ({ part, address })),
     );
@@ -89,18 +102,17 @@ export class Graph {
     );
     for (const [index, { part }] of parts.entries()) {
       const landing = landings[index];
-      if (landing != null) this.#seen.set(part, landing);
+      if (landing != null) this.#take(part, landing);
     }
   }
 
-  #names(): Set<string> {
-    return new Set([...this.#seen.keys()].map(({ struct }) => struct.name));
-  }
-
-  #sights(name: string): Sight[] {
-    return [...this.#seen].flatMap(([thing, landing]) =>
-      thing.struct.name === name ? [{ thing, landing }] : [],
-    );
+  #take(thing: Thing, landing: Landing): void {
+    if (this.#seen.has(thing)) return;
+    this.#seen.set(thing, landing);
+    const { name } = thing.struct;
+    const sights = this.#sights.get(name) ?? [];
+    sights.push({ thing, landing });
+    this.#sights.set(name, sights);
   }
 
   #read(walks: readonly Walk[]): (Landing | null)[] {
@@ -116,7 +128,7 @@ export class Graph {
   }
 
   #exploreStruct(name: string): void {
-    const sights = this.#sights(name);
+    const sights = [...(this.#sights.get(name) ?? [])];
     for (const member of pointersOf(sights)) {
       const key = `${name}.${member}`;
       if (!this.has(key)) continue;
@@ -223,9 +235,7 @@ export class Graph {
       (at) =>
         pairs.every(
           ({ to, landing }) =>
-            to !== null ||
-            !isReadable({ ...landing, expected: new Map() }, at, POINTER) ||
-            holds(landing.bytes, at, host(8, 0)),
+            to !== null || !isReadable(landing, at, POINTER) || holds(landing.bytes, at, host(8, 0)),
         ) &&
         this.#fits(leading, at) &&
         (isText || leading.every(({ landing }) => this.#isForeign(landing, at))),
@@ -306,7 +316,7 @@ export class Graph {
     const led = pointers
       .filter((member) => distinct.some(({ thing }) => thing.leads().get(member) != null))
       .map((member) => this.#candidates(distinct, member, depth - 1).length > 0);
-    const known = this.#sights(struct.name).filter(({ thing }) => !things.has(thing));
+    const known = (this.#sights.get(struct.name) ?? []).filter(({ thing }) => !things.has(thing));
     const all = [...distinct, ...known].map(observationOf);
     const asked = values.filter((member) => distinct.some(({ thing }) => thing.expected().has(member)));
     const solutions = solve(
@@ -336,28 +346,19 @@ export class Graph {
   }
 
   #solve(name: string): Map<string, Solution> {
-    const sights = this.#sights(name);
+    const sights = this.#sights.get(name) ?? [];
     const structs = sights.map(({ thing }) => thing.struct);
     const members = new Map(structs.flatMap(({ members }) => [...members]));
     const [struct] = structs;
     if (struct === undefined) return new Map();
-    const again = this.follow(
-      sights.map(({ thing, landing }) => ({ root: landing.address, size: thing.struct.limit })),
-    );
-    const held = new Map(sights.map(({ thing }) => [thing, unmoved(thing)]));
     const most = largestOf(sights);
-    const observations = sights.flatMap(({ thing, landing }, index) =>
-      [landing, again[index]].flatMap((one) =>
-        one == null
-          ? []
-          : [
-              {
-                ...crop(one, most),
-                expected: new Map([...(held.get(thing) ?? []), ...this.#expectedPointers(thing)]),
-              },
-            ],
-      ),
-    );
+    const observations = sights.flatMap(({ thing, landing }) => {
+      const again = this.#again.get(thing);
+      const expected = new Map([...(again?.held ?? []), ...this.#expectedPointers(thing)]);
+      return [landing, again?.landing].flatMap((one) =>
+        one == null ? [] : [{ ...crop(one, most), expected }],
+      );
+    });
     const unknowns = [...members].flatMap(([member, { fixed }]) =>
       fixed === undefined &&
       this.has(`${name}.${member}`) &&
@@ -402,11 +403,12 @@ const pointersOf = (sights: readonly Sight[]): Set<string> =>
   new Set(sights.flatMap(({ thing }) => [...thing.leads().keys()]));
 
 /** What was known of a thing before it was looked at, and is so still. */
-function unmoved(thing: Thing): Map<string, Expectation> {
-  const now = thing.expectedNow();
+function unmoved(thing: Thing): Facts {
+  const [before, now] = [thing.expected(), thing.expectedNow()];
+  if (now === before) return before;
   const isSame = ({ value }: Expectation, other: Expectation | undefined) =>
     other !== undefined && Buffer.compare(value, other.value) === 0;
-  return new Map([...thing.expected()].filter(([member, one]) => isSame(one, now.get(member))));
+  return new Map([...before].filter(([member, one]) => isSame(one, now.get(member))));
 }
 
 /** No struct is larger than the way to the next of its kind: what lies behind it is another's. Bytes. */

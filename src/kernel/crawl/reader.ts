@@ -1,7 +1,9 @@
 import { SystemError } from "../../../ffi/error.ts";
 import type { BpfLink, BpfObject, Libbpf, SharedArray } from "../../../ffi/libbpf.ts";
 import { GETPGID, getProcessGroup, sleep } from "../../../ffi/libc.ts";
+import { FaultingPage, openPageFaults } from "../../../ffi/perf.ts";
 import type { Range } from "../../offsets/observation.ts";
+import { isForbiddenToRead } from "../bytecode.ts";
 import { NamedThread } from "../thread.ts";
 
 /** The layout of bpf/crawl.bpf.c. */
@@ -59,7 +61,7 @@ export interface Walker {
 }
 
 /** What a place is attached to by. */
-export type RungKind = "raw_tp" | "tracepoint" | "kprobe";
+export type RungKind = "raw_tp" | "tracepoint" | "kprobe" | "perf_event";
 /** Why the host has no places of a kind; null where it has. */
 export type RungOffers = (kind: RungKind) => string | null;
 
@@ -69,6 +71,8 @@ const rungs: readonly {
   readonly where: string;
   readonly program: string;
   readonly attach: (object: BpfObject, program: string) => BpfLink;
+  /** Brings this thread there: a page fault, where it is not a call of getpgid(2). */
+  readonly isFault?: true;
 }[] = [
   {
     kind: "raw_tp",
@@ -88,6 +92,16 @@ const rungs: readonly {
     program: "kprobe_getpgid",
     attach: (object: BpfObject, program: string) => object.program(program).attachKprobe(name),
   })),
+  {
+    kind: "perf_event",
+    where: "perf_event:page-faults",
+    program: "perf_event_any",
+    attach: (object, program) => {
+      using event = openPageFaults();
+      return object.program(program).attachPerfEvent(event, "page-faults");
+    },
+    isFault: true,
+  },
 ];
 
 /**
@@ -102,6 +116,8 @@ export class Crawler implements Disposable {
   readonly #orders: SharedArray;
   readonly #walks: SharedArray;
   readonly #name: Uint8Array;
+  /** Brings this thread to where the program is. */
+  readonly #arrive: () => void;
   /** How many walks one event makes. */
   readonly #batch: number;
   /** How many bytes are written of a walk: where the map is not mapped, only all of it can be. */
@@ -115,15 +131,17 @@ export class Crawler implements Disposable {
   /** @throws SystemError when the kernel refuses the program, or every place to attach it to */
   constructor(libbpf: Libbpf, bytecode: Uint8Array, name: string, offers: RungOffers) {
     using undo = new DisposableStack();
-    const { object, link } = firstRung(libbpf, bytecode, name, offers, undo);
+    const { object, link, isFault } = firstRung(libbpf, bytecode, name, offers, undo);
     this.attached = link.where;
+    const page = isFault === true ? undo.use(new FaultingPage()) : null;
+    this.#arrive = page === null ? getProcessGroup : () => page.touch();
     const [orders, walks] = [object.map("orders"), object.map("walks")];
     this.#batch = walks.maxEntries;
     this.#walkSize = walks.mmapable ? WALK.task : walks.valueSize;
     this.#orders = undo.use(orders.share());
     this.#walks = undo.use(walks.share());
     this.#name = undo.use(new NamedThread()).name;
-    this.#ask([{ size: 0 }], this.#name, getProcessGroup);
+    this.#ask([{ size: 0 }]);
     this.self = this.#walker();
     this.#owned = undo.move();
   }
@@ -138,10 +156,10 @@ export class Crawler implements Disposable {
     const landings: (Landing | null)[] = [];
     for (let at = 0; at < walks.length; at += this.#batch) {
       const batch = walks.slice(at, at + this.#batch);
-      this.#ask(batch, this.#name, getProcessGroup);
+      this.#ask(batch);
       landings.push(
         ...batch.map(({ size }, index) =>
-          landingOf(this.#walks.read(index, WALK.window + PIECE + size), size),
+          landingOf((from, length) => this.#walks.read(index, length, from), size),
         ),
       );
     }
@@ -149,15 +167,15 @@ export class Crawler implements Disposable {
   }
 
   /**
-   * Meets another thread at its next system call.
+   * Meets another thread of ours as it begins. Threads that the runtime makes meanwhile have its name, too, for a moment.
    *
    * @param name of that thread alone, as TASK_COMM_LEN bytes @param start has it begin
-   * @returns null where it made no call within `milliseconds`
+   * @param isChild whether it is a process of its own @returns null where it did not come within `milliseconds`
    */
-  meet(name: Uint8Array, start: () => void, milliseconds: number): Walker | null {
+  meet(name: Uint8Array, start: () => void, isChild: boolean, milliseconds: number): Walker | null {
     const until = performance.now() + milliseconds;
     const { tgid, tid } = this.self;
-    const except = (BigInt(tgid) << 32n) | BigInt(tid);
+    const except = (BigInt(tgid) << 32n) | (isChild ? 0n : BigInt(tid));
     this.#order({ walks: 1, name, call: ANY_CALL, except }, [{ size: 0 }]);
     start();
     while (this.#left() > 0) {
@@ -171,9 +189,9 @@ export class Crawler implements Disposable {
     return this.#walker();
   }
 
-  #ask(walks: readonly Walk[], name: Uint8Array, call: () => void): void {
-    this.#order({ walks: walks.length, name, call: GETPGID, except: 0n }, walks);
-    call();
+  #ask(walks: readonly Walk[]): void {
+    this.#order({ walks: walks.length, name: this.#name, call: GETPGID, except: 0n }, walks);
+    this.#arrive();
     if (this.#left() > 0) throw new Unmet(`${this.attached} is attached, but never ran for a call of ours`);
     this.#events += 1;
   }
@@ -230,7 +248,8 @@ function firstRung(
   owner: DisposableStack,
 ) {
   const refusals = new Set<string>();
-  for (const { kind, where, program, attach } of rungs) {
+  let unloaded: unknown;
+  for (const { kind, where, program, attach, isFault } of rungs) {
     const refusal = offers(kind);
     if (refusal !== null) {
       refusals.add(`${kind}: ${refusal}`);
@@ -240,17 +259,24 @@ function firstRung(
     const object = attempt.use(libbpf.openObject(bytecode, name));
     for (const each of new Set(rungs.map((rung) => rung.program)))
       object.program(each).setAutoload(each === program);
-    object.load();
+    try {
+      object.load();
+    } catch (error) {
+      // Another kind of program may be allowed, or known, where this one is not; but each may be a line in the kernel's log.
+      if (!(error instanceof SystemError) || isForbiddenToRead(error)) throw error;
+      unloaded ??= error;
+      continue;
+    }
     try {
       const link = attempt.use(attach(object, program));
       owner.use(attempt.move());
-      return { object, link };
+      return { object, link, isFault };
     } catch (error) {
       if (!(error instanceof SystemError)) throw error;
       refusals.add(`${where}: ${error.message}`);
     }
   }
-  throw new Unmet([...refusals].join("; "));
+  throw unloaded ?? new Unmet([...refusals].join("; "));
 }
 
 const viewOf = ({ buffer, byteOffset }: Uint8Array): DataView => new DataView(buffer, byteOffset);
@@ -269,14 +295,14 @@ function encoded({ root = 0n, path = [], displacement = 0, size }: Walk, length:
   return bytes;
 }
 
-/** Reads struct walk. */
-function landingOf(walk: Uint8Array, size: number): Landing | null {
-  const view = viewOf(walk);
+/** Reads struct walk. @param read gives so many of its bytes */
+function landingOf(read: (from: number, length: number) => Uint8Array, size: number): Landing | null {
+  const view = viewOf(read(0, WALK.window));
   const address = view.getBigUint64(WALK.address, true);
   if (address === 0n) return null;
-  const start = Number(address % BigInt(PIECE));
-  const end = Math.min(start + size, Number(view.getBigUint64(WALK.copied, true)) * PIECE);
-  const bytes = walk.subarray(WALK.window + start, WALK.window + Math.max(start, end));
+  const start = view.getUint32(WALK.address, true) % PIECE;
+  const end = Math.min(start + size, view.getUint32(WALK.copied, true) * PIECE);
+  const bytes = read(WALK.window + start, Math.max(0, end - start));
   return {
     address,
     pointer: view.getBigUint64(WALK.pointer, true),

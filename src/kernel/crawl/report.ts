@@ -35,13 +35,15 @@ const report: NonNullable<KernelOptions["crawl"]> = (libbpf, options): CrawlRepo
   throw new TypeError("no eBPF object of crawl");
 };
 
-/** Whether places of a kind may be attached to here; a tracepoint needs what a raw one needs, but for the latter's Linux 4.17. */
-const answerTo = (kind: RungKind, host: KernelHost): Answer =>
-  kind !== "tracepoint"
-    ? answerOf(kind, host)
-    : isAtLeast(host.kernel.version, 4, 17)
-      ? answerOf("raw_tp", host)
-      : host.bpf;
+/**
+ * Whether places of a kind may be attached to here; a tracepoint needs what a raw one needs, but for the latter's Linux 4.17,
+ * and an event of perf no more than a program.
+ */
+function answerTo(kind: RungKind, host: KernelHost): Answer {
+  if (kind === "perf_event") return host.bpf;
+  if (kind !== "tracepoint") return answerOf(kind, host);
+  return isAtLeast(host.kernel.version, 4, 17) ? answerOf("raw_tp", host) : host.bpf;
+}
 
 /** Nothing of it can be measured. */
 const none = (reason: string): CrawlReport => ({

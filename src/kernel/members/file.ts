@@ -141,26 +141,30 @@ export interface TableFacts {
 const POINTER = 8;
 
 /** The array of a table. Its places are what the numbers say. */
-const tableOf = (facts: Partial<TableFacts>): Thing => ({
-  struct: {
-    name: "fd_array",
-    limit: POINTER * (1 + Math.max(0, ...(facts.files?.keys() ?? []))),
-    members: new Map(
-      [...(facts.files ?? [])].map(([number]) => [
-        `${number}`,
-        { type: to("file"), isPointer: true, fixed: POINTER * number },
-      ]),
-    ),
-    keys: [],
-    relations: [],
-    order: [],
-    together: [],
-  },
-  expected: () => new Map(),
-  expectedNow: () => new Map(),
-  leads: () => new Map([...(facts.files ?? [])].map(([number, to]) => [`${number}`, to])),
-  parts: [],
-});
+const tableOf = (facts: Partial<TableFacts>): Thing => {
+  const all = [...(facts.files ?? [])].map(([number, to]) => ({ number, member: `${number}`, to }));
+  const leads = new Map(all.map(({ member, to }) => [member, to]));
+  return {
+    struct: {
+      name: "fd_array",
+      limit: POINTER * (1 + Math.max(0, ...all.map(({ number }) => number))),
+      members: new Map(
+        all.map(({ number, member }) => [
+          member,
+          { type: to("file"), isPointer: true, fixed: POINTER * number },
+        ]),
+      ),
+      keys: [],
+      relations: [],
+      order: [],
+      together: [],
+    },
+    expected: () => new Map(),
+    expectedNow: () => new Map(),
+    leads: () => leads,
+    parts: [],
+  };
+};
 
 /** include/linux/fdtable.h. */
 export const fdtable = struct<TableFacts>("fdtable", 64, ["fd"], {

@@ -88,7 +88,8 @@ export class Files {
 
   constructor(
     private readonly owned: DisposableStack,
-    private readonly cred: Thing,
+    /** With which this thread opens files. */
+    public cred: Thing,
     private readonly mounts: Mounts,
   ) {}
 

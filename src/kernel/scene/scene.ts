@@ -11,9 +11,11 @@ import {
 } from "../../../ffi/libc.ts";
 import {
   asOther,
+  type Call,
   CLONE_NEWCGROUP,
   CLONE_NEWUSER,
   clock,
+  closeBeside,
   endsWithUs,
   type Identity,
   inFolder,
@@ -61,6 +63,8 @@ const TASK_DEAD = 0x80;
 
 /** Where children of ours work. */
 const places = ["/proc/sys/kernel", "/sys/kernel", "/proc/sys/kernel/random"] as const;
+/** So many threads are begun until one is met. */
+const THREADS = 3;
 /** Descriptors that no table inside struct files_struct has; and such as children of ours have none of. */
 const FIRST_NUMBER = 300;
 const SECOND_NUMBER = 600;
@@ -76,6 +80,8 @@ export interface Scene {
   readonly roots: readonly (readonly [Thing, bigint])[];
   /** Why less is known than could be. */
   readonly limits: readonly string[];
+  /** Once nothing of it is looked at any more: has what takes its time to end begin to, beside us. */
+  readonly leave: () => void;
 }
 
 /** Makes processes, threads and files that differ in all that is asked for. What it makes goes with `owned`. */
@@ -89,6 +95,7 @@ class SceneMaker {
   readonly #pids = new Map<number, { readonly facts: Mutable<Partial<PidFacts>>; readonly thing?: Thing }>();
   readonly #isNumbered = isFirstNumbering();
   readonly #arePidsFirst = isFirstPids();
+  readonly #children: Sleeper[] = [];
 
   constructor(
     private readonly crawler: Crawler,
@@ -105,7 +112,6 @@ class SceneMaker {
     const sockets = new Sockets(this.owned, files);
     const network = this.#network();
     sockets.openAll(network, network.inode === null ? undefined : this.#namespaceOf("net", network.inode));
-    this.#openPackets(sockets);
     const maker = new Terminals(this.owned, files);
     const terminals = [null, maker.open(), maker.open()];
     const root = files.openFolder("/");
@@ -136,10 +142,7 @@ class SceneMaker {
     roots.push([leader, this.crawler.self.task]);
 
     // A thread shares what its process has, and is another task.
-    const met = this.#attempt("a thread", () => {
-      const waiter = new Waiter();
-      this.owned.use(waiter);
-    });
+    const met = this.#thread();
     if (met !== null) {
       const { walker, name } = met;
       roots.push([
@@ -180,9 +183,7 @@ class SceneMaker {
       const identity = this.#isNumbered && isAllRoot() ? ids() : null;
       let sleeper: Sleeper | null = null;
       const start = () => {
-        sleeper = this.owned.use(
-          new Sleeper(flags, lifetime(), index === 0 ? [] : inSession(terminal?.path)),
-        );
+        sleeper = this.#sleeper(flags, index === 0 ? [] : inSession(terminal?.path));
       };
       const began = clock("monotonic");
       const within = () => {
@@ -240,13 +241,30 @@ class SceneMaker {
       facts.leader = task;
       roots.push([task, walker.task]);
     }
-    for (const [number, one] of files.pattern(SECOND_NUMBER)) table.set(number, one);
-    Object.assign(ownTable, sizeOfTable(self));
     // Who takes other users' part has other credentials afterwards, though they say the same.
-    leaderFacts.cred = isChanged ? this.#credOf(self) : ownCred;
+    if (isChanged) files.cred = this.#credOf(self);
+    leaderFacts.cred = files.cred;
     const dead = this.#zombie(leader);
     if (dead !== null) roots.push(dead);
-    return { roots, limits: this.#limits };
+    // No child is to have these as well, and to close them last.
+    const areOpen = this.#openPackets(sockets);
+    // Who was in another network has another nsproxy afterwards; where that failed on its way it is not told.
+    delete leaderFacts.nsproxy;
+    if (areOpen) leaderFacts.nsproxy = this.#nsproxyOf(self);
+    for (const [number, one] of files.pattern(SECOND_NUMBER)) table.set(number, one);
+    Object.assign(ownTable, sizeOfTable(self));
+    const leave = () => {
+      for (const child of this.#children) child.end();
+      this.owned.use(closeBeside(sockets.packets));
+    };
+    return { roots, limits: this.#limits, leave };
+  }
+
+  /** A child of ours. @throws SystemError */
+  #sleeper(flags: number, calls: readonly Call[] = []): Sleeper {
+    const child = this.owned.use(new Sleeper(flags, lifetime(), calls));
+    this.#children.push(child);
+    return child;
   }
 
   /** Where sockets are made: nobody else's traffic comes there, if it may be. */
@@ -261,8 +279,12 @@ class SceneMaker {
     }
   }
 
-  /** Frames that wait to be read, in two networks of their own. Another name of lo would be a line in the kernel's log. */
-  #openPackets(sockets: Sockets): void {
+  /**
+   * Frames that wait to be read, in two networks of their own. Another name of lo would be a line in the kernel's log.
+   * @returns whether this thread could go to them
+   */
+  #openPackets(sockets: Sockets): boolean {
+    let areOpen = true;
     for (const least of [2 ** 17, 2 ** 18]) {
       try {
         const network = this.owned.use(new PrivateNetwork());
@@ -277,16 +299,30 @@ class SceneMaker {
       } catch (error) {
         if (!(error instanceof SystemError)) throw error;
         this.#limits.push(`frames of a network of its own: ${error.message}`);
+        areOpen = false;
       }
     }
+    return areOpen;
   }
 
-  /** Starts a task of a name of its own, and meets it. */
-  #attempt(what: string, start: () => void): { walker: Walker; name: Uint8Array } | null {
+  /** A thread of ours that waits. One that the runtime makes may be met in its place, and then has another name soon. */
+  #thread(): { walker: Walker; name: Uint8Array } | null {
+    for (let attempt = 0; attempt < THREADS; attempt++) {
+      const met = this.#attempt("a thread", () => void this.owned.use(new Waiter()), false);
+      if (met === null || !this.#arePidsFirst) return met;
+      const name = read(`/proc/self/task/${met.walker.tid}/comm`);
+      if (name !== null && isNamed(met.name, name)) return met;
+    }
+    this.#limits.push(`a thread: others began beside it, ${THREADS} times`);
+    return null;
+  }
+
+  /** Starts a task of a name of its own, and meets it. @param isChild whether it is a process of its own */
+  #attempt(what: string, start: () => void, isChild = true): { walker: Walker; name: Uint8Array } | null {
     using named = new NamedThread();
     try {
       const patience = share();
-      const walker = this.crawler.meet(named.name, start, patience);
+      const walker = this.crawler.meet(named.name, start, isChild, patience);
       if (walker === null) this.#limits.push(`${what} did not begin within ${patience} ms`);
       return walker && { walker, name: named.name };
     } catch (error) {
@@ -324,7 +360,7 @@ class SceneMaker {
   #zombie(parent: Thing): [Thing, bigint] | null {
     let sleeper: Sleeper | null = null;
     const met = this.#attempt("a child to be ended", () => {
-      sleeper = this.owned.use(new Sleeper(0, lifetime()));
+      sleeper = this.#sleeper(0);
     });
     const child = sleeper as Sleeper | null;
     if (met === null || child === null) return null;
@@ -508,6 +544,10 @@ function comesTo({ pid }: Sleeper, state: string): boolean {
   }
   return true;
 }
+
+/** Whether a name as the kernel has it is what procfs says. */
+const isNamed = (name: Uint8Array, text: string): boolean =>
+  text.trimEnd() === new TextDecoder("latin1").decode(name.subarray(0, name.indexOf(0)));
 
 /** How often a task gave way, of itself and not. */
 function switchesOf(pid: number): Partial<TaskFacts> {

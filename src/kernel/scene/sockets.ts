@@ -297,6 +297,8 @@ interface Known {
 
 /** Sockets of all kinds at rest, in a network of ours, and what the kernel has of them. */
 export class Sockets {
+  /** Those of AF_PACKET, for whose end the kernel waits. */
+  readonly packets: FileDescriptor[] = [];
   readonly #ops = new Map<string, Thing>();
   readonly #protocols = protocols();
   readonly #areUsersKnown = isFirstNumbering();
@@ -579,6 +581,7 @@ export class Sockets {
 
   #open(family: number, type: number, protocol = 0): FileDescriptor {
     const one = this.owned.use(socket(family, type, protocol));
+    if (family === AF_PACKET) this.packets.push(one);
     const patience = new BigInt64Array([BigInt(PATIENCE / 1000), 0n]); // struct timeval
     setsockoptBytes(one.fd, SOL_SOCKET, SO_SNDTIMEO, new Uint8Array(patience.buffer));
     // The congestion control that keeps no numbers of its own, which could be the same as others.
