@@ -48,7 +48,7 @@ export async function choiceOf(
   if (args.all === true && parts.length === 1 && parts[0] === "kernel") {
     if ([get, only, member, vocabulary].some((flag) => flag !== undefined))
       throw usage("--all is of all members, and takes no --get, --only, --member or --vocabulary");
-    const { allWide } = await import("../kernel/crawl/report.ts");
+    const { allWide } = await import("../kernel/asked.ts");
     return { parts, asked: allWide(), isAll: true };
   }
   if (get !== undefined && (only !== undefined || format !== undefined)) {

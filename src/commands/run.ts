@@ -115,7 +115,8 @@ export async function look(
   if (parts.includes("kernel")) {
     using _ = during("the kernel");
     const { kernelReport } = await import("../kernel/report.ts");
-    const { crawlFor } = asked === undefined ? {} : await import("../kernel/crawl/report.ts");
+    const isGuessing = asked !== undefined && config.source.includes("guess");
+    const { crawlFor } = isGuessing ? await import("../kernel/crawl/report.ts") : {};
     const crawl = crawlFor?.(asked ?? []);
     const kernel = kernelReport({
       host,

@@ -6,7 +6,7 @@ import { judge, type Verdict } from "../offsets/truth.ts";
 import { bitConstants } from "../output/selection.ts";
 import { didYouMean } from "../output/suggest.ts";
 import { KERNEL_BTF, readKernelBtf, type TypeSource } from "./btf.ts";
-import { kernelFields } from "./fields.ts";
+import { type KernelField, kernelFields } from "./fields.ts";
 import { wideMembers } from "./members/all.ts";
 
 /** Something of the kernel's types that a person named: a member, a type's size, or an enum's value. */
@@ -17,6 +17,8 @@ export interface Asked {
   readonly constant: string;
   /** Of a bit-field only the byte that it begins in is wanted. */
   readonly isByte?: true;
+  /** Nobody typed it: where there is none it is not asked what was meant. */
+  readonly isOurs?: true;
 }
 
 const size = /^sizeof:((?:struct |union )?[A-Za-z_]\w*)$/;
@@ -32,11 +34,20 @@ export interface Names {
 /** Null where a text names none. */
 export function askedOf(text: string): Asked | null {
   const isNamed = parsePath(text) !== null || size.test(text) || enumerator.test(text);
-  return isNamed ? { text, constant: text.replace(/\]/g, "").replace(/\W/g, "_") } : null;
+  return isNamed ? { text, constant: identifierOf(text) } : null;
 }
 
+const identifierOf = (text: string): string => text.replace(/\]/g, "").replace(/\W/g, "_");
+
+/** All that a crawl can say anything of. */
+export const allWide = (): Asked[] =>
+  wideMembers.map(({ member }) => ({ text: member, constant: identifierOf(member), isOurs: true }));
+
+/** Of those that measure the same the first. */
+const rows = new Map<string, KernelField>(kernelFields.toReversed().map((field) => [field.member, field]));
+
 /** The row of ours that measures a member, if there is one. */
-const rowOf = ({ text }: Asked) => kernelFields.find(({ member }) => member === text);
+const rowOf = ({ text }: Asked) => rows.get(text);
 
 /** Whether a guess can say anything of these. */
 export const isMeasured = (asked: readonly Asked[]): boolean => asked.some((one) => rowOf(one) !== undefined);
@@ -78,7 +89,7 @@ export function askedVerdicts(
     return {
       fields: rows.map(([constant]) => ({ constant, member: one.text })),
       evidence: [
-        ...guessed.map((each) => ({ ...each, constant: one.constant })),
+        ...guessed.map((each): Evidence => ({ ...each, constant: one.constant })),
         ...names.flatMap((constant, index) =>
           guessed.map((each): Evidence => ({ ...each, ...bitEvidence(each, constant, measured, index) })),
         ),
@@ -157,12 +168,12 @@ export function runningTypes(): Types {
 }
 
 /** What BTF says; why it says nothing. */
-function toldBy({ text }: Asked, types: Types): Told | string {
+function toldBy({ text, isOurs }: Asked, types: Types): Told | string {
   const own = toldIn(text, types.kernel);
   if (typeof own !== "string") return own;
   const others = types.modules.map((btf) => toldIn(text, btf)).filter((told) => typeof told !== "string");
   const [first] = others;
-  if (first === undefined) return `${own}${nearName(text, types)}`;
+  if (first === undefined) return isOurs === true ? own : `${own}${nearName(text, types)}`;
   const isOne = others.every((told) => JSON.stringify(told) === JSON.stringify(first));
   return isOne ? first : "modules have it at different places";
 }

@@ -23,7 +23,15 @@ export const addressings = {
 } as const satisfies Record<string, Addressing>;
 
 /** The last 64 KiB hold no object on any architecture: what looks like an address there is an error (ERR_PTR). */
-const KERNEL_END = 0xffffffffffff0000n;
+const KERNEL_END = { high: 0xffffffff, low: 0xffff0000 } as const;
+
+/** The upper half of the address that the kernel's half begins with; the lower one is 0. @param known a pointer of this kernel */
+const startOf = (known: bigint, addressing: Addressing): number =>
+  Number((untagged(known, addressing) >= addressing.narrow ? addressing.narrow : addressing.wide) >> 32n);
+
+/** Whether an address, by its halves of 32 bits, is that of an aligned object of the kernel, whose half begins at `start`. */
+const isObject = (high: number, low: number, start: number): boolean =>
+  low % POINTER === 0 && high >= start && (high < KERNEL_END.high || low < KERNEL_END.low);
 
 /** The address that a pointer leads to, without its tag. */
 export const untagged = (pointer: bigint, { tagBits }: Addressing): bigint =>
@@ -36,8 +44,8 @@ export const untagged = (pointer: bigint, { tagBits }: Addressing): bigint =>
  */
 export function kernelAddress(word: bigint, known: bigint, addressing: Addressing): bigint | null {
   const address = untagged(word, addressing);
-  const start = untagged(known, addressing) >= addressing.narrow ? addressing.narrow : addressing.wide;
-  return address % BigInt(POINTER) === 0n && address >= start && address < KERNEL_END ? address : null;
+  const [high, low] = [Number(address >> 32n), Number(address & 0xffffffffn)];
+  return isObject(high, low, startOf(known, addressing)) ? address : null;
 }
 
 /** An observation, and the instance that it is of. */
@@ -52,12 +60,24 @@ export function pointerAt(
   at: number,
   addressing: Addressing,
 ): bigint | null {
-  // Almost no word is a pointer, so the two telling bytes are looked at before all else.
-  const top = bytes[at + POINTER - 1 - addressing.tagBits / 8] ?? 0;
-  if (top < 0x80 || (bytes[at] ?? 0) % POINTER !== 0) return null;
-  const word = new DataView(bytes.buffer, bytes.byteOffset).getBigUint64(at, true);
-  return kernelAddress(word, instance, addressing) === null ? null : word;
+  if (!isPointer(bytes, at, startOf(instance, addressing), addressing)) return null;
+  return (BigInt(half(bytes, at + 4)) << 32n) | BigInt(half(bytes, at));
 }
+
+/** Whether a pointer stands at `at`. By numbers of 32 bits: as one it would take several times as long. */
+function isPointer(bytes: Uint8Array, at: number, start: number, { tagBits }: Addressing): boolean {
+  // Almost no word is a pointer, so the telling byte is looked at before all else.
+  if ((bytes[at + POINTER - 1 - tagBits / 8] ?? 0) < 0x80) return false;
+  return isObject(((half(bytes, at + 4) << tagBits) >> tagBits) >>> 0, half(bytes, at), start);
+}
+
+/** A little-endian number of 32 bits. */
+const half = (bytes: Uint8Array, at: number): number =>
+  ((bytes[at] ?? 0) |
+    ((bytes[at + 1] ?? 0) << 8) |
+    ((bytes[at + 2] ?? 0) << 16) |
+    ((bytes[at + 3] ?? 0) << 24)) >>>
+  0;
 
 /** Offsets under `below` that hold a pointer to a kernel object in every observation that was read there, and in some. */
 export function pointersInAll(
@@ -66,12 +86,12 @@ export function pointersInAll(
   below = Infinity,
 ): number[] {
   const size = Math.min(below, ...observations.map(({ bytes }) => bytes.length));
+  const all = observations.map((each) => ({ each, start: startOf(each.instance, addressing) }));
   const offsets: number[] = [];
   for (let at = 0; observations.length > 0 && at + POINTER <= size; at += POINTER) {
-    const isPointer = (each: Sighted) =>
-      pointerAt(each, at, addressing) !== null || !isReadable(each, at, POINTER);
-    if (observations.every(isPointer) && observations.some((each) => isReadable(each, at, POINTER)))
-      offsets.push(at);
+    const fits = ({ each, start }: (typeof all)[number]) =>
+      isPointer(each.bytes, at, start, addressing) || !isReadable(each, at, POINTER);
+    if (all.every(fits) && observations.some((each) => isReadable(each, at, POINTER))) offsets.push(at);
   }
   return offsets;
 }

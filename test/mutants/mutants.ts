@@ -161,8 +161,8 @@ export const mutants: readonly Mutant[] = [
   {
     name: "pointers: what was not read in one observation is none",
     file: "src/offsets/pointers.ts",
-    text: "pointerAt(each, at, addressing) !== null || !isReadable(each, at, POINTER)",
-    replacement: "pointerAt(each, at, addressing) !== null",
+    text: "isPointer(each.bytes, at, start, addressing) || !isReadable(each, at, POINTER)",
+    replacement: "isPointer(each.bytes, at, start, addressing)",
     tests: [[pointers, "what was not read in some"]],
     why: "the true one was dropped, and another would be the only one then",
   },
@@ -180,8 +180,8 @@ export const mutants: readonly Mutant[] = [
   {
     name: "pointers: an error is an object",
     file: "src/offsets/pointers.ts",
-    text: "address >= start && address < KERNEL_END",
-    replacement: "address >= start",
+    text: "high >= start && (high < KERNEL_END.high || low < KERNEL_END.low)",
+    replacement: "high >= start",
     tests: [
       [pointers, "errors that stand where pointers do"],
       ["test/unit/offsets/addresses.test.ts", "take the same words"],

@@ -16,7 +16,7 @@ import { parseArgs } from "node:util";
 import type { Architecture } from "../../assets/build/debian.ts";
 import { assets } from "../../assets/build/paths.ts";
 import { run } from "../../assets/build/run.ts";
-import { allWide } from "../../src/kernel/crawl/report.ts";
+import { allWide } from "../../src/kernel/asked.ts";
 import type { Strategy } from "../../src/output/document.ts";
 import { row, table } from "../bench/figures.ts";
 import { trueConstants } from "../lab/constants.ts";

@@ -1,15 +1,12 @@
 import type { Answer } from "../../host/answer.ts";
 import { isAtLeast } from "../../host/kernel.ts";
 import { during } from "../../whereabouts.ts";
-import { type Asked, askedOf } from "../asked.ts";
+import type { Asked } from "../asked.ts";
 import { isUnknownToKernel, objectsOf } from "../bytecode.ts";
 import { wideMembers } from "../members/all.ts";
 import { answerOf, type CrawlReport, type KernelHost, type KernelOptions, refusalOf } from "../report.ts";
 import { crawl } from "./crawl.ts";
 import type { RungKind } from "./reader.ts";
-
-/** All that a crawl can say anything of. */
-export const allWide = (): Asked[] => wideMembers.flatMap(({ member }) => askedOf(member) ?? []);
 
 /** A crawl, where it can say anything of what is asked for. */
 export function crawlFor(asked: readonly Asked[]): KernelOptions["crawl"] {

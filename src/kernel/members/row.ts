@@ -118,7 +118,8 @@ export function struct<Facts>(
   return self;
 }
 
-function once<Result>(make: () => Result): () => Result {
+/** What a function gives the first time. */
+export function once<Result>(make: () => Result): () => Result {
   let made: { readonly result: Result } | undefined;
   return () => {
     made ??= { result: make() };

@@ -44,7 +44,7 @@ import { changeOwner } from "../../../ffi/process.ts";
 import { bindSomewhere, encodeSockaddr, type Family, portOf, type SocketAddress } from "../../net/address.ts";
 import { RouteNetlink } from "../../net/route.ts";
 import { type BufferFacts, type DeviceFacts, skBuff } from "../members/packet.ts";
-import type { Thing } from "../members/row.ts";
+import { once, type Thing } from "../members/row.ts";
 import {
   type InetFacts,
   type InetFlag,
@@ -630,10 +630,11 @@ export class Sockets {
 
   #add(descriptor: FileDescriptor, family: number, known: Known): Thing {
     const { fd } = descriptor;
-    const facts: Mutable<Partial<SocketFacts>> = {};
-    const thing = socketStruct.of(facts);
-    const again = (): Partial<SockFacts> => ({ ...this.#sockFacts(fd, known), socket: thing });
-    const before = again();
+    const own: Mutable<Partial<SocketFacts>> = {};
+    const thing = socketStruct.of(own);
+    const facts = (): Partial<SockFacts> => ({ ...this.#sockFacts(fd, known), socket: thing });
+    // Several structs begin there, which are all asked after the last of them was read.
+    const [before, again] = [facts(), once(facts)];
     const parts = [
       sockCommon.of(before, { again }),
       ...(isInet(family) ? this.#inetParts(fd, known, family) : []),
@@ -641,7 +642,7 @@ export class Sockets {
       ...(known.netlink === undefined ? [] : [netlinkSock.of(known.netlink)]),
     ];
     const { type, protocol } = before;
-    const own = defined({
+    const all = defined({
       type,
       state: known.state,
       flags: this.#flagsOf(fd, family),
@@ -649,8 +650,8 @@ export class Sockets {
       file: this.files.add(descriptor, thing),
       ops: this.#opsOf(family, `${family} ${type} ${isInet(family) ? protocol : ""}`),
     });
-    Object.assign(facts, own);
-    return own.sock ?? thing;
+    Object.assign(own, all);
+    return all.sock ?? thing;
   }
 
   #flagsOf(fd: number, family: number): SocketFacts["flags"] | undefined {
@@ -728,7 +729,7 @@ export class Sockets {
     const inet = inetSock.of(facts);
     if (told(fd, SOL_SOCKET, SO.protocol) !== IPPROTO_TCP) return [inet];
     const tcpFacts = () => tcpFactsOf(fd, known);
-    const [before, more] = [tcpFacts(), { again: tcpFacts }];
+    const [before, more] = [tcpFacts(), { again: once(tcpFacts) }];
     return [inet, inetConnectionSock.of(before, more), tcpSock.of(before, more)];
   }
 }
