@@ -225,6 +225,7 @@ export class GnutlsCredentials extends Made<Functions> {
     this.#ends = ends;
   }
 
+  /** The gnutls_certificate_credentials_t of that end. */
   of(role: Role): Pointer {
     return this.#ends[role];
   }

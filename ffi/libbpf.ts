@@ -139,7 +139,7 @@ export class BpfObject implements Disposable {
     return new BpfMap(this.#library, this, address, name);
   }
 
-  /** Creates the maps and loads the programs. The error carries the end of the verifier's log. */
+  /** Creates the maps and loads the programs. The error carries the end of the verifier's log. @throws SystemError */
   load(): void {
     const result = this.#library.symbols.bpf_object__load(this.address);
     if (result >= 0) return;
@@ -186,7 +186,7 @@ export class BpfProgram {
     this.#name = name;
   }
 
-  /** Leaves the program out of the next load, or takes it in again. */
+  /** Leaves the program out of the next load, or takes it in again. @throws SystemError, ClosedError */
   setAutoload(load: boolean): void {
     check(this.#library.symbols.bpf_program__set_autoload(this.#live(), load), "bpf_program__set_autoload");
   }
@@ -303,7 +303,7 @@ export class BpfMap {
     return (this.#library.symbols.bpf_map__map_flags(this.#live()) & BPF_F_MMAPABLE) !== 0;
   }
 
-  /** Copies the value of array element `index`. */
+  /** Copies the value of array element `index`. @throws SystemError, ClosedError */
   lookup(index: number): Uint8Array {
     const value = new Uint8Array(this.valueSize);
     check(
@@ -313,7 +313,10 @@ export class BpfMap {
     return value;
   }
 
-  /** Writes the value of array element `index`; `value` is `valueSize` bytes. */
+  /**
+   * Writes the value of array element `index`; `value` is `valueSize` bytes.
+   * @throws RangeError for another size, SystemError, ClosedError
+   */
   update(index: number, value: Uint8Array): void {
     if (value.byteLength !== this.valueSize) {
       throw new RangeError(`${this.#name} holds values of ${this.valueSize} bytes, not ${value.byteLength}`);
@@ -324,7 +327,7 @@ export class BpfMap {
     );
   }
 
-  /** The elements of a loaded array map, mapped where it is mmapable and by system calls elsewhere. */
+  /** The elements of a loaded array map, mapped where it is mmapable and by system calls elsewhere. @throws SystemError, ClosedError */
   share(): SharedArray {
     if (!this.mmapable) {
       let isClosed = false;

@@ -193,7 +193,7 @@ export function cLibrary(): string {
   return glibc === null ? `musl ${muslVersion() ?? ""}`.trimEnd() : `glibc ${glibc}`;
 }
 
-/** The errno of the last failed call on this thread; read it before anything else runs. */
+/** The errno of the last failed call on this thread; read it before anything else runs. @throws Error where the C library has none */
 export function lastErrno(): number {
   const location = c.__errno_location();
   if (location === null) throw new Error("__errno_location gave no address");
@@ -263,6 +263,7 @@ export class FileDescriptor implements Disposable {
 /**
  * Opens a file (close-on-exec).
  * @param path text, or bytes without a closing zero byte @param shown the name in errors @param flags O_*; default: for reading
+ * @throws SystemError
  */
 export function open(path: string | Uint8Array, shown = String(path), flags = O_RDONLY): FileDescriptor {
   const fd = c.openat(AT_FDCWD, terminated(path), flags | O_CLOEXEC, 0);
@@ -308,7 +309,7 @@ export function isSealed(fd: number): boolean {
   return seals >= 0 && (seals & F_SEAL_WRITE) !== 0;
 }
 
-/** Creates a socket (close-on-exec). `protocol` 0 is the family's default. */
+/** Creates a socket (close-on-exec). `protocol` 0 is the family's default. @throws SystemError */
 export function socket(family: number, type: number, protocol = 0): FileDescriptor {
   const fd = check(
     c.socket(family, type | SOCK_CLOEXEC, protocol),
@@ -317,7 +318,7 @@ export function socket(family: number, type: number, protocol = 0): FileDescript
   return new FileDescriptor(fd, "a socket");
 }
 
-/** Two stream sockets that are connected with each other (close-on-exec); none of them blocks. */
+/** Two stream sockets that are connected with each other (close-on-exec); none of them blocks. @throws SystemError */
 export function socketPair(): readonly [FileDescriptor, FileDescriptor] {
   const fds = new Int32Array(2);
   check(c.socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, fds), "socketpair");
@@ -325,26 +326,27 @@ export function socketPair(): readonly [FileDescriptor, FileDescriptor] {
   return [new FileDescriptor(one, "a socket"), new FileDescriptor(other, "a socket")];
 }
 
-/** Binds to an encoded sockaddr. */
+/** Binds to an encoded sockaddr. @throws SystemError */
 export function bind(fd: number, address: Uint8Array, name: string): void {
   check(c.bind(fd, address, address.byteLength), `bind ${name}`);
 }
 
-/** Connects to an encoded sockaddr; blocks until connected on a blocking socket. */
+/** Connects to an encoded sockaddr; blocks until connected on a blocking socket. @throws SystemError */
 export function connect(fd: number, address: Uint8Array, name: string): void {
   check(c.connect(fd, address, address.byteLength), `connect ${name}`);
 }
 
+/** listen(2). @param backlog connections that may wait to be accepted @throws SystemError */
 export function listen(fd: number, backlog: number): void {
   check(c.listen(fd, backlog), "listen");
 }
 
-/** Takes one connection from a listening socket (close-on-exec). */
+/** Takes one connection from a listening socket (close-on-exec). @throws SystemError */
 export function accept(fd: number): FileDescriptor {
   return new FileDescriptor(check(c.accept4(fd, null, null, SOCK_CLOEXEC), "accept4"), "an accepted socket");
 }
 
-/** The socket's own address, as an encoded sockaddr. */
+/** The socket's own address, as an encoded sockaddr. @throws SystemError */
 export function getsockname(fd: number): Uint8Array {
   const address = new Uint8Array(128);
   const length = new Uint32Array([address.byteLength]);
@@ -352,19 +354,19 @@ export function getsockname(fd: number): Uint8Array {
   return address.subarray(0, length[0]);
 }
 
-/** Fills `value` and returns how many bytes the kernel wrote; an old kernel may write fewer than asked. */
+/** Fills `value` and returns how many bytes the kernel wrote; an old kernel may write fewer than asked. @throws SystemError */
 export function getsockopt(fd: number, level: number, option: number, value: Uint8Array): number {
   const length = new Uint32Array([value.byteLength]);
   check(c.getsockopt(fd, level, option, value, length), `getsockopt(${level}, ${option})`);
   return length[0] ?? 0;
 }
 
-/** Sets an option of one or more ints. */
+/** Sets an option of one or more ints. @throws SystemError */
 export function setsockopt(fd: number, level: number, option: number, ...values: number[]): void {
   setsockoptBytes(fd, level, option, new Uint8Array(new Int32Array(values).buffer));
 }
 
-/** Sets an option of raw bytes. */
+/** Sets an option of raw bytes. @throws SystemError */
 export function setsockoptBytes(fd: number, level: number, option: number, value: Uint8Array): void {
   check(c.setsockopt(fd, level, option, value, value.byteLength), `setsockopt(${level}, ${option})`);
 }
@@ -381,7 +383,7 @@ export function dropIncoming(fd: number): void {
   });
 }
 
-/** Closes one direction of a connection. */
+/** Closes one direction of a connection. @throws SystemError */
 export function shutdown(fd: number, how: number): void {
   check(c.shutdown(fd, how), "shutdown");
 }
@@ -392,7 +394,7 @@ export function send(fd: number, bytes: Uint8Array, flags = 0): void {
   if (sent !== bytes.byteLength) throw new Error(`send: only ${sent} of ${bytes.byteLength} bytes went out`);
 }
 
-/** Receives at most `bytes.byteLength` bytes; returns how many came, 0 at the end of the stream. */
+/** Receives at most `bytes.byteLength` bytes; returns how many came, 0 at the end of the stream. @throws SystemError */
 export function recv(fd: number, bytes: Uint8Array, flags = 0): number {
   return check(c.recv(fd, bytes, bytes.byteLength, flags), "recv");
 }
@@ -456,7 +458,7 @@ export function isAbandoned(fd: number): boolean {
   return (((entry[1] ?? 0) >> 16) & (POLLERR | POLLHUP)) !== 0;
 }
 
-/** Waits until `fd` can be read, at most `milliseconds`; returns whether it can. */
+/** Waits until `fd` can be read, at most `milliseconds`; returns whether it can. @throws SystemError */
 export function waitReadable(fd: number, milliseconds: number): boolean {
   const entry = new Int32Array([fd, POLLIN]); // struct pollfd: int fd, short events, short revents
   for (;;) {
@@ -471,29 +473,29 @@ export function sleep(microseconds: number): void {
   c.usleep(microseconds);
 }
 
-/** Moves this thread into a new network namespace. Needs CAP_SYS_ADMIN. */
+/** Moves this thread into a new network namespace. Needs CAP_SYS_ADMIN. @throws SystemError */
 export function unshareNetwork(): void {
   check(c.unshare(CLONE_NEWNET), "unshare(CLONE_NEWNET)");
 }
 
-/** Moves this thread into the network namespace that `namespace` was opened from. */
+/** Moves this thread into the network namespace that `namespace` was opened from. @throws SystemError */
 export function enterNetwork(namespace: FileDescriptor): void {
   check(c.setns(namespace.fd, CLONE_NEWNET), "setns");
 }
 
-/** This thread's name as its TASK_COMM_LEN raw bytes, with the closing zeros. */
+/** This thread's name as its TASK_COMM_LEN raw bytes, with the closing zeros. @throws SystemError */
 export function threadName(): Uint8Array {
   const name = new Uint8Array(TASK_COMM_LEN);
   withAddresses([name], (at) => check(c.prctl(PR_GET_NAME, at, 0, 0, 0), "prctl(PR_GET_NAME)"));
   return name;
 }
 
-/** Names this thread; `name` is TASK_COMM_LEN bytes that end in zero. */
+/** Names this thread; `name` is TASK_COMM_LEN bytes that end in zero. @throws SystemError */
 export function setThreadName(name: Uint8Array): void {
   withAddresses([name], (at) => check(c.prctl(PR_SET_NAME, at, 0, 0, 0), "prctl(PR_SET_NAME)"));
 }
 
-/** Formats what C code would print; returns the length that the whole text needs, which may be more than fits. */
+/** Formats what C code would print; returns the length that the whole text needs, which may be more than fits. @throws SystemError */
 export function vsnprintf(text: Uint8Array, format: Pointer, list: Pointer): number {
   return check(c.vsnprintf(text, text.byteLength, format, list), "vsnprintf");
 }
@@ -544,7 +546,7 @@ export function terminated(path: string | Uint8Array): Uint8Array {
   return text;
 }
 
-/** Writes all of `bytes`; blocks meanwhile on a blocking descriptor. `what` is named in errors. */
+/** Writes all of `bytes`; blocks meanwhile on a blocking descriptor. `what` is named in errors. @throws SystemError */
 export function writeAll(fd: number, bytes: Uint8Array, what: string): void {
   for (let at = 0; at < bytes.byteLength; ) {
     const rest = bytes.subarray(at);
@@ -552,10 +554,10 @@ export function writeAll(fd: number, bytes: Uint8Array, what: string): void {
   }
 }
 
-/** Another number for an open file (not close-on-exec). */
+/** Another number for an open file (not close-on-exec). @throws SystemError */
 export const duplicate = (fd: number): number => check(c.dup(fd), `dup(${fd})`);
 
-/** Makes `to` a name of what `from` names; what `to` named before is closed. */
+/** Makes `to` a name of what `from` names; what `to` named before is closed. @throws SystemError */
 export function replaceDescriptor(from: number, to: number): void {
   check(c.dup2(from, to), `dup2(${from}, ${to})`);
 }
@@ -571,6 +573,7 @@ export const faultSignals: readonly number[] = [4, 5, 6, 7, 8, 11];
 /**
  * From now on a mistake of native code ends the process at once, with the signal's number as its exit code: without the
  * runtime's report, and without the line that the kernel logs of a process that dies by such a signal.
+ * @throws Error where the C library has no _exit
  */
 export function exitOnFault(): void {
   const handler = globalSymbol("_exit"); // it takes the signal's number, as a handler does
@@ -590,6 +593,7 @@ export function exitNow(status: number): void {
  * @param last done when all else is ready: a thread whose children are to have a new pid namespace can start no thread any
  *   more (clone(2): EINVAL), which this runtime does whenever something became worth compiling, and crashes
  * @returns its exit code, or 128 + the signal that ended it
+ * @throws SystemError
  */
 export function runProgram(
   path: string,
@@ -616,12 +620,12 @@ export function runProgram(
 /** Moves this thread, or for CLONE_NEWPID its children, into a new namespace. @returns whether that was permitted */
 export const unshare = (flag: number): boolean => c.unshare(flag) === 0;
 
-/** This process is killed when the thread that started it ends. A change of the user clears this. */
+/** This process is killed when the thread that started it ends. A change of the user clears this. @throws SystemError */
 export function dieWithParent(): void {
   check(c.prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0), "prctl(PR_SET_PDEATHSIG)");
 }
 
-/** No program that this thread executes gains rights: neither by a set-uid bit nor by file capabilities. */
+/** No program that this thread executes gains rights: neither by a set-uid bit nor by file capabilities. @throws SystemError */
 export function setNoNewPrivileges(): void {
   check(c.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), "prctl(PR_SET_NO_NEW_PRIVS)");
 }
@@ -641,7 +645,7 @@ export interface Capabilities {
 /** struct __user_cap_header_struct, of the calling thread. */
 const capabilityHeader = (): Uint32Array => new Uint32Array([LINUX_CAPABILITY_VERSION_3, 0]);
 
-/** Of this thread. @throws SystemError */
+/** The capability sets of this thread. @throws SystemError */
 export function capabilities(): Capabilities {
   const sets = new Uint32Array(6); // effective, permitted, inheritable: the low halves, then the high ones
   withAddresses([capabilityHeader(), sets], (...at) => check(c.syscall(SYS_CAPGET, ...at, 0), "capget"));
@@ -649,7 +653,7 @@ export function capabilities(): Capabilities {
   return { effective: of(0), permitted: of(1), inheritable: of(2) };
 }
 
-/** Of this thread. @throws SystemError */
+/** Sets the capability sets of this thread. @throws SystemError, as for a capability that is not permitted */
 export function setCapabilities({ effective, permitted, inheritable }: Capabilities): void {
   const all = [effective, permitted, inheritable];
   const sets = new Uint32Array([
@@ -662,6 +666,7 @@ export function setCapabilities({ effective, permitted, inheritable }: Capabilit
 /**
  * Capabilities of this thread that a program which it executes could take up again by its file's are none any more; those in
  * effect stay. Container runtimes hand them to all that they start (CVE-2022-24769).
+ * @throws SystemError
  */
 export const clearInheritableCapabilities = (): void =>
   setCapabilities({ ...capabilities(), inheritable: 0n });
@@ -669,11 +674,12 @@ export const clearInheritableCapabilities = (): void =>
 /**
  * This thread has no capability any more. With no_new_privs a program that it executes has none either, root's in a user
  * namespace included.
+ * @throws SystemError
  */
 export const clearCapabilities = (): void =>
   setCapabilities({ effective: 0n, permitted: 0n, inheritable: 0n });
 
-/** No core dump of this process, and no process of the same user may trace it. */
+/** No core dump of this process, and no process of the same user may trace it. @throws SystemError */
 export function setUndumpable(): void {
   check(c.prctl(PR_SET_DUMPABLE, 0, 0, 0, 0), "prctl(PR_SET_DUMPABLE)");
 }
@@ -681,6 +687,7 @@ export function setUndumpable(): void {
 /**
  * Makes the whole process another user's and another group's, without further groups: the C library tells all threads.
  * From 0 this gives up all capabilities.
+ * @throws SystemError
  */
 export function changeUser(uid: number, gid: number): void {
   check(c.setgroups(0, null), "setgroups");
@@ -688,7 +695,10 @@ export function changeUser(uid: number, gid: number): void {
   check(c.setresuid(uid, uid, uid), `setresuid(${uid})`);
 }
 
-/** Lowers the soft and the hard limit of a resource: never above the hard limit that is there, which needs no privilege. */
+/**
+ * Lowers the soft and the hard limit of a resource: never above the hard limit that is there, which needs no privilege.
+ * @throws SystemError
+ */
 export function lowerLimit(resource: number, limit: number): void {
   const limits = new BigUint64Array(2); // struct rlimit: the soft one, the hard one
   check(c.getrlimit(resource, limits), `getrlimit(${resource})`);
@@ -696,7 +706,7 @@ export function lowerLimit(resource: number, limit: number): void {
   setLimit(resource, hard < BigInt(limit) ? Number(hard) : limit);
 }
 
-/** Sets the soft and the hard limit of a resource; only lowering needs no privilege. */
+/** Sets the soft and the hard limit of a resource; only lowering needs no privilege. @throws SystemError */
 export function setLimit(resource: number, limit: number): void {
   check(
     c.setrlimit(resource, new BigUint64Array([BigInt(limit), BigInt(limit)])),
@@ -720,7 +730,10 @@ export function checkSystemCallFilter(): void {
   }
 }
 
-/** Puts a system call filter (an array of struct sock_filter) on all threads. Needs no_new_privs or CAP_SYS_ADMIN. */
+/**
+ * Puts a system call filter (an array of struct sock_filter) on all threads. Needs no_new_privs or CAP_SYS_ADMIN.
+ * @throws SystemError, or Error where a thread has a filter of its own
+ */
 export function setSystemCallFilter(filter: Uint8Array): void {
   const unsynced = withAddresses([filter], (at) => {
     const program = new BigUint64Array([BigInt(filter.byteLength / 8), BigInt(at)]); // struct sock_fprog
@@ -729,12 +742,12 @@ export function setSystemCallFilter(filter: Uint8Array): void {
   if (unsynced !== 0) throw new Error(`seccomp: thread ${unsynced} has a filter of its own`);
 }
 
-/** Takes all variables from this process's environment, the launcher's and the runtime's own included. */
+/** Takes all variables from this process's environment, the launcher's and the runtime's own included. @throws SystemError */
 export function clearEnvironment(): void {
   check(c.clearenv(), "clearenv");
 }
 
-/** Has the beginning of an open file mapped for reading while `look` runs. @param look is given its address */
+/** Has the beginning of an open file mapped for reading while `look` runs. @param look is given its address @throws SystemError */
 export function whileMapped<Result>(fd: number, what: string, look: (address: number) => Result): Result {
   const address = check(c.mmap(null, SOME, PROT_READ, MAP_PRIVATE, fd, 0), `mmap ${what}`);
   try {

@@ -230,6 +230,7 @@ export class TlsLibrary {
 
 /** An SSL_CTX. */
 export class Context extends Made<Functions> {
+  /** A new SSL of this context, set up for that end. @throws TlsCallError */
   connection(role: "client" | "server"): Connection {
     const { calls } = this.bound;
     const connection = new Connection(this.bound, present(calls.SSL_new(this.pointer), "SSL_new"));
@@ -274,6 +275,7 @@ export class Context extends Made<Functions> {
 export class Connection extends Made<Functions> {
   #owned: readonly Made<Functions>[] = [];
 
+  /** Sets up the end of a connection whose handshake has not begun. */
   become(role: "client" | "server"): void {
     const { calls } = this.bound;
     if (role === "client") calls.SSL_set_connect_state(this.pointer);
@@ -388,6 +390,7 @@ export class Bio extends Made<Functions> {
     return bytes.slice(0, Math.max(0, length));
   }
 
+  /** Writes all of the bytes. @throws TlsCallError where the BIO does not take them whole */
   put(bytes: Uint8Array): void {
     if (bytes.byteLength === 0) return;
     const length = this.bound.calls.BIO_write(this.pointer, bytes, bytes.byteLength);

@@ -165,6 +165,7 @@ export class Sleeper implements Disposable {
     if (this.#pid !== 0) c.kill(this.#pid, SIGKILL);
   }
 
+  /** kill(2). @param signal its number in signal(7) @throws SystemError */
   signal(signal: number): void {
     check(c.kill(this.#pid, signal), "kill");
   }
@@ -364,7 +365,7 @@ export function asOther<Result>(
   }
 }
 
-/** Nanoseconds of a clock: of CLOCK_MONOTONIC, or of CLOCK_BOOTTIME, which goes on while the machine is suspended. */
+/** Nanoseconds of a clock: of CLOCK_MONOTONIC, or of CLOCK_BOOTTIME, which goes on while the machine is suspended. @throws SystemError */
 export function clock(name: "monotonic" | "boottime"): bigint {
   const time = new BigInt64Array(2); // struct timespec: seconds, nanoseconds
   check(c.clock_gettime(CLOCKS[name], time), "clock_gettime");

@@ -144,6 +144,7 @@ type Dashed<Key extends string> = Key extends `${infer Head}_${infer Tail}` ? `$
 
 /** A setting's flag without its dashes, e.g. `proc-root`. */
 export type FlagName = Dashed<SettingKey>;
+/** The flag of a setting, without its dashes. */
 export const flagName = (key: SettingKey): FlagName => key.replaceAll("_", "-") as FlagName;
 /** A setting's environment variable, e.g. `OFFSETOF_PROC_ROOT`. */
 export const variableName = (key: SettingKey): string => `OFFSETOF_${key.toUpperCase()}`;

@@ -226,6 +226,7 @@ export class Btf {
     return type === 0 ? kinds.void : kindOf(this.#word(type, TYPE.info));
   }
 
+  /** The name of a type by its number; empty for one without, `void` for number 0. @throws InputError */
   name(type: number): string {
     return type === 0 ? "void" : this.#text(this.#word(type, TYPE.name));
   }
@@ -302,7 +303,10 @@ export class Btf {
     return { element: this.#word(id, TYPE.words), count: this.#word(id, TYPE.words + 2) };
   }
 
-  /** Bytes of a type; null for those that have no size. @param pointer bytes of a pointer where this BTF is of */
+  /**
+   * Bytes of a type; null for those that have no size. @param pointer bytes of a pointer where this BTF is of
+   * @throws InputError where it leads to itself
+   */
   sizeOf(type: number, pointer = 8): number | null {
     let factor = 1;
     let id = this.resolve(type);
@@ -354,7 +358,10 @@ export class Btf {
     }));
   }
 
-  /** A type as it is written anew, without what only programs have (functions, variables, their tags). */
+  /**
+   * A type as it is written anew, without what only programs have (functions, variables, their tags).
+   * @throws InputError for what is no type of data
+   */
   described(type: number): NewType {
     const [name, of, size] = [this.name(type), this.refersTo(type), this.#word(type, TYPE.size)];
     const isFlagged = this.#word(type, TYPE.info) >>> 31 === 1;

@@ -15,6 +15,7 @@ import { collect } from "./run.ts";
 /**
  * The constants of the subject: out of the document that --constants names, else measured on this machine.
  * @param wide members of the kernel's types that are asked for besides
+ * @throws Failure for flags that contradict each other, and where no one library is meant
  */
 export async function constantsFor(
   wanted: string,
@@ -85,7 +86,7 @@ export function readWhole(path: string, limit: number): Uint8Array {
   }, path);
 }
 
-/** Runs `act`; what is wrong with its input is a failure. */
+/** Runs `act`; what is wrong with its input is a failure. @throws Failure that names the file, or whatever else `act` throws */
 export function attempt<Result>(act: () => Result, path?: string): Result {
   try {
     return act();

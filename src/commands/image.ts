@@ -24,6 +24,7 @@ import { familiesOf, isOnlyAsked } from "./run.ts";
 /**
  * Prints what kernels tell that do not run here.
  * @returns false where none is named, and nothing was printed
+ * @throws Failure for flags that contradict each other, and where no kernel was found
  */
 export async function answerImages(args: KernelFlags, rawArgs: readonly string[]): Promise<boolean> {
   const named = everyValue(rawArgs, kernelFlags, "image");

@@ -66,6 +66,7 @@ export interface Style extends Screen {
   readonly isLine?: boolean;
 }
 
+/** How the flags of a command, and what stdout is, say that its document is printed. */
 export const styleOf = (args: Flags | DocumentFlags): Style => ({
   format: formatFor(args.format),
   ...screen(),

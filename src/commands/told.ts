@@ -15,6 +15,7 @@ import { print, styleOf } from "./print.ts";
 /**
  * Prints what a document of an earlier run, or of many machines, tells of one part, in any format.
  * @returns false where no document is named, and nothing was printed
+ * @throws Failure for flags that contradict each other, and where the document lacks that part
  */
 export async function answerFrom(
   part: Part,

@@ -55,6 +55,7 @@ export class Section {
     return filled(stream, this.size, this.#header.name);
   }
 
+  /** An error that names this section. @param offset bytes from its beginning; of a compressed one the file's cannot be told */
   error(offset: number, what: string): InputError {
     const at = this.#compression === null ? this.#header.offset + offset : offset;
     return new InputError(this.path, at, `${this.#header.name}: ${what}`);

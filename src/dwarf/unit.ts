@@ -121,7 +121,7 @@ export class Cursor {
     }
   }
 
-  /** LEB128, rounded beyond 2 ** 53. */
+  /** LEB128, rounded beyond 2 ** 53. @throws RangeError where it does not end in time or lies behind the end */
   leb(isSigned = false): number {
     let value = 0;
     for (let factor = 1; factor <= 2 ** 70; factor *= 128) {
@@ -144,7 +144,7 @@ function sizeOf(form: number, { version, offset, address }: Format): number {
 /** Attributes of all abbreviations of a unit, of which the kernel's have some thousands. */
 const mostAttributes = 1 << 20;
 
-/** The table of abbreviations at an offset, by their codes. */
+/** The table of abbreviations at an offset, by their codes. @throws RangeError where the table is damaged or has too many attributes */
 export function abbreviationsAt(bytes: Buffer, start: number, format: Format): Map<number, Abbreviation> {
   const from = new Cursor(bytes);
   from.at = start;
@@ -218,6 +218,7 @@ export class Unit {
     return this.#options.root;
   }
 
+  /** An error that names the file and section. @param at bytes from the beginning of this unit's entries */
   error(at: number, what: string): InputError {
     return this.#options.error(this.#options.start + this.#options.before + at, what);
   }
@@ -266,7 +267,7 @@ export class Unit {
     }
   }
 
-  /** The value of the enumerator that was read last, exactly. */
+  /** The value of the enumerator that was read last, exactly. @throws InputError where it is no number */
   exactValue(): bigint {
     const { at, form } = this.#value;
     const value = this.values[slots.value];

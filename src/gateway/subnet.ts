@@ -9,6 +9,7 @@ export interface Prefix {
   readonly alias: string | null;
 }
 
+/** In CIDR notation, e.g. `10.0.0.0/8`. */
 export const formatPrefix = ({ network, length }: Prefix): string => formatNetwork(network, length);
 
 /** A subnet of an interface, and its prefix as text. */

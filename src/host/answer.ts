@@ -6,12 +6,15 @@ export interface Answer {
   readonly help?: string;
 }
 
+/** The answer yes. @param why what was seen that says so */
 export const yes = (why: string): Answer => ({ is: "yes", why });
+/** The answer no. @param why what stands in the way @param help the command or privilege that would change it */
 export const no = (why: string, help?: string): Answer => ({
   is: "no",
   why,
   ...(help !== undefined && { help }),
 });
+/** No answer. @param why what could not be looked at @param help as of {@link no} */
 export const unknown = (why: string, help?: string): Answer => ({
   is: "unknown",
   why,

@@ -96,6 +96,7 @@ export interface KprobeSigns {
   readonly eventSources: boolean;
 }
 
+/** Whether kprobes can be attached here, and fire. */
 export function kprobes(signs: KprobeSigns): Answer {
   const { pmuType } = signs;
   if (signs.lockdown === "confidentiality")

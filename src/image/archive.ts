@@ -64,7 +64,7 @@ function numberIn(archive: Stream, bytes: Buffer, base: number, what: string, at
 
 export const AR_MAGIC = "!<arch>\n";
 
-/** ar(5), as dpkg-deb writes it. */
+/** ar(5), as dpkg-deb writes it. @throws InputError for what is no such archive */
 export const walkAr: Walk = (archive, visit) => {
   if (archive.read(8, "ar's magic").toString("latin1") !== AR_MAGIC) throw archive.error("no ar archive", 0);
   return walkBy((from) => {
@@ -162,7 +162,10 @@ const RPM_HEADER = 0x8eade801;
 /** Bytes of an index entry; bytes of a header's data, of which kernels with ten thousand files have some 2 MiB. */
 const rpm = { entry: 16, largest: 64 << 20 } as const;
 
-/** Goes on to the archive in an rpm: behind the lead, the signature, and the header (LSB core, "Package File Format"). */
+/**
+ * Goes on to the archive in an rpm: behind the lead, the signature, and the header (LSB core, "Package File Format").
+ * @throws InputError where one of them is not there
+ */
 export function skipToRpmPayload(archive: Stream): void {
   archive.skip(RPM_LEAD, "the lead of an rpm");
   for (const what of ["the signature of an rpm", "the header of an rpm"]) {

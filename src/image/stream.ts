@@ -83,6 +83,7 @@ export class Stream implements Disposable {
     this.#next = Buffer.concat([bytes, this.#next]);
   }
 
+  /** An error that names the file. @param offset bytes from the stream's beginning; default: where it is now */
   error(what: string, offset = this.#offset): InputError {
     return new InputError(this.path, offset, what);
   }

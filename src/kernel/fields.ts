@@ -71,7 +71,7 @@ export type KernelConstant = (typeof kernelFields)[number]["constant"];
 /** `type.member` of a constant; several constants may name one. */
 export type KernelMember = (typeof kernelFields)[number]["member"];
 
-/** The row of a constant. */
+/** The row of a constant. @throws Error where there is none */
 export function fieldOf(constant: KernelConstant): KernelField {
   const found = kernelFields.find((each) => each.constant === constant);
   if (found === undefined) throw new Error(`no row for ${constant}`);

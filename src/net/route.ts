@@ -272,7 +272,7 @@ function covers(
   return address !== undefined && prefix !== null && sharePrefix(prefix, address, bits);
 }
 
-/** The number of struct rtnexthop in a route's RTA_MULTIPATH; 1 without one. */
+/** The number of struct rtnexthop in a route's RTA_MULTIPATH; 1 without one. @throws NetlinkError for a next hop that is too short */
 export function countNextHops(body: Uint8Array): number {
   const hops = attributesOf(body, SIZE_OF_RTMSG, wantedOfEntry).get(RTA_MULTIPATH);
   if (hops === undefined) return 1;

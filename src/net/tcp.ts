@@ -83,6 +83,7 @@ export class TcpSocket implements Disposable {
     this.#descriptor = descriptor;
   }
 
+  /** A new socket, close-on-exec, whose connect(2) and sends give up after {@link PATIENCE}. @throws SystemError */
   static open(family: Family): TcpSocket {
     using undo = new DisposableStack();
     const descriptor = undo.use(socket(family, SOCK_STREAM));
@@ -108,6 +109,7 @@ export class TcpSocket implements Disposable {
     return { ...address, port: portOf(getsockname(this.#descriptor.fd)) };
   }
 
+  /** listen(2), with room for one connection. @throws SystemError */
   listen(): void {
     listen(this.#descriptor.fd, 1);
   }
@@ -129,6 +131,7 @@ export class TcpSocket implements Disposable {
     }
   }
 
+  /** Waits for a connection and takes it. @throws SystemError, or Error where none comes in time */
   accept(): TcpSocket {
     this.#awaitReadable("a connection");
     return new TcpSocket(accept(this.#descriptor.fd));
@@ -154,6 +157,7 @@ export class TcpSocket implements Disposable {
     }
   }
 
+  /** Sends all of the bytes. @throws SystemError, or Error where the kernel takes only some */
   send(bytes: Uint8Array): void {
     send(this.#descriptor.fd, bytes);
   }
@@ -183,6 +187,7 @@ export class TcpSocket implements Disposable {
     return fstatSync(this.#descriptor.fd).ino;
   }
 
+  /** TCP_INFO of tcp(7), of this moment. @throws SystemError */
   info(): TcpInfo {
     const bytes = new Uint8Array(SIZE_OF_TCP_INFO_UP_TO_RTTVAR);
     getsockopt(this.#descriptor.fd, SOL_TCP, TCP_INFO, bytes);

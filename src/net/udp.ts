@@ -34,6 +34,7 @@ export class UdpSocket implements Disposable {
     this.#descriptor = descriptor;
   }
 
+  /** A new socket, close-on-exec. @throws SystemError */
   static open(family: Family): UdpSocket {
     return new UdpSocket(socket(family, SOCK_DGRAM));
   }
@@ -47,6 +48,7 @@ export class UdpSocket implements Disposable {
     return { ...address, port: portOf(getsockname(this.#descriptor.fd)) };
   }
 
+  /** Sets where packets go; none is sent by that. @throws SystemError */
   connect(address: SocketAddress): void {
     connect(this.#descriptor.fd, encodeSockaddr(address), formatAddress(address));
   }
@@ -56,6 +58,7 @@ export class UdpSocket implements Disposable {
     setsockoptBytes(this.#descriptor.fd, SOL_IP, IP_OPTIONS, new Uint8Array(bytes).fill(IPOPT_NOOP));
   }
 
+  /** Sends one packet to the address that it is connected to. @throws SystemError */
   send(bytes: Uint8Array): void {
     send(this.#descriptor.fd, bytes);
   }

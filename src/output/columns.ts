@@ -28,6 +28,7 @@ const statusColours: Record<Status, Colour> = {
   single: colours.green,
   absent: colours.green,
 };
+/** A status in the colour of what it means: green is known, yellow assumed, red neither. */
 export const statusCell = (status: Status): Cell => ({ text: status, colour: statusColours[status] });
 
 const textOf = (cell: Cell): string => printable(typeof cell === "string" ? cell : cell.text);

@@ -22,6 +22,7 @@ export class Meter {
     this.#isShown = true;
   }
 
+  /** Takes the line away. */
   clear(): void {
     if (this.#isShown) writeStderr(eraseLine);
     this.#isShown = false;

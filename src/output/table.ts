@@ -146,6 +146,7 @@ export function toGatewayTable({ gateway: answer }: GatewayDocument, screen: Scr
 
 const state = (value: boolean | null): string => (value === null ? "unknown" : value ? "yes" : "no");
 
+/** What kind of host it is, a fact a line. */
 export function hostBlock({ kernel, ...host }: HostReport): string {
   const facts: readonly (readonly [string, string])[] = [
     ["kernel", `${kernel.version.join(".")} (${kernel.release})`],
@@ -251,6 +252,7 @@ function statusTable(
   return columns([header, ...told], how).join("\n");
 }
 
+/** The diagnostics, a row each: what failed in red, what is only told in yellow. */
 export const diagnosticsBlock = (diagnostics: Document["diagnostics"], screen: Screen): string => {
   const rows = diagnostics.map(({ code, message }): readonly Cell[] => [
     { text: code, colour: code.startsWith("E_") ? colours.red : colours.yellow },

@@ -64,6 +64,7 @@ const files = {
 /** A library that can be measured, and of which layouts are known. */
 export type KnownLibrary = keyof typeof files;
 export const knownLibraries = Object.keys(files) as readonly KnownLibrary[];
+/** Whether layouts of a library of this name are known. */
 export const isKnownLibrary = (library: string): library is KnownLibrary => Object.hasOwn(files, library);
 
 /** Every constant that any library can have. @throws ValiError when an embedded file is bad */

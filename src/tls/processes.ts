@@ -48,6 +48,7 @@ export const keyOf = ({ device, inode, path }: Pick<Mapping, "device" | "inode" 
 
 /** Not there any more: a process may end at any time. */
 export const isGone = (error: unknown): boolean => ["ENOENT", "ESRCH"].includes(errnoOf(error));
+/** Whether an error of the system says that a permission is missing. */
 export const isDenied = (error: unknown): boolean => ["EACCES", "EPERM"].includes(errnoOf(error));
 
 /**

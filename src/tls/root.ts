@@ -262,6 +262,7 @@ export class Root implements Tree, Disposable {
   }
 }
 
+/** Whether a handle leads into a procfs. @throws SystemError */
 export const isProc = ({ fd }: FileDescriptor): boolean => fileSystem(fd).type === PROC_SUPER_MAGIC;
 /** What a handle leads to. @throws DeadMountError where its file system could not say */
 export function statOf(handle: FileDescriptor, path: string): BigIntStats {

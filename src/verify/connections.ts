@@ -25,6 +25,7 @@ export class Connections implements Disposable {
   #events = 0;
   #dropped = 0;
 
+  /** Takes over an event of the eBPF program, with the secrets in it. */
   add(event: TlsEvent): void {
     this.#events += 1;
     if (event.client_random === null) return;

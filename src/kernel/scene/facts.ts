@@ -40,6 +40,7 @@ export const isFirstNumbering = (): boolean =>
 
 /** PROC_PID_INIT_INO: the first pid namespace. */
 const FIRST_PIDS = 0xeffffffc;
+/** Whether this process is in the first pid namespace, in which its numbers are those that the kernel gives. */
 export const isFirstPids = (): boolean => namespaceOf("self", "pid") === FIRST_PIDS;
 
 /** A device number as the kernel has it: major << 20 | minor. @param dev as stat(2) tells it */
@@ -49,6 +50,7 @@ export function kernelDevice(dev: bigint): number {
   return Number((major << 20n) | minor);
 }
 
+/** Whether anything lies at a path. @throws the system's error where that cannot be told, as for want of permission */
 export const isThere = (path: string): boolean => statSync(path, { throwIfNoEntry: false }) !== undefined;
 
 /** Bytes of an object of each cache of the kernel's allocator, by its name; empty where it does not tell. */

@@ -230,6 +230,7 @@ type PacketKind = (typeof packetKinds)[number];
 /**
  * Finds sk_buff.head, the pointer that leads to a buffer with our packet's headers, and notes where in the buffer
  * they begin, which the other members must hold.
+ * @throws Missed where a packet was not seen: that tells nothing of the pointers
  */
 export function chaseHead(scene: Scene, skOffset: number | null): Solutions {
   const [site] = scene.sites;

@@ -211,6 +211,7 @@ function stimulate({ sites, families, refusals }: Scene, turn: number): void {
   if (isOurs) for (const connection of connections) connection.closeServer();
 }
 
+/** What a solution says of a constant, as evidence of the guess. Bytes from the start of the type. */
 export function evidenceOf(constant: string, solution: Solution): Evidence {
   const base = { source: "guess", constant } as const;
   switch (solution.is) {

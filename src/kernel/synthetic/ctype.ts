@@ -46,10 +46,14 @@ export const char = { ...int("char", 1), isSigned: true } as const;
 
 /** A pointer to a struct of this name, to {@link u8} or {@link char} by its name, or to void. */
 export const pointer = (to: string): CType => ({ kind: "pointer", to });
+/** An array of `count` elements. */
 export const array = (of: CType, count: number): CType => ({ kind: "array", of, count });
+/** Another name of a type. */
 export const typedef = (name: string, of: CType): CType => ({ kind: "typedef", name, of });
+/** A member. @param offset bytes from the start of the struct */
 export const at = (offset: number, name: string, type: CType): Member => ({ offset, name, type });
 
+/** A struct of which only these members are known. @param size bytes */
 export const struct = (name: string, size: number, ...members: readonly Member[]): Composite => ({
   kind: "struct",
   name,
@@ -57,6 +61,7 @@ export const struct = (name: string, size: number, ...members: readonly Member[]
   members,
 });
 
+/** A union. @param size bytes @param types its members, all at offset 0, by their names */
 export const union = (name: string, size: number, types: Readonly<Record<string, CType>>): Composite => ({
   kind: "union",
   name,
@@ -70,6 +75,7 @@ export interface BitField {
   readonly width: number;
 }
 
+/** A bit-field. @param of the type that it is declared with @param width in bits */
 export const bits = (of: CType, width: number): BitField => ({ of, width });
 
 /**
@@ -102,6 +108,7 @@ export function layOut(name: string, rows: readonly (readonly [string, CType | B
 
 const roundUp = (value: number, to: number): number => Math.ceil(value / to) * to;
 
+/** sizeof: bytes of a type on a 64-bit machine. */
 export function sizeOf(type: CType): number {
   if (type.kind === "pointer") return 8; // every kernel that this program runs on has 64 bits
   if (type.kind === "enum") return 4;
@@ -109,6 +116,7 @@ export function sizeOf(type: CType): number {
   return type.kind === "array" ? sizeOf(type.of) * type.count : type.size;
 }
 
+/** _Alignof: a type begins at a multiple of so many bytes. */
 export function alignOf(type: CType): number {
   if (type.kind === "typedef" || type.kind === "array") return alignOf(type.of);
   if (type.kind === "struct" || type.kind === "union")

@@ -26,6 +26,7 @@ const argumentsSchema = v.strictTuple([
  * of them, in a pid namespace of its own: with `work`, its first process, all in it ends.
  *
  * @param args stage, number of the parent in /proc, number of files, milliseconds, job
+ * @throws Failure where these are not the arguments that this program gives
  */
 export async function runStage(args: readonly string[]): Promise<void> {
   const parsed = v.safeParse(argumentsSchema, args);

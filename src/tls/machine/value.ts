@@ -38,10 +38,12 @@ export interface Place {
 }
 
 export const unknown: Value = { kind: "unknown" };
+/** A number that is known: its lowest 64 bits, unsigned. */
 export const number = (value: bigint | number): Value => ({
   kind: "number",
   number: BigInt.asUintN(64, BigInt(value)),
 });
+/** A place that is reached from `root` by these loads, plus `add` bytes. */
 export const place = (root: Place["root"], loads: readonly Load[] = [], add = 0): Place => ({
   kind: "place",
   root,
@@ -84,6 +86,7 @@ export function moved(value: Value, by: number): Value {
   return Math.abs(add) <= farthest ? { ...value, add } : unknown;
 }
 
+/** The two's complement of a number; of anything else nothing is known. */
 export const negative = (value: Value): Value => (value.kind === "number" ? number(-value.number) : unknown);
 
 /** The flags themselves, as Arm's ccmp gives them: negative 8, zero 4, carry 2, overflow 1. */

@@ -62,7 +62,10 @@ async function measured(library: KnownLibrary, { fds, crypto, libc }: Loadable):
   return { evidence: answer.output.map((one) => ({ source: "probe", ...one })) };
 }
 
-/** All files for a child that loads the library, held; or why it must not or cannot. Nothing is executed. */
+/**
+ * All files for a child that loads the library, held; or the reason why it must not or cannot load them. Nothing is executed, and what
+ * is wrong with the files is a reason: it never throws for that.
+ */
 export function filesToLoad(
   { ssl, cryptos }: LibraryFiles,
   trust: Trust,

@@ -39,6 +39,10 @@ export interface Shaken {
 /** Flights from either side; a handshake has two or three. */
 const MOST_FLIGHTS = 10;
 
+/**
+ * A client and a server of one context that read what the other writes.
+ * @throws TlsCallError where the library makes none
+ */
 export function makePair(
   library: TlsLibrary,
   suite: Suite,

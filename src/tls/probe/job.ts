@@ -57,6 +57,7 @@ export function probe(request: unknown, files: readonly string[]): readonly Find
  * Loads the library with its libcrypto into this process and has it make sessions. Only for the child.
  *
  * @param files as above, and behind them two connected sockets
+ * @throws as {@link probe}
  */
 export function sessions(request: unknown, files: readonly string[]): readonly Session[] {
   const [client, server] = files.slice(-2).map((path) => Number(basename(path)));

@@ -46,10 +46,12 @@ export class SharedStructs {
     this.#ciphers.add(bytes, { SSL_CIPHER_ST_ID: () => host(4, this.#library.cipherId(cipher)) });
   }
 
+  /** Notes an SSL_CTX, in which the address of the key log's callback is known. */
   noteContext({ context, callback }: Pair): void {
     this.#contexts.add(this.block(context), { SSL_CTX_ST_KEYLOG_CALLBACK: () => address(callback()) });
   }
 
+  /** Makes BIOs of each kind that the library has, with numbers of our choice, and notes them and their methods. */
   noteBios(attempts: Attempts): void {
     for (let count = 0; count < 2; count++) {
       // No such descriptor is open, and none is touched.
@@ -77,6 +79,7 @@ export class SharedStructs {
     return [this.#ciphers, this.#bios, this.#methods, this.#contexts];
   }
 
+  /** What all that was noted leaves of each constant. */
   findings(): readonly Finding[] {
     return this.notes.flatMap((notes) => findingsOf(notes));
   }

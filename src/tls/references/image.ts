@@ -45,6 +45,7 @@ export class Image {
     return this.elf.windows(header, buffer, overlap);
   }
 
+  /** Whether an address lies in a segment that may be executed. */
   isCode(address: number): boolean {
     return this.segments(true).some(({ vaddr, filesz }) => address >= vaddr && address < vaddr + filesz);
   }
@@ -83,11 +84,13 @@ export class Image {
     return parts(this.segments(true), from, end);
   }
 
+  /** The 16-bit number at an address, little endian, unsigned; null where the file has none there. */
   u16(address: number): number | null {
     const bytes = this.bytes(address, 2);
     return bytes.length < 2 ? null : bytes.readUInt16LE(0);
   }
 
+  /** The 32-bit number at an address, little endian, unsigned; null where the file has none there. */
   u32(address: number): number | null {
     const bytes = this.bytes(address, 4);
     return bytes.length < 4 ? null : bytes.readUInt32LE(0);
@@ -100,6 +103,7 @@ export class Image {
     return signed ? bytes.readIntLE(0, width) : bytes.readUIntLE(0, width);
   }
 
+  /** The 32-bit number at an address, little endian, signed; null where the file has none there. */
   i32(address: number): number | null {
     const bytes = this.bytes(address, 4);
     return bytes.length < 4 ? null : bytes.readInt32LE(0);

@@ -30,13 +30,16 @@ export function memberOf(value: Value | undefined): { readonly from: Place; read
     : { from: place(value.root, value.loads.slice(0, -1), last.offset), width: last.width };
 }
 
+/** A value that is a number below 2^53; null for any other. */
 export const numberOf = (value: Value | undefined): number | null =>
   value?.kind === "number" && value.number < 2n ** 53n ? Number(value.number) : null;
 
 export type Call = Extract<Event, { kind: "call" }>;
 export type Store = Extract<Event, { kind: "store" }>;
+/** The calls among events, in their order. */
 export const callsIn = (events: readonly Event[]): readonly Call[] =>
   events.flatMap((event) => (event.kind === "call" ? event : []));
+/** The stores among events, in their order. */
 export const storesIn = (events: readonly Event[]): readonly Store[] =>
   events.flatMap((event) => (event.kind === "store" ? event : []));
 
@@ -57,4 +60,5 @@ export function placesOf(event: Event): readonly Place[] {
   return values.flatMap((value) => (value.kind === "place" ? value : []));
 }
 
+/** An address for people, e.g. `0x40`. */
 export const hex = (address: number): string => `0x${address.toString(16)}`;

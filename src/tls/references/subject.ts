@@ -104,6 +104,7 @@ export class Subject {
     return this.naming(...[...this.#naming.keys()].filter((name) => !apart.includes(name)));
   }
 
+  /** The decoded function that begins at an address. */
   code(entry: number): Code {
     return this.functions.at(entry);
   }

@@ -52,6 +52,7 @@ export interface TraceOptions {
   readonly visits?: number;
 }
 
+/** Whether the same is known of two values; of two unknown ones it is. */
 export const isSame = (one: Value, other: Value): boolean => {
   if (one === other) return true;
   if (one.kind === "number") return other.kind === "number" && one.number === other.number;
