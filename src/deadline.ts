@@ -1,7 +1,9 @@
 import type { Diagnostic } from "./output/document.ts";
 import { Failure } from "./output/failure.ts";
+import { progressColumns } from "./output/meter.ts";
 import type { Part, Patch } from "./output/partial.ts";
-import { DONE, EXPIRED, type Printing, RUNNING, type Watch } from "./watchdog.ts";
+import { eraseLine, writeStderr } from "./output/stderr.ts";
+import { DONE, EXPIRED, LINE, type Printing, RUN, RUNNING, SHOWN, type Watch, WRITING } from "./watchdog.ts";
 import { follow, now, readWhereabouts, type Stage } from "./whereabouts.ts";
 
 /** Hands on what is ready of the document. @param rank where it stands, whenever it comes; default 0, as it came */
@@ -46,11 +48,12 @@ export async function withinDeadline<Result>(
   { milliseconds, format, printing = null, late = refuse }: Deadline<Result>,
   act: (tell: Tell) => Promise<Result>,
 ): Promise<Result> {
-  const state = new Int32Array(new SharedArrayBuffer(Int32Array.BYTES_PER_ELEMENT));
+  const state = new Int32Array(new SharedArrayBuffer(2 * Int32Array.BYTES_PER_ELEMENT));
   const end = now() + milliseconds;
   const watch: Watch = {
     state,
     whereabouts: follow(end),
+    columns: progressColumns(),
     milliseconds,
     end,
     format,
@@ -66,7 +69,10 @@ export async function withinDeadline<Result>(
     return now() > watch.end ? late(result, lateness(watch)) : result;
   } finally {
     // Only one of the two threads has the last word. Where it is the watchdog's, the process ends in this wait.
-    if (Atomics.compareExchange(state, 0, RUNNING, DONE) === EXPIRED) Atomics.wait(state, 0, EXPIRED);
+    if (Atomics.compareExchange(state, RUN, RUNNING, DONE) === EXPIRED) Atomics.wait(state, RUN, EXPIRED);
+    // What is still on its way to the terminal is not waited for long: a person may have stopped that.
+    Atomics.wait(state, LINE, WRITING, 1000);
+    if (Atomics.load(state, LINE) === SHOWN) writeStderr(eraseLine);
   }
 }
 

@@ -3,6 +3,9 @@ const room = 4096;
 /** Words of 32 bits before the text: how often it was written (odd while it is), and its length in bytes. */
 const [WRITES, LENGTH, HEADER] = [0, 1, 8];
 
+/** What a run is at that has said nothing more. */
+export const START = "the start";
+
 /** Memory that holds what a run is at: one thread writes it, and another reads it though the first is blocked. */
 export type Whereabouts = SharedArrayBuffer;
 
@@ -43,7 +46,7 @@ let begun = 0;
 const stages: Open[] = [];
 /** What goes on beside that, such as a child's work. */
 const waits = new Set<Open>();
-let longest: Stage = { what: "the start", milliseconds: 0 };
+let longest: Stage = { what: START, milliseconds: 0 };
 
 const open = (what: string): Open => ({ what, number: begun++, since: now() });
 
@@ -51,8 +54,8 @@ const open = (what: string): Open => ({ what, number: begun++, since: now() });
 export function follow(until = Number.POSITIVE_INFINITY): Whereabouts {
   memory = new SharedArrayBuffer(HEADER + room);
   end = until;
-  longest = { what: "the start", milliseconds: 0 };
-  stages.splice(0, stages.length, open("the start"));
+  longest = { what: START, milliseconds: 0 };
+  stages.splice(0, stages.length, open(START));
   waits.clear();
   write();
   return memory;
@@ -118,7 +121,7 @@ function over({ what, since }: Open): void {
 
 /** What the run is at: what this thread began beside what it waits for, or else what it has waited for longest. */
 function current(): Open {
-  const stage = stages.at(-1) ?? open("the start");
+  const stage = stages.at(-1) ?? open(START);
   const [wait] = waits;
   return wait === undefined || stage.number > wait.number ? stage : wait;
 }

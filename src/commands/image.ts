@@ -14,6 +14,7 @@ import { checkNamed } from "../mounts.ts";
 import type { Source } from "../offsets/evidence.ts";
 import type { Document } from "../output/document.ts";
 import { type ExitCode, exitCodes, Failure, failureText } from "../output/failure.ts";
+import { Meter } from "../output/meter.ts";
 import { writeStderr } from "../output/stderr.ts";
 import { during } from "../whereabouts.ts";
 import { type Choice, choiceOf } from "./choice.ts";
@@ -53,9 +54,25 @@ export async function answerImages(args: KernelFlags, rawArgs: readonly string[]
     writeStderr(`${failureText(failure, style.format)}\n`);
     codes.push(failure.exit);
   };
-  for await (const one of readAll(everyImage(images, fail), question, config.deadline))
-    if (one instanceof Failure) fail(one);
-    else codes.push(await print(one, choice, style));
+  const meter = new Meter();
+  let read = 0;
+  const show = (): void => meter.show("files read", read);
+  // One file may take long, and nothing is heard of it before its end.
+  const ticking = setInterval(show, 500);
+  const progress = (): void => {
+    read += 1;
+    show();
+  };
+  try {
+    for await (const one of readAll(everyImage(images, fail), question, config.deadline, progress)) {
+      meter.clear();
+      if (one instanceof Failure) fail(one);
+      else codes.push(await print(one, choice, style));
+    }
+  } finally {
+    clearInterval(ticking);
+    meter.clear();
+  }
   if (codes.length === 0) throw new Failure(NO_KERNEL, `no kernel in ${images.map(shownName).join(", ")}`);
   process.exitCode = joint(codes);
   return true;

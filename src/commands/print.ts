@@ -104,6 +104,8 @@ function nextStep(document: Document): string {
   );
   if (doubtful !== undefined)
     return `NEXT  offsetof explain ${doubtful}: why it is not known; offsetof detect: what is missing here`;
+  if (document.kernel === undefined && document.tls?.length === 0)
+    return "NEXT  offsetof tls: what is found on this machine; --all: in all programs too";
   if (document.verify === undefined)
     return "NEXT  offsetof verify kernel, verify tls: proof on live connections; --format json|env|header: for programs";
   return "NEXT  --format json|env|header: for programs; offsetof bytecode: eBPF objects with these numbers in them";

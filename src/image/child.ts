@@ -85,17 +85,20 @@ export async function answerImage(): Promise<void> {
  * the others nothing.
  *
  * @param milliseconds that each may take
+ * @param progress told of each file that is read
  */
 export async function* readAll(
   images: Iterable<Image>,
   question: ImageQuestion,
   milliseconds: number,
+  progress: () => void = () => {},
 ): AsyncGenerator<Document | Failure> {
   const most = Math.min(mostChildren, availableParallelism());
   const running: Promise<Document | Failure | null>[] = [];
   const told = async function* (until: number): AsyncGenerator<Document | Failure> {
     while (running.length >= until) {
       const one = await running.shift();
+      progress();
       if (one !== undefined && one !== null) yield one;
     }
   };

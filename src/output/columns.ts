@@ -14,7 +14,7 @@ export const paper: Screen = { colour: false, width: Number.POSITIVE_INFINITY };
 
 /** SGR colour numbers (ECMA-48). */
 export const colours = { red: 31, green: 32, yellow: 33 } as const;
-type Colour = (typeof colours)[keyof typeof colours];
+export type Colour = (typeof colours)[keyof typeof colours];
 
 /** A text, or one in a colour. */
 export type Cell = string | { readonly text: string; readonly colour: Colour };

@@ -1,4 +1,4 @@
-import { columns, paper, type Screen } from "./columns.ts";
+import { type Cell, type Colour, colours, columns, paper, type Screen } from "./columns.ts";
 import type { Diff } from "./document.ts";
 import { printable } from "./printable.ts";
 import { diagnosticsBlock } from "./table.ts";
@@ -6,6 +6,16 @@ import { diagnosticsBlock } from "./table.ts";
 type Parts = Diff["diff"];
 type KernelDiff = NonNullable<Parts["kernel"]>;
 type LibraryDiff = NonNullable<Parts["tls"]>[number];
+type Change = KernelDiff["constants"][string]["change"];
+
+/** What a change is to the reader: a number that is gone or doubted, one that is another, one that is there or surer now. */
+const changeColours: Readonly<Record<Change, Colour>> = {
+  lost: colours.red,
+  less_sure: colours.red,
+  moved: colours.yellow,
+  appeared: colours.green,
+  surer: colours.green,
+};
 
 /** What differs between two documents, as a table for people. */
 export function toDiffTable(
@@ -71,11 +81,11 @@ const step = (from: string | null, to: string | null): string | null =>
 function block(head: readonly (string | null)[], constants: KernelDiff["constants"], screen: Screen): string {
   const title = printable(head.filter(Boolean).join("  "));
   const rows = Object.entries(constants).map(
-    ([name, { change, from, to, from_status, to_status, reason }]) => [
+    ([name, { change, from, to, from_status, to_status, reason }]): readonly Cell[] => [
       name,
       from?.toString() ?? "-",
       to?.toString() ?? "-",
-      change.replace("_", " "),
+      { text: change.replace("_", " "), colour: changeColours[change] },
       step(from_status, to_status) ?? "",
       reason ?? "",
     ],

@@ -1,4 +1,4 @@
-import { columns, paper, type Screen } from "./columns.ts";
+import { type Cell, colours, columns, paper, type Screen } from "./columns.ts";
 import type { Merged } from "./document.ts";
 import { diagnosticsBlock } from "./table.ts";
 
@@ -6,7 +6,7 @@ type Layout = Pick<Merged["layouts"]["kernels"][number], "constants" | "fields">
 
 /** What documents of many machines come to, as a table for people; what asks for someone first. */
 export function toMergeTable(merged: Merged, screen: Screen = paper): string {
-  const block = (title: string, header: readonly string[], rows: readonly (readonly string[])[]): string[] =>
+  const block = (title: string, header: readonly string[], rows: readonly (readonly Cell[])[]): string[] =>
     rows.length === 0 ? [] : [[title, ...columns([header, ...rows], { screen })].join("\n")];
   const { documents, layouts, groups, odd, failed, diagnostics } = merged;
   const { kernels, libraries } = layouts;
@@ -16,7 +16,7 @@ export function toMergeTable(merged: Merged, screen: Screen = paper): string {
     ...block(
       "FAILED",
       ["MACHINE", "WHY"],
-      failed.map(({ machine, message }) => [machine, message]),
+      failed.map(({ machine, message }) => [{ text: machine, colour: colours.red }, message]),
     ),
     ...block(
       "KERNELS",
@@ -46,9 +46,9 @@ export function toMergeTable(merged: Merged, screen: Screen = paper): string {
   return `${blocks.join("\n\n")}\n`;
 }
 
-const oddRows = ({ machine, release, build_id, constants }: Merged["odd"][number]): string[][] =>
+const oddRows = ({ machine, release, build_id, constants }: Merged["odd"][number]): Cell[][] =>
   Object.entries(constants).map(([name, { told, others }]) => [
-    machine,
+    { text: machine, colour: colours.red },
     release ?? build_id ?? "",
     name,
     String(told),
