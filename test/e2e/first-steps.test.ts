@@ -62,7 +62,7 @@ test("docs/first-steps.md is what a newcomer sees; RECORD=1 records it anew", ()
     ([say, type]) => `${say}\n\n\`\`\`console\n$ ${type}\n${typed(type, clone)}\`\`\`\n`,
   );
   const text = `# First steps\n\nRecorded by \`test/e2e/first-steps.test.ts\` on a Debian machine, as root, in a fresh clone.\n\n${recorded.join("\n")}
-Next: [the README](../README.md) has recipes, [what the answers mean](answers.md) explains every key.\n`;
+Next: [the README](../README.md#sessions) has sessions of what programs take, [what the answers mean](answers.md) explains every key.\n`;
   if (process.env.RECORD === "1") writeFileSync(page, text);
   expect(alike(text)).toBe(alike(readFileSync(page, "utf8")));
 });

@@ -1,7 +1,8 @@
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
-import { chmodSync, existsSync, mkdirSync, writeFileSync } from "node:fs";
+import { chmodSync, copyFileSync, existsSync, mkdirSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { commandOf, everyCommand } from "../../src/commands/program.ts";
+import { buildExamples } from "../examples.ts";
 import { executable, repository, run, Scratch } from "./executable.ts";
 
 const pages = [
@@ -23,10 +24,33 @@ const scriptsOf = (text: string) =>
   [...text.matchAll(/^```sh\n([\s\S]*?)^```$(?:\n\n^```text\n([\s\S]*?)^```$)?/gm)].map(
     ([, script = "", printed]) => ({ script, printed }),
   );
-const recipes = scriptsOf(/^## Recipes$([\s\S]*?)^## /m.exec(readme)?.[1] ?? "");
+const shown = /^## Sessions$([\s\S]*?)^## /m.exec(readme)?.[1] ?? "";
+const recipes = scriptsOf(shown);
+
+/** What was typed for each kind of user, and what each command printed. */
+const sessions = shown.split(/^(?=\*\*)/m).flatMap((text) => {
+  const user = /^\*\*(.+?)\*\*/.exec(text)?.[1];
+  const typed = /^```console\n([\s\S]*?)^```$/m.exec(text)?.[1];
+  if (user === undefined || typed === undefined) return [];
+  const steps = typed.split(/^\$ /m).slice(1);
+  return {
+    user,
+    steps: steps.map((step) => /^(?<command>.*)\n(?<printed>[\s\S]*)$/.exec(step)?.groups ?? {}),
+  };
+});
 
 /** What varies from machine to machine: numbers and the kernel's release. */
 const alike = (text: string): string => text.replaceAll(/\d[\w.+-]*/g, "N");
+
+/** The same of a table, whose columns are as wide as those numbers; `…` in a page stands for anything. */
+const alikeInTable = (text: string): string => alike(text).replaceAll(/ {2,}/g, "  ");
+const patternOf = (printed: string): RegExp =>
+  new RegExp(
+    `^${printed
+      .split("…")
+      .map((part) => RegExp.escape(alikeInTable(part)))
+      .join("[\\s\\S]*")}$`,
+  );
 
 /** A machine of its own that answers to ssh as web1 and web2: a mount and a network namespace with dropbear inside. */
 const fleet = new Scratch();
@@ -74,8 +98,38 @@ describe.each(["dash", "bash"])("in %s", (shell) => {
   });
 });
 
-test("the recipes are the five that are promised", () => {
-  expect(recipes.map(({ printed }) => printed === undefined)).toEqual(Array.from({ length: 5 }, () => false));
+describe.each(["dash", "bash"])("typed in %s", (shell) => {
+  test.each(sessions.map((session) => [session.user, session] as const))(
+    "the session prints what is said: %s",
+    async (_, { steps }) => {
+      using scratch = new Scratch();
+      const { object } = await buildExamples();
+      copyFileSync(object, scratch.at("connections.bpf.o"));
+      // Behind what each prints comes its status, between characters that nothing prints.
+      const script = steps.map(({ command }) => `${command}\nprintf '\\036%d\\036' $?`).join("\n");
+      const env = { PATH: `${dirname(executable)}:/usr/sbin:/usr/bin:/sbin:/bin` };
+      const { stdout, stderr } = run([shell, "-c", script], { cwd: scratch.path, env });
+      const told = stdout.split("\x1e");
+      for (const [at, { command, printed }] of steps.entries()) {
+        expect([command, stderr, told[2 * at + 1]]).toEqual([
+          command,
+          stderr,
+          expect.stringMatching(/^[03]$/),
+        ]);
+        expect(alikeInTable(told[2 * at] ?? "")).toMatch(patternOf(printed ?? ""));
+      }
+    },
+  );
+});
+
+test("sessions and the fleet are those that are promised", () => {
+  expect(sessions.map(({ user, steps }) => [user, steps.length])).toEqual([
+    ["A TLS tracer such as eCapture", 4],
+    ["A network tracer such as Datadog's", 2],
+    ["A CO-RE program", 3],
+    ["A shell", 5],
+  ]);
+  expect(recipes.map(({ printed }) => printed === undefined)).toEqual([false]);
 });
 
 test("README tells of every command", async () => {
