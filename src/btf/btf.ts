@@ -168,8 +168,7 @@ export class Btf {
       names[count] = words[at + TYPE.name] ?? 0;
       count++;
       at += fixed + Math.imul(memberWords[kindOf(info)] ?? 0, countOf(info));
-      if (at > length)
-        throw this.#error(this.#types + (starts[count - 1] ?? 0) * 4, "a type beyond the end");
+      if (at > length) throw this.#error(this.#types + (starts[count - 1] ?? 0) * 4, "a type beyond the end");
     }
     return [starts.subarray(0, count), names.subarray(0, count)];
   }
