@@ -53,10 +53,12 @@ export class FaultingPage implements Disposable {
     return this.#address as Pointer;
   }
 
+  /** Takes the page away from this process: madvise(2) with MADV_DONTNEED. @throws SystemError */
   drop(): void {
     check(c.madvise(this.address, LARGEST_PAGE, MADV_DONTNEED), "madvise");
   }
 
+  /** Causes one page fault of this thread. @throws SystemError */
   touch(): void {
     this.drop();
     this.#bytes[0] = 1;

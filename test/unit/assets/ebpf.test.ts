@@ -197,7 +197,7 @@ describe.each(targets)("$path", ({ path }) => {
     expect(programs.size).toBeGreaterThan(1);
     for (const [name, instructions] of programs) {
       expect(name).toMatch(
-        /^(kprobe\/\w+:kprobe_|raw_tp\/\w+:raw_tp_|uprobe\/\w+:uprobe_|tracepoint\/syscalls\/\w+:tracepoint_)\w+$/,
+        /^(kprobe\/\w+:kprobe_|raw_tp\/\w+:raw_tp_|uprobe\/\w+:uprobe_|perf_event:perf_event_|tracepoint\/syscalls\/\w+:tracepoint_)\w+$/,
       );
       expect([EXIT, JA]).toContain(instructions.at(-1)?.code ?? 0);
       expect((instructions.at(-1)?.at ?? MOST_INSTRUCTIONS) + 1).toBeLessThanOrEqual(MOST_INSTRUCTIONS);
