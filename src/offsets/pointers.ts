@@ -30,8 +30,8 @@ const startOf = (known: bigint, addressing: Addressing): number =>
   Number((untagged(known, addressing) >= addressing.narrow ? addressing.narrow : addressing.wide) >> 32n);
 
 /** Whether an address, by its halves of 32 bits, is that of an aligned object of the kernel, whose half begins at `start`. */
-const isObject = (high: number, low: number, start: number): boolean =>
-  low % POINTER === 0 && high >= start && (high < KERNEL_END.high || low < KERNEL_END.low);
+const isObject = (high: number, low: number, start: number, align = POINTER): boolean =>
+  low % align === 0 && high >= start && (high < KERNEL_END.high || low < KERNEL_END.low);
 
 /** The address that a pointer leads to, without its tag. */
 export const untagged = (pointer: bigint, { tagBits }: Addressing): bigint =>
@@ -54,21 +54,28 @@ export interface Sighted extends Observation {
   readonly instance: bigint;
 }
 
-/** The pointer at `at`, as it stands there, when it can be one to an aligned object of the kernel; else null. */
+/** The pointer at `at`, as it stands there, when it can be one to an object of the kernel, aligned as its pointers are; else null. */
 export function pointerAt(
   { bytes, instance }: Pick<Sighted, "bytes" | "instance">,
   at: number,
   addressing: Addressing,
+  align = POINTER,
 ): bigint | null {
-  if (!isPointer(bytes, at, startOf(instance, addressing), addressing)) return null;
+  if (!isPointer(bytes, at, startOf(instance, addressing), addressing, align)) return null;
   return (BigInt(half(bytes, at + 4)) << 32n) | BigInt(half(bytes, at));
 }
 
 /** Whether a pointer stands at `at`. By numbers of 32 bits: as one it would take several times as long. */
-function isPointer(bytes: Uint8Array, at: number, start: number, { tagBits }: Addressing): boolean {
+function isPointer(
+  bytes: Uint8Array,
+  at: number,
+  start: number,
+  { tagBits }: Addressing,
+  align: number,
+): boolean {
   // Almost no word is a pointer, so the telling byte is looked at before all else.
   if ((bytes[at + POINTER - 1 - tagBits / 8] ?? 0) < 0x80) return false;
-  return isObject(((half(bytes, at + 4) << tagBits) >> tagBits) >>> 0, half(bytes, at), start);
+  return isObject(((half(bytes, at + 4) << tagBits) >> tagBits) >>> 0, half(bytes, at), start, align);
 }
 
 /** A little-endian number of 32 bits. */
@@ -79,18 +86,22 @@ const half = (bytes: Uint8Array, at: number): number =>
     ((bytes[at + 3] ?? 0) << 24)) >>>
   0;
 
-/** Offsets under `below` that hold a pointer to a kernel object in every observation that was read there, and in some. */
+/**
+ * Offsets under `below` that hold a pointer to a kernel object in every observation that was read there, and in some.
+ * @param align of the objects, in bytes
+ */
 export function pointersInAll(
   observations: readonly Sighted[],
   addressing: Addressing,
   below = Infinity,
+  align = POINTER,
 ): number[] {
   const size = Math.min(below, ...observations.map(({ bytes }) => bytes.length));
   const all = observations.map((each) => ({ each, start: startOf(each.instance, addressing) }));
   const offsets: number[] = [];
   for (let at = 0; observations.length > 0 && at + POINTER <= size; at += POINTER) {
     const fits = ({ each, start }: (typeof all)[number]) =>
-      isPointer(each.bytes, at, start, addressing) || !isReadable(each, at, POINTER);
+      isPointer(each.bytes, at, start, addressing, align) || !isReadable(each, at, POINTER);
     if (all.every(fits) && observations.some((each) => isReadable(each, at, POINTER))) offsets.push(at);
   }
   return offsets;

@@ -42,6 +42,7 @@ const unknown = new Set([
   "tcp_sock.lost_out", // what was lost has been sent again
   "fs_struct.root.dentry",
   "fs_struct.root.mnt",
+  "block_device.bd_partno", // a byte of __bd_flags since Linux 6.10
 ]);
 /** The folder of the control group that this process is in, where one may be made below it. */
 const group = groupOf();

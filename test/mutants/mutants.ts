@@ -161,8 +161,8 @@ export const mutants: readonly Mutant[] = [
   {
     name: "pointers: what was not read in one observation is none",
     file: "src/offsets/pointers.ts",
-    text: "isPointer(each.bytes, at, start, addressing) || !isReadable(each, at, POINTER)",
-    replacement: "isPointer(each.bytes, at, start, addressing)",
+    text: "isPointer(each.bytes, at, start, addressing, align) || !isReadable(each, at, POINTER)",
+    replacement: "isPointer(each.bytes, at, start, addressing, align)",
     tests: [[pointers, "what was not read in some"]],
     why: "the true one was dropped, and another would be the only one then",
   },

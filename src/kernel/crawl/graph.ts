@@ -63,23 +63,17 @@ export class Graph {
    * told holds at the end, too. From then on nothing is read.
    */
   explore(roots: readonly (readonly [Thing, bigint])[]): void {
-    const landings = this.#read(roots.map(([thing, root]) => ({ root, size: thing.struct.limit })));
-    for (const [index, [thing]] of roots.entries()) {
-      const landing = landings[index];
-      if (landing != null) this.#see([{ thing, landing }]);
-    }
+    for (const sight of this.#look(roots).flat()) this.#see([sight]);
     // What is found later may be what tells pointers of earlier structs apart.
     for (let before = -1; before < this.#seen.size; ) {
       before = this.#seen.size;
       for (const name of [...this.#sights.keys()]) this.#exploreStruct(name);
       this.#exploreWholes();
     }
-    const all = [...this.#seen];
-    const again = this.follow(
-      all.map(([{ struct }, { address }]) => ({ root: address, size: struct.limit })),
-    );
+    const all = [...this.#seen].map(([thing, { address }]) => [thing, address] as const);
+    const again = this.#look(all, (walks) => this.follow(walks));
     for (const [index, [thing]] of all.entries())
-      this.#again.set(thing, { landing: again[index] ?? null, held: unmoved(thing) });
+      this.#again.set(thing, { landing: again[index]?.[0]?.landing ?? null, held: unmoved(thing) });
   }
 
   /** What is known of every member, by `struct.member`. */
@@ -95,15 +89,34 @@ export class Graph {
   #see(found: readonly Sight[]): void {
     for (const { thing, landing } of found) this.#take(thing, landing);
     const parts = found.flatMap(({ thing, landing: { address } }) =>
-      thing.parts.map((part) => ({ part, address })),
+      thing.parts.map((part) => [part, address] as const),
     );
-    const landings = this.#read(
-      parts.map(({ part, address }) => ({ root: address, size: part.struct.limit })),
-    );
-    for (const [index, { part }] of parts.entries()) {
-      const landing = landings[index];
-      if (landing != null) this.#take(part, landing);
-    }
+    for (const { thing, landing } of this.#look(parts).flat()) this.#take(thing, landing);
+  }
+
+  /** What is to be where these addresses are; none where nothing can be read. */
+  #look(
+    all: readonly (readonly [Thing, bigint])[],
+    read = (walks: readonly Walk[]) => this.#read(walks),
+  ): (readonly [] | readonly [Sight])[] {
+    // A walk begins where objects do, and a text may lie anywhere.
+    const skips = all.map(([, address]) => Number(address % BigInt(POINTER)));
+    const walks = all.map(([{ struct }, address], index): Walk => {
+      const [before, skip] = [struct.before ?? 0, skips[index] ?? 0];
+      return {
+        root: address - BigInt(skip),
+        displacement: -before,
+        size: before + struct.limit + Math.ceil(skip / POINTER) * POINTER,
+      };
+    });
+    return read(walks).map((landing, index) => {
+      const [thing, skip] = [all[index]?.[0], skips[index] ?? 0];
+      if (landing === null || thing === undefined) return [];
+      const bytes = landing.bytes.subarray(skip);
+      const readable = bytes.length === 0 ? [] : [{ start: 0, end: bytes.length }];
+      const address = landing.address + BigInt((thing.struct.before ?? 0) + skip);
+      return [{ thing, landing: { ...landing, address, bytes, readable } }];
+    });
   }
 
   #take(thing: Thing, landing: Landing): void {
@@ -198,13 +211,8 @@ export class Graph {
     }
     const [distance] = distances;
     if (distance === undefined || distances.size > 1) return;
-    const wholes = this.#read(
-      parts.map(({ whole, address }) => ({ root: address - distance, size: whole.struct.limit })),
-    );
-    for (const [index, { whole }] of parts.entries()) {
-      const landing = wholes[index];
-      if (landing != null) this.#see([{ thing: whole, landing }]);
-    }
+    const wholes = parts.map(({ whole, address }) => [whole, address - distance] as const);
+    for (const sight of this.#look(wholes).flat()) this.#see([sight]);
   }
 
   /** The places where a pointer may be. @param among these alone */
@@ -224,13 +232,13 @@ export class Graph {
     const most = largestOf(pairs);
     const sighted = leading.map(({ thing, landing }) => ({
       ...landing,
-      bytes: landing.bytes.subarray(0, Math.min(most, thing.struct.limit)),
+      bytes: landing.bytes.subarray(0, (thing.struct.before ?? 0) + Math.min(most, thing.struct.limit)),
       instance: landing.address,
       expected: new Map<string, Expectation>(),
     }));
-    const pointers = () => pointersInAll(sighted, this.addressing);
+    const isText = leading.every(({ to }) => isAnywhere(to));
+    const pointers = () => pointersInAll(sighted, this.addressing, Infinity, isText ? 1 : POINTER);
     const places = fixed === undefined ? (among ?? pointers()) : [fixed];
-    const isText = leading.every(({ to }) => to.struct.members.get("text")?.fixed === 0);
     const fitting = places.filter(
       (at) =>
         pairs.every(
@@ -238,23 +246,21 @@ export class Graph {
             to !== null || !isReadable(landing, at, POINTER) || holds(landing.bytes, at, host(8, 0)),
         ) &&
         this.#fits(leading, at) &&
-        (isText || leading.every(({ landing }) => this.#isForeign(landing, at))),
+        (isText || leading.every(({ thing, landing }) => this.#isForeign(thing, landing, at))),
     );
     if (fitting.length > MOST_POINTERS) return [];
     // What leads nowhere near is left out by the first one alone, before all are read.
     const readAll = (pick: readonly (typeof leading)[number][], offsets: readonly number[]) => {
-      const walks = offsets.flatMap((at) =>
-        pick.map(({ landing, to }) => ({ root: this.#pointer(landing, at) ?? 0n, size: to.struct.limit })),
+      const led = offsets.flatMap((at) =>
+        pick.map(({ landing, to }) => {
+          const word = this.#pointer(landing, at, to) ?? 0n;
+          return [to, untagged(word, this.addressing)] as const;
+        }),
       );
-      const landings = this.#read(walks);
+      const sights = this.#look(led);
+      const { length } = pick;
       return new Map(
-        offsets.map((at, index) => [
-          at,
-          pick.flatMap(({ to }, nth): Sight[] => {
-            const landing = landings[index * pick.length + nth];
-            return landing == null ? [] : [{ thing: to, landing }];
-          }),
-        ]),
+        offsets.map((at, index) => [at, sights.slice(index * length, (index + 1) * length).flat()]),
       );
     };
     const probe = leading.slice(0, 1);
@@ -276,8 +282,10 @@ export class Graph {
     const byThing = new Map<Thing, bigint>();
     const byAddress = new Map<bigint, Thing>();
     return leading.every(({ landing, to }) => {
-      const word = this.#pointer(landing, at);
+      const word = this.#pointer(landing, at, to);
       if (word === null) return false;
+      // Who bears the same name may share its text.
+      if (isAnywhere(to)) return true;
       const address = untagged(word, this.addressing);
       const before = byThing.get(to) ?? this.#seen.get(to)?.address ?? address;
       const other = byAddress.get(address) ?? to;
@@ -287,15 +295,16 @@ export class Graph {
     });
   }
 
-  #pointer(landing: Landing, at: number): bigint | null {
-    if (at + POINTER > landing.bytes.length) return null;
-    return pointerAt({ bytes: landing.bytes, instance: landing.address }, at, this.addressing);
+  #pointer({ bytes, address }: Landing, at: number, to?: Thing): bigint | null {
+    if (at + POINTER > bytes.length) return null;
+    const align = to !== undefined && isAnywhere(to) ? 1 : POINTER;
+    return pointerAt({ bytes, instance: address }, at, this.addressing, align);
   }
 
   /** Whether a pointer leads elsewhere than into its own struct, of which no more is known than that it reaches up to it. */
-  #isForeign(landing: Landing, at: number): boolean {
+  #isForeign({ struct: { before = 0 } }: Thing, landing: Landing, at: number): boolean {
     const distance = untagged(this.#pointer(landing, at) ?? 0n, this.addressing) - landing.address;
-    return distance < 0n || distance >= BigInt(at + POINTER);
+    return distance < 0n || distance >= BigInt(at - before + POINTER);
   }
 
   /** Whether these bytes are the things that they may be. */
@@ -356,7 +365,7 @@ export class Graph {
       const again = this.#again.get(thing);
       const expected = new Map([...(again?.held ?? []), ...this.#expectedPointers(thing)]);
       return [landing, again?.landing].flatMap((one) =>
-        one == null ? [] : [{ ...crop(one, most), expected }],
+        one == null ? [] : [{ ...crop(one, (struct.before ?? 0) + most), expected }],
       );
     });
     const unknowns = [...members].flatMap(([member, { fixed }]) =>
@@ -398,6 +407,9 @@ export class Graph {
     });
   }
 }
+
+/** Whether a thing lies anywhere: a text is not aligned. */
+const isAnywhere = ({ struct }: Thing): boolean => struct.members.get("text")?.fixed === 0;
 
 const pointersOf = (sights: readonly Sight[]): Set<string> =>
   new Set(sights.flatMap(({ thing }) => [...thing.leads().keys()]));

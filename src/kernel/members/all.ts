@@ -22,6 +22,7 @@ import {
   unixAddress,
   unixSock,
 } from "./socket.ts";
+import { blockDevice, gendisk, irqaction, kobject, requestQueue } from "./sysfs.ts";
 import { cred, mmStruct, pid, taskStruct } from "./task.ts";
 
 /** Every struct that a crawl comes to. */
@@ -63,6 +64,11 @@ const structs: readonly Struct[] = [
   netlinkSock,
   skBuff,
   netDevice,
+  kobject,
+  gendisk,
+  blockDevice,
+  requestQueue,
+  irqaction,
 ];
 
 /** A member that is known by a crawl. */

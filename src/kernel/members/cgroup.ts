@@ -12,6 +12,8 @@ export interface NodeFacts {
   readonly parent: Thing | null;
   /** Of a control group's folder: the group. */
   readonly group: Thing;
+  /** Of a folder of sysfs: its object. */
+  readonly object: Thing;
 }
 
 /** include/linux/kernfs.h; 128 to 144 bytes. */
@@ -23,7 +25,7 @@ export const kernfsNode = struct<NodeFacts>("kernfs_node", 192, ["id", "name"], 
   ),
   parent: { ...leads(to("kernfs_node"), ({ parent }) => parent), until: [6, 15] },
   __parent: { ...leads(to("kernfs_node"), ({ parent }) => parent), since: [6, 15] },
-  priv: leads(to("void"), ({ group }) => group),
+  priv: leads(to("void"), ({ group, object }) => group ?? object),
 });
 
 /** What is known of a control group of the second version: its folder. */

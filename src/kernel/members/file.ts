@@ -86,6 +86,8 @@ export interface SuperBlockFacts {
   readonly dev: number;
   readonly magic: number;
   readonly root: Thing;
+  /** Null: it is on none. */
+  readonly device: Thing | null;
 }
 
 /** include/linux/fs.h. */
@@ -93,6 +95,7 @@ export const superBlock = struct<SuperBlockFacts>("super_block", 2048, ["s_dev",
   s_dev: value(u32, ({ dev }) => known(dev, (it) => host(4, it))),
   s_magic: value(ulong, ({ magic }) => known(magic, (it) => host(8, it))),
   s_root: leads(to("dentry"), ({ root }) => root),
+  s_bdev: leads(to("block_device"), ({ device }) => device),
 });
 
 /** What is known of a mount. */

@@ -32,6 +32,8 @@ export interface Struct {
   readonly name: string;
   /** No kernel's struct is longer, in bytes. */
   readonly limit: number;
+  /** So many bytes before it are looked at as well, a multiple of 8: of what it lies in. Members count from there. */
+  readonly before?: number;
   readonly members: ReadonlyMap<
     string,
     Omit<Row<never>, "holds" | "leads"> & { readonly isPointer: boolean }
@@ -81,7 +83,8 @@ export function struct<Facts>(
     relations = [],
     order = [],
     together = [],
-  }: Partial<Pick<Struct, "relations" | "order" | "together">> = {},
+    before = 0,
+  }: Partial<Pick<Struct, "relations" | "order" | "together" | "before">> = {},
 ): KnownStruct<Facts> {
   const all = Object.entries(rows);
   const members = new Map(all.map(([member, row]) => [member, { ...row, isPointer: "leads" in row }]));
@@ -100,6 +103,7 @@ export function struct<Facts>(
     relations,
     order,
     together,
+    before,
     of: (facts, { again, parts = [], whole } = {}) => {
       const expected = once(() => expectedOf(facts));
       const leads = once(

@@ -26,7 +26,8 @@ import {
   superBlock,
 } from "../members/file.ts";
 import type { Thing } from "../members/row.ts";
-import { isFirstNumbering, kernelDevice, read } from "./facts.ts";
+import { kobject } from "../members/sysfs.ts";
+import { defined, isFirstNumbering, kernelDevice, read } from "./facts.ts";
 import type { Mount, Mounts } from "./mounts.ts";
 
 /** A file of ours, and what the kernel has of it. */
@@ -54,6 +55,10 @@ const FMODE_READ = 1;
 const FMODE_WRITE = 2;
 const FMODE_ANYWHERE = 4 | 8 | 16; // FMODE_LSEEK, PREAD, PWRITE
 
+/** PROC, SYSFS, CGROUP2, TMPFS, PIPEFS and SOCKFS of linux/magic.h: file systems that are on no device. */
+const inMemory: ReadonlySet<number> = new Set([
+  0x9fa0, 0x62656572, 0x63677270, 0x01021994, 0x50495045, 0x534f434b,
+]);
 /** SYSFS_MAGIC, CGROUP2_SUPER_MAGIC: file systems whose inodes lead to a kernfs_node. */
 const kernfs: ReadonlySet<number> = new Set([0x62656572, 0x63677270]);
 /** Folders whose names the kernel made of a number: others lie where its constants do, and are not aligned. */
@@ -72,6 +77,8 @@ const bytes = (text: string): Uint8Array => new TextEncoder().encode(text);
 /** Files that are open here, by what is the same of them. */
 export class Files {
   readonly open: OpenFile[] = [];
+  /** The block device of a number, major << 20 | minor. */
+  deviceOf: (dev: number) => Thing | undefined = () => undefined;
   readonly #inodes = new Map<
     string,
     { readonly thing: Thing; readonly node?: Thing; readonly facts: Mutable<Partial<NodeFacts>> }
@@ -121,8 +128,8 @@ export class Files {
     for (const path of numbered) {
       const [one, folder] = [this.openFolder(path), this.openFolder(dirname(path))];
       if (one === null || folder === null) continue;
-      one.known.node.name = basename(path);
       this.#setParent(one, folder);
+      this.addObject(one, path, { folder: this.addObject(folder, dirname(path)) });
     }
     for (const path of ["/proc", "/sys"]) {
       const root = this.openFolder(path);
@@ -152,6 +159,22 @@ export class Files {
   #setParent({ known, node }: OpenFile, folder: OpenFile): void {
     known.dentry.parent = folder.dentry;
     if (folder.node !== undefined) known.node.parent = folder.node === node ? null : folder.node;
+  }
+
+  /**
+   * The object behind a folder of sysfs, whose name is the last of its path.
+   * @param folder the object of the one above @param parts what begins where it does @returns undefined where it has none
+   */
+  addObject(
+    { known, node }: OpenFile,
+    path: string,
+    { folder, parts = [] }: { readonly folder?: Thing | undefined; readonly parts?: readonly Thing[] } = {},
+  ): Thing | undefined {
+    if (node === undefined) return undefined;
+    const name = basename(path);
+    known.node.name = name;
+    known.node.object ??= kobject.of(defined({ name, node, parent: folder }), { parts });
+    return known.node.object;
   }
 
   /** A file that was opened with other credentials. */
@@ -279,7 +302,9 @@ export class Files {
     const number = kernelDevice(dev);
     const known = this.#blocks.get(number);
     if (known !== undefined) return known;
-    const facts: Mutable<Partial<SuperBlockFacts>> = { dev: number, magic: fileSystem(fd).type };
+    const magic = fileSystem(fd).type;
+    const device = inMemory.has(magic) ? null : this.deviceOf(number);
+    const facts: Mutable<Partial<SuperBlockFacts>> = { dev: number, magic, ...defined({ device }) };
     const made = { facts, thing: superBlock.of(facts) };
     this.#blocks.set(number, made);
     return made;

@@ -49,6 +49,7 @@ import {
 } from "../members/task.ts";
 import { CurrentNetwork, type Network, PrivateNetwork } from "../stimulus/namespace.ts";
 import { NamedThread } from "../thread.ts";
+import { Devices } from "./devices.ts";
 import { defined, isFirstNumbering, isFirstPids, namespaceOf, read, statOf, statusOf } from "./facts.ts";
 import { Files, type OpenFile } from "./files.ts";
 import { openGroups } from "./groups.ts";
@@ -108,6 +109,9 @@ class SceneMaker {
     const mounts = new Mounts("self", this.#namespace(self, "mnt"));
     const files = new Files(this.owned, ownCred, mounts);
     files.openAll();
+    const devices = new Devices(files);
+    devices.lookAtAll();
+    files.deviceOf = (dev) => devices.of(dev);
     const groups = openGroups(this.owned, files, this.#limits);
     const sockets = new Sockets(this.owned, files);
     const network = this.#network();

@@ -2,6 +2,7 @@ import { expect, test } from "bun:test";
 import { Graph, largestOf } from "../../../src/kernel/crawl/graph.ts";
 import type { Landing, Walk } from "../../../src/kernel/crawl/reader.ts";
 import { derived } from "../../../src/kernel/members/derived.ts";
+import { text } from "../../../src/kernel/members/file.ts";
 import { known, leads, struct, type Thing, value } from "../../../src/kernel/members/row.ts";
 import { pointer, u32, u64 } from "../../../src/kernel/synthetic/ctype.ts";
 import { addressings } from "../../../src/offsets/pointers.ts";
@@ -17,6 +18,10 @@ class Memory {
 
   word(index: number, at: number, word: bigint): void {
     new DataView(this.#bytes.buffer).setBigUint64(index * SIZE + at, word, true);
+  }
+
+  byte(index: number, at: number, byte: number): void {
+    this.#bytes[index * SIZE + at] = byte;
   }
 
   number(index: number, at: number, number: number): void {
@@ -186,6 +191,64 @@ test("what a struct lies in is told by pointers from one such whole to two other
   expect(found.get("whole.number")).toEqual({ is: "solved", offset: 24 });
   expect(found.get("whole.up")).toEqual({ is: "solved", offset: 8 });
   expect(solve([[1, 0]]).get("whole.number")).toBeUndefined();
+});
+
+test("what lies around a thing is looked through, before it and behind it", () => {
+  const around = struct<{ readonly first: Thing; readonly last: Thing }>(
+    "around",
+    64,
+    ["first"],
+    {
+      first: leads(pointer("leaf"), ({ first }) => first),
+      last: leads(pointer("leaf"), ({ last }) => last),
+    },
+    { before: 64 },
+  );
+  const { memory, leaves } = scene();
+  const [first, last] = leaves;
+  if (first === undefined || last === undefined) throw new Error("no leaves");
+  const things = [0, 1].map((index) => {
+    memory.word(2 + index, 40, memory.address(8 + index)); // 56 bytes before what is led to
+    memory.word(2 + index, 104, memory.address(9 - index));
+    return around.of(index === 0 ? { first, last } : { first: last, last: first });
+  });
+  const graph = new Graph(memory.follow, addressings.x64);
+  graph.explore(things.map((each, index) => [each, memory.address(2 + index, 96)] as const));
+  expect(Object.fromEntries(graph.solutions())).toMatchObject({
+    "around.first": { is: "solved", offset: 8 },
+    "around.last": { is: "solved", offset: 72 },
+    "leaf.low": { is: "solved", offset: 16 },
+  });
+});
+
+test("a text may lie anywhere, and be that of two", () => {
+  const named = struct<{ readonly name: string }>("named", SIZE, ["name"], {
+    name: leads(pointer("char"), ({ name }) =>
+      known(name, (it) => text.of({ text: new TextEncoder().encode(`${it}\0`) })),
+    ),
+  });
+  const memory = new Memory();
+  const things = ["some", "some", "other"].map((name, index) => {
+    const bytes = new TextEncoder().encode(`\0${name}\0`);
+    for (const [at, byte] of bytes.entries()) memory.byte(8 + bytes.length, 2 + at, byte);
+    memory.word(index, 48, memory.address(8 + bytes.length, 3));
+    return named.of({ name });
+  });
+  const graph = new Graph(memory.follow, addressings.x64);
+  graph.explore(things.map((each, index) => [each, memory.address(index)] as const));
+  expect(graph.solutions().get("named.name")).toEqual({ is: "solved", offset: 48 });
+});
+
+test("once it has explored nothing is read any more", () => {
+  const { memory, owners } = scene();
+  let isOver = false;
+  const graph = new Graph((walks) => {
+    expect(isOver).toBe(false);
+    return memory.follow(walks);
+  }, addressings.x64);
+  graph.explore(owners.map((each, index) => [each, memory.address(index)] as const));
+  isOver = true;
+  expect(graph.solutions().get("owner.thing")).toEqual({ is: "solved", offset: 64 });
 });
 
 test("of two places of a member, the one that another stands behind as it must is told; where both have two, none is", () => {
