@@ -11,9 +11,9 @@ import { basename, dirname, join } from "node:path";
 import { parseArgs } from "node:util";
 import { universal } from "./assets/build/universal.ts";
 import { version } from "./package.json";
-import { type Arch, arch, assetFolders, packagedAssets } from "./src/assets.ts";
 import { helpOf } from "./src/commands/help.ts";
 import { everyCommand, program } from "./src/commands/program.ts";
+import { type Arch, arch, assetFolders, packagedAssets } from "./src/self/assets.ts";
 
 const root = import.meta.dir;
 

@@ -41,7 +41,7 @@ async function checkInputs(args: readonly string[]): Promise<void> {
   for (const [index, each] of args.entries()) {
     const [flag, value = args[index + 1]] = inputFlag.exec(each) ?? [];
     if (flag === undefined || value === undefined) continue;
-    await (await import("./mounts.ts")).checkNamed(value);
+    await (await import("./host/mounts.ts")).checkNamed(value);
   }
 }
 

@@ -1,10 +1,16 @@
-import { askArgument, childArgument, imageArgument } from "./tls/child/argument.ts";
+import { askArgument, childArgument, imageArgument } from "./self/child-arguments.ts";
 
 /** What this program is started as by itself, by its first argument: it loads no command. */
 const children: Readonly<Record<string, (args: readonly string[]) => Promise<void>>> = {
-  [childArgument]: async (args) => (await import("./tls/child/stages.ts")).runStage(args),
-  [imageArgument]: async () => (await import("./image/child.ts")).answerImage(),
-  [askArgument]: async ([mounts]) => (await import("./asker.ts")).answerAll(Number(mounts)),
+  [childArgument]: async (args) => {
+    const [{ runStage }, { jobs }] = await Promise.all([
+      import("./tls/child/stages.ts"),
+      import("./tls/probe/jobs.ts"),
+    ]);
+    return runStage(args, jobs);
+  },
+  [imageArgument]: async () => (await import("./image/readers.ts")).answerImage(),
+  [askArgument]: async ([mounts]) => (await import("./host/asker.ts")).answerAll(Number(mounts)),
 };
 
 const [word = "", ...rest] = process.argv.slice(2);

@@ -7,8 +7,8 @@
  */
 import { join } from "node:path";
 import * as v from "valibot";
-import { type Layouts, layoutsSchema } from "../../src/tls/layouts.ts";
-import { compareReleases, parseRelease } from "../../src/tls/release.ts";
+import { type Layouts, layoutsSchema } from "../../src/tls/layouts/layouts.ts";
+import { compareReleases, parseRelease } from "../../src/tls/layouts/release.ts";
 import { assets } from "./paths.ts";
 
 const groupSchema = v.strictObject({

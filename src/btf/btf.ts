@@ -1,5 +1,4 @@
-import { InputError } from "../elf/input.ts";
-import type { NewType } from "./write.ts";
+import { InputError } from "../input/input.ts";
 
 /**
  * BTF, the type information of kernels and of eBPF objects: the kernel's Documentation/bpf/btf.rst, include/uapi/linux/btf.h.
@@ -29,6 +28,51 @@ export const kinds = {
   typeTag: 18,
   enum64: 19,
 } as const;
+
+/** A member of a struct or union in the making. */
+export interface NewMember {
+  /** Empty for an anonymous one. */
+  readonly name: string;
+  /** Number of its type. */
+  readonly type: number;
+  /** From the start of the struct. */
+  readonly bitOffset: number;
+  /** Bits of a bit-field; null for any other member. */
+  readonly bitSize: number | null;
+}
+
+/** A type in the making. Types refer to others by their numbers, of which the first is 1; 0 is void. */
+export type NewType =
+  | { readonly kind: "int"; readonly name: string; readonly size: number; readonly encoding: number }
+  | { readonly kind: "float"; readonly name: string; readonly size: number }
+  | {
+      readonly kind: "pointer" | "typedef" | "volatile" | "const" | "restrict" | "typeTag";
+      readonly name: string;
+      readonly of: number;
+    }
+  | { readonly kind: "array"; readonly of: number; readonly index: number; readonly count: number }
+  | { readonly kind: "forward"; readonly name: string; readonly isUnion: boolean }
+  | {
+      readonly kind: "struct" | "union";
+      /** Empty for an anonymous one. */
+      readonly name: string;
+      /** Bytes. */
+      readonly size: number;
+      readonly members: readonly NewMember[];
+    }
+  | {
+      readonly kind: "enum" | "enum64";
+      readonly name: string;
+      /** Bytes. */
+      readonly size: number;
+      readonly isSigned: boolean;
+      readonly enumerators: readonly { readonly name: string; readonly value: bigint }[];
+    }
+  | {
+      readonly kind: "prototype";
+      readonly returns: number;
+      readonly parameters: readonly { readonly name: string; readonly type: number }[];
+    };
 
 /** struct btf_header; bytes. */
 const header = { size: 24, length: 4, types: 8, typesSize: 12, strings: 16, stringsSize: 20 };

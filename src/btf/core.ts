@@ -1,6 +1,6 @@
-import { InputError } from "../elf/input.ts";
+import { InputError } from "../input/input.ts";
 import type { Btf } from "./btf.ts";
-import { type Question, questions } from "./question.ts";
+import { type Question, questions } from "./core-question.ts";
 
 /**
  * CO-RE relocations of an eBPF object: struct btf_ext_header and struct bpf_core_relo of the section .BTF.ext, as in the

@@ -1,7 +1,7 @@
+import type { NewType } from "./btf.ts";
 import { type Btf, kinds } from "./btf.ts";
-import type { Question } from "./question.ts";
+import type { Question } from "./core-question.ts";
 import type { Found } from "./relocate.ts";
-import type { NewType } from "./write.ts";
 
 /**
  * The types of a kernel's BTF that these relocations need, and no others: as bpftool gen min_core_btf has it. Structs hold

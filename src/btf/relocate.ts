@@ -1,7 +1,7 @@
-import { InputError } from "../elf/input.ts";
+import { InputError } from "../input/input.ts";
 import { type Btf, kinds, type Member } from "./btf.ts";
 import type { Relocation } from "./core.ts";
-import type { Question } from "./question.ts";
+import type { Question } from "./core-question.ts";
 
 /**
  * How a loader finds in a kernel's BTF what a program was compiled against: the rules of libbpf's relo_core.c. Types go by

@@ -1,5 +1,5 @@
-import { InputError } from "../elf/input.ts";
-import { nameOf } from "../elf/name.ts";
+import { InputError } from "../input/input.ts";
+import { nameOf } from "../input/name.ts";
 import { loaderExterns } from "./externs.ts";
 
 /**

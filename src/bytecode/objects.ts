@@ -1,4 +1,4 @@
-import { assetBytes } from "../assets.ts";
+import { assetBytes } from "../self/assets.ts";
 import { EbpfObject } from "./object.ts";
 
 /** An embedded object by its name, without `.o`. @throws when it was not built for this target */

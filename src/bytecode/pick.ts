@@ -1,5 +1,5 @@
-import { isAtLeast } from "../host/kernel.ts";
-import { compareReleases, parseRelease } from "../tls/release.ts";
+import { isAtLeast } from "../host/identity.ts";
+import { compareReleases, parseRelease } from "../tls/layouts/release.ts";
 
 /** A kernel's upstream version. */
 type KernelVersion = readonly [number, number, number];

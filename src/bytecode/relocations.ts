@@ -1,8 +1,8 @@
 import { Btf } from "../btf/btf.ts";
 import { type Relocation, relocationsIn } from "../btf/core.ts";
-import type { Question } from "../btf/question.ts";
+import type { Question } from "../btf/core-question.ts";
 import { essential, type Found, Kernel, type Wanted, wantedOf } from "../btf/relocate.ts";
-import { InputError } from "../elf/input.ts";
+import { InputError } from "../input/input.ts";
 import type { EbpfFunction, EbpfObject } from "./object.ts";
 import { reached } from "./reach.ts";
 

@@ -1,5 +1,5 @@
 import { readFileSync } from "node:fs";
-import { nameOf } from "../elf/name.ts";
+import { nameOf } from "../input/name.ts";
 
 /** What the runtime puts in place of bytes that are not of UTF-8. */
 const lost = "\ufffd";

@@ -2,28 +2,28 @@ import { release as unameRelease } from "node:os";
 import { defineCommand } from "citty";
 import * as v from "valibot";
 import { Btf } from "../btf/btf.ts";
+import { btfOf } from "../btf/encode.ts";
 import { minimalTypes } from "../btf/minimal.ts";
 import { placesOf } from "../btf/places.ts";
-import { btfOf } from "../btf/write.ts";
 import { EbpfObject, largestObject } from "../bytecode/object.ts";
 import { type Asked, askedBy } from "../bytecode/relocations.ts";
-import { shownName } from "../elf/name.ts";
 import { elfOf } from "../elf/write.ts";
+import { shownName } from "../input/name.ts";
 import { allWide, askedOf as memberOf } from "../kernel/asked.ts";
 import { wideMembers } from "../kernel/members/all.ts";
+import { type Traced, tracedHere } from "../kernel/running/tracefs.ts";
 import { type Made, makeBtf } from "../kernel/synthetic/make.ts";
 import type { Known, Unplaced } from "../kernel/synthetic/place.ts";
 import { RECORD } from "../kernel/synthetic/tracepoints.ts";
 import type { Machine } from "../kernel/synthetic/uapi.ts";
-import { type Traced, tracedHere } from "../kernel/tracefs.ts";
 import { isNumber } from "../offsets/truth.ts";
 import { toPlacesTable, toRelocationsTable } from "../output/btf.ts";
 import { formatVersion, placesSchema, relocationsSchema } from "../output/document.ts";
 import { exitCodes, Failure } from "../output/failure.ts";
-import { writeFileWhole } from "../output/file.ts";
 import { log } from "../output/log.ts";
 import { writeStdout } from "../output/stdout.ts";
-import { attempt, constantsFor, readWhole } from "./constants.ts";
+import { writeFileWhole } from "../output/whole-file.ts";
+import { attempt, constantsFor, readWhole } from "./chosen.ts";
 import { type BtfFlags, btfFlags, everyValue, usage } from "./flags.ts";
 import { printAs } from "./print.ts";
 
@@ -95,7 +95,7 @@ async function madeHere(args: BtfFlags): Promise<Written> {
 async function ownOf(image: string, args: BtfFlags): Promise<Written> {
   if ([args.constants, args.release, args["build-id"]].some((flag) => flag !== undefined))
     throw usage("--image and --constants are two sources: name one of them");
-  const { imageTypesFor } = await import("./image.ts");
+  const { imageTypesFor } = await import("./kernel-image.ts");
   const { arch, release, bytes, btf } = await imageTypesFor(image, args);
   if (arch === "unknown" && args.elf === true)
     throw new Failure("E_IMAGE", `${shownName(image)} does not tell its architecture, which ELF needs`);

@@ -1,27 +1,27 @@
 import { defineCommand } from "citty";
 import * as v from "valibot";
-import { arch } from "../assets.ts";
+import { readSettings } from "../bytecode/assignments.ts";
 import { type Choice, chooseValues, type Subject, withUntold } from "../bytecode/constants.ts";
 import { EbpfObject, largestObject } from "../bytecode/object.ts";
 import { bakeEmbedded, embeddedObject } from "../bytecode/objects.ts";
 import { bakedObjects, misfitOf, type Pick, pickSocketReader, pickTls, subjectOf } from "../bytecode/pick.ts";
-import { readSettings } from "../bytecode/settings.ts";
-import { configOf, loadConfig } from "../config.ts";
-import { shownName } from "../elf/name.ts";
 import type { Chosen } from "../fleet/choose.ts";
+import { shownName } from "../input/name.ts";
 import { type Baked, bakedSchema, bytecodeListSchema, formatVersion } from "../output/document.ts";
 import { exitCodes, Failure } from "../output/failure.ts";
-import { writeFileWhole } from "../output/file.ts";
 import { log } from "../output/log.ts";
 import { writeStdout } from "../output/stdout.ts";
 import { didYouMean } from "../output/suggest.ts";
 import { toBakedTable, toBytecodeTable } from "../output/table.ts";
 import { isTerminal, STDOUT } from "../output/terminal.ts";
+import { writeFileWhole } from "../output/whole-file.ts";
+import { arch } from "../self/assets.ts";
 import { constantsOf } from "./choice.ts";
-import { attempt, constantsFor, readWhole } from "./constants.ts";
+import { attempt, constantsFor, readWhole } from "./chosen.ts";
 import { type BakeFlags, editFlags, everyValue, extractFlags, flags, usage } from "./flags.ts";
+import { allowanceOf } from "./look.ts";
 import { printAs } from "./print.ts";
-import { allowanceOf } from "./run.ts";
+import { configOf, loadConfig } from "./settings.ts";
 
 const list = defineCommand({
   meta: { name: "list", description: "The eBPF objects that constants can be written into" },
@@ -162,8 +162,8 @@ async function chosen(
 async function kindOf({ library, constants }: Subject, names: readonly string[]): Promise<readonly string[]> {
   if (library === null) return constantsOf.kernel();
   const [{ loadLayouts }, { commonConstants }] = await Promise.all([
-    import("../tls/layouts.ts"),
-    import("../tls/table.ts"),
+    import("../tls/layouts/layouts.ts"),
+    import("../tls/layouts/describe.ts"),
   ]);
   const layouts = await loadLayouts(library.library);
   return layouts === null ? [] : commonConstants(layouts, [...Object.keys(constants), ...names]);

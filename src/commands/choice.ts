@@ -22,15 +22,15 @@ export interface Choice {
 export const constantsOf: Readonly<Record<Part, () => Promise<readonly string[]>>> = {
   kernel: async () => {
     const [{ kernelFields }, { kernelFlags }] = await Promise.all([
-      import("../kernel/fields.ts"),
-      import("../kernel/flags.ts"),
+      import("../kernel/fields/fields.ts"),
+      import("../kernel/fields/switches.ts"),
     ]);
     return [...kernelFields, ...kernelFlags].map(({ constant }) => constant);
   },
   tls: async () => {
     const [{ tlsConstants }, { functionNames }] = await Promise.all([
-      import("../tls/layouts.ts"),
-      import("../tls/attachable.ts"),
+      import("../tls/layouts/layouts.ts"),
+      import("../tls/layouts/attachable.ts"),
     ]);
     return [...(await tlsConstants()), ...functionNames];
   },

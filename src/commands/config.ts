@@ -1,10 +1,10 @@
 import { defineCommand } from "citty";
 import * as v from "valibot";
-import { loadConfig } from "../config.ts";
 import { configDocumentSchema, formatVersion } from "../output/document.ts";
 import { toConfigTable } from "../output/table.ts";
 import { flags } from "./flags.ts";
 import { printAs } from "./print.ts";
+import { loadConfig } from "./settings.ts";
 
 export default defineCommand({
   meta: { name: "config", description: "The settings in force, and where each came from" },

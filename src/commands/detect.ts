@@ -1,23 +1,23 @@
 import { defineCommand } from "citty";
 import { cLibrary } from "../../ffi/libc.ts";
 import { version } from "../../package.json";
-import { arch } from "../assets.ts";
 import { pickTls } from "../bytecode/pick.ts";
-import { type Config, configOf, loadConfig } from "../config.ts";
-import { type Tell, withinDeadline, withLate } from "../deadline.ts";
 import { hostFiles } from "../host/files.ts";
+import { hostReport, probeHost } from "../host/host.ts";
 import { missingHere } from "../host/missing.ts";
-import { hostReport, probeHost } from "../host/report.ts";
-import { kernelPlan } from "../kernel/plan.ts";
+import { kernelPlan } from "../kernel/kernel-plan.ts";
+import { symbolsHere } from "../kernel/running/kallsyms.ts";
 import { whyNoCtnetlink } from "../kernel/snapshot/tracking.ts";
-import { symbolsHere } from "../kernel/symbols.ts";
 import { type DetectDocument, formatVersion } from "../output/document.ts";
 import { log } from "../output/log.ts";
 import { Meter } from "../output/meter.ts";
-import { type LibraryPlan, tlsPlans } from "../tls/plan.ts";
+import { arch } from "../self/assets.ts";
+import { type LibraryPlan, tlsPlans } from "../tls/tls-plan.ts";
+import { type Tell, withinDeadline, withLate } from "./deadline.ts";
 import { flags } from "./flags.ts";
+import { tlsPlaces } from "./look.ts";
 import { printDetect, styleOf } from "./print.ts";
-import { tlsPlaces } from "./run.ts";
+import { type Config, configOf, loadConfig } from "./settings.ts";
 
 export default defineCommand({
   meta: { name: "detect", description: "What it would do here, and what is missing; needs no privilege" },

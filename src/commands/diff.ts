@@ -1,19 +1,19 @@
 import { existsSync } from "node:fs";
 import { defineCommand } from "citty";
 import * as v from "valibot";
-import { InputFile } from "../elf/input.ts";
-import { bytesOf, shownName } from "../elf/name.ts";
-import { diffOf, uncompared } from "../fleet/diff.ts";
+import { diffOf, uncompared } from "../fleet/differences.ts";
 import { piecesOf } from "../fleet/pieces.ts";
-import { formatOf } from "../image/kernel.ts";
+import { formatOf } from "../image/kernel-file.ts";
+import { InputFile } from "../input/input.ts";
+import { bytesOf, shownName } from "../input/name.ts";
 import { toDiffTable } from "../output/diff.ts";
 import { type Diagnostic, diffSchema, formatVersion } from "../output/document.ts";
 import { type Earlier, earlierOf, readEarlier } from "../output/earlier.ts";
 import { exitCodes, Failure } from "../output/failure.ts";
 import type { Part } from "./choice.ts";
 import { diffFlags, type Flags, usage } from "./flags.ts";
+import { collect } from "./look.ts";
 import { printAs } from "./print.ts";
-import { collect } from "./run.ts";
 
 export default defineCommand({
   meta: {
@@ -54,7 +54,7 @@ export default defineCommand({
 /** The one document that an input holds, or that a kernel's image makes. @throws Failure that names it */
 async function documentIn(input: string, args: Flags): Promise<Earlier> {
   if (isImage(input)) {
-    const { imageDocumentFor } = await import("./image.ts");
+    const { imageDocumentFor } = await import("./kernel-image.ts");
     return earlierOf(await imageDocumentFor(input, args));
   }
   const name = input === "-" ? "standard input" : shownName(input);

@@ -7,8 +7,8 @@ import { exitCodes } from "../output/failure.ts";
 import { log } from "../output/log.ts";
 import { choiceOfOne } from "./choice.ts";
 import { explainFlags, usage } from "./flags.ts";
+import { collect } from "./look.ts";
 import { printAs, tellDiagnostics } from "./print.ts";
-import { collect } from "./run.ts";
 
 export default defineCommand({
   meta: {

@@ -1,8 +1,8 @@
 import { parseArgs } from "node:util";
 import type { ArgsDef, ParsedArgs } from "citty";
-import { type FlagName, flagName, type SettingKey, settingKeys, settings } from "../config.ts";
 import { exitCodes, Failure } from "../output/failure.ts";
 import { didYouMean } from "../output/suggest.ts";
+import { type FlagName, flagName, type SettingKey, settingKeys, settings } from "./settings.ts";
 
 /** How a result can be printed. */
 export const formats = ["json", "table"] as const;

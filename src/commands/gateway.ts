@@ -1,7 +1,5 @@
 import { defineCommand } from "citty";
 import * as v from "valibot";
-import { configOf, loadConfig } from "../config.ts";
-import { withinDeadline } from "../deadline.ts";
 import { answerBatch, isComplete } from "../gateway/batch.ts";
 import { GatewayLookup } from "../gateway/lookup.ts";
 import { MetadataService, standardService } from "../gateway/metadata.ts";
@@ -12,9 +10,11 @@ import { toJsonLine } from "../output/json.ts";
 import { writeStderr } from "../output/stderr.ts";
 import { writeStdout } from "../output/stdout.ts";
 import { toGatewayTable } from "../output/table.ts";
-import { during } from "../whereabouts.ts";
+import { during } from "../self/whereabouts.ts";
+import { withinDeadline } from "./deadline.ts";
 import { type GatewayFlags, gatewayFlags } from "./flags.ts";
 import { formatFor, printAs } from "./print.ts";
+import { configOf, loadConfig } from "./settings.ts";
 
 export default defineCommand({
   meta: { name: "gateway", description: "By which gateway and subnet a packet leaves a network namespace" },

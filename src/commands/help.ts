@@ -1,9 +1,9 @@
 import type { ArgsDef } from "citty";
 import { name, version } from "../../package.json";
-import { flagName, settingKeys } from "../config.ts";
 import { examples } from "./examples.ts";
 import { flags } from "./flags.ts";
 import { type Command, callOf, isGroup, program } from "./program.ts";
+import { flagName, settingKeys } from "./settings.ts";
 
 type Arg = ArgsDef[string];
 

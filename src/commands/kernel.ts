@@ -11,7 +11,7 @@ export default defineCommand({
   args: kernelFlags,
   run: async ({ args, rawArgs }) => {
     if (args.image !== undefined || args._.length > 0) {
-      const { answerImages } = await import("./image.ts");
+      const { answerImages } = await import("./kernel-image.ts");
       if (await answerImages(args, rawArgs)) return;
     }
     if (!(await answerFrom("kernel", args))) await answer(["kernel"], args);

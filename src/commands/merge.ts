@@ -1,9 +1,9 @@
 import { defineCommand } from "citty";
 import * as v from "valibot";
-import { shownName } from "../elf/name.ts";
 import { type Input, inputsOf } from "../fleet/inputs.ts";
-import { Merge } from "../fleet/merge.ts";
+import { Merge } from "../fleet/merged.ts";
 import { piecesOf } from "../fleet/pieces.ts";
+import { shownName } from "../input/name.ts";
 import { mergeSchema } from "../output/document.ts";
 import { readQuickly } from "../output/earlier.ts";
 import { asFailure, exitCodes, Failure } from "../output/failure.ts";

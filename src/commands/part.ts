@@ -2,7 +2,7 @@ import { type ExitCode, type Failure, failureText } from "../output/failure.ts";
 import { log } from "../output/log.ts";
 import { joined, type Patch } from "../output/partial.ts";
 import { writeStderr } from "../output/stderr.ts";
-import type { Printing } from "../watchdog.ts";
+import type { Printing } from "./deadline-state.ts";
 import { print, printDetect } from "./print.ts";
 
 /** Says on stderr why there is no document. @returns the exit code */

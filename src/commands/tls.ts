@@ -1,8 +1,9 @@
 import { defineCommand } from "citty";
-import { absolute } from "../config.ts";
-import type { Scope } from "../tls/scan.ts";
+import type { Scope } from "../tls/find/find.ts";
 import { type TlsFlags, tlsFlags, usage } from "./flags.ts";
-import { answer, type TlsQuestion } from "./run.ts";
+import type { TlsQuestion } from "./look.ts";
+import { answer } from "./run.ts";
+import { absolute } from "./settings.ts";
 import { answerFrom } from "./told.ts";
 
 export default defineCommand({

@@ -2,15 +2,15 @@ import * as v from "valibot";
 import { cLibrary } from "../../ffi/libc.ts";
 import { version } from "../../package.json";
 import { type KernelClass, pickTls } from "../bytecode/pick.ts";
-import { configOf, loadConfig } from "../config.ts";
-import { shownName } from "../elf/name.ts";
 import type { Chosen } from "../fleet/choose.ts";
+import { shownName } from "../input/name.ts";
 import { type Document, documentSchema, formatVersion } from "../output/document.ts";
 import { type EarlierFields, unknownRelease } from "../output/earlier.ts";
 import { Failure } from "../output/failure.ts";
 import { choiceOf, type Part } from "./choice.ts";
 import { type ConstantsFlags, type DocumentFlags, type KernelFlags, usage } from "./flags.ts";
 import { print, styleOf } from "./print.ts";
+import { configOf, loadConfig } from "./settings.ts";
 
 /**
  * Prints what a document of an earlier run, or of many machines, tells of one part, in any format.
@@ -24,7 +24,7 @@ export async function answerFrom(
   if ([args.constants, args.release, args["build-id"]].every((flag) => flag === undefined)) return false;
   if (args.vocabulary !== undefined)
     throw usage("--vocabulary is of the running kernel: it takes no --constants");
-  const { chosenIn } = await import("./constants.ts");
+  const { chosenIn } = await import("./chosen.ts");
   const chosen = chosenIn(args, part);
   if (chosen === null) return false;
   if (chosen[part] === undefined)

@@ -3,13 +3,10 @@ import { defineCommand } from "citty";
 import * as v from "valibot";
 import { SystemError } from "../../ffi/error.ts";
 import { Libbpf } from "../../ffi/libbpf.ts";
-import { assetBytes } from "../assets.ts";
 import { type Subject, subjectIn } from "../bytecode/constants.ts";
-import { type Config, configOf, loadConfig } from "../config.ts";
-import { type Tell, withinDeadline } from "../deadline.ts";
 import type { Chosen } from "../fleet/choose.ts";
 import { hostFiles } from "../host/files.ts";
-import { probeHost } from "../host/report.ts";
+import { probeHost } from "../host/host.ts";
 import {
   type Document,
   formatVersion,
@@ -23,17 +20,19 @@ import { exitCodes, Failure } from "../output/failure.ts";
 import { log } from "../output/log.ts";
 import { Meter } from "../output/meter.ts";
 import { toVerifyTable } from "../output/table.ts";
-import type { OpenLibrary } from "../tls/report.ts";
-import type { Scope } from "../tls/scan.ts";
+import { assetBytes } from "../self/assets.ts";
+import type { Scope } from "../tls/find/find.ts";
+import type { OpenLibrary } from "../tls/tls.ts";
 import { hasHeld } from "../verify/held.ts";
-import { KeyLog } from "../verify/keylog.ts";
-import { type Library, verifiedKernel, verifiedTls, type Where } from "../verify/report.ts";
-import { sealProcess, type Watched } from "../verify/tls.ts";
-import type { Part } from "./choice.ts";
-import { chosenIn, constantsFor } from "./constants.ts";
+import { KeyLog } from "../verify/key-log-file.ts";
+import { sealProcess, type Watched } from "../verify/tls-reads.ts";
+import { type Library, verifiedKernel, verifiedTls, type Where } from "../verify/verify.ts";
+import { chosenIn, constantsFor } from "./chosen.ts";
+import { withinDeadline } from "./deadline.ts";
 import { type Flags, usage, type VerifyTlsFlags, verifyFlags, verifyTlsFlags } from "./flags.ts";
+import { type Details, look } from "./look.ts";
 import { formatFor, printAs, tellDiagnostics } from "./print.ts";
-import { type Details, look } from "./run.ts";
+import { type Config, configOf, loadConfig } from "./settings.ts";
 
 const kernel = defineCommand({
   meta: {
@@ -120,10 +119,11 @@ async function permitted<Result>(act: () => Promise<Result>): Promise<Result> {
 }
 
 /** A document of this machine with these parts, and what came of verifying them; what cannot be is a diagnostic. */
-export async function lookAndVerify(parts: readonly Part[], config: Config, tell: Tell): Promise<Document> {
+export const lookAndVerify: typeof look = async (parts, config, question, { tell } = {}) => {
+  const details: Details = { ...(tell && { tell }) };
   const where = attemptWhere(config);
   if (where instanceof Failure) {
-    const document = await look(parts, config, { kind: "machine", deep: false }, { tell });
+    const document = await look(parts, config, question, details);
     const diagnostics = [...document.diagnostics, { code: where.code, message: where.message }];
     return { ...document, diagnostics };
   }
@@ -142,7 +142,7 @@ export async function lookAndVerify(parts: readonly Part[], config: Config, tell
       const library = libraryOf(report, open, null);
       if (library !== null) tls.push(await verifiedTls(libbpf(), library, where));
     });
-  const document = await look(parts, config, { kind: "machine", deep: false }, { each, tell });
+  const document = await look(parts, config, question, { ...details, each });
   const verify: Verified = parts.includes("tls") ? { tls: inOrder(tls, document) } : {};
   await attempt(() => {
     if (document.kernel === undefined) return;
@@ -153,7 +153,7 @@ export async function lookAndVerify(parts: readonly Part[], config: Config, tell
   const messages = new Set(failures.map((error) => (error instanceof SystemError ? refusal(error) : "")));
   const diagnostics = [...messages].map((message) => ({ code: "E_VERIFY", message }));
   return { ...document, verify, diagnostics: [...document.diagnostics, ...diagnostics] };
-}
+};
 
 /** What is verified of a report; null where it has no constants. Out of a document, where one is given. */
 function libraryOf(report: LibraryReport, open: OpenLibrary, source: Chosen | null): Library | null {

@@ -2,18 +2,18 @@ import { readFileSync } from "node:fs";
 import * as v from "valibot";
 import { isAbandoned } from "../../ffi/libc.ts";
 import { pickTls } from "../bytecode/pick.ts";
-import { configOf, loadConfig } from "../config.ts";
-import { type WatchEvent, watch } from "../fleet/watch.ts";
+import { type WatchEvent, watch } from "../fleet/watcher.ts";
 import { hostFiles } from "../host/files.ts";
-import { probeHost } from "../host/report.ts";
+import { probeHost } from "../host/host.ts";
 import { formatVersion, type LibraryReport, watchLineSchema } from "../output/document.ts";
 import { exitCodes } from "../output/failure.ts";
 import { toJsonLine } from "../output/json.ts";
 import { writeStdout } from "../output/stdout.ts";
 import { STDOUT } from "../output/terminal.ts";
 import { type TlsFlags, usage } from "./flags.ts";
+import { allowanceOf, tlsPlaces } from "./look.ts";
 import { tellDiagnostics } from "./print.ts";
-import { allowanceOf, tlsPlaces } from "./run.ts";
+import { configOf, loadConfig } from "./settings.ts";
 
 /** Flags that say which libraries are meant, or how one document is printed. */
 const others = ["pid", "root", "version-text", "constants", "only", "get"] as const;

@@ -1,7 +1,7 @@
 import type { SectionHeader } from "../elf/elf.ts";
-import { InputError, type InputFile } from "../elf/input.ts";
-import { inflated, unpacked } from "../image/inflate.ts";
-import { Stream } from "../image/stream.ts";
+import { InputError, type InputFile } from "../input/input.ts";
+import { inflated, unpacked } from "../packed/inflate.ts";
+import { Stream } from "../packed/stream.ts";
 
 /** Section flags and types of gabi, "Sections"; what compresses one stands in an Elf64_Chdr before it. Bytes. */
 const SHF_COMPRESSED = 0x800;

@@ -1,4 +1,4 @@
-import type { InputError } from "../elf/input.ts";
+import type { InputError } from "../input/input.ts";
 
 /**
  * A unit of DWARF 2 to 5: its entries, and of their attributes those that layouts are told by (dwarfstd.org, DWARF 5,

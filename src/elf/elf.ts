@@ -1,5 +1,5 @@
-import { InputError, InputFile, type OpenOptions } from "./input.ts";
-import { nameOf } from "./name.ts";
+import { InputError, InputFile, type OpenOptions } from "../input/input.ts";
+import { nameOf } from "../input/name.ts";
 
 /**
  * A reader of ELF64 little-endian files for x86-64 and aarch64. Every file is hostile: each read is bounded, and each

@@ -1,5 +1,5 @@
+import { InputError } from "../input/input.ts";
 import type { Elf, SectionHeader } from "./elf.ts";
-import { InputError } from "./input.ts";
 
 /** Elf64_Sym of gabi chapter 4, "Symbol Table". Bytes. */
 const symbol = { size: 24, info: 4, section: 6, value: 8, length: 16 };

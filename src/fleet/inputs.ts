@@ -1,5 +1,5 @@
 import { lstatSync, readdirSync, statSync } from "node:fs";
-import { below, bytesOf, nameOf, shownName } from "../elf/name.ts";
+import { below, bytesOf, nameOf, shownName } from "../input/name.ts";
 import { unreadable } from "./pieces.ts";
 
 /** A file to be merged, and what its machine is called. */

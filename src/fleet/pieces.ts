@@ -1,6 +1,6 @@
 import { closeSync, constants, fstatSync, openSync, readSync } from "node:fs";
 import { AT_FDCWD, openPath } from "../../ffi/libc.ts";
-import { bytesOf, nameOf, shownName } from "../elf/name.ts";
+import { bytesOf, nameOf, shownName } from "../input/name.ts";
 import { largestDocument } from "../output/earlier.ts";
 import { Failure } from "../output/failure.ts";
 

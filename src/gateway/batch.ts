@@ -1,4 +1,4 @@
-import { nameOf } from "../elf/name.ts";
+import { nameOf } from "../input/name.ts";
 import { StrandedError } from "../net/namespace.ts";
 import type { GatewayAnswer, GatewayLine } from "../output/document.ts";
 import { asFailure } from "../output/failure.ts";

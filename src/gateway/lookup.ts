@@ -1,6 +1,6 @@
 import { SystemError } from "../../ffi/error.ts";
 import { AF_INET } from "../../ffi/libc.ts";
-import { shownName } from "../elf/name.ts";
+import { shownName } from "../input/name.ts";
 import { formatIp, type IpAddress } from "../net/address.ts";
 import { NetlinkError } from "../net/netlink.ts";
 import { type Link, type RefusingType, type Route, type RouteQuestion, routeTypes } from "../net/route.ts";

@@ -2,7 +2,7 @@ import { fstatSync, readFileSync, type Stats, statSync } from "node:fs";
 import { SystemError } from "../../ffi/error.ts";
 import { type FileDescriptor, open as openFile } from "../../ffi/libc.ts";
 import { withRemedy } from "../../ffi/remedies.ts";
-import { bytesOf } from "../elf/name.ts";
+import { bytesOf } from "../input/name.ts";
 import { inside, isWithoutNamespaces, THREAD_NAMESPACE } from "../net/namespace.ts";
 import type { NetlinkMonitor } from "../net/netlink.ts";
 import { RouteNetlink, routeMonitor } from "../net/route.ts";

@@ -1,5 +1,5 @@
 import { closeSync, openSync, readSync, statSync } from "node:fs";
-import { during } from "../whereabouts.ts";
+import { during } from "../self/whereabouts.ts";
 
 /** A file's bytes, or why there are none. `absent` and `denied` are different answers. */
 export type FileRead =

@@ -1,5 +1,5 @@
 import { readdirSync, readFileSync, statSync } from "node:fs";
-import { isOnDeadMount } from "../mounts.ts";
+import { isOnDeadMount } from "./mounts.ts";
 import { isOthers } from "./others.ts";
 
 const codeOf = (error: unknown): unknown => (error instanceof Error && "code" in error ? error.code : null);

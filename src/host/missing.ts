@@ -1,4 +1,4 @@
-import type { Host } from "./report.ts";
+import type { Host } from "./host.ts";
 
 /** Something that this host lacks. */
 export interface Missing {

@@ -1,9 +1,9 @@
 import { NO_NAMESPACES } from "../net/namespace.ts";
 import { type Answer, no, unknown, yes } from "./answer.ts";
 import type { Capability, ProcessStatus } from "./capabilities.ts";
-import { type LaterConfig, missingOption } from "./config.ts";
 import { type FileRead, textOf } from "./files.ts";
-import { isAtLeast } from "./kernel.ts";
+import { isAtLeast } from "./identity.ts";
+import { type LaterConfig, missingOption } from "./kconfig.ts";
 
 const AS_ROOT = "run as root";
 const UNLOCK = "boot without lockdown=confidentiality";

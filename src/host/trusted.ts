@@ -11,8 +11,8 @@ import {
   statSync,
 } from "node:fs";
 import { fileSystem, isSealed, PROC_SUPER_MAGIC, ST_NOSUID } from "../../ffi/libc.ts";
-import { identityOf } from "../elf/input.ts";
-import { below, bytesOf, folderOf, nameOf, shownName } from "../elf/name.ts";
+import { identityOf } from "../input/input.ts";
+import { below, bytesOf, folderOf, nameOf, shownName } from "../input/name.ts";
 import { otherHolder } from "./holders.ts";
 
 const STICKY = 0o1000;

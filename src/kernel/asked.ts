@@ -5,8 +5,8 @@ import type { Evidence } from "../offsets/evidence.ts";
 import { judge, type Verdict } from "../offsets/truth.ts";
 import { bitConstants } from "../output/selection.ts";
 import { didYouMean } from "../output/suggest.ts";
-import { KERNEL_BTF, readKernelBtf, type TypeSource } from "./btf.ts";
-import { type KernelField, kernelFields } from "./fields.ts";
+import { type KernelField, kernelFields } from "./fields/fields.ts";
+import { KERNEL_BTF, readKernelBtf, type TypeSource } from "./fields/type-information.ts";
 import { wideMembers } from "./members/all.ts";
 
 /** Something of the kernel's types that a person named: a member, a type's size, or an enum's value. */

@@ -2,14 +2,14 @@ import type { Libbpf, SharedArray } from "../../ffi/libbpf.ts";
 import { AF_INET } from "../../ffi/libc.ts";
 import { differ, type Expectation, type Facts, holds } from "../offsets/observation.ts";
 import { host } from "../offsets/values.ts";
-import { type KernelConstant, kernelFields } from "./fields.ts";
-import type { GuessOptions, Stability } from "./options.ts";
+import { type KernelConstant, kernelFields } from "./fields/fields.ts";
+import type { GuessOptions, Stability } from "./fields/options.ts";
+import { NamedThread } from "./running/named-thread.ts";
 import { evidenceOf, type Guess, openNetworks } from "./snapshot/guess.ts";
 import { CONTROL, SLOT_COUNT } from "./snapshot/recorder.ts";
 import { openConnections, type Spectator, type Transition } from "./stimulus/connection.ts";
 import { type End, sockFacts } from "./stimulus/facts.ts";
-import type { Network } from "./stimulus/namespace.ts";
-import { NamedThread } from "./thread.ts";
+import type { Network } from "./stimulus/private-network.ts";
 
 const PROGRAM = "tp_btf_inet_sock_set_state";
 const WHERE = "tp_btf:inet_sock_set_state";

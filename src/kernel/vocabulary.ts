@@ -1,7 +1,7 @@
 import { release } from "node:os";
 import type { Asked } from "./asked.ts";
-import { kernelFields } from "./fields.ts";
-import { kernelFlags } from "./flags.ts";
+import { kernelFields } from "./fields/fields.ts";
+import { kernelFlags } from "./fields/switches.ts";
 
 /**
  * What programs that read the kernel's memory call the numbers that they need: the same truth under their names. A name that is

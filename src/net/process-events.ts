@@ -18,7 +18,7 @@ import {
   socket,
   waitReadable,
 } from "../../ffi/libc.ts";
-import { now } from "../whereabouts.ts";
+import { now } from "../self/whereabouts.ts";
 import { messagesOf } from "./netlink.ts";
 
 /** Numbers of linux/netlink.h, linux/connector.h and linux/cn_proc.h. */

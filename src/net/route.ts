@@ -1,6 +1,6 @@
 import { SystemError } from "../../ffi/error.ts";
 import { AF_INET, AF_INET6 } from "../../ffi/libc.ts";
-import { nameOf, shownName } from "../elf/name.ts";
+import { nameOf, shownName } from "../input/name.ts";
 import { type Family, type IpAddress, sharePrefix } from "./address.ts";
 import {
   attribute,
@@ -286,7 +286,7 @@ export function countNextHops(body: Uint8Array): number {
   return count;
 }
 
-/** Reads struct ifinfomsg and its attributes. The name is bytes (see elf/name.ts). @throws where it is cut short */
+/** Reads struct ifinfomsg and its attributes. The name is bytes (see input/name.ts). @throws where it is cut short */
 export function parseLink(body: Uint8Array): Link {
   const attributes = attributesOf(body, SIZE_OF_IFINFOMSG);
   const hardware = attributes.get(IFLA_ADDRESS);

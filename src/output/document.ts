@@ -1,5 +1,5 @@
 import * as v from "valibot";
-import { questions } from "../btf/question.ts";
+import { questions } from "../btf/core-question.ts";
 import { sources, tableMatches } from "../offsets/evidence.ts";
 import { statuses } from "../offsets/truth.ts";
 

@@ -1,6 +1,6 @@
 import * as v from "valibot";
-import { foreign } from "../elf/name.ts";
-import { JsonError, parseJson } from "../json.ts";
+import { foreign } from "../input/name.ts";
+import { JsonError, parseJson } from "../input/strict-json.ts";
 import { tableMatches } from "../offsets/evidence.ts";
 import { statuses } from "../offsets/truth.ts";
 import { constantName, functionSchema } from "./document.ts";

@@ -1,6 +1,6 @@
 import * as v from "valibot";
 import { name as program } from "../../package.json";
-import { wellFormed } from "../elf/name.ts";
+import { wellFormed } from "../input/name.ts";
 import { toJsonLine } from "./json.ts";
 import { printable } from "./printable.ts";
 

@@ -1,4 +1,4 @@
-import { wellFormed } from "../elf/name.ts";
+import { wellFormed } from "../input/name.ts";
 
 /** What a terminal obeys instead of showing it, or shows as nothing: control and format characters, and ends of lines. */
 const unprintable = /[\p{C}\p{Zl}\p{Zp}]/gu;

@@ -3,7 +3,7 @@ import { readTlsEvent, type TlsEvent } from "../bytecode/events.ts";
 import type { Elf } from "../elf/elf.ts";
 import { findFunctions } from "../elf/symbols.ts";
 import type { LibraryReport } from "../output/document.ts";
-import { offsetOf } from "../tls/functions.ts";
+import { offsetOf } from "../tls/attach-points.ts";
 
 /** What a program for a function is called: see PROBE in bpf/tls.h. */
 const PREFIX = "uprobe_";

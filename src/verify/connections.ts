@@ -1,5 +1,5 @@
+import { keyLogOf } from "../bytecode/event-secrets.ts";
 import type { TlsEvent } from "../bytecode/events.ts";
-import { keyLogOf } from "../bytecode/keylog.ts";
 import { digestOf } from "../tls/probe/sessions.ts";
 
 /** More ends of connections than these are not kept; each has less than a kilobyte. */

@@ -1,5 +1,5 @@
 import { beforeAll, describe, expect, test } from "bun:test";
-import { kernelFields } from "../../src/kernel/fields.ts";
+import { kernelFields } from "../../src/kernel/fields/fields.ts";
 import { buildConfine } from "../confine.ts";
 import { truthOf } from "../lab/truth.ts";
 import { documentOf, executable, type Run, run, Scratch } from "./executable.ts";

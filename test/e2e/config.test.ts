@@ -2,7 +2,7 @@ import { afterAll, describe, expect, test } from "bun:test";
 import { chmodSync, copyFileSync, mkdirSync, writeFileSync } from "node:fs";
 import { basename, join } from "node:path";
 import * as v from "valibot";
-import { kernelFields } from "../../src/kernel/fields.ts";
+import { kernelFields } from "../../src/kernel/fields/fields.ts";
 import { configDocumentSchema } from "../../src/output/document.ts";
 import { jsonOf } from "../schema.ts";
 import { documentOf, errorOf, executable, type Run, run, Scratch } from "./executable.ts";

@@ -5,7 +5,7 @@
 import { afterAll, beforeAll, expect, test } from "bun:test";
 import { copyFileSync, existsSync, mkdirSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { arch, assetFolders } from "../../src/assets.ts";
+import { arch, assetFolders } from "../../src/self/assets.ts";
 import { documentOf, executable, type Run, repository, run, Scratch } from "./executable.ts";
 
 const built = new Scratch();

@@ -2,7 +2,7 @@ import { beforeAll, expect, test } from "bun:test";
 import { chmodSync, copyFileSync, mkdirSync } from "node:fs";
 import { join } from "node:path";
 import { loadPackage } from "../../assets/build/debian.ts";
-import { kernelFields } from "../../src/kernel/fields.ts";
+import { kernelFields } from "../../src/kernel/fields/fields.ts";
 import { buildConfine, CAP } from "../confine.ts";
 import { truthOf } from "../lab/truth.ts";
 import { documentOf, executable, repository, run, Scratch } from "./executable.ts";

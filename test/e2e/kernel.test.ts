@@ -1,6 +1,6 @@
 import { beforeAll, describe, expect, test } from "bun:test";
 import { copyFileSync, readFileSync } from "node:fs";
-import { kernelFields } from "../../src/kernel/fields.ts";
+import { kernelFields } from "../../src/kernel/fields/fields.ts";
 import { truthOf } from "../lab/truth.ts";
 import { until } from "../until.ts";
 import { documentOf, executable, run, Scratch } from "./executable.ts";

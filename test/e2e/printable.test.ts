@@ -1,7 +1,7 @@
 /** Texts from outside that would steer a terminal, through each input and each writer. Nothing of them reaches it as it is. */
 import { afterAll, expect, test } from "bun:test";
 import { copyFileSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
-import { bytesOf, nameOf } from "../../src/elf/name.ts";
+import { bytesOf, nameOf } from "../../src/input/name.ts";
 import { buildHarmless, buildNeeded } from "../hostile.ts";
 import { hang } from "../until.ts";
 import { executable, repository, run, Scratch } from "./executable.ts";

@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { readFileSync } from "node:fs";
 import { loadPackage } from "../../assets/build/debian.ts";
-import { loadLayouts } from "../../src/tls/layouts.ts";
+import { loadLayouts } from "../../src/tls/layouts/layouts.ts";
 import { type Truth, truthOf, truthOfPackage } from "../truth/read.ts";
 import { documentOf, executable, run, Scratch } from "./executable.ts";
 import { runIn, treeWith } from "./tree.ts";

@@ -17,19 +17,19 @@ import {
   socket,
   TCP_INFO,
 } from "../../ffi/libc.ts";
-import { assetBytes } from "../../src/assets.ts";
-import type { Rung, Struct } from "../../src/kernel/ladder.ts";
+import type { Rung, Struct } from "../../src/kernel/fields/ladder.ts";
 import { chaseNamespace } from "../../src/kernel/snapshot/chase.ts";
 import { type Hit, Recorder } from "../../src/kernel/snapshot/recorder.ts";
-import { chase, type Scene } from "../../src/kernel/snapshot/scene.ts";
+import { chase, type Scene } from "../../src/kernel/snapshot/sites.ts";
 import { Witness } from "../../src/kernel/snapshot/witness.ts";
 import { Connection, type Spectator } from "../../src/kernel/stimulus/connection.ts";
 import type { End } from "../../src/kernel/stimulus/facts.ts";
-import { PrivateNetwork } from "../../src/kernel/stimulus/namespace.ts";
+import { PrivateNetwork } from "../../src/kernel/stimulus/private-network.ts";
 import { encodeSockaddr } from "../../src/net/address.ts";
 import { TcpSocket } from "../../src/net/tcp.ts";
 import { UdpSocket } from "../../src/net/udp.ts";
 import { placesOf, type Solution, solve } from "../../src/offsets/solver.ts";
+import { assetBytes } from "../../src/self/assets.ts";
 import { truthOf } from "../lab/truth.ts";
 import { until } from "../until.ts";
 import { documentOf, executable, run } from "./executable.ts";

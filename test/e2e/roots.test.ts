@@ -3,7 +3,7 @@ import { beforeAll, describe, expect, test } from "bun:test";
 import { copyFileSync, mkdirSync, readFileSync, symlinkSync, writeFileSync } from "node:fs";
 import { dirname } from "node:path";
 import { loadPackage } from "../../assets/build/debian.ts";
-import { kernelFields } from "../../src/kernel/fields.ts";
+import { kernelFields } from "../../src/kernel/fields/fields.ts";
 import { truthOf } from "../lab/truth.ts";
 import { documentOf, executable, type Run, run, Scratch } from "./executable.ts";
 import { makeOlder } from "./glibc.ts";

@@ -1,11 +1,11 @@
 import { beforeAll, describe, expect, test } from "bun:test";
 import { readFileSync } from "node:fs";
 import { Libbpf } from "../../ffi/libbpf.ts";
-import { assetBytes } from "../../src/assets.ts";
-import { kernelFields } from "../../src/kernel/fields.ts";
-import { type Rung, stepwiseLadder } from "../../src/kernel/ladder.ts";
+import { kernelFields } from "../../src/kernel/fields/fields.ts";
+import { type Rung, stepwiseLadder } from "../../src/kernel/fields/ladder.ts";
 import { Prober } from "../../src/kernel/stepwise/prober.ts";
 import { stepwise } from "../../src/kernel/stepwise/stepwise.ts";
+import { assetBytes } from "../../src/self/assets.ts";
 import { CLASSIC } from "../lab/constants.ts";
 import { truthOf } from "../lab/truth.ts";
 import { documentOf, executable, run } from "./executable.ts";

@@ -5,8 +5,8 @@
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { chmodSync, copyFileSync, realpathSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { loadLayouts } from "../../src/tls/layouts.ts";
-import { chooseLayout } from "../../src/tls/table.ts";
+import { chooseLayout } from "../../src/tls/layouts/describe.ts";
+import { loadLayouts } from "../../src/tls/layouts/layouts.ts";
 import { loadNode, nodeSamples } from "../unit/tls/node.ts";
 import { documentOf, executable, run, Scratch } from "./executable.ts";
 import { certified, verifiedIn, wrongIn } from "./keylog.ts";

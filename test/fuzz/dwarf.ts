@@ -1,9 +1,9 @@
 import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { memoryFile } from "../../ffi/libc.ts";
-import { InputFile } from "../../src/elf/input.ts";
-import { kernelIn } from "../../src/image/kernel.ts";
-import { imageDocument, soughtFor } from "../../src/image/report.ts";
+import { imageDocument, soughtFor } from "../../src/image/image.ts";
+import { kernelIn } from "../../src/image/kernel-file.ts";
+import { InputFile } from "../../src/input/input.ts";
 import { askedOf } from "../../src/kernel/asked.ts";
 import { tool } from "../images.ts";
 import { sectionsOf } from "./elf.ts";

@@ -2,10 +2,11 @@ import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { memoryFile } from "../../ffi/libc.ts";
 import { Elf } from "../../src/elf/elf.ts";
-import { InputFile } from "../../src/elf/input.ts";
 import { findFunctions } from "../../src/elf/symbols.ts";
-import { otherInside, otherLibrary } from "../../src/tls/others.ts";
-import { holdsTls, Signatures } from "../../src/tls/version.ts";
+import { InputFile } from "../../src/input/input.ts";
+import { holdsTls } from "../../src/tls/find/holds.ts";
+import { otherInside, otherLibrary } from "../../src/tls/find/other-libraries.ts";
+import { Signatures } from "../../src/tls/identify/identify.ts";
 import type { Range, Sample } from "./mutate.ts";
 import {
   buildLibrary,

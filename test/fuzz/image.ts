@@ -1,9 +1,9 @@
 import { mkdirSync } from "node:fs";
 import { join } from "node:path";
 import { memoryFile } from "../../ffi/libc.ts";
-import { InputFile } from "../../src/elf/input.ts";
-import { kernelIn } from "../../src/image/kernel.ts";
-import { imageDocument } from "../../src/image/report.ts";
+import { imageDocument } from "../../src/image/image.ts";
+import { kernelIn } from "../../src/image/kernel-file.ts";
+import { InputFile } from "../../src/input/input.ts";
 import { askedOf } from "../../src/kernel/asked.ts";
 import * as images from "../images.ts";
 import { type Input, inputName, type Opened, same, sampleOf, type Target } from "./target.ts";

@@ -6,7 +6,7 @@ import { readFileSync } from "node:fs";
 import { Libbpf } from "../../ffi/libbpf.ts";
 import { EbpfObject } from "../../src/bytecode/object.ts";
 import { yes } from "../../src/host/answer.ts";
-import { verifyKernel } from "../../src/verify/kernel.ts";
+import { verifyKernel } from "../../src/verify/kernel-reads.ts";
 
 const [library = "", path = ""] = process.argv.slice(2);
 const object = new EbpfObject(readFileSync(path), path);

@@ -1,5 +1,5 @@
-import { kernelFields } from "../../src/kernel/fields.ts";
-import { kernelFlags } from "../../src/kernel/flags.ts";
+import { kernelFields } from "../../src/kernel/fields/fields.ts";
+import { kernelFlags } from "../../src/kernel/fields/switches.ts";
 import { truthOf } from "./truth.ts";
 
 /** What the stepwise strategy guesses. */

@@ -1,6 +1,6 @@
 import { describe, expect, test } from "bun:test";
 import * as v from "valibot";
-import { kernelFields } from "../../src/kernel/fields.ts";
+import { kernelFields } from "../../src/kernel/fields/fields.ts";
 import { type Document, documentSchema } from "../../src/output/document.ts";
 import { buildConfine, CAP } from "../confine.ts";
 import { jsonOf } from "../schema.ts";

@@ -1,6 +1,6 @@
 import { writeFileSync } from "node:fs";
-import { btfOf } from "../../src/btf/write.ts";
-import { btfTypes } from "../../src/kernel/synthetic/types.ts";
+import { btfOf } from "../../src/btf/encode.ts";
+import { btfTypes } from "../../src/kernel/synthetic/numbering.ts";
 import { hollow, uapi } from "../../src/kernel/synthetic/uapi.ts";
 import { dumpOf } from "../unit/btf/random.ts";
 

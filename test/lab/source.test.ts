@@ -1,7 +1,7 @@
 import { describe, expect, test } from "bun:test";
 import { join } from "node:path";
 import * as v from "valibot";
-import { kernelFields } from "../../src/kernel/fields.ts";
+import { kernelFields } from "../../src/kernel/fields/fields.ts";
 import {
   type Document,
   detectDocumentSchema,

@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { CachedFolder, cacheFolder } from "../../assets/build/cache.ts";
 import { loadPackage } from "../../assets/build/debian.ts";
 import { attempt, run } from "../../assets/build/run.ts";
-import { kernelFields } from "../../src/kernel/fields.ts";
+import { kernelFields } from "../../src/kernel/fields/fields.ts";
 import { askedFor, type BootableKernel, isFromSource, type KernelRow, rowOf } from "./kernels.ts";
 
 /** A kernel to build. */

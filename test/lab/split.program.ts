@@ -4,7 +4,7 @@
  */
 import { readFileSync } from "node:fs";
 import { Libbpf } from "../../ffi/libbpf.ts";
-import { ladder } from "../../src/kernel/ladder.ts";
+import { ladder } from "../../src/kernel/fields/ladder.ts";
 import { attach } from "../../src/kernel/snapshot/recorder.ts";
 
 const [library = "", bytecode = "", target = ""] = process.argv.slice(2);

@@ -80,10 +80,10 @@ export const mutants: readonly Mutant[] = [
   },
   {
     name: "table: a layout of the other kind describes a library",
-    file: "src/tls/table.ts",
+    file: "src/tls/layouts/describe.ts",
     text: "struct === null || connectionOf(layouts, Object.keys(constants)) === struct",
     replacement: "struct === null || connectionOf(layouts, Object.keys(constants)) !== null",
-    tests: [["test/unit/tls/table.test.ts", "never of another kind"]],
+    tests: [["test/unit/tls/describe.test.ts", "never of another kind"]],
     why: "a libssl of 3.0 beside a libcrypto of 3.5 had constants of both structs",
   },
   {
@@ -359,10 +359,10 @@ export const mutants: readonly Mutant[] = [
   },
   {
     name: "deadline: a late result is taken",
-    file: "src/deadline.ts",
+    file: "src/commands/deadline.ts",
     text: "return now() > watch.end ? late(result, lateness(watch)) : result;",
     replacement: "return result;",
-    tests: [["test/unit/deadline.test.ts", "too late"]],
+    tests: [["test/unit/commands/deadline.test.ts", "too late"]],
     why: "the thread that watches may not be there yet",
   },
   {
@@ -375,7 +375,7 @@ export const mutants: readonly Mutant[] = [
   },
   {
     name: "BTF: a bit-field inside a byte has an offset",
-    file: "src/kernel/btf.ts",
+    file: "src/kernel/fields/type-information.ts",
     text: 'place.bitOffset % 8 === 0 ? place.bitOffset / 8 : "it begins inside a byte"',
     replacement: "Math.floor(place.bitOffset / 8)",
     tests: [["test/unit/btf/btf.test.ts", "a bit-field that starts inside a byte"]],
@@ -383,7 +383,7 @@ export const mutants: readonly Mutant[] = [
   },
   {
     name: "BTF: an empty member has an offset",
-    file: "src/kernel/btf.ts",
+    file: "src/kernel/fields/type-information.ts",
     text: "btf.sizeOf(place.type) === 0",
     replacement: "btf.sizeOf(place.type) === -1",
     tests: [["test/unit/btf/btf.test.ts", "a member in which nothing is"]],
@@ -399,15 +399,15 @@ export const mutants: readonly Mutant[] = [
   },
   {
     name: "fleet: what most machines tell is the layout",
-    file: "src/fleet/merge.ts",
+    file: "src/fleet/merged.ts",
     text: "if (votes.size > 1) {",
     replacement: "if (votes.size > 1 && mostOf(votes) === null) {",
-    tests: [["test/unit/fleet/merge.test.ts", "a liar is named"]],
+    tests: [["test/unit/fleet/merged.test.ts", "a liar is named"]],
     why: "a majority is no proof",
   },
   {
     name: "processes: other users' take all the time",
-    file: "src/tls/processes.ts",
+    file: "src/tls/find/processes.ts",
     text: "if (budget.isSpent || files.size >= most)",
     replacement: "if (files.size >= most)",
     tests: [["test/unit/tls/processes.test.ts", "where nothing is left"]],
@@ -458,15 +458,15 @@ export const mutants: readonly Mutant[] = [
   },
   {
     name: "image: what is packed unpacks without an end",
-    file: "src/image/inflate.ts",
+    file: "src/packed/inflate.ts",
     text: "if (left < 0) throw",
     replacement: "if (left < -(2 ** 50)) throw",
-    tests: [["test/unit/image/inflate.test.ts", "unpacks to more than is allowed"]],
+    tests: [["test/unit/packed/inflate.test.ts", "unpacks to more than is allowed"]],
     why: "a kernel lies in memory while it is read",
   },
   {
     name: "image: packed as deep as anyone likes",
-    file: "src/image/kernel.ts",
+    file: "src/image/kernel-file.ts",
     text: "if (within.depth > deepest) throw",
     replacement: "if (within.depth > 99) throw",
     tests: [["test/e2e/image.test.ts", "deep"]],
@@ -474,7 +474,7 @@ export const mutants: readonly Mutant[] = [
   },
   {
     name: "image: a vDSO's build-id may be the kernel's",
-    file: "src/image/kernel.ts",
+    file: "src/image/kernel-file.ts",
     text: "for (const id of embeddedIds(image)) ids.delete(id);",
     replacement: "",
     tests: [["test/e2e/image.test.ts", "in every form"]],

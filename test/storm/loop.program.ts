@@ -5,9 +5,9 @@
 import { readFileSync } from "node:fs";
 import * as v from "valibot";
 import { version } from "../../package.json";
-import { configOf, loadConfig } from "../../src/config.ts";
-import { hostReport, probeHost } from "../../src/host/report.ts";
-import { kernelReport } from "../../src/kernel/report.ts";
+import { configOf, loadConfig } from "../../src/commands/settings.ts";
+import { hostReport, probeHost } from "../../src/host/host.ts";
+import { kernelReport } from "../../src/kernel/kernel.ts";
 import { type Document, formatVersion, strategies } from "../../src/output/document.ts";
 import { type Kind, printed } from "./answers.ts";
 

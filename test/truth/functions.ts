@@ -4,7 +4,7 @@
  */
 import { basename } from "node:path";
 import { Elf } from "../../src/elf/elf.ts";
-import { readReferences } from "../../src/tls/references/evidence.ts";
+import { readReferences } from "../../src/tls/references/references.ts";
 import { functionsIn, names } from "../unit/tls/binutils.ts";
 
 let wrongs = 0;

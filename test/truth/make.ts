@@ -11,7 +11,7 @@ import { join } from "node:path";
 import { downloadSource, type SourcePackage } from "../../assets/build/debian.ts";
 import { run } from "../../assets/build/run.ts";
 import { zig } from "../../assets/build/zig.ts";
-import type { KnownLibrary } from "../../src/tls/layouts.ts";
+import type { KnownLibrary } from "../../src/tls/layouts/layouts.ts";
 
 /** Members by their type, as C names it. `s3.` is a member of a member. */
 type Members = Readonly<Record<string, readonly string[]>>;

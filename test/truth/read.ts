@@ -3,7 +3,7 @@ import { basename, join } from "node:path";
 import * as v from "valibot";
 import { CachedFolder } from "../../assets/build/cache.ts";
 import { fetchSource } from "../../assets/build/debian.ts";
-import type { KnownLibrary } from "../../src/tls/layouts.ts";
+import type { KnownLibrary } from "../../src/tls/layouts/layouts.ts";
 import { type Build, buildOf, packageOf, truthFile } from "./make.ts";
 
 const schema = v.strictObject({ package: v.string(), figures: v.record(v.string(), v.number()) });

@@ -5,8 +5,8 @@
 import { join } from "node:path";
 import { loadPackage } from "../../assets/build/debian.ts";
 import type { Source } from "../../src/offsets/evidence.ts";
-import { type Layouts, loadLayouts } from "../../src/tls/layouts.ts";
-import { tlsReports } from "../../src/tls/report.ts";
+import { type Layouts, loadLayouts } from "../../src/tls/layouts/layouts.ts";
+import { tlsReports } from "../../src/tls/tls.ts";
 import { loadNode, loadNpm, type NodeSample, nodeSamples } from "../unit/tls/node.ts";
 import { bunLive } from "./live.ts";
 import { truthOf } from "./read.ts";

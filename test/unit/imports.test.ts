@@ -1,67 +1,84 @@
-/** The floors of the house: who may import whom (docs/architecture.md). Types do not count: they are gone when it runs. */
+/** The floors of the house, as docs/architecture.md has them: who may import whom, and what files are called. Types count too. */
 import { expect, test } from "bun:test";
 import { readFileSync } from "node:fs";
-import { dirname, join, relative, resolve } from "node:path";
+import { basename, dirname, join, relative, resolve } from "node:path";
+import { everyCommand } from "../../src/commands/program.ts";
+import { knownLibraries } from "../../src/tls/layouts/layouts.ts";
 
 const root = join(import.meta.dir, "../..");
+const read = (file: string): string => readFileSync(join(root, file), "utf8");
 const files = [...new Bun.Glob("{src,ffi}/**/*.ts").scanSync(root)].sort();
-const transpiler = new Bun.Transpiler({ loader: "ts" });
 
-interface Import {
-  readonly file: string;
-  /** When it is asked for, not when the file is loaded. */
-  readonly isLater: boolean;
-}
+/** What stands behind `from`, and what is asked for later: the runtime's own scanner leaves types out. */
+const specifier = /^(?:import|export)\s[^"]*?from "(\.[^"]+)"|\bimport\("(\.[^"]+)"\)/gm;
 
-const imports: ReadonlyMap<string, readonly Import[]> = new Map(
+const imports: ReadonlyMap<string, readonly string[]> = new Map(
   files.map((file) => [
     file,
-    transpiler
-      .scanImports(readFileSync(join(root, file), "utf8"))
-      .filter(({ path }) => path.startsWith("."))
-      .map(({ path, kind }) => ({
-        file: relative(root, resolve(root, dirname(file), path)),
-        isLater: kind === "dynamic-import",
-      })),
+    [...read(file).matchAll(specifier)]
+      .map(([, from, later]) => relative(root, resolve(root, dirname(file), from ?? later ?? "")))
+      .filter((each) => files.includes(each)),
   ]),
 );
-const importsOf = (file: string): readonly Import[] => imports.get(file) ?? [];
 
-test("no file is loaded in a circle", () => {
+test("every import that the runtime sees was read", () => {
+  const transpiler = new Bun.Transpiler({ loader: "ts" });
+  for (const file of files)
+    for (const { path } of transpiler.scanImports(read(file))) {
+      const target = relative(root, resolve(root, dirname(file), path));
+      if (path.startsWith(".") && files.includes(target))
+        expect([file, imports.get(file)]).toEqual([file, expect.arrayContaining([target])]);
+    }
+});
+
+test("no file imports itself, by whatever way", () => {
   const circles: string[] = [];
   const done = new Set<string>();
   const visit = (file: string, way: readonly string[]): void => {
     const at = way.indexOf(file);
     if (at >= 0) circles.push([...way.slice(at), file].join(" > "));
     if (at >= 0 || done.has(file)) return;
-    for (const each of importsOf(file)) if (!each.isLater) visit(each.file, [...way, file]);
+    for (const each of imports.get(file) ?? []) visit(each, [...way, file]);
     done.add(file);
   };
   for (const file of files) visit(file, []);
   expect([files.length > 200, circles]).toEqual([true, []]);
 });
 
-test.each([
-  [
-    "src/offsets/",
-    ["ffi/", "src/kernel/", "src/tls/", "src/output/", "src/host/", "src/commands/", "src/verify/"],
-  ],
-  ["src/output/", ["ffi/", "src/commands/", "src/host/", "src/verify/"]],
-  ["src/elf/", ["src/kernel/", "src/tls/", "src/output/", "src/commands/", "src/verify/"]],
-  ["src/btf/", ["src/kernel/", "src/tls/", "src/output/", "src/commands/", "src/verify/"]],
-  ["src/kernel/", ["src/tls/", "src/verify/", "src/commands/"]],
-  ["src/tls/", ["src/kernel/", "src/verify/", "src/commands/"]],
-  ["src/verify/", ["src/commands/"]],
-  ["src/image/", ["src/commands/", "src/verify/"]],
-  ["src/fleet/", ["src/commands/", "src/verify/"]],
-  ["ffi/", ["src/kernel/", "src/tls/", "src/output/", "src/commands/", "src/verify/", "src/host/"]],
-])("no arrow runs up from %s", (floor, above) => {
-  const up = files
-    .filter((file) => file.startsWith(floor))
-    .flatMap((file) =>
-      importsOf(file).flatMap((each) =>
-        above.some((folder) => each.file.startsWith(folder)) ? [`${file} > ${each.file}`] : [],
-      ),
-    );
-  expect(up).toEqual([]);
+/** Each floor's folders, the highest floor first. */
+const floors = (/^```floors\n(.*?)^```$/ms.exec(read("docs/architecture.md"))?.[1] ?? "")
+  .trim()
+  .split("\n")
+  .map((floor) => floor.split(/\s+/));
+const floorOf = (folder: string): number => floors.findIndex((floor) => floor.includes(folder));
+
+test("every folder stands on one floor", () => {
+  expect(floors.flat().sort()).toEqual([...new Set(files.map(dirname))].sort());
+});
+
+test("no arrow runs up, nor between folders of one floor", () => {
+  const wrong = files.flatMap((file) =>
+    (imports.get(file) ?? []).flatMap((each) => {
+      const [from, to] = [dirname(file), dirname(each)];
+      return from === to || floorOf(from) < floorOf(to) ? [] : [`${file} > ${each}`];
+    }),
+  );
+  expect(wrong).toEqual([]);
+});
+
+/** What a file stands for besides what it holds: the name is then another's, and not its own. */
+const roleOf = (file: string, commands: readonly string[]): string | null => {
+  const [folder, name] = [dirname(file), basename(file, ".ts")];
+  if (folder === "src/commands" && commands.includes(name)) return `the command ${name}`;
+  if (folder === "src/output") return `writes ${name}`;
+  if (name === basename(folder)) return `the front of ${folder}`;
+  return knownLibraries.some((library) => library === name) ? `what ${folder} has of ${name}` : null;
+};
+
+test("no two files have one name, but where it is a role's", async () => {
+  const commands = (await everyCommand()).map(({ name }) => name.split(" ").at(-1) ?? "");
+  const twice = [...Map.groupBy(files, (file) => basename(file)).values()].filter(
+    (same) => same.length > 1 && same.some((file) => roleOf(file, commands) === null),
+  );
+  expect(twice).toEqual([]);
 });

@@ -1,9 +1,9 @@
 import type { Libbpf } from "../../../ffi/libbpf.ts";
 import type { Evidence } from "../../offsets/evidence.ts";
 import { placesOf, type Solution } from "../../offsets/solver.ts";
-import { addressing } from "../addressing.ts";
 import { whyAbsent, wideMembers } from "../members/all.ts";
 import { derived } from "../members/derived.ts";
+import { addressing } from "../running/addressing.ts";
 import { openScene } from "../scene/scene.ts";
 import { evidenceOf } from "../snapshot/guess.ts";
 import { Graph } from "./graph.ts";

@@ -3,8 +3,9 @@ import type { BpfLink, BpfObject, Libbpf, SharedArray } from "../../../ffi/libbp
 import { GETPGID, getProcessGroup, sleep } from "../../../ffi/libc.ts";
 import { FaultingPage, openPageFaults } from "../../../ffi/perf.ts";
 import type { Range } from "../../offsets/observation.ts";
-import { isForbiddenToRead } from "../bytecode.ts";
-import { NamedThread } from "../thread.ts";
+import { NamedThread } from "../running/named-thread.ts";
+import { isForbiddenToRead } from "../running/variants.ts";
+import type { Meets, Walker } from "../scene/scene.ts";
 
 /** The layout of bpf/crawl.bpf.c. */
 const STEPS = 8;
@@ -49,15 +50,6 @@ export interface Landing {
   readonly bytes: Uint8Array;
   /** All of `bytes`. */
   readonly readable: readonly Range[];
-}
-
-/** A thread, as the kernel knows it. */
-export interface Walker {
-  /** The pointer to its task_struct. */
-  readonly task: bigint;
-  /** In the first pid namespace, whatever this process sees. */
-  readonly tgid: number;
-  readonly tid: number;
 }
 
 /** What a place is attached to by. */
@@ -111,7 +103,7 @@ const rungs: readonly {
  * Addresses are followed only when they can be objects of the kernel (bpf/offsetof.h). This thread bears a random name
  * meanwhile, by which the program knows it.
  */
-export class Crawler implements Disposable {
+export class Crawler implements Meets, Disposable {
   readonly #owned: DisposableStack;
   readonly #orders: SharedArray;
   readonly #walks: SharedArray;
@@ -166,12 +158,6 @@ export class Crawler implements Disposable {
     return landings;
   }
 
-  /**
-   * Meets another thread of ours as it begins. Threads that the runtime makes meanwhile have its name, too, for a moment.
-   *
-   * @param name of that thread alone, as TASK_COMM_LEN bytes @param start has it begin
-   * @param isChild whether it is a process of its own @returns null where it did not come within `milliseconds`
-   */
   meet(name: Uint8Array, start: () => void, isChild: boolean, milliseconds: number): Walker | null {
     const until = performance.now() + milliseconds;
     const { tgid, tid } = this.self;

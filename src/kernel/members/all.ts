@@ -1,4 +1,4 @@
-import { isAtLeast } from "../../host/kernel.ts";
+import { isAtLeast } from "../../host/identity.ts";
 import type { CType } from "../synthetic/ctype.ts";
 import { cgroup, cssSet, kernfsNode } from "./cgroup.ts";
 import { type Derived, derived } from "./derived.ts";

@@ -1,7 +1,7 @@
 import { host } from "../../offsets/values.ts";
 import { text } from "./file.ts";
 import { known, leads, struct, type Thing, value } from "./row.ts";
-import { to, u64 } from "./types.ts";
+import { to, u64 } from "./typedefs.ts";
 
 /** What is known of a file or folder of sysfs or of control groups. */
 export interface NodeFacts {

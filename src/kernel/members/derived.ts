@@ -2,7 +2,7 @@ import { array, at, type CType, s32, struct, u8, u32, u64, union } from "../synt
 import { PACKET_TYPE } from "./packet.ts";
 import type { Version } from "./row.ts";
 import { INET_BITS, REUSE } from "./socket.ts";
-import { to } from "./types.ts";
+import { to } from "./typedefs.ts";
 
 /** Where a member may be by what was measured, in bytes from the start of its struct; none where nothing was. */
 type Places = (member: string) => readonly number[];

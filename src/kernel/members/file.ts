@@ -1,6 +1,6 @@
 import { host, masked, raw } from "../../offsets/values.ts";
 import { type KnownStruct, known, leads, struct, type Thing, value } from "./row.ts";
-import { kgid, kuid, s32, s64, to, u16, u32, ulong } from "./types.ts";
+import { kgid, kuid, s32, s64, to, u16, u32, ulong } from "./typedefs.ts";
 
 /** A text of the kernel, as what a dentry's name leads to. */
 export const text = struct<{ readonly text: Uint8Array }>("text", 256, ["text"], {

@@ -1,6 +1,6 @@
 import { host } from "../../offsets/values.ts";
 import { type KnownStruct, known, leads, type Row, struct, type Thing, value } from "./row.ts";
-import { to, u32 } from "./types.ts";
+import { to, u32 } from "./typedefs.ts";
 
 /** A namespace, by the inode number of its file below /proc/PID/ns. */
 export interface NamespaceFacts {

@@ -2,7 +2,7 @@ import { host, masked, network, raw } from "../../offsets/values.ts";
 import { array, char } from "../synthetic/ctype.ts";
 import { possibleNet } from "../synthetic/declarations.ts";
 import { known, leads, struct, type Thing, value } from "./row.ts";
-import { s32, skBuffData, to, u8, u16, u32 } from "./types.ts";
+import { s32, skBuffData, to, u8, u16, u32 } from "./typedefs.ts";
 
 /** What is known of an interface. */
 export interface DeviceFacts {

@@ -1,7 +1,7 @@
 import { host, raw } from "../../offsets/values.ts";
 import { array, char } from "../synthetic/ctype.ts";
 import { known, leads, struct, type Thing, value } from "./row.ts";
-import { s16, s32, to } from "./types.ts";
+import { s16, s32, to } from "./typedefs.ts";
 
 /** What is known of what makes terminals of a kind. */
 export interface DriverFacts {

@@ -4,7 +4,7 @@ import { sizeOf } from "../synthetic/ctype.ts";
 import { in6Addr } from "../synthetic/declarations.ts";
 import { text } from "./file.ts";
 import { known, leads, struct, type Thing, value } from "./row.ts";
-import { atomic, atomic64, kuid, protoName, s16, s32, to, u8, u16, u32, u64, ulong } from "./types.ts";
+import { atomic, atomic64, kuid, protoName, s16, s32, to, u8, u16, u32, u64, ulong } from "./typedefs.ts";
 
 const one = (fact: number | undefined): Expectation | undefined => known(fact, (it) => host(1, it));
 const two = (fact: number | undefined): Expectation | undefined => known(fact, (it) => host(2, it));

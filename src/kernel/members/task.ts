@@ -1,7 +1,7 @@
 import type { Expectation } from "../../offsets/observation.ts";
 import { between, host, raw } from "../../offsets/values.ts";
 import { known, leads, struct, type Thing, value } from "./row.ts";
-import { comm, kernelCap, kgid, kuid, s32, s64, to, u32, u64, ulong } from "./types.ts";
+import { comm, kernelCap, kgid, kuid, s32, s64, to, u32, u64, ulong } from "./typedefs.ts";
 
 /** What is known of a task; pids are those of the first pid namespace. */
 export interface TaskFacts {

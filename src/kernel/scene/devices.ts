@@ -10,8 +10,8 @@ import {
   irqaction,
   requestQueue,
 } from "../members/sysfs.ts";
-import { defined, read } from "./facts.ts";
-import type { Files, OpenFile } from "./files.ts";
+import type { Files, OpenFile } from "./open-files.ts";
+import { defined, read } from "./procfs.ts";
 
 /** So many of each kind are looked at. */
 const MOST = 6;

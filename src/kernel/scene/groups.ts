@@ -2,11 +2,11 @@ import { basename, dirname, join } from "node:path";
 import { SystemError } from "../../../ffi/error.ts";
 import { sleep, writeAll } from "../../../ffi/libc.ts";
 import { endsWithUs, Heir, makeFolder, O_WRONLY, openFile, removeFolder } from "../../../ffi/process.ts";
-import { share } from "../../whereabouts.ts";
+import { share } from "../../self/whereabouts.ts";
 import { cgroup, cssSet } from "../members/cgroup.ts";
 import type { Thing } from "../members/row.ts";
-import { read } from "./facts.ts";
-import type { Files, OpenFile } from "./files.ts";
+import type { Files, OpenFile } from "./open-files.ts";
+import { read } from "./procfs.ts";
 
 /** Control groups of ours: who is put into one is in another than all else. */
 export interface Groups {

@@ -26,8 +26,7 @@ import {
 } from "../../../ffi/process.ts";
 import { isWithoutNamespaces, NO_NAMESPACES } from "../../net/namespace.ts";
 import { masked } from "../../offsets/values.ts";
-import { left, share } from "../../whereabouts.ts";
-import type { Crawler, Walker } from "../crawl/reader.ts";
+import { left, share } from "../../self/whereabouts.ts";
 import { filesStruct, fsStruct, type TableFacts } from "../members/file.ts";
 import {
   type NamespaceFacts,
@@ -47,13 +46,13 @@ import {
   type TaskFacts,
   taskStruct,
 } from "../members/task.ts";
-import { CurrentNetwork, type Network, PrivateNetwork } from "../stimulus/namespace.ts";
-import { NamedThread } from "../thread.ts";
+import { NamedThread } from "../running/named-thread.ts";
+import { CurrentNetwork, type Network, PrivateNetwork } from "../stimulus/private-network.ts";
 import { Devices } from "./devices.ts";
-import { defined, isFirstNumbering, isFirstPids, namespaceOf, read, statOf, statusOf } from "./facts.ts";
-import { Files, type OpenFile } from "./files.ts";
 import { openGroups } from "./groups.ts";
-import { Mounts } from "./mounts.ts";
+import { Mounts } from "./mounted.ts";
+import { Files, type OpenFile } from "./open-files.ts";
+import { defined, isFirstNumbering, isFirstPids, namespaceOf, read, statOf, statusOf } from "./procfs.ts";
 import { LOOPBACK, Sockets } from "./sockets.ts";
 import { type Terminal, Terminals } from "./terminals.ts";
 
@@ -85,8 +84,30 @@ export interface Scene {
   readonly leave: () => void;
 }
 
+/** A thread, as the kernel knows it. */
+export interface Walker {
+  /** The pointer to its task_struct. */
+  readonly task: bigint;
+  /** In the first pid namespace, whatever this process sees. */
+  readonly tgid: number;
+  readonly tid: number;
+}
+
+/** Who meets threads of ours in the kernel. */
+export interface Meets {
+  /** The thread that asks. */
+  readonly self: Walker;
+  /**
+   * Meets another thread of ours as it begins. Threads that the runtime makes meanwhile have its name, too, for a moment.
+   *
+   * @param name of that thread alone, as TASK_COMM_LEN bytes @param start has it begin
+   * @param isChild whether it is a process of its own @returns null where it did not come within `milliseconds`
+   */
+  meet(name: Uint8Array, start: () => void, isChild: boolean, milliseconds: number): Walker | null;
+}
+
 /** Makes processes, threads and files that differ in all that is asked for. What it makes goes with `owned`. */
-export function openScene(crawler: Crawler, owned: DisposableStack): Scene {
+export function openScene(crawler: Meets, owned: DisposableStack): Scene {
   return new SceneMaker(crawler, owned).make();
 }
 
@@ -99,7 +120,7 @@ class SceneMaker {
   readonly #children: Sleeper[] = [];
 
   constructor(
-    private readonly crawler: Crawler,
+    private readonly crawler: Meets,
     private readonly owned: DisposableStack,
   ) {}
 

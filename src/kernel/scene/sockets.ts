@@ -67,9 +67,9 @@ import {
   unixAddress,
   unixSock,
 } from "../members/socket.ts";
-import type { Network } from "../stimulus/namespace.ts";
-import { defined, isFirstNumbering, objectSizeOf, objectSizes, pageSize } from "./facts.ts";
-import type { Files } from "./files.ts";
+import type { Network } from "../stimulus/private-network.ts";
+import type { Files } from "./open-files.ts";
+import { defined, isFirstNumbering, objectSizeOf, objectSizes, pageSize } from "./procfs.ts";
 
 /** Options of include/uapi/asm-generic/socket.h, linux/in.h, in6.h and tcp.h. */
 const SO = {

@@ -2,7 +2,7 @@ import { SystemError } from "../../../ffi/error.ts";
 import { openTerminal } from "../../../ffi/process.ts";
 import type { Thing } from "../members/row.ts";
 import { type TerminalFacts, ttyDriver, ttyFile, ttyStruct } from "../members/signal.ts";
-import type { Files } from "./files.ts";
+import type { Files } from "./open-files.ts";
 
 type Mutable<Type> = { -readonly [Key in keyof Type]: Type[Key] };
 

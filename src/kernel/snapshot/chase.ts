@@ -13,12 +13,12 @@ import {
 } from "../../offsets/pointers.ts";
 import { placesOf, type Solution, solve, type Unknown } from "../../offsets/solver.ts";
 import { host, pointer } from "../../offsets/values.ts";
-import { addressing } from "../addressing.ts";
-import { fieldOf, type KernelConstant } from "../fields.ts";
+import { fieldOf, type KernelConstant } from "../fields/fields.ts";
+import { addressing } from "../running/addressing.ts";
 import { failureOf } from "../stimulus/connection.ts";
 import { facts } from "../stimulus/facts.ts";
-import { PrivateNetwork, whyNoNamespaces } from "../stimulus/namespace.ts";
-import { findHeaders } from "./packet.ts";
+import { PrivateNetwork, whyNoNamespaces } from "../stimulus/private-network.ts";
+import { findHeaders } from "./packet-headers.ts";
 import type { Hit } from "./recorder.ts";
 import {
   byInstance,
@@ -30,7 +30,7 @@ import {
   type Scene,
   type Site,
   sightings,
-} from "./scene.ts";
+} from "./sites.ts";
 import { type Sighting, Witness } from "./witness.ts";
 
 type Solutions = [KernelConstant, Solution][];

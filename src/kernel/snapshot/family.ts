@@ -13,9 +13,9 @@ import {
 import { occurs } from "../../offsets/observation.ts";
 import { pointerAt } from "../../offsets/pointers.ts";
 import { host } from "../../offsets/values.ts";
-import { addressing } from "../addressing.ts";
+import { addressing } from "../running/addressing.ts";
 import { facts } from "../stimulus/facts.ts";
-import type { Scene, Site } from "./scene.ts";
+import type { Scene, Site } from "./sites.ts";
 
 /** There once the kernel has packet sockets; without it, to ask for one would load their module. */
 const PACKET_SOCKETS = "/proc/self/net/packet";

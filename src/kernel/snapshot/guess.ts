@@ -5,9 +5,9 @@ import { isWithoutNamespaces, NO_NAMESPACES } from "../../net/namespace.ts";
 import type { Evidence } from "../../offsets/evidence.ts";
 import { recheck } from "../../offsets/recheck.ts";
 import type { Solution } from "../../offsets/solver.ts";
-import { fieldsOf, type KernelConstant, type KernelField, kernelFields } from "../fields.ts";
-import { type Offers, type Struct, structs } from "../ladder.ts";
-import type { Families, GuessOptions } from "../options.ts";
+import { fieldsOf, type KernelConstant, type KernelField, kernelFields } from "../fields/fields.ts";
+import { type Offers, type Struct, structs } from "../fields/ladder.ts";
+import type { Families, GuessOptions } from "../fields/options.ts";
 import { openConnections, type Refusals } from "../stimulus/connection.ts";
 import {
   CurrentNetwork,
@@ -15,11 +15,11 @@ import {
   PrivateNetwork,
   whyNoNamespaces,
   whyNoTcp,
-} from "../stimulus/namespace.ts";
+} from "../stimulus/private-network.ts";
 import { chaseFile, chaseHead, chaseNamespace, chaseSocket } from "./chase.ts";
 import { showPacketSocket } from "./family.ts";
 import { Recorder } from "./recorder.ts";
-import { Missed, type Scene, sightings, solveStruct } from "./scene.ts";
+import { Missed, type Scene, sightings, solveStruct } from "./sites.ts";
 import { solveTracking, whyNoCtnetlink } from "./tracking.ts";
 import { Witness } from "./witness.ts";
 

@@ -1,9 +1,9 @@
 import { SystemError } from "../../../ffi/error.ts";
 import type { BpfLink, BpfObject, BpfProgram, Libbpf, SharedArray } from "../../../ffi/libbpf.ts";
 import { crop, extend, type Range } from "../../offsets/observation.ts";
-import { ladder, type Offers, type Rung, type Struct, structs } from "../ladder.ts";
-import { splitNamesHere } from "../symbols.ts";
-import { NamedThread } from "../thread.ts";
+import { ladder, type Offers, type Rung, type Struct, structs } from "../fields/ladder.ts";
+import { splitNamesHere } from "../running/kallsyms.ts";
+import { NamedThread } from "../running/named-thread.ts";
 
 /** The layout of bpf/offsetof.h. */
 export const WINDOW_SIZE = 4096;

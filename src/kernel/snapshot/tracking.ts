@@ -13,12 +13,12 @@ import { occurs } from "../../offsets/observation.ts";
 import { pointerAt } from "../../offsets/pointers.ts";
 import type { Solution } from "../../offsets/solver.ts";
 import { host, masked, network, pointer, raw } from "../../offsets/values.ts";
-import { addressing } from "../addressing.ts";
-import type { KernelConstant } from "../fields.ts";
+import type { KernelConstant } from "../fields/fields.ts";
+import { addressing } from "../running/addressing.ts";
 import { facts } from "../stimulus/facts.ts";
-import { whyNoNamespaces } from "../stimulus/namespace.ts";
+import { whyNoNamespaces } from "../stimulus/private-network.ts";
 import { INTERRUPTIONS } from "./recorder.ts";
-import { type Scene, type Site, solveStruct } from "./scene.ts";
+import { type Scene, type Site, solveStruct } from "./sites.ts";
 
 /** What the entries are marked with, one entry each in the first site, and the first of them in the others. */
 const statuses = [IPS_CONFIRMED | IPS_SEEN_REPLY, IPS_CONFIRMED | IPS_SEEN_REPLY | IPS_ASSURED];

@@ -1,7 +1,7 @@
 import type { Libbpf, SharedArray } from "../../../ffi/libbpf.ts";
-import { type Rung, stepwiseLadder } from "../ladder.ts";
+import { type Rung, stepwiseLadder } from "../fields/ladder.ts";
+import { NamedThread } from "../running/named-thread.ts";
 import { attach } from "../snapshot/recorder.ts";
-import { NamedThread } from "../thread.ts";
 import type { Question, Reply } from "./steps.ts";
 
 /** The layout of struct step in bpf/socket_stepwise.bpf.c, in bytes, and its enums. */

@@ -5,14 +5,14 @@ import type { TcpInfo, TcpSocket } from "../../net/tcp.ts";
 import type { Facts } from "../../offsets/observation.ts";
 import type { Solution } from "../../offsets/solver.ts";
 import { host } from "../../offsets/values.ts";
-import { fieldOf, fieldsOf, type KernelConstant, kernelFields, relations } from "../fields.ts";
-import { type Offers, type Rung, stepwiseLadder } from "../ladder.ts";
-import type { Families, GuessOptions, Stability } from "../options.ts";
+import { fieldOf, fieldsOf, type KernelConstant, kernelFields, relations } from "../fields/fields.ts";
+import { type Offers, type Rung, stepwiseLadder } from "../fields/ladder.ts";
+import type { Families, GuessOptions, Stability } from "../fields/options.ts";
 import { NET } from "../snapshot/chase.ts";
 import { evidenceOf, type Guess, openNetworks, Unwatchable } from "../snapshot/guess.ts";
 import { openConnections, type Refusals, type Spectator, stableInfo } from "../stimulus/connection.ts";
 import { type End, sockFacts } from "../stimulus/facts.ts";
-import { type Network, whyNoNamespaces, whyNoTcp } from "../stimulus/namespace.ts";
+import { type Network, whyNoNamespaces, whyNoTcp } from "../stimulus/private-network.ts";
 import { Prober } from "./prober.ts";
 import { type Found, type Search, searchBehind, searchField, settleFound } from "./steps.ts";
 

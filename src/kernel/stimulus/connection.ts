@@ -3,9 +3,9 @@ import { sleep } from "../../../ffi/libc.ts";
 import type { Family } from "../../net/address.ts";
 import * as tcp from "../../net/tcp.ts";
 import { type TcpInfo, TcpSocket } from "../../net/tcp.ts";
-import type { Families, Stability } from "../options.ts";
+import type { Families, Stability } from "../fields/options.ts";
 import type { End, Timing } from "./facts.ts";
-import { type Network, tcpFamilies } from "./namespace.ts";
+import { type Network, tcpFamilies } from "./private-network.ts";
 
 /** A state change that a system call of ours brings about, and the end whose socket it happens to. */
 export interface Transition {

@@ -3,7 +3,7 @@ import type { SocketAddress } from "../../net/address.ts";
 import type { TcpInfo } from "../../net/tcp.ts";
 import type { Expectation, Facts } from "../../offsets/observation.ts";
 import { host, network, raw, shifted } from "../../offsets/values.ts";
-import type { KernelConstant } from "../fields.ts";
+import type { KernelConstant } from "../fields/fields.ts";
 
 /** What we know of one end of a connection: its own address, and the peer's once it has one. */
 export interface End {

@@ -1,4 +1,4 @@
-import type { KernelMember } from "../fields.ts";
+import type { KernelMember } from "../fields/fields.ts";
 import { array, at, type CType, pointer, struct, typedef, u8, u16, u32, u64, ulong, union } from "./ctype.ts";
 
 /** include/uapi/linux/in6.h and in.h. */

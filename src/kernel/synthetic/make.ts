@@ -1,8 +1,8 @@
-import { btfOf } from "../../btf/write.ts";
-import type { KernelConstant } from "../fields.ts";
+import { btfOf } from "../../btf/encode.ts";
+import type { KernelConstant } from "../fields/fields.ts";
 import type { Composite } from "./ctype.ts";
+import { btfTypes } from "./numbering.ts";
 import { type Known, placeMembers, type Unplaced, type Wide } from "./place.ts";
-import { btfTypes } from "./types.ts";
 import { hollow, type Machine, uapi } from "./uapi.ts";
 
 /** BTF that was made, and what is not in it. */

@@ -1,4 +1,4 @@
-import { type KernelConstant, type KernelMember, kernelFields } from "../fields.ts";
+import { type KernelConstant, type KernelMember, kernelFields } from "../fields/fields.ts";
 import { array, at, type Composite, type Member, sizeOf, struct, union } from "./ctype.ts";
 import { type Declared, declared, memberTypes, pairs, tuple } from "./declarations.ts";
 

@@ -1,7 +1,7 @@
 import { existsSync, readdirSync, readFileSync, readlinkSync } from "node:fs";
 import * as libc from "../../../ffi/libc.ts";
-import { arch } from "../../assets.ts";
 import { parseStatus } from "../../host/capabilities.ts";
+import { arch } from "../../self/assets.ts";
 import { systemCallFilter } from "./seccomp.ts";
 
 /** The user and group that own nothing, on every Linux (overflowuid); other programs run as this one too. */

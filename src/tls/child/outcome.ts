@@ -1,5 +1,19 @@
 import * as v from "valibot";
 
+/**
+ * Something that a child can be asked to do, which runs foreign code.
+ *
+ * @param request what the parent sent, still to be checked
+ * @param files paths of the files to load
+ * @returns what JSON can hold, at most 64 KiB of it
+ */
+export type Job = (request: unknown, files: readonly string[]) => unknown;
+
+export const jobNames = ["probe", "sessions"] as const;
+export type JobName = (typeof jobNames)[number];
+/** The code of each, which is loaded before the child is confined; what that loads is afterwards. */
+export type Jobs = Readonly<Record<JobName, () => Promise<Job>>>;
+
 /** What the child writes: one JSON line with one of these. */
 export const messageSchema = v.union([
   v.strictObject({ answer: v.unknown() }),

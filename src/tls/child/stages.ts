@@ -1,12 +1,11 @@
 import { readFileSync, readlinkSync } from "node:fs";
 import * as v from "valibot";
 import * as libc from "../../../ffi/libc.ts";
-import { isEmbedded } from "../../assets.ts";
 import { exitCodes, Failure } from "../../output/failure.ts";
-import { childArgument, muslVariable } from "./argument.ts";
+import { isEmbedded } from "../../self/assets.ts";
+import { childArgument, muslVariable } from "../../self/child-arguments.ts";
 import { childUser, confine, dieWith, inheritBelow, leaveNamespaces, mayLeaveNamespaces } from "./confine.ts";
-import { jobs } from "./jobs.ts";
-import type { Message } from "./outcome.ts";
+import { type Jobs, jobNames, type Message } from "./outcome.ts";
 
 const [STDIN, STDOUT, STDERR] = [0, 1, 2];
 const firstFile = 3;
@@ -17,7 +16,7 @@ const argumentsSchema = v.strictTuple([
   number,
   v.pipe(number, v.transform(Number)),
   v.pipe(number, v.transform(Number)),
-  v.picklist(Object.keys(jobs) as (keyof typeof jobs)[]),
+  v.picklist(jobNames),
 ]);
 
 /**
@@ -28,7 +27,7 @@ const argumentsSchema = v.strictTuple([
  * @param args stage, number of the parent in /proc, number of files, milliseconds, job
  * @throws Failure where these are not the arguments that this program gives
  */
-export async function runStage(args: readonly string[]): Promise<void> {
+export async function runStage(args: readonly string[], jobs: Jobs): Promise<void> {
   const parsed = v.safeParse(argumentsSchema, args);
   if (!parsed.success) {
     const message = `"${childArgument}" is how this program starts a part of itself; it is no command`;

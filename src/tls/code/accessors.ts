@@ -1,4 +1,4 @@
-import type { KnownLibrary } from "../layouts.ts";
+import type { KnownLibrary } from "../layouts/layouts.ts";
 
 /**
  * What the accessor functions of OpenSSL, BoringSSL and GnuTLS reveal. Each does one thing, by its manual page, since it was introduced: so the
@@ -198,10 +198,4 @@ export const functionNames: Readonly<Record<KnownLibrary, FunctionNames>> = {
   openssl: withOpensslNames,
   boringssl: withOpensslNames,
   gnutls: functionsOf(gnutlsAccessors),
-};
-
-/** Constants that no layout is published of, with their members. */
-export const unpublished: Readonly<Record<string, string>> = {
-  SSL_CTX_ST_KEYLOG_CALLBACK: "ssl_ctx_st.keylog_callback",
-  SSL_SESSION_ST_MASTER_KEY_LENGTH: "ssl_session_st.master_key_length",
 };

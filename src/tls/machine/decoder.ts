@@ -1,5 +1,5 @@
-import { assetBytes } from "../../assets.ts";
 import type { Machine } from "../../elf/elf.ts";
+import { assetBytes } from "../../self/assets.ts";
 import type { Instruction } from "./step.ts";
 
 /**

@@ -1,4 +1,4 @@
-import { assetBytes } from "../../assets.ts";
+import { assetBytes } from "../../self/assets.ts";
 
 /**
  * What is looked for from a place of the window on; how far it came before there were too many hits. In bytes.

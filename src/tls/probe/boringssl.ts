@@ -2,10 +2,10 @@ import { randomBytes } from "node:crypto";
 import type { OwnMemory } from "../../../ffi/memory.ts";
 import { type Connection, type Session, type Suite, suites, type TlsLibrary } from "../../../ffi/openssl.ts";
 import { host, raw } from "../../offsets/values.ts";
-import { withoutVectorLength } from "../vector.ts";
+import { withoutVectorLength } from "../layouts/vector.ts";
+import { Attempts, everything } from "./attempts.ts";
 import { credentials } from "./credentials.ts";
 import { makePair, makePairs, type Pair } from "./handshake.ts";
-import { Attempts, everything } from "./missing.ts";
 import {
   address,
   bytesShape,

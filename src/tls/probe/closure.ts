@@ -1,8 +1,7 @@
 import type { BigIntStats } from "node:fs";
 import type { LibraryKind } from "../../../ffi/libc.ts";
 import { Elf, type Machine } from "../../elf/elf.ts";
-import { InputError, InputFile, identityOf } from "../../elf/input.ts";
-import { folderOf, shownName } from "../../elf/name.ts";
+import { type HeldStep, type Reached, Root } from "../../host/root.ts";
 import {
   checkExecutable,
   checkLacking,
@@ -10,11 +9,19 @@ import {
   type OpenedFile,
   UntrustedError,
 } from "../../host/trusted.ts";
-import { cachePath, glibcFolders, muslFolders, muslFoldersIn, muslPath, runFolders } from "../find.ts";
-import { type CacheEntry, cacheFlags, cacheIn } from "../ldcache.ts";
-import { type Located, openAt, type Place } from "../locate.ts";
-import { isLibcrypto } from "../nodes.ts";
-import { type HeldStep, type Reached, Root } from "../root.ts";
+import { InputError, InputFile, identityOf } from "../../input/input.ts";
+import { folderOf, shownName } from "../../input/name.ts";
+import { type CacheEntry, cacheFlags, cacheIn } from "../find/ldcache.ts";
+import { type Located, openAt, type Place } from "../find/locate.ts";
+import {
+  cachePath,
+  glibcFolders,
+  muslFolders,
+  muslFoldersIn,
+  muslPath,
+  runFolders,
+} from "../find/search-path.ts";
+import { isLibcrypto } from "../identify/version-nodes.ts";
 
 /** Files to load: real libraries need ten, and the child has 64 descriptors (confine.ts). */
 const mostFiles = 32;

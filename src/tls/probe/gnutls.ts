@@ -10,9 +10,9 @@ import {
 import { usableSize } from "../../../ffi/libc.ts";
 import { OwnMemory } from "../../../ffi/memory.ts";
 import { host, raw } from "../../offsets/values.ts";
+import { Attempts, asked, everything, whyNot } from "./attempts.ts";
 import { credentials } from "./credentials.ts";
-import type { Keylog } from "./keylog.ts";
-import { Attempts, asked, everything, whyNot } from "./missing.ts";
+import type { Keylog } from "./key-log-lines.ts";
 import {
   address,
   bytesShape,

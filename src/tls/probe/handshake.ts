@@ -1,8 +1,8 @@
 import { TlsCallError } from "../../../ffi/calls.ts";
 import type { Bio, Connection, Context, Suite, TlsLibrary } from "../../../ffi/openssl.ts";
+import { asked } from "./attempts.ts";
 import { credentials } from "./credentials.ts";
-import { type Keylog, keylogOf } from "./keylog.ts";
-import { asked } from "./missing.ts";
+import { type Keylog, keylogOf } from "./key-log-lines.ts";
 import { firstMessage } from "./wire.ts";
 
 /** One end of a connection. */

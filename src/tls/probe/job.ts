@@ -5,8 +5,8 @@ import { AT_FDCWD, openPath, readLink, whileMapped } from "../../../ffi/libc.ts"
 import { LibraryError, NativeLibrary } from "../../../ffi/library.ts";
 import { mappedAt } from "../../../ffi/memory.ts";
 import { TlsLibrary } from "../../../ffi/openssl.ts";
-import { nameOf, shownName } from "../../elf/name.ts";
-import type { KnownLibrary } from "../layouts.ts";
+import { nameOf, shownName } from "../../input/name.ts";
+import type { KnownLibrary } from "../layouts/layouts.ts";
 import { probeBoringssl } from "./boringssl.ts";
 import { gnutlsSessions, probeGnutls } from "./gnutls.ts";
 import type { Finding } from "./notes.ts";

@@ -3,7 +3,7 @@ import type { Shape } from "../../offsets/field.ts";
 import { crop, type Expectation, type Observation } from "../../offsets/observation.ts";
 import { placesOf, type Relation, type Solution, solve } from "../../offsets/solver.ts";
 import { pointer } from "../../offsets/values.ts";
-import { whyNot } from "./missing.ts";
+import { whyNot } from "./attempts.ts";
 
 /** Members of one struct, by name, with how they lie in memory. */
 export type Members = Readonly<Record<string, Shape>>;

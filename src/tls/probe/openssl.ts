@@ -11,8 +11,8 @@ import {
 import { holds } from "../../offsets/observation.ts";
 import type { Solution } from "../../offsets/solver.ts";
 import { host, raw } from "../../offsets/values.ts";
+import { Attempts, everything } from "./attempts.ts";
 import { type End, makePairs, type Pair, type Shaken } from "./handshake.ts";
-import { Attempts, everything } from "./missing.ts";
 import {
   address,
   bytesShape,

@@ -1,5 +1,5 @@
 import * as v from "valibot";
-import { knownLibraries } from "../layouts.ts";
+import { knownLibraries } from "../layouts/layouts.ts";
 
 /** Which of the child's files is the libcrypto; the last one is the library. */
 const cryptoSchema = v.optional(v.pipe(v.number(), v.integer(), v.minValue(0)), 0);

@@ -1,9 +1,9 @@
 import { createHash } from "node:crypto";
 import * as v from "valibot";
 import { type Connection, type Context, suites, type TlsLibrary } from "../../../ffi/openssl.ts";
+import { whyNot } from "./attempts.ts";
 import { contextsFor } from "./handshake.ts";
-import { keylogOf } from "./keylog.ts";
-import { whyNot } from "./missing.ts";
+import { keylogOf } from "./key-log-lines.ts";
 
 /** Handshakes over descriptors go on in steps; none needs as many. */
 const MOST_STEPS = 20;

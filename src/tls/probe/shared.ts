@@ -2,8 +2,8 @@ import { randomInt } from "node:crypto";
 import { OwnMemory } from "../../../ffi/memory.ts";
 import type { BioKind, TlsLibrary } from "../../../ffi/openssl.ts";
 import { host } from "../../offsets/values.ts";
+import type { Attempts } from "./attempts.ts";
 import type { Pair } from "./handshake.ts";
-import type { Attempts } from "./missing.ts";
 import { address, type Finding, findingsOf, intShape, Notes, pointerShape } from "./notes.ts";
 
 /** Bytes of structs that lie in the library's own data, where no allocator tells how long they are. */

@@ -1,6 +1,6 @@
 import type { Value } from "../machine/value.ts";
-import { callsIn, hex, isReached, isWhole, memberOf, numberOf, storesIn } from "./places.ts";
 import type { Subject } from "./subject.ts";
+import { callsIn, hex, isReached, isWhole, memberOf, numberOf, storesIn } from "./value-paths.ts";
 import type { Witnesses } from "./witnesses.ts";
 
 /**

@@ -1,9 +1,11 @@
+import { isVectorLength } from "../layouts/vector.ts";
 import type { Place, Value } from "../machine/value.ts";
-import { isVectorLength } from "../vector.ts";
 import { bioMethods, methodFiles } from "./bio.ts";
 import { cipherTable } from "./ciphers.ts";
 import { functionsCalling, functionsWith } from "./displacement.ts";
 import { keyLogLabels } from "./labels.ts";
+import type { Names, Subject } from "./subject.ts";
+import type { Event } from "./trace.ts";
 import {
   callsIn,
   hex,
@@ -14,9 +16,7 @@ import {
   placesOf,
   pointersTo,
   storesIn,
-} from "./places.ts";
-import type { Names, Subject } from "./subject.ts";
-import type { Event } from "./trace.ts";
+} from "./value-paths.ts";
 import type { Witnesses } from "./witnesses.ts";
 
 export const boringsslNames: Names = {

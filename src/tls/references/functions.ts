@@ -1,7 +1,7 @@
 import { segment } from "../../elf/elf.ts";
 import type { Decoder } from "../machine/decoder.ts";
 import type { Dialect, Instruction, Step } from "../machine/step.ts";
-import type { Image } from "./image.ts";
+import type { Image } from "./loaded-file.ts";
 
 /** Bytes. The longest that is read has 30,000; what is longer is read so far. */
 const largestFunction = 128 << 10;

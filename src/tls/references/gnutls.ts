@@ -1,5 +1,5 @@
-import { callsIn, hex, insideOf, numberOf } from "./places.ts";
 import type { Names, Subject } from "./subject.ts";
+import { callsIn, hex, insideOf, numberOf } from "./value-paths.ts";
 import type { Witnesses } from "./witnesses.ts";
 
 /** The secrets that are logged, by their labels; each is the third argument beside its label, which is the second. */

@@ -3,6 +3,8 @@ import { bioMethods } from "./bio.ts";
 import { cipherTable } from "./ciphers.ts";
 import { hasLoad } from "./displacement.ts";
 import { keyLogLabels } from "./labels.ts";
+import type { Names, Subject } from "./subject.ts";
+import { type Event, isSame } from "./trace.ts";
 import {
   type Call,
   callsIn,
@@ -13,9 +15,7 @@ import {
   numberOf,
   placesOf,
   storesIn,
-} from "./places.ts";
-import type { Names, Subject } from "./subject.ts";
-import { type Event, isSame } from "./trace.ts";
+} from "./value-paths.ts";
 import type { Witnesses } from "./witnesses.ts";
 
 /** Labels that TLS 1.3 derives secrets by (RFC 8446, 7.1). */

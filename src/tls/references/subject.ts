@@ -2,9 +2,9 @@ import { arm64 } from "../machine/arm64.ts";
 import type { Decoder } from "../machine/decoder.ts";
 import type { Dialect } from "../machine/step.ts";
 import { x86 } from "../machine/x86.ts";
+import { type Reference, scanCode } from "./cross-references.ts";
 import { type Code, Functions } from "./functions.ts";
-import type { Image } from "./image.ts";
-import { type Reference, scanCode } from "./scan.ts";
+import type { Image } from "./loaded-file.ts";
 import { type Event, type TraceOptions, trace } from "./trace.ts";
 
 /** What survives stripping and leads to code. */

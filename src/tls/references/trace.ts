@@ -12,7 +12,7 @@ import {
 import type { Dialect, Memory } from "../machine/step.ts";
 import { type Entry, isPointer, number, type Place, place, unknown, type Value } from "../machine/value.ts";
 import type { Code } from "./functions.ts";
-import type { Image } from "./image.ts";
+import type { Image } from "./loaded-file.ts";
 
 /** What a function does at `at`, as far as it concerns what it was given. Widths in bytes. */
 export type Event =

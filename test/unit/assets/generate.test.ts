@@ -14,8 +14,8 @@ import { join } from "node:path";
 import * as v from "valibot";
 import { downloadSource, openSuite, type SourcePackage } from "../../../assets/build/debian.ts";
 import { repository } from "../../../assets/build/paths.ts";
-import { layoutsSchema } from "../../../src/tls/layouts.ts";
-import { chooseLayout } from "../../../src/tls/table.ts";
+import { chooseLayout } from "../../../src/tls/layouts/describe.ts";
+import { layoutsSchema } from "../../../src/tls/layouts/layouts.ts";
 import { builds } from "../../truth/make.ts";
 import { truthOf } from "../../truth/read.ts";
 

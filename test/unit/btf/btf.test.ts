@@ -3,8 +3,8 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Btf, kinds } from "../../../src/btf/btf.ts";
-import { InputError } from "../../../src/elf/input.ts";
-import { memberOffset, readKernelBtf } from "../../../src/kernel/btf.ts";
+import { InputError } from "../../../src/input/input.ts";
+import { memberOffset, readKernelBtf } from "../../../src/kernel/fields/type-information.ts";
 import { truthOf } from "../../lab/truth.ts";
 
 const KERNEL_BTF = "/sys/kernel/btf/vmlinux";

@@ -1,8 +1,8 @@
 import { expect, test } from "bun:test";
 import { Btf } from "../../../src/btf/btf.ts";
+import { btfOf } from "../../../src/btf/encode.ts";
 import { parsePath, placeOf } from "../../../src/btf/member.ts";
-import { btfOf } from "../../../src/btf/write.ts";
-import { readKernelBtf } from "../../../src/kernel/btf.ts";
+import { readKernelBtf } from "../../../src/kernel/fields/type-information.ts";
 import { seeded } from "../elf/seeded.ts";
 import { dumpOf, randomMembers } from "./random.ts";
 

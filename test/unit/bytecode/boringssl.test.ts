@@ -3,7 +3,7 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { run } from "../../../assets/build/run.ts";
-import { keyLogOf } from "../../../src/bytecode/keylog.ts";
+import { keyLogOf } from "../../../src/bytecode/event-secrets.ts";
 import { debianPackage, fetchTimeout, loadSamples } from "../tls/debian.ts";
 import { capture, hex } from "./capture.ts";
 import { parseKeyLog } from "./live.ts";

@@ -1,14 +1,14 @@
 import { expect } from "bun:test";
 import { realpathSync } from "node:fs";
 import { Libbpf } from "../../../ffi/libbpf.ts";
-import { assetBytes } from "../../../src/assets.ts";
 import { chooseValues, type Subject } from "../../../src/bytecode/constants.ts";
+import { type KeyLogLabel, keyLogOf } from "../../../src/bytecode/event-secrets.ts";
 import type { TlsEvent } from "../../../src/bytecode/events.ts";
-import { type KeyLogLabel, keyLogOf } from "../../../src/bytecode/keylog.ts";
 import { bakeEmbedded, embeddedObject } from "../../../src/bytecode/objects.ts";
 import { pickTls } from "../../../src/bytecode/pick.ts";
 import { Elf } from "../../../src/elf/elf.ts";
-import { tlsReports } from "../../../src/tls/report.ts";
+import { assetBytes } from "../../../src/self/assets.ts";
+import { tlsReports } from "../../../src/tls/tls.ts";
 import { TlsCapture } from "../../../src/verify/capture.ts";
 
 const KERNEL = [6, 18, 0] as const;

@@ -6,12 +6,12 @@ import { repository } from "../../../assets/build/paths.ts";
 import { run } from "../../../assets/build/run.ts";
 import { zig, zigInclude } from "../../../assets/build/zig.ts";
 import { Libbpf } from "../../../ffi/libbpf.ts";
-import { assetBytes } from "../../../src/assets.ts";
 import { socketEvent, tlsEvent } from "../../../src/bytecode/events.ts";
 import { BakeError, EbpfObject } from "../../../src/bytecode/object.ts";
 import { bakeEmbedded, embeddedObject } from "../../../src/bytecode/objects.ts";
 import { bakedObjects } from "../../../src/bytecode/pick.ts";
-import { InputError } from "../../../src/elf/input.ts";
+import { InputError } from "../../../src/input/input.ts";
+import { assetBytes } from "../../../src/self/assets.ts";
 
 /** Somebody else's object: variables of every width, and as in Datadog's, loads of symbols that are not there. */
 const SOURCE = `

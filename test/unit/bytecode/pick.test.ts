@@ -3,7 +3,7 @@ import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { assets } from "../../../assets/build/paths.ts";
 import { bakedObjects, pickSocketReader, pickTls } from "../../../src/bytecode/pick.ts";
-import { loadLayouts } from "../../../src/tls/layouts.ts";
+import { loadLayouts } from "../../../src/tls/layouts/layouts.ts";
 
 const NEW = [6, 1, 0] as const;
 const pickedFor = (version: string | null, constants: Record<string, number | null>, library = "openssl") =>

@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { readFileSync, writeFileSync } from "node:fs";
-import { InputFile } from "../../../src/elf/input.ts";
-import { readImage } from "../../../src/image/child.ts";
+import { readImage } from "../../../src/image/readers.ts";
+import { InputFile } from "../../../src/input/input.ts";
 import { askedOf } from "../../../src/kernel/asked.ts";
 import { asFailure } from "../../../src/output/failure.ts";
 import { Scratch } from "../../e2e/executable.ts";

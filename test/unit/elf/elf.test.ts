@@ -14,7 +14,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { ClosedError } from "../../../ffi/error.ts";
 import { Elf } from "../../../src/elf/elf.ts";
-import { InputError, InputFile } from "../../../src/elf/input.ts";
+import { InputError, InputFile } from "../../../src/input/input.ts";
 import { debianPackage, fetchTimeout, loadSamples, samples } from "../tls/debian.ts";
 import { seeded } from "./seeded.ts";
 

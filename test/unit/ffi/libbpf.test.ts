@@ -1,9 +1,9 @@
 import { beforeAll, describe, expect, test } from "bun:test";
 import { ClosedError } from "../../../ffi/error.ts";
 import { Libbpf } from "../../../ffi/libbpf.ts";
-import { assetBytes } from "../../../src/assets.ts";
 import { socketEvent } from "../../../src/bytecode/events.ts";
 import { bakeEmbedded } from "../../../src/bytecode/objects.ts";
+import { assetBytes } from "../../../src/self/assets.ts";
 
 const OBJECT = "socket_guess.o";
 let libbpf: Libbpf;

@@ -2,7 +2,7 @@ import { describe, expect, test } from "bun:test";
 import { join } from "node:path";
 import { SystemError } from "../../../ffi/error.ts";
 import { Libbpf } from "../../../ffi/libbpf.ts";
-import { assetBytes } from "../../../src/assets.ts";
+import { assetBytes } from "../../../src/self/assets.ts";
 
 const program = (name: string): string => join(import.meta.dir, `${name}.program.ts`);
 /** What comes of an act of failing.program.ts, where `around` runs it. */

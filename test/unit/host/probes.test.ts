@@ -1,6 +1,6 @@
 import { describe, expect, test } from "bun:test";
-import { parseConfig } from "../../../src/host/config.ts";
 import type { FileRead } from "../../../src/host/files.ts";
+import { parseConfig } from "../../../src/host/kconfig.ts";
 import {
   type BpfSigns,
   bpf,

@@ -15,9 +15,9 @@ import {
   writeFileSync,
 } from "node:fs";
 import { join } from "node:path";
-import { identityOf } from "../../../src/elf/input.ts";
+import { Root } from "../../../src/host/root.ts";
 import { checkExecutable, UntrustedError } from "../../../src/host/trusted.ts";
-import { Root } from "../../../src/tls/root.ts";
+import { identityOf } from "../../../src/input/input.ts";
 import { until } from "../../until.ts";
 
 // Not below /tmp: there are to be no folders on the way but these.

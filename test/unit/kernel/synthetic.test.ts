@@ -4,11 +4,11 @@ import { release, tmpdir } from "node:os";
 import { join } from "node:path";
 import fc from "fast-check";
 import { zig } from "../../../assets/build/zig.ts";
-import { btfOf } from "../../../src/btf/write.ts";
-import { type KernelConstant, kernelFields } from "../../../src/kernel/fields.ts";
+import { btfOf } from "../../../src/btf/encode.ts";
+import { type KernelConstant, kernelFields } from "../../../src/kernel/fields/fields.ts";
 import { u8 } from "../../../src/kernel/synthetic/ctype.ts";
+import { btfTypes } from "../../../src/kernel/synthetic/numbering.ts";
 import { placeMembers } from "../../../src/kernel/synthetic/place.ts";
-import { btfTypes } from "../../../src/kernel/synthetic/types.ts";
 import { uapi } from "../../../src/kernel/synthetic/uapi.ts";
 import { truthOf } from "../../lab/truth.ts";
 

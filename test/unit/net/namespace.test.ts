@@ -1,7 +1,7 @@
 import { expect, test } from "bun:test";
 import { readlinkSync } from "node:fs";
 import { open } from "../../../ffi/libc.ts";
-import { PrivateNetwork } from "../../../src/kernel/stimulus/namespace.ts";
+import { PrivateNetwork } from "../../../src/kernel/stimulus/private-network.ts";
 import { inside, THREAD_NAMESPACE } from "../../../src/net/namespace.ts";
 
 const here = () => readlinkSync(THREAD_NAMESPACE);

@@ -1,7 +1,7 @@
 import { describe, expect, test } from "bun:test";
 import type { TlsReport } from "../../../src/output/document.ts";
 import { toHeader } from "../../../src/output/header.ts";
-import { offlineReport } from "../../../src/tls/report.ts";
+import { offlineReport } from "../../../src/tls/tls.ts";
 import { Scratch } from "../../e2e/executable.ts";
 import { document, libraryWith } from "./sample.ts";
 

@@ -14,7 +14,7 @@ import {
 } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { runChild } from "../../../src/tls/child/run.ts";
+import { runChild } from "../../../src/tls/child/child.ts";
 import { buildHostile, otherDeeds, processesWith, refusedDeeds } from "../../hostile.ts";
 import { hang, until } from "../../until.ts";
 
@@ -194,7 +194,7 @@ test("nothing survives a parent that is killed", async () => {
   writeFileSync(
     program,
     `import { openSync } from "node:fs";
-    import { runChild } from ${JSON.stringify(join(import.meta.dir, "../../../src/tls/child/run.ts"))};
+    import { runChild } from ${JSON.stringify(join(import.meta.dir, "../../../src/tls/child/child.ts"))};
     await runChild("probe", { library: "openssl" }, { files: [openSync(${JSON.stringify(library)}, "r")], milliseconds: ${hang} });`,
   );
   for (const pause of [0, 10, 20, 40, 60, 80, 120, 200]) {

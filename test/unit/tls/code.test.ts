@@ -6,10 +6,9 @@ import * as v from "valibot";
 import { Elf } from "../../../src/elf/elf.ts";
 import type { Evidence } from "../../../src/offsets/evidence.ts";
 import { librarySchema } from "../../../src/output/document.ts";
-import { unpublished } from "../../../src/tls/code/accessors.ts";
-import { codeEvidence } from "../../../src/tls/code/evidence.ts";
-import { loadLayouts } from "../../../src/tls/layouts.ts";
-import { tlsReports } from "../../../src/tls/report.ts";
+import { codeEvidence } from "../../../src/tls/code/code.ts";
+import { loadLayouts, unpublished } from "../../../src/tls/layouts/layouts.ts";
+import { tlsReports } from "../../../src/tls/tls.ts";
 import { truthOf, truthOfPackage } from "../../truth/read.ts";
 import { seeded } from "../elf/seeded.ts";
 import { debianPackage, fetchTimeout, loadSamples } from "./debian.ts";
@@ -261,7 +260,7 @@ describe("what cannot be followed is no evidence", () => {
 
   test("a source that was not chosen loads no disassembler", () => {
     const script = `
-      const { tlsReports } = await import(${JSON.stringify(join(import.meta.dir, "../../../src/tls/report.ts"))});
+      const { tlsReports } = await import(${JSON.stringify(join(import.meta.dir, "../../../src/tls/tls.ts"))});
       let loaded = 0;
       const original = WebAssembly.instantiate;
       WebAssembly.instantiate = (...args) => { loaded += 1; return original(...args); };

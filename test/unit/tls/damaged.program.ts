@@ -1,6 +1,6 @@
 /** bun damaged.program.ts LIBRARY COUNT: asks for the library, damaged in so many ways, and prints what came of it. */
 import { readFileSync, writeFileSync } from "node:fs";
-import { tlsReports } from "../../../src/tls/report.ts";
+import { tlsReports } from "../../../src/tls/tls.ts";
 import { seeded } from "../elf/seeded.ts";
 
 const [path = "", count = "0"] = process.argv.slice(2);

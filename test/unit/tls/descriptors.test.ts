@@ -10,8 +10,8 @@ import {
 } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { tlsReports } from "../../../src/tls/report.ts";
-import type { Scope } from "../../../src/tls/scan.ts";
+import type { Scope } from "../../../src/tls/find/find.ts";
+import { tlsReports } from "../../../src/tls/tls.ts";
 import { debianPackage, fetchTimeout, loadSamples } from "./debian.ts";
 
 const lib = "usr/lib/x86_64-linux-gnu";

@@ -7,9 +7,9 @@ import { loadPackage } from "../../../assets/build/debian.ts";
 import { functionNames } from "../../../ffi/gnutls.ts";
 import type { Source } from "../../../src/offsets/evidence.ts";
 import type { LibraryReport } from "../../../src/output/document.ts";
-import { loadLayouts } from "../../../src/tls/layouts.ts";
-import { identityNamed } from "../../../src/tls/named.ts";
-import { offlineReport, tlsReports } from "../../../src/tls/report.ts";
+import { identityNamed } from "../../../src/tls/identify/version-text.ts";
+import { loadLayouts } from "../../../src/tls/layouts/layouts.ts";
+import { offlineReport, tlsReports } from "../../../src/tls/tls.ts";
 import { type Truth, truthOf, truthOfPackage } from "../../truth/read.ts";
 import { fetchTimeout } from "./debian.ts";
 

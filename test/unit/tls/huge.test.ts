@@ -2,7 +2,7 @@ import { expect, test } from "bun:test";
 import { mkdtempSync, rmSync, statSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { tlsReports } from "../../../src/tls/report.ts";
+import { tlsReports } from "../../../src/tls/tls.ts";
 import { writeFurtherOn } from "./huge.ts";
 import { loadNode, nodeSamples } from "./node.ts";
 

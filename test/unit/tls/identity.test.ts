@@ -5,7 +5,7 @@ import { join } from "node:path";
 import * as v from "valibot";
 import { type LoadedPackage, loadPackage } from "../../../assets/build/debian.ts";
 import { diagnosticSchema, librarySchema } from "../../../src/output/document.ts";
-import { tlsReports } from "../../../src/tls/report.ts";
+import { tlsReports } from "../../../src/tls/tls.ts";
 import { truthOfPackage } from "../../truth/read.ts";
 import { debianPackage, fetchTimeout, loadSamples } from "./debian.ts";
 

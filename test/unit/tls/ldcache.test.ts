@@ -2,8 +2,8 @@ import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { copyFileSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { InputError, InputFile } from "../../../src/elf/input.ts";
-import { cacheIn, parseCache } from "../../../src/tls/ldcache.ts";
+import { InputError, InputFile } from "../../../src/input/input.ts";
+import { cacheIn, parseCache } from "../../../src/tls/find/ldcache.ts";
 import { seeded } from "../elf/seeded.ts";
 
 /** The entries of a cache file. */

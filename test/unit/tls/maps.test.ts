@@ -1,5 +1,5 @@
 import { describe, expect, test } from "bun:test";
-import { parseMaps, pathsOf } from "../../../src/tls/maps.ts";
+import { parseMaps, pathsOf } from "../../../src/tls/find/maps.ts";
 
 const line = (path: string, permissions = "r-xp", inode = "260875") =>
   `00400000-0040b000 ${permissions} 00002000 fe:00 ${inode}                     ${path}`;

@@ -3,7 +3,7 @@ import { readdirSync } from "node:fs";
 import { join } from "node:path";
 import * as v from "valibot";
 import { functionNames } from "../../../ffi/openssl.ts";
-import { loadLayouts } from "../../../src/tls/layouts.ts";
+import { loadLayouts } from "../../../src/tls/layouts/layouts.ts";
 import { sessionsSchema } from "../../../src/tls/probe/sessions.ts";
 import { debianPackage, fetchTimeout, loadSamples } from "./debian.ts";
 import { loadNpm } from "./node.ts";

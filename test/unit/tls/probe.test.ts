@@ -5,15 +5,15 @@ import * as v from "valibot";
 import { MissingFunctionError } from "../../../ffi/calls.ts";
 import { OwnMemory } from "../../../ffi/memory.ts";
 import { host } from "../../../src/offsets/values.ts";
-import { boundsOf, type KnownLibrary, knownLibraries, mostBytes } from "../../../src/tls/layouts.ts";
-import { Attempts, asked, everything } from "../../../src/tls/probe/missing.ts";
+import { boundsOf, type KnownLibrary, knownLibraries, mostBytes } from "../../../src/tls/layouts/layouts.ts";
+import { withoutVectorLength } from "../../../src/tls/layouts/vector.ts";
+import { Attempts, asked, everything } from "../../../src/tls/probe/attempts.ts";
 import { chase, type Finding, Notes, oneOf, placesIn } from "../../../src/tls/probe/notes.ts";
 import { s3Around } from "../../../src/tls/probe/openssl.ts";
 import { answerSchema } from "../../../src/tls/probe/request.ts";
 import { digestOf, earlySecret, expandLabel, findHandshakeSecret } from "../../../src/tls/probe/schedule.ts";
 import { encodeSession } from "../../../src/tls/probe/session.ts";
 import { cipherOf, firstMessage, legacyVersionOf, randomOf } from "../../../src/tls/probe/wire.ts";
-import { withoutVectorLength } from "../../../src/tls/vector.ts";
 
 const bytes = (hex: string): Uint8Array => new Uint8Array(Buffer.from(hex, "hex"));
 const hex = (value: Uint8Array): string => Buffer.from(value).toString("hex");

@@ -3,8 +3,8 @@ import { chmodSync, copyFileSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { isOthers } from "../../../src/host/others.ts";
-import { Budget } from "../../../src/tls/budget.ts";
-import { readProcesses } from "../../../src/tls/processes.ts";
+import { Budget } from "../../../src/tls/find/budget.ts";
+import { readProcesses } from "../../../src/tls/find/processes.ts";
 
 let folder = "";
 const holders: Bun.Subprocess<"ignore", "pipe", "inherit">[] = [];

@@ -1,6 +1,6 @@
 import { describe, expect, test } from "bun:test";
 import fc from "fast-check";
-import { compareReleases, parseRelease, type Release, seriesOf } from "../../../src/tls/release.ts";
+import { compareReleases, parseRelease, type Release, seriesOf } from "../../../src/tls/layouts/release.ts";
 
 const release = (text: string): Release => {
   const parsed = parseRelease(text);

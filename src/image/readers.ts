@@ -1,0 +1,169 @@
+import { closeSync, openSync, writeSync } from "node:fs";
+import { availableParallelism } from "node:os";
+import * as v from "valibot";
+import { dieWithParent } from "../../ffi/libc.ts";
+import { InputError, InputFile } from "../input/input.ts";
+import { type Document, documentSchema } from "../output/document.ts";
+import { asFailure, exitCodes, Failure, failureSchema } from "../output/failure.ts";
+import { STDOUT } from "../output/terminal.ts";
+import { imageArgument } from "../self/child-arguments.ts";
+import { program } from "../self/executable.ts";
+import { type ImageQuestion, imageDocument, soughtFor } from "./image.ts";
+import type { Image } from "./images.ts";
+import { kernelIn, NoKernelError } from "./kernel-file.ts";
+
+/** The code of what may be sound and is no kernel. */
+export const NO_KERNEL = "E_NO_KERNEL";
+/** Where a child finds the file. */
+const FILE = 3;
+/** Bytes that an answer may have: a document with a hundred members has some 100 KB. */
+const largestAnswer = 32 << 20;
+/** Children that read at the same time, each of which may need the memory of a kernel and its dictionary. */
+const mostChildren = 8;
+
+const requestSchema = v.strictObject({
+  path: v.string(),
+  question: v.strictObject({
+    sources: v.array(v.picklist(["btf", "dwarf"])),
+    families: v.strictObject({
+      tcpv4: v.boolean(),
+      tcpv6: v.boolean(),
+      udpv4: v.boolean(),
+      udpv6: v.boolean(),
+    }),
+    asked: v.array(
+      v.strictObject({ text: v.string(), constant: v.string(), isByte: v.exactOptional(v.literal(true)) }),
+    ),
+    isOnlyAsked: v.boolean(),
+  }),
+});
+const answerSchema = v.union([
+  v.strictObject({ document: documentSchema }),
+  v.strictObject({
+    failure: v.strictObject({
+      ...failureSchema.entries,
+      code: v.custom<`E_${string}`>((code) => typeof code === "string" && /^E_[A-Z0-9_]+$/.test(code)),
+      exit: v.picklist([exitCodes.failed, exitCodes.usage, exitCodes.impossible]),
+    }),
+  }),
+]);
+
+/** The document of a kernel's file. @throws Failure that names it */
+export function readImage(file: InputFile, question: ImageQuestion): Document {
+  try {
+    return imageDocument(kernelIn(file, soughtFor(question)), question);
+  } catch (error) {
+    throw failureOf(error);
+  }
+}
+
+/** What is wrong with an image is a failure. */
+export const failureOf = (error: unknown): unknown =>
+  error instanceof InputError
+    ? new Failure(error instanceof NoKernelError ? NO_KERNEL : "E_IMAGE", error.message)
+    : error;
+
+/** The child's part: reads what it is asked on its standard input, and the file that it was given. */
+export async function answerImage(): Promise<void> {
+  dieWithParent();
+  const { path, question } = v.parse(requestSchema, JSON.parse(await Bun.stdin.text()));
+  let answer: unknown;
+  try {
+    using file = InputFile.of(FILE, path);
+    answer = { document: readImage(file, question) };
+  } catch (error) {
+    const { code, message, exit } = asFailure(error);
+    answer = { failure: { code, message, exit } };
+  }
+  const bytes = Buffer.from(JSON.stringify(answer));
+  for (let at = 0; at < bytes.length; ) at += writeSync(STDOUT, bytes.subarray(at));
+}
+
+/**
+ * The documents of many images, in the order of the images, or why there is none; of what was not named and is no kernel
+ * nothing. Each is read in a process of its own, as many at a time as there are processors: what is wrong with one costs
+ * the others nothing.
+ *
+ * @param milliseconds that each may take
+ * @param progress told of each file that is read
+ */
+export async function* readAll(
+  images: Iterable<Image>,
+  question: ImageQuestion,
+  milliseconds: number,
+  progress: () => void = () => {},
+): AsyncGenerator<Document | Failure> {
+  const most = Math.min(mostChildren, availableParallelism());
+  const running: Promise<Document | Failure | null>[] = [];
+  const told = async function* (until: number): AsyncGenerator<Document | Failure> {
+    while (running.length >= until) {
+      const one = await running.shift();
+      progress();
+      if (one !== undefined && one !== null) yield one;
+    }
+  };
+  for (const { file, isNamed } of images) {
+    const answer = readInChild(file, question, milliseconds);
+    const isDropped = (one: Document | Failure) =>
+      !isNamed && one instanceof Failure && one.code === NO_KERNEL;
+    running.push(answer.then((one) => (isDropped(one) ? null : one)));
+    yield* told(most);
+  }
+  yield* told(1);
+}
+
+/** Takes the file's descriptor before it returns. */
+async function readInChild(
+  { fd, path }: InputFile,
+  question: ImageQuestion,
+  milliseconds: number,
+): Promise<Document | Failure> {
+  let child: ReturnType<typeof start>;
+  try {
+    child = start(fd, { path, question }, milliseconds);
+  } catch (error) {
+    return new Failure(
+      "E_IMAGE",
+      `${path}: no process can be started to read it: ${asFailure(error).message}`,
+    );
+  }
+  const output = textOf(child.stdout, () => child.kill("SIGKILL"));
+  await child.exited;
+  const answer = v.safeParse(v.pipe(v.string(), v.parseJson(), answerSchema), await output);
+  if (!answer.success) return new Failure("E_IMAGE", `${path}: ${endOf(child, milliseconds)}`);
+  if ("document" in answer.output) return answer.output.document;
+  const { code, message, exit } = answer.output.failure;
+  return new Failure(code, message, exit);
+}
+
+function start(fd: number, request: unknown, milliseconds: number) {
+  // What it prints besides fails: there may be no /dev/null here.
+  const nowhere = openSync("/", "r");
+  try {
+    return Bun.spawn([...program, imageArgument], {
+      cwd: "/",
+      env: {},
+      stdio: [new Blob([JSON.stringify(request)]), "pipe", nowhere, fd],
+      timeout: milliseconds,
+      killSignal: "SIGKILL",
+    });
+  } finally {
+    closeSync(nowhere);
+  }
+}
+
+const endOf = ({ signalCode, exitCode }: Bun.Subprocess, milliseconds: number): string =>
+  signalCode === "SIGKILL"
+    ? `not read within ${milliseconds} ms and in the memory that there is; allow more with --deadline`
+    : `the process that read it ended with ${signalCode ?? `exit code ${exitCode}`}`;
+
+async function textOf(pipe: ReadableStream<Uint8Array>, onExcess: () => void): Promise<string> {
+  const chunks: Uint8Array[] = [];
+  let size = 0;
+  for await (const chunk of pipe) {
+    size += chunk.length;
+    if (size > largestAnswer) onExcess();
+    else chunks.push(chunk);
+  }
+  return Buffer.concat(chunks).toString();
+}

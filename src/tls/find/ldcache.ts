@@ -1,0 +1,89 @@
+import type { Machine } from "../../elf/elf.ts";
+import { InputError, type InputFile } from "../../input/input.ts";
+import { nameOf } from "../../input/name.ts";
+
+/**
+ * The dynamic linker's cache, read directly: `ldconfig -p` need not exist and may be of another root.
+ * Format: glibc's sysdeps/generic/dl-cache.h. All numbers are little-endian here.
+ */
+
+const oldMagic = Buffer.from("ld.so-1.7.0");
+const newMagic = Buffer.from("glibc-ld.so.cache1.1");
+const oldHeaderSize = 16;
+const oldEntrySize = 12;
+const newHeaderSize = 48;
+const newEntrySize = 24;
+/** The new header's own alignment when it follows an old table (ALIGN_CACHE). */
+const newAlign = 8;
+const bigEndian = 3;
+/** Bytes. A cache of a machine with every package is below 1 MiB. */
+const largestCache = 64 << 20;
+/** PATH_MAX: bytes of a path with its closing zero. */
+const longestName = 4096;
+/** ldconfig lets a name be the end of a path: all strings together are below twice their table. */
+const mostOverlap = 4;
+
+/** `flags` of an entry for a library of this machine's own 64-bit ABI (FLAG_ELF_LIBC6 and FLAG_*_LIB64). */
+export const cacheFlags: Readonly<Record<Machine, number>> = { x86_64: 0x0303, aarch64: 0x0a03 };
+
+export interface CacheEntry {
+  readonly soname: string;
+  /** As written by ldconfig: absolute, links not resolved. */
+  readonly path: string;
+  readonly flags: number;
+}
+
+/** All entries, in the cache's order: the dynamic linker takes the first that fits. @throws InputError */
+export const cacheIn = (file: InputFile): readonly CacheEntry[] =>
+  parseCache(file.read(0, file.size, "ld.so cache", largestCache), file.path);
+
+/** The entries of a cache in memory. @param path name used in errors @throws InputError */
+export function parseCache(bytes: Buffer, path: string): readonly CacheEntry[] {
+  const base = newTableAt(bytes, path);
+  const count = bytes.readUInt32LE(base + 20);
+  // Two low bits; 0 in caches from before glibc 2.33, which did not say.
+  if (((bytes[base + 28] ?? 0) & 3) === bigEndian)
+    throw new InputError(path, base + 28, "a big-endian ld.so cache");
+  const end = base + newHeaderSize + count * newEntrySize;
+  if (end > bytes.length) {
+    throw new InputError(path, base + 20, `${count} entries beyond the end of ${bytes.length} bytes`);
+  }
+  // One decoding for all strings; as latin1 a character is a byte, so that offsets hold.
+  const strings = bytes.toString("latin1");
+  const known = new Map<number, string>();
+  let length = 0;
+  const text = (at: number): string => {
+    // Offsets in the new table count from its own header.
+    const start = base + bytes.readUInt32LE(at);
+    const told = known.get(start);
+    if (told !== undefined) return told;
+    if (start < end || start >= bytes.length)
+      throw new InputError(path, at, "a string outside the string table");
+    const size = bytes.subarray(start, start + longestName).indexOf(0);
+    if (size < 0)
+      throw new InputError(path, at, `a string of ${longestName} bytes or more, or without an end`);
+    length += size;
+    if (length > mostOverlap * bytes.length) throw new InputError(path, at, "strings that overlap too much");
+    const raw = strings.slice(start, start + size);
+    const name = /[\x80-\xff]/.test(raw) ? nameOf(Buffer.from(raw, "latin1")) : raw;
+    known.set(start, name);
+    return name;
+  };
+  return Array.from({ length: count }, (_, index) => {
+    const at = base + newHeaderSize + index * newEntrySize;
+    return { soname: text(at + 4), path: text(at + 8), flags: bytes.readUInt32LE(at) };
+  });
+}
+
+/** Where the new table begins: at 0, or behind an old table that glibc below 2.32 still wrote before it. */
+function newTableAt(bytes: Buffer, path: string): number {
+  let base = 0;
+  if (bytes.length >= oldHeaderSize && bytes.subarray(0, oldMagic.length).equals(oldMagic)) {
+    const old = oldHeaderSize + bytes.readUInt32LE(12) * oldEntrySize;
+    base = Math.ceil(old / newAlign) * newAlign;
+  }
+  if (base + newHeaderSize > bytes.length || !bytes.subarray(base, base + newMagic.length).equals(newMagic)) {
+    throw new InputError(path, base, "no table of the format glibc-ld.so.cache1.1");
+  }
+  return base;
+}

@@ -1,0 +1,129 @@
+import * as v from "valibot";
+
+const name = v.pipe(v.string(), v.regex(/^[A-Z0-9_]+$/));
+/** Bytes from the start of the type; null where the struct has no such member in this group. */
+const offset = v.nullable(v.pipe(v.number(), v.integer(), v.minValue(0), v.maxValue(65_535)));
+
+/** Published figures that are known not to hold for every build of a version: no value is told for them. */
+const disputeSchema = v.strictObject({
+  /** Applies to a layout, */
+  group: v.optional(v.string()),
+  /** or to every version whose text holds this suffix. */
+  suffix: v.optional(v.string()),
+  constants: v.array(v.string()),
+  reason: v.string(),
+});
+
+/** One file of assets/layouts: what is published of one library. Written by assets/build/layouts.ts. */
+export const layoutsSchema = v.pipe(
+  v.strictObject({
+    attribution: v.string(),
+    /** Constant to `type.member`. */
+    members: v.record(name, v.string()),
+    /** Constants in published order. */
+    groups: v.record(
+      v.string(),
+      v.strictObject({
+        measured_on: v.string(),
+        /** The newest version of which somebody says that it has this layout. */
+        checked_up_to: v.strictObject({ version: v.string(), by: v.string() }),
+        /** It has more members than are known: what it says nothing of may be there. */
+        partial: v.optional(v.literal(true)),
+        constants: v.record(name, offset),
+      }),
+    ),
+    /** Version text to group. */
+    versions: v.record(v.string(), v.string()),
+    /** How those versions were measured that this project added to the published ones. */
+    measured: v.record(v.string(), v.string()),
+    disputed: v.array(disputeSchema),
+    /** Constants whose member went when another came, with that one's: a struct has one of the two. */
+    successors: v.record(name, name),
+  }),
+  v.check(
+    ({ groups, versions }) => Object.values(versions).every((group) => Object.hasOwn(groups, group)),
+    "a version names a group that is not there",
+  ),
+  v.check(
+    ({ groups, members }) =>
+      Object.values(groups).every(({ constants }) => Object.keys(constants).every((one) => one in members)),
+    "a constant has no member",
+  ),
+);
+
+export type Layouts = v.InferOutput<typeof layoutsSchema>;
+
+/** Libraries of which layouts are published. Loaded on demand: other subcommands never need them. */
+const files = {
+  openssl: () => import("../../../assets/layouts/openssl.json", { with: { type: "json" } }),
+  boringssl: () => import("../../../assets/layouts/boringssl.json", { with: { type: "json" } }),
+  gnutls: () => import("../../../assets/layouts/gnutls.json", { with: { type: "json" } }),
+};
+
+/** Constants that no layout is published of, with their members. */
+export const unpublished: Readonly<Record<string, string>> = {
+  SSL_CTX_ST_KEYLOG_CALLBACK: "ssl_ctx_st.keylog_callback",
+  SSL_SESSION_ST_MASTER_KEY_LENGTH: "ssl_session_st.master_key_length",
+};
+
+/** A library that can be measured, and of which layouts are known. */
+export type KnownLibrary = keyof typeof files;
+export const knownLibraries = Object.keys(files) as readonly KnownLibrary[];
+/** Whether layouts of a library of this name are known. */
+export const isKnownLibrary = (library: string): library is KnownLibrary => Object.hasOwn(files, library);
+
+/** Every constant that any library can have. @throws ValiError when an embedded file is bad */
+export async function tlsConstants(): Promise<readonly string[]> {
+  const all = await Promise.all(knownLibraries.map(constantsOf));
+  return [...new Set(all.flat())];
+}
+
+/**
+ * Bytes that no struct of this name has more of: twice the largest that is known, or more, as vendors add members. Of what lies in a
+ * library's own data as much is looked at.
+ */
+export const mostBytes: Readonly<Record<string, number>> = {
+  ssl_st: 16 << 10,
+  ssl_connection_st: 16 << 10,
+  ssl_session_st: 2 << 10,
+  ssl_ctx_st: 4 << 10,
+  ssl3_state_st: 4 << 10,
+  quic_conn_st: 4 << 10,
+  ssl_cipher_st: 128,
+  bio_st: 512,
+  bio_method_st: 256,
+  "bssl::SSL3_STATE": 4 << 10,
+  "bssl::SSL_HANDSHAKE": 8 << 10,
+  gnutls_session_int: 32 << 10,
+  security_parameters_st: 4 << 10,
+  version_entry_st: 128,
+  mac_entry_st: 128,
+};
+
+/**
+ * Every constant that a library of this kind can have, with the bytes that its struct has at most; no offset reaches them.
+ * @throws ValiError when the embedded file is bad
+ */
+export async function boundsOf(library: string): Promise<ReadonlyMap<string, number>> {
+  const layouts = await loadLayouts(library);
+  const members = layouts === null ? {} : { ...layouts.members, ...unpublished };
+  return new Map(
+    Object.entries(members).map(([constant, member]) => [
+      constant,
+      mostBytes[member.split(".")[0] ?? ""] ?? 0,
+    ]),
+  );
+}
+
+/** Every constant that a library of this kind can have. @throws ValiError when the embedded file is bad */
+export async function constantsOf(library: string): Promise<readonly string[]> {
+  const layouts = await loadLayouts(library);
+  return layouts === null ? [] : [...Object.keys(layouts.members), ...Object.keys(unpublished)];
+}
+
+/** The published layouts of a library, null where there are none. @throws ValiError when the embedded file is bad */
+export async function loadLayouts(library: string): Promise<Layouts | null> {
+  if (!isKnownLibrary(library)) return null;
+  const file: { default: unknown } = await files[library]();
+  return v.parse(layoutsSchema, file.default);
+}

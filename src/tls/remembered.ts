@@ -1,0 +1,63 @@
+import { fstatSync } from "node:fs";
+import { digestOf } from "../input/digest.ts";
+import type { LibraryReport } from "../output/document.ts";
+
+/** What is kept of each kind, of which the one asked for longest ago goes. */
+const most = 512;
+/** Bytes of files that are compared at once; larger ones where another of their build id was measured. */
+const small = 16 << 20;
+
+/** A map that forgets. */
+class Recent<Value> {
+  readonly #map = new Map<string, Value>();
+
+  get(key: string): Value | undefined {
+    const value = this.#map.get(key);
+    if (value !== undefined) this.set(key, value);
+    return value;
+  }
+
+  set(key: string, value: Value): void {
+    this.#map.delete(key);
+    this.#map.set(key, value);
+    for (const oldest of this.#map.keys()) if (this.#map.size > most) this.#map.delete(oldest);
+  }
+}
+
+/** What a report is of. */
+export interface Measurable {
+  /** The open files that it was measured of. */
+  readonly files: readonly { readonly fd: number; readonly size: number }[];
+  readonly buildId: string | null;
+  /** What else it depends on. */
+  readonly about: string;
+}
+
+/** What was measured, by the very files, or all their bytes: a build id is what whoever made a file wrote into it. */
+export class Memory {
+  readonly #reports = new Recent<LibraryReport>();
+  readonly #builds = new Recent<true>();
+
+  /** What was measured of these files, or of others with the same bytes; else what is measured now. */
+  async report(
+    { files, buildId, about }: Measurable,
+    measure: () => Promise<LibraryReport>,
+  ): Promise<LibraryReport> {
+    const keys = [[about, ...files.map(({ fd }) => stampOf(fd))].join(" ")];
+    const isSmall = files.reduce((sum, { size }) => sum + size, 0) <= small;
+    const known = this.#reports.get(keys[0] ?? "");
+    if (known !== undefined) return known;
+    if (buildId !== null && (isSmall || this.#builds.get(buildId) === true))
+      keys.push(`${about} ${digestOf(files.map(({ fd }) => fd))}`);
+    const report = this.#reports.get(keys[1] ?? "") ?? (await measure());
+    for (const key of keys) this.#reports.set(key, report);
+    if (buildId !== null) this.#builds.set(buildId, true);
+    return report;
+  }
+}
+
+/** Whoever writes to a file changes its ctime. */
+function stampOf(fd: number): string {
+  const { dev, ino, size, mtimeNs, ctimeNs } = fstatSync(fd, { bigint: true });
+  return [dev, ino, size, mtimeNs, ctimeNs].join(":");
+}
