@@ -1,9 +1,10 @@
 import { NoJitError, SystemError } from "../ffi/error.ts";
 import { version } from "../package.json";
 import { readArguments } from "./commands/arguments.ts";
+import { exitOf } from "./commands/exit.ts";
 import { checkUsage, documentFormats } from "./commands/flags.ts";
 import { callOf, commandOf, isGroup } from "./commands/program.ts";
-import { asFailure, exitCodes, Failure, failureText, stackText } from "./output/failure.ts";
+import { asFailure, Failure, failureText, stackText, usage } from "./output/failure.ts";
 import { setVerbosity } from "./output/log.ts";
 import { writeStderr } from "./output/stderr.ts";
 import { writeStdout } from "./output/stdout.ts";
@@ -15,7 +16,7 @@ async function main(args: string[]): Promise<void> {
   const asksHelp = rest.includes("--help") || rest.includes("-h");
   if (isGroup(command) && !asksHelp) {
     const known = Object.keys(command.children).join(", ");
-    throw new Failure("E_USAGE", `${callOf(command)} needs one of ${known} behind it`, exitCodes.usage);
+    throw usage(`${callOf(command)} needs one of ${known} behind it`);
   }
   if (!isGroup(command)) checkUsage(rest, command.args, callOf(command));
   if (asksHelp) {
@@ -49,9 +50,9 @@ const textFormats: readonly string[] = documentFormats.filter((format) => format
 
 /** What this host refuses to any run; null where it is something else. */
 function refusalOf(thrown: unknown): Failure | null {
-  if (thrown instanceof NoJitError) return new Failure("E_NO_JIT", thrown.message, exitCodes.impossible);
+  if (thrown instanceof NoJitError) return new Failure("E_NO_JIT", thrown.message, "impossible");
   return thrown instanceof SystemError && thrown.call === "memfd_create"
-    ? new Failure("E_NO_MEMFD", thrown.message, exitCodes.impossible)
+    ? new Failure("E_NO_MEMFD", thrown.message, "impossible")
     : null;
 }
 
@@ -63,7 +64,7 @@ function report(thrown: unknown, args: readonly string[]): void {
   const isJson = asked === "json" || (!isText && !isTerminal(STDOUT));
   writeStderr(`${failureText(failure, isJson ? "json" : "table")}\n`);
   if (args.includes("--verbose")) writeStderr(`${stackText(failure)}\n`);
-  process.exitCode = failure.exit;
+  process.exitCode = exitOf(failure);
 }
 
 const args = readArguments(process.argv.slice(2));

@@ -1,9 +1,9 @@
 import { description, name, version } from "../../package.json";
 import { examples } from "../../src/commands/examples.ts";
+import { exitCodes, exitMeanings } from "../../src/commands/exit.ts";
 import { type Entry, synopsis, takenBy } from "../../src/commands/help.ts";
 import { type Command, callOf, everyCommand, isGroup, program } from "../../src/commands/program.ts";
 import { settingKeys, usualFile, variableName } from "../../src/commands/settings.ts";
-import { exitCodes, exitMeanings } from "../../src/output/failure.ts";
 
 /** Text for roff: minus signs that can be copied, and no line that begins as a request does. */
 const roff = (text: string): string =>

@@ -1,8 +1,8 @@
-import { exitCodes, Failure } from "../output/failure.ts";
+import { usage } from "../output/failure.ts";
 
 /**
  * Values that a person gives to names of an object: texts NAME=VALUE, the value an unsigned integer, decimal or 0x....
- * @throws Failure with exit code 2 that names the text
+ * @throws Failure of wrong usage that names the text
  */
 export function readSettings(texts: readonly string[]): ReadonlyMap<string, bigint> {
   const settings = new Map<string, bigint>();
@@ -15,5 +15,3 @@ export function readSettings(texts: readonly string[]): ReadonlyMap<string, bigi
   }
   return settings;
 }
-
-const usage = (message: string): Failure => new Failure("E_USAGE", message, exitCodes.usage);

@@ -19,12 +19,13 @@ import type { Machine } from "../kernel/synthetic/uapi.ts";
 import { isNumber } from "../offsets/truth.ts";
 import { toPlacesTable, toRelocationsTable } from "../output/btf.ts";
 import { formatVersion, placesSchema, relocationsSchema } from "../output/document.ts";
-import { exitCodes, Failure } from "../output/failure.ts";
+import { Failure, usage } from "../output/failure.ts";
 import { log } from "../output/log.ts";
 import { writeStdout } from "../output/stdout.ts";
 import { writeFileWhole } from "../output/whole-file.ts";
 import { attempt, constantsFor, readWhole } from "./chosen.ts";
-import { type BtfFlags, btfFlags, everyValue, usage } from "./flags.ts";
+import { exitCodes } from "./exit.ts";
+import { type BtfFlags, btfFlags, everyValue } from "./flags.ts";
 import { printAs } from "./print.ts";
 
 export default defineCommand({
@@ -109,7 +110,7 @@ async function ownOf(image: string, args: BtfFlags): Promise<Written> {
   };
 }
 
-/** The objects that are meant. @throws Failure with exit code 2 where flags do not go together */
+/** The objects that are meant. @throws Failure of wrong usage where flags do not go together */
 function checked(args: BtfFlags, first: readonly string[]): string[] {
   const objects = [...first, ...args._];
   if (args.install === true) {
@@ -135,7 +136,7 @@ function madeOf(...args: Parameters<typeof makeBtf>): Made {
   throw new Failure(
     "E_NO_CONSTANTS",
     `no constant is certain, so there is no BTF; ${reasons(made.unplaced)[0]}`,
-    exitCodes.impossible,
+    "impossible",
   );
 }
 

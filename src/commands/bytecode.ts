@@ -8,7 +8,7 @@ import { bakedObjects, misfitOf, type Pick, pickSocketReader, pickTls, subjectOf
 import type { Chosen } from "../fleet/choose.ts";
 import { shownName } from "../input/name.ts";
 import { type Baked, bakedSchema, bytecodeListSchema, formatVersion } from "../output/document.ts";
-import { exitCodes, Failure } from "../output/failure.ts";
+import { Failure, usage } from "../output/failure.ts";
 import { log } from "../output/log.ts";
 import { writeStdout } from "../output/stdout.ts";
 import { didYouMean } from "../output/suggest.ts";
@@ -18,7 +18,8 @@ import { writeFileWhole } from "../output/whole-file.ts";
 import { arch } from "../self/assets.ts";
 import { constantsOf } from "./choice.ts";
 import { attempt, constantsFor, readWhole } from "./chosen.ts";
-import { type BakeFlags, editFlags, everyValue, extractFlags, flags, usage } from "./flags.ts";
+import { exitCodes } from "./exit.ts";
+import { type BakeFlags, editFlags, everyValue, extractFlags, flags } from "./flags.ts";
 import { allowanceOf } from "./look.ts";
 import { printAs } from "./print.ts";
 import { configOf, loadConfig } from "./settings.ts";

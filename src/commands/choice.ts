@@ -1,5 +1,5 @@
 import type { Asked } from "../kernel/asked.ts";
-import { exitCodes, Failure } from "../output/failure.ts";
+import { usage } from "../output/failure.ts";
 import { didYouMean } from "../output/suggest.ts";
 import type { DocumentFlags, KernelFlags } from "./flags.ts";
 
@@ -38,7 +38,7 @@ export const constantsOf: Readonly<Record<Part, () => Promise<readonly string[]>
 
 /**
  * The constants that --only or --get name, and the parts that need to be looked at for them.
- * @throws Failure with exit code 2 where flags contradict each other, or a name is none of the parts' constants
+ * @throws Failure of wrong usage where flags contradict each other, or a name is none of the parts' constants
  */
 export async function choiceOf(
   args: DocumentFlags & Pick<Partial<KernelFlags>, "member" | "vocabulary" | "all">,
@@ -73,7 +73,7 @@ export async function choiceOf(
  * The constant, function or member of a name, and the part that has it.
  *
  * @param from what says where the name was given, for people
- * @throws Failure with exit code 2 where it names nothing
+ * @throws Failure of wrong usage where it names nothing
  */
 export async function choiceOfOne(name: string, parts: readonly Part[], from = ""): Promise<Choice> {
   return /[.:]/.test(name) ? ofMembers(await membersOf(name, parts)) : ofNames([name], parts, from);
@@ -101,7 +101,7 @@ async function ofNames(
   };
 }
 
-/** @throws Failure with exit code 2 where one is no member, or two would have one name */
+/** @throws Failure of wrong usage where one is no member, or two would have one name */
 export async function membersOf(list: string | undefined, parts: readonly Part[]): Promise<readonly Asked[]> {
   if (list === undefined) return [];
   if (!parts.includes("kernel")) throw usage("members are of the kernel's types");
@@ -130,5 +130,3 @@ function published(name: string, known: readonly string[], from: string): string
   if (found !== undefined) return found;
   throw usage(`${from}no constant is named "${name}"${didYouMean(name, known)}`);
 }
-
-const usage = (message: string): Failure => new Failure("E_USAGE", message, exitCodes.usage);

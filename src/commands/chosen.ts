@@ -6,9 +6,10 @@ import { InputError, InputFile } from "../input/input.ts";
 import { nameOf, shownName } from "../input/name.ts";
 import type { Asked } from "../kernel/asked.ts";
 import { earlierOf, largestDocument, readEither } from "../output/earlier.ts";
-import { Failure } from "../output/failure.ts";
+import { Failure, usage } from "../output/failure.ts";
+import { codeOf } from "../self/thrown.ts";
 import { membersOf, type Part } from "./choice.ts";
-import { type ConstantsFlags, type Flags, usage } from "./flags.ts";
+import type { ConstantsFlags, Flags } from "./flags.ts";
 import { collect } from "./look.ts";
 import { tellDiagnostics } from "./print.ts";
 
@@ -93,8 +94,8 @@ export function attempt<Result>(act: () => Result, path?: string): Result {
   } catch (error) {
     if (error instanceof InputError || error instanceof BakeError)
       throw new Failure("E_BYTECODE", error.message);
-    if (path !== undefined && error instanceof Error && "code" in error) {
-      const code = String(error.code);
+    const code = codeOf(error);
+    if (path !== undefined && code !== undefined) {
       throw new Failure("E_FILE", withRemedy(`${path} cannot be read: ${code}`, `open ${path}`, code));
     }
     throw error;

@@ -9,9 +9,10 @@ import { bytesOf, shownName } from "../input/name.ts";
 import { toDiffTable } from "../output/diff.ts";
 import { type Diagnostic, diffSchema, formatVersion } from "../output/document.ts";
 import { type Earlier, earlierOf, readEarlier } from "../output/earlier.ts";
-import { exitCodes, Failure } from "../output/failure.ts";
+import { Failure, usage } from "../output/failure.ts";
 import type { Part } from "./choice.ts";
-import { diffFlags, type Flags, usage } from "./flags.ts";
+import { exitCodes } from "./exit.ts";
+import { diffFlags, type Flags } from "./flags.ts";
 import { collect } from "./look.ts";
 import { printAs } from "./print.ts";
 

@@ -3,10 +3,11 @@ import * as v from "valibot";
 import { isNumber } from "../offsets/truth.ts";
 import { type Document, explainedSchema, formatVersion } from "../output/document.ts";
 import { explanations, toExplanation } from "../output/explain.ts";
-import { exitCodes } from "../output/failure.ts";
+import { usage } from "../output/failure.ts";
 import { log } from "../output/log.ts";
 import { choiceOfOne } from "./choice.ts";
-import { explainFlags, usage } from "./flags.ts";
+import { exitCodes } from "./exit.ts";
+import { explainFlags } from "./flags.ts";
 import { collect } from "./look.ts";
 import { printAs, tellDiagnostics } from "./print.ts";
 

@@ -1,6 +1,6 @@
 import { parseArgs } from "node:util";
 import type { ArgsDef, ParsedArgs } from "citty";
-import { exitCodes, Failure } from "../output/failure.ts";
+import { usage } from "../output/failure.ts";
 import { didYouMean } from "../output/suggest.ts";
 import { type FlagName, flagName, type SettingKey, settingKeys, settings } from "./settings.ts";
 
@@ -391,12 +391,9 @@ export const editFlags = {
   ...bakeFlags,
 } as const satisfies ArgsDef;
 
-/** Wrong usage, exit code 2. */
-export const usage = (message: string): Failure => new Failure("E_USAGE", message, exitCodes.usage);
-
 /**
  * Checks arguments against a command's definition, since citty takes unknown ones in silence.
- * @throws Failure with exit code 2 that names the argument and what is allowed.
+ * @throws Failure of wrong usage that names the argument and what is allowed.
  */
 export function checkUsage(args: readonly string[], definition: ArgsDef, command: string): void {
   const takesPositionals = Object.values(definition).some((flag) => flag.type === "positional");

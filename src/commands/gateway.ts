@@ -5,13 +5,14 @@ import { GatewayLookup } from "../gateway/lookup.ts";
 import { MetadataService, standardService } from "../gateway/metadata.ts";
 import { parseQuestion } from "../gateway/question.ts";
 import { formatVersion, gatewayDocumentSchema } from "../output/document.ts";
-import { exitCodes, Failure } from "../output/failure.ts";
+import { usage } from "../output/failure.ts";
 import { toJsonLine } from "../output/json.ts";
 import { writeStderr } from "../output/stderr.ts";
 import { writeStdout } from "../output/stdout.ts";
 import { toGatewayTable } from "../output/table.ts";
 import { during } from "../self/whereabouts.ts";
 import { withinDeadline } from "./deadline.ts";
+import { exitCodes } from "./exit.ts";
 import { type GatewayFlags, gatewayFlags } from "./flags.ts";
 import { formatFor, printAs } from "./print.ts";
 import { configOf, loadConfig } from "./settings.ts";
@@ -65,5 +66,3 @@ function cloudOf({ cloud, imds }: GatewayFlags): MetadataService | undefined {
     throw usage(`--imds cannot be ${JSON.stringify(imds)}: an http or https URL such as ${standardService}`);
   return new MetadataService(url);
 }
-
-const usage = (message: string): Failure => new Failure("E_USAGE", message, exitCodes.usage);

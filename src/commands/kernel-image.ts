@@ -10,13 +10,14 @@ import type { Asked } from "../kernel/asked.ts";
 import { type TypeSource, typeSources } from "../kernel/fields/type-information.ts";
 import type { Source } from "../offsets/evidence.ts";
 import type { Document } from "../output/document.ts";
-import { type ExitCode, exitCodes, Failure, failureText } from "../output/failure.ts";
+import { Failure, failureText, usage } from "../output/failure.ts";
 import { Meter } from "../output/meter.ts";
 import { writeStderr } from "../output/stderr.ts";
 import { during } from "../self/whereabouts.ts";
 import { type Choice, choiceOf } from "./choice.ts";
 import { withinDeadline } from "./deadline.ts";
-import { type DocumentFlags, everyValue, type Flags, type KernelFlags, kernelFlags, usage } from "./flags.ts";
+import { type ExitCode, exitCodes, exitOf } from "./exit.ts";
+import { type DocumentFlags, everyValue, type Flags, type KernelFlags, kernelFlags } from "./flags.ts";
 import { familiesOf, isOnlyAsked } from "./look.ts";
 import { failureFormat, print, styleOf } from "./print.ts";
 import type { Config } from "./settings.ts";
@@ -52,7 +53,7 @@ export async function answerImages(args: KernelFlags, rawArgs: readonly string[]
   const codes: ExitCode[] = [];
   const fail = (failure: Failure): void => {
     writeStderr(`${failureText(failure, style.format)}\n`);
-    codes.push(failure.exit);
+    codes.push(exitOf(failure));
   };
   const meter = new Meter();
   let read = 0;

@@ -8,7 +8,7 @@ import type { Asked } from "../kernel/asked.ts";
 import type { Families } from "../kernel/fields/options.ts";
 import type { Allowance } from "../offsets/truth.ts";
 import { type Document, formatVersion, type LibraryReport } from "../output/document.ts";
-import { exitCodes, Failure } from "../output/failure.ts";
+import { Failure } from "../output/failure.ts";
 import { log } from "../output/log.ts";
 import { Meter } from "../output/meter.ts";
 import { arch, assetBytes } from "../self/assets.ts";
@@ -87,7 +87,7 @@ export async function look(
     log.debug(`${part}: ${host[part].why}`);
   }
   if (parts.every((part) => part === "kernel") && host.ebpf.is === "no" && host.btf.is === "no")
-    throw new Failure("E_NO_EBPF", `${host.ebpf.why}; ${host.btf.why}`, exitCodes.impossible);
+    throw new Failure("E_NO_EBPF", `${host.ebpf.why}; ${host.btf.why}`, "impossible");
   const { report, diagnostics } = hostReport(host);
   // libbpf's messages cost a call back into this runtime each, so they are asked for only where they are shown.
   const trace = log.level >= LogLevels.debug ? traceLines : undefined;

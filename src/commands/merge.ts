@@ -6,10 +6,11 @@ import { piecesOf } from "../fleet/pieces.ts";
 import { shownName } from "../input/name.ts";
 import { mergeSchema } from "../output/document.ts";
 import { readQuickly } from "../output/earlier.ts";
-import { asFailure, exitCodes, Failure } from "../output/failure.ts";
+import { asFailure, Failure, usage } from "../output/failure.ts";
 import { toMergeTable } from "../output/merge.ts";
 import { Meter } from "../output/meter.ts";
-import { mergeFlags, usage } from "./flags.ts";
+import { exitCodes } from "./exit.ts";
+import { mergeFlags } from "./flags.ts";
 import { printAs } from "./print.ts";
 
 export default defineCommand({

@@ -1,14 +1,15 @@
-import { type ExitCode, type Failure, failureText } from "../output/failure.ts";
+import { type Failure, failureText } from "../output/failure.ts";
 import { log } from "../output/log.ts";
 import { joined, type Patch } from "../output/partial.ts";
 import { writeStderr } from "../output/stderr.ts";
 import type { Printing } from "./deadline-state.ts";
+import { type ExitCode, exitOf } from "./exit.ts";
 import { print, printDetect } from "./print.ts";
 
 /** Says on stderr why there is no document. @returns the exit code */
 export function tellFailure(failure: Failure, format: string): ExitCode {
   writeStderr(`${failureText(failure, format)}\n`);
-  return failure.exit;
+  return exitOf(failure);
 }
 
 /** Prints what is ready of a document at the deadline, with that among its diagnostics. @returns the exit code */

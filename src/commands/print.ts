@@ -4,7 +4,6 @@ import { paper, type Screen } from "../output/columns.ts";
 import { toDetectTable } from "../output/detect.ts";
 import { type Diagnostic, type Document, detectDocumentSchema, documentSchema } from "../output/document.ts";
 import { toEnv } from "../output/env.ts";
-import { type ExitCode, exitCodes } from "../output/failure.ts";
 import { toHeader } from "../output/header.ts";
 import { toJson, toJsonLine } from "../output/json.ts";
 import { log } from "../output/log.ts";
@@ -23,6 +22,7 @@ import { toTable } from "../output/table.ts";
 import { isTerminal, STDOUT } from "../output/terminal.ts";
 import { hasHeld } from "../verify/held.ts";
 import type { Choice } from "./choice.ts";
+import { type ExitCode, exitCodes } from "./exit.ts";
 import type { DocumentFlags, documentFormats, Flags, formats } from "./flags.ts";
 
 type Format = (typeof formats)[number];

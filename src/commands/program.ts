@@ -1,6 +1,6 @@
 import { type ArgsDef, type CommandDef, runCommand } from "citty";
 import { description, name } from "../../package.json";
-import { exitCodes, Failure } from "../output/failure.ts";
+import { Failure } from "../output/failure.ts";
 import { didYouMean } from "../output/suggest.ts";
 import { runFlags } from "./flags.ts";
 
@@ -67,7 +67,7 @@ export const program: Command = {
 
 /**
  * The command that the first words name, and the arguments behind them.
- * @throws Failure with exit code 2 where a word names none
+ * @throws Failure of wrong usage where a word names none
  */
 export async function commandOf(args: readonly string[]): Promise<{ command: Command; rest: string[] }> {
   let command = program;
@@ -88,7 +88,7 @@ function childOf({ name: parent, children }: Command, word: string): () => Promi
   throw new Failure(
     "E_USAGE",
     `unknown command "${full(word)}"${didYouMean(word, known)}; commands are ${known.map(full).join(", ")}`,
-    exitCodes.usage,
+    "usage",
   );
 }
 

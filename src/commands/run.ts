@@ -1,6 +1,7 @@
 import { defineCommand } from "citty";
+import { usage } from "../output/failure.ts";
 import { choiceOf, type Part } from "./choice.ts";
-import { type DocumentFlags, type RunFlags, runFlags, usage } from "./flags.ts";
+import { type DocumentFlags, type RunFlags, runFlags } from "./flags.ts";
 import { collect, look, type TlsQuestion } from "./look.ts";
 import { print, styleOf } from "./print.ts";
 

@@ -4,8 +4,9 @@ import { readTrusted, UntrustedError } from "../host/trusted.ts";
 import { below, nameOf } from "../input/name.ts";
 import { JsonError, parseJson } from "../input/strict-json.ts";
 import { sources } from "../offsets/evidence.ts";
-import { exitCodes, Failure } from "../output/failure.ts";
+import { Failure } from "../output/failure.ts";
 import { didYouMean, distance } from "../output/suggest.ts";
+import { codeOf, messageOf } from "../self/thrown.ts";
 
 /** A kind of value: its schema, how variables and flags write it, and what is allowed, in words. */
 interface Kind<Value> {
@@ -163,7 +164,7 @@ export interface Origins {
 /**
  * The settings in force: flags, then variables (an empty one counts as not set), then the file, then the defaults.
  * Each origin is checked in full, whether another outdoes it or not.
- * @throws Failure with exit code 2 that names the flag, the variable or the file and key, and what is allowed
+ * @throws Failure of wrong usage that names the flag, the variable or the file and key, and what is allowed
  */
 export function loadConfig({ flags, env }: Origins): EffectiveConfig {
   checkVariables(env);
@@ -197,7 +198,7 @@ function textValue(key: SettingKey, text: string, from: string, code: "E_USAGE" 
   const { schema, fromText, allowed } = settings[key];
   const result = v.safeParse(schema, fromText(text));
   if (result.success) return { value: result.output, from };
-  throw new Failure(code, `${from} cannot be ${shown(text)}: ${allowed}`, exitCodes.usage);
+  throw new Failure(code, `${from} cannot be ${shown(text)}: ${allowed}`, "usage");
 }
 
 function fileValue(key: SettingKey, value: unknown, path: string): Sourced {
@@ -215,7 +216,7 @@ const shown = (value: unknown): string => {
   return text.length > 64 ? `${text.slice(0, 64)}…` : text;
 };
 
-const refuse = (message: string): Failure => new Failure("E_CONFIG", message, exitCodes.usage);
+const refuse = (message: string): Failure => new Failure("E_CONFIG", message, "usage");
 
 /** Refuses misspelled variables. Others with our prefix may be a container platform's service links. */
 function checkVariables(env: Origins["env"]): void {
@@ -258,7 +259,7 @@ function attempt<Result>(path: string, read: () => Result): Result {
   } catch (error) {
     if (error instanceof UntrustedError) throw refuse(`${path} is not used: ${error.message}`);
     if (error instanceof JsonError) throw refuse(`${path}: ${error.message}`);
-    const errno = error instanceof Error && "code" in error ? `cannot be read: ${error.code}` : undefined;
-    throw refuse(`${path} ${errno ?? (error instanceof Error ? error.message : String(error))}`);
+    const code = codeOf(error);
+    throw refuse(`${path} ${code === undefined ? messageOf(error) : `cannot be read: ${code}`}`);
   }
 }

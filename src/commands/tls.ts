@@ -1,6 +1,7 @@
 import { defineCommand } from "citty";
+import { usage } from "../output/failure.ts";
 import type { Scope } from "../tls/find/find.ts";
-import { type TlsFlags, tlsFlags, usage } from "./flags.ts";
+import { type TlsFlags, tlsFlags } from "./flags.ts";
 import type { TlsQuestion } from "./look.ts";
 import { answer } from "./run.ts";
 import { absolute } from "./settings.ts";
@@ -16,7 +17,7 @@ export default defineCommand({
   },
 });
 
-/** Which libraries are meant. @throws Failure with exit code 2 where the flags contradict each other */
+/** Which libraries are meant. @throws Failure of wrong usage where the flags contradict each other */
 function questionOf(args: TlsFlags): TlsQuestion {
   const paths = args._;
   const text = args["version-text"];

@@ -6,9 +6,9 @@ import type { Chosen } from "../fleet/choose.ts";
 import { shownName } from "../input/name.ts";
 import { type Document, documentSchema, formatVersion } from "../output/document.ts";
 import { type EarlierFields, unknownRelease } from "../output/earlier.ts";
-import { Failure } from "../output/failure.ts";
+import { Failure, usage } from "../output/failure.ts";
 import { choiceOf, type Part } from "./choice.ts";
-import { type ConstantsFlags, type DocumentFlags, type KernelFlags, usage } from "./flags.ts";
+import type { ConstantsFlags, DocumentFlags, KernelFlags } from "./flags.ts";
 import { print, styleOf } from "./print.ts";
 import { configOf, loadConfig } from "./settings.ts";
 

@@ -16,7 +16,7 @@ import {
   verifySchema,
 } from "../output/document.ts";
 import { earlierOf } from "../output/earlier.ts";
-import { exitCodes, Failure } from "../output/failure.ts";
+import { Failure, usage } from "../output/failure.ts";
 import { log } from "../output/log.ts";
 import { Meter } from "../output/meter.ts";
 import { toVerifyTable } from "../output/table.ts";
@@ -29,7 +29,8 @@ import { sealProcess, type Watched } from "../verify/tls-reads.ts";
 import { type Library, verifiedKernel, verifiedTls, type Where } from "../verify/verify.ts";
 import { chosenIn, constantsFor } from "./chosen.ts";
 import { withinDeadline } from "./deadline.ts";
-import { type Flags, usage, type VerifyTlsFlags, verifyFlags, verifyTlsFlags } from "./flags.ts";
+import { exitCodes } from "./exit.ts";
+import { type Flags, type VerifyTlsFlags, verifyFlags, verifyTlsFlags } from "./flags.ts";
 import { type Details, look } from "./look.ts";
 import { formatFor, printAs, tellDiagnostics } from "./print.ts";
 import { type Config, configOf, loadConfig } from "./settings.ts";
@@ -87,7 +88,7 @@ function attemptWhere({ proc_root: proc, bytecode: choice }: Config): Where | Fa
   const why = ebpf.is === "no" ? ebpf.why : lockdown.level === "confidentiality" ? lockdown.why : null;
   return why === null
     ? { version: kernel.version, choice, kprobes }
-    : new Failure("E_VERIFY", `nothing can be verified here: ${why}`, exitCodes.impossible);
+    : new Failure("E_VERIFY", `nothing can be verified here: ${why}`, "impossible");
 }
 
 /** @throws Failure where nothing can be verified */
@@ -114,7 +115,7 @@ async function permitted<Result>(act: () => Promise<Result>): Promise<Result> {
     return await act();
   } catch (error) {
     if (!(error instanceof SystemError)) throw error;
-    throw new Failure("E_VERIFY", refusal(error), exitCodes.impossible);
+    throw new Failure("E_VERIFY", refusal(error), "impossible");
   }
 }
 
@@ -174,7 +175,7 @@ interface Watch {
   readonly milliseconds: number;
 }
 
-/** @throws Failure with exit code 2 where the flags do not go together */
+/** @throws Failure of wrong usage where the flags do not go together */
 function watchOf({ path, pid, against, seconds }: VerifyTlsFlags): Watch | null {
   if (against === undefined) {
     if (pid !== undefined) throw usage("--pid needs --against FILE, the key log that the process writes");

@@ -6,11 +6,12 @@ import { type WatchEvent, watch } from "../fleet/watcher.ts";
 import { hostFiles } from "../host/files.ts";
 import { probeHost } from "../host/host.ts";
 import { formatVersion, type LibraryReport, watchLineSchema } from "../output/document.ts";
-import { exitCodes } from "../output/failure.ts";
+import { usage } from "../output/failure.ts";
 import { toJsonLine } from "../output/json.ts";
 import { writeStdout } from "../output/stdout.ts";
 import { STDOUT } from "../output/terminal.ts";
-import { type TlsFlags, usage } from "./flags.ts";
+import { exitCodes } from "./exit.ts";
+import type { TlsFlags } from "./flags.ts";
 import { allowanceOf, tlsPlaces } from "./look.ts";
 import { tellDiagnostics } from "./print.ts";
 import { configOf, loadConfig } from "./settings.ts";
@@ -25,7 +26,7 @@ const signals = [
   ["SIGTERM", 15],
 ] as const;
 
-/** Prints a line for each change until a signal comes or nobody reads any more. @throws Failure with exit code 2 of wrong usage */
+/** Prints a line for each change until a signal comes or nobody reads any more. @throws Failure of wrong usage of wrong usage */
 export async function watchTls(args: TlsFlags): Promise<void> {
   const other = others.find((flag) => args[flag] !== undefined);
   if (args._.length > 0 || args.all === true || other !== undefined)

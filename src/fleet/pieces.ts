@@ -3,6 +3,7 @@ import { AT_FDCWD, openPath } from "../../ffi/libc.ts";
 import { bytesOf, nameOf, shownName } from "../input/name.ts";
 import { largestDocument } from "../output/earlier.ts";
 import { Failure } from "../output/failure.ts";
+import { codeOf } from "../self/thrown.ts";
 
 const NEWLINE = 10;
 const CHUNK = 1 << 20;
@@ -123,12 +124,11 @@ function openInput(input: string): number {
 
 /** The failure of what the system refuses. */
 export const unreadable = (input: string, error: unknown): Failure => {
-  const code = error instanceof Error && "code" in error ? error.code : error;
+  const code = codeOf(error) ?? error;
   return new Failure(
     "E_FILE",
     `${input === "-" ? "standard input" : shownName(input)} cannot be read: ${code}`,
   );
 };
 
-const isAgain = (error: unknown): boolean =>
-  error instanceof Error && "code" in error && error.code === "EAGAIN";
+const isAgain = (error: unknown): boolean => codeOf(error) === "EAGAIN";

@@ -5,6 +5,7 @@ import { Root } from "../host/root.ts";
 import { identityOf } from "../input/input.ts";
 import { type ProcessEvent, ProcessEvents } from "../net/process-events.ts";
 import type { Diagnostic, LibraryReport } from "../output/document.ts";
+import { messageOf } from "../self/thrown.ts";
 import { now } from "../self/whereabouts.ts";
 import { Budget } from "../tls/find/budget.ts";
 import type { Place } from "../tls/find/locate.ts";
@@ -144,7 +145,7 @@ function listen(): ProcessEvents | { readonly reason: string } {
   try {
     return new ProcessEvents();
   } catch (error) {
-    return { reason: error instanceof Error ? error.message : String(error) };
+    return { reason: messageOf(error) };
   }
 }
 

@@ -1,5 +1,6 @@
 import * as v from "valibot";
 import { parseIp } from "../net/address.ts";
+import { codeOf } from "../self/thrown.ts";
 import type { Prefix } from "./subnet.ts";
 
 /** Where the service answers on an AWS instance. */
@@ -96,8 +97,7 @@ export class MetadataService {
       if (error instanceof MetadataError) throw this.#error(error.message);
       if (error instanceof Error && error.name === "TimeoutError")
         throw this.#error(`did not answer within ${this.milliseconds} ms`);
-      const code = error instanceof Error && "code" in error ? String(error.code) : String(error);
-      throw this.#error(`cannot be asked: ${code}`);
+      throw this.#error(`cannot be asked: ${codeOf(error) ?? String(error)}`);
     }
   }
 

@@ -6,7 +6,8 @@ import { bytesOf } from "../input/name.ts";
 import { inside, isWithoutNamespaces, THREAD_NAMESPACE } from "../net/namespace.ts";
 import type { NetlinkMonitor } from "../net/netlink.ts";
 import { RouteNetlink, routeMonitor } from "../net/route.ts";
-import { exitCodes, Failure } from "../output/failure.ts";
+import { Failure } from "../output/failure.ts";
+import { codeOf } from "../self/thrown.ts";
 
 /** Read where it is needed: 0 chooses among next hops by the two addresses alone. */
 const HASH_POLICY = "/proc/sys/net/ipv4/fib_multipath_hash_policy";
@@ -109,7 +110,7 @@ export class Namespaces implements Disposable {
     throw new Failure(
       "E_NETNS",
       `${JSON.stringify(name)} is no network namespace: give an absolute path or a process's number`,
-      exitCodes.usage,
+      "usage",
     );
   }
 
@@ -148,12 +149,9 @@ function attempt<Result>(path: string, act: () => Result): Result {
         throw new Failure("E_NETNS", `${path} is no network namespace (${errno})`);
       case "EPERM":
       case "EACCES":
-        throw new Failure("E_NETNS", `${path} cannot be entered: ${said}`, exitCodes.impossible);
+        throw new Failure("E_NETNS", `${path} cannot be entered: ${said}`, "impossible");
       default:
         throw new Failure("E_NETNS", `${path} cannot be entered: ${said}`);
     }
   }
 }
-
-const codeOf = (error: unknown): string | undefined =>
-  error instanceof Error && "code" in error ? String(error.code) : undefined;

@@ -1,6 +1,6 @@
 import { AF_INET } from "../../ffi/libc.ts";
 import { formatIp, type IpAddress, parseIp, sharePrefix } from "../net/address.ts";
-import { exitCodes, Failure } from "../output/failure.ts";
+import { Failure } from "../output/failure.ts";
 
 /** An address with its text, without a scope. */
 export interface WrittenAddress extends IpAddress {
@@ -31,7 +31,7 @@ const LARGEST_INDEX = 2 ** 31 - 1;
 
 /**
  * Reads addresses, IPv4-mapped ones as the IPv4 addresses they stand for, with scopes such as fe80::1%eth0.
- * @throws Failure with exit code 2 that says which address cannot be asked about, and why
+ * @throws Failure of wrong usage that says which address cannot be asked about, and why
  */
 export function parseQuestion(texts: QuestionTexts): Question {
   const source = parseScoped(texts.source);
@@ -101,4 +101,4 @@ export const isLinkLocal = (ip: IpAddress): boolean =>
 /** A text from outside, short enough for a message. */
 const shown = (text: string): string => JSON.stringify(text.length > 64 ? `${text.slice(0, 64)}…` : text);
 
-const usage = (message: string): Failure => new Failure("E_ADDRESS", message, exitCodes.usage);
+const usage = (message: string): Failure => new Failure("E_ADDRESS", message, "usage");

@@ -1,4 +1,5 @@
 import { closeSync, openSync, readSync, statSync } from "node:fs";
+import { codeOf } from "../self/thrown.ts";
 import { during } from "../self/whereabouts.ts";
 
 /** A file's bytes, or why there are none. `absent` and `denied` are different answers. */
@@ -50,7 +51,7 @@ function readBounded(root: string, path: string, limit: number): FileRead {
     }
     return { state: "read", path, bytes: bytes.subarray(0, length) };
   } catch (error) {
-    const errno = error instanceof Error && "code" in error ? String(error.code) : "EIO";
+    const errno = codeOf(error) ?? "EIO";
     return { state: errno === "ENOENT" || errno === "ENOTDIR" ? "absent" : "denied", path, errno };
   } finally {
     if (fd !== undefined) closeSync(fd);

@@ -1,9 +1,7 @@
 import { readdirSync, readFileSync, statSync } from "node:fs";
+import { isGone } from "../self/thrown.ts";
 import { isOnDeadMount } from "./mounts.ts";
 import { isOthers } from "./others.ts";
-
-const codeOf = (error: unknown): unknown => (error instanceof Error && "code" in error ? error.code : null);
-const isGone = (error: unknown): boolean => ["ENOENT", "ESRCH"].includes(String(codeOf(error)));
 
 /**
  * A process that may write to a file in memory by a descriptor or a mapping, though no thread of root's or this user's; one

@@ -10,7 +10,7 @@ import { btfEvidence, memberOffset, type TypeSource } from "../kernel/fields/typ
 import { verdictsOn } from "../kernel/kernel.ts";
 import { type Document, formatVersion } from "../output/document.ts";
 import { unknownRelease } from "../output/earlier.ts";
-import { exitCodes, Failure } from "../output/failure.ts";
+import { Failure } from "../output/failure.ts";
 import { toFields } from "../output/verdicts.ts";
 import type { ImageKernel, Sought } from "./kernel-file.ts";
 
@@ -49,7 +49,7 @@ export function imageTypes(
 ): ImageTypes {
   if (own === null) {
     const kernel = release === null ? "the kernel" : `kernel ${release}`;
-    throw new Failure("E_NO_BTF", `${path}: ${kernel} ${lacks(sources)}`, exitCodes.impossible);
+    throw new Failure("E_NO_BTF", `${path}: ${kernel} ${lacks(sources)}`, "impossible");
   }
   const btf = new Btf(own.bytes, { path: own.path, at: own.at });
   const [long] = btf.named("long unsigned int", [kinds.int]);

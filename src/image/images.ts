@@ -4,6 +4,7 @@ import { Root } from "../host/root.ts";
 import { InputError, InputFile } from "../input/input.ts";
 import { bytesOf, shownName } from "../input/name.ts";
 import { Failure } from "../output/failure.ts";
+import { codeOf } from "../self/thrown.ts";
 import { formatOf, isKernelName } from "./kernel-file.ts";
 
 /** Where a root keeps its kernels. */
@@ -64,7 +65,7 @@ function attempt<Result>(path: string, act: () => Result): Result {
     return act();
   } catch (error) {
     if (error instanceof InputError) throw new Failure("E_IMAGE", error.message);
-    const code = error instanceof Error && "code" in error ? error.code : error;
+    const code = codeOf(error) ?? error;
     throw new Failure("E_FILE", `${shownName(path)} cannot be read: ${code}`);
   }
 }

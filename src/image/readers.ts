@@ -4,7 +4,7 @@ import * as v from "valibot";
 import { dieWithParent } from "../../ffi/libc.ts";
 import { InputError, InputFile } from "../input/input.ts";
 import { type Document, documentSchema } from "../output/document.ts";
-import { asFailure, exitCodes, Failure, failureSchema } from "../output/failure.ts";
+import { asFailure, Failure, failureKinds, failureSchema } from "../output/failure.ts";
 import { STDOUT } from "../output/terminal.ts";
 import { imageArgument } from "../self/child-arguments.ts";
 import { program } from "../self/executable.ts";
@@ -43,7 +43,7 @@ const answerSchema = v.union([
     failure: v.strictObject({
       ...failureSchema.entries,
       code: v.custom<`E_${string}`>((code) => typeof code === "string" && /^E_[A-Z0-9_]+$/.test(code)),
-      exit: v.picklist([exitCodes.failed, exitCodes.usage, exitCodes.impossible]),
+      kind: v.picklist(failureKinds),
     }),
   }),
 ]);
@@ -72,8 +72,8 @@ export async function answerImage(): Promise<void> {
     using file = InputFile.of(FILE, path);
     answer = { document: readImage(file, question) };
   } catch (error) {
-    const { code, message, exit } = asFailure(error);
-    answer = { failure: { code, message, exit } };
+    const { code, message, kind } = asFailure(error);
+    answer = { failure: { code, message, kind } };
   }
   const bytes = Buffer.from(JSON.stringify(answer));
   for (let at = 0; at < bytes.length; ) at += writeSync(STDOUT, bytes.subarray(at));
@@ -132,8 +132,8 @@ async function readInChild(
   const answer = v.safeParse(v.pipe(v.string(), v.parseJson(), answerSchema), await output);
   if (!answer.success) return new Failure("E_IMAGE", `${path}: ${endOf(child, milliseconds)}`);
   if ("document" in answer.output) return answer.output.document;
-  const { code, message, exit } = answer.output.failure;
-  return new Failure(code, message, exit);
+  const { code, message, kind } = answer.output.failure;
+  return new Failure(code, message, kind);
 }
 
 function start(fd: number, request: unknown, milliseconds: number) {

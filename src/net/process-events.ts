@@ -18,6 +18,7 @@ import {
   socket,
   waitReadable,
 } from "../../ffi/libc.ts";
+import { codeOf } from "../self/thrown.ts";
 import { now } from "../self/whereabouts.ts";
 import { messagesOf } from "./netlink.ts";
 
@@ -102,9 +103,8 @@ export class ProcessEvents implements Disposable {
         happened.push(...processEvents(this.#bytes.subarray(0, length)));
       }
     } catch (error) {
-      const code = error instanceof Error && "code" in error ? error.code : "";
       // ENOBUFS: more happened than there was room for. Whoever listens has to look around from time to time.
-      if (!["ENOBUFS", "EAGAIN", "EINTR"].includes(String(code))) throw error;
+      if (!["ENOBUFS", "EAGAIN", "EINTR"].includes(codeOf(error) ?? "")) throw error;
     }
     return happened;
   }

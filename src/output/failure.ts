@@ -4,18 +4,9 @@ import { wellFormed } from "../input/name.ts";
 import { toJsonLine } from "./json.ts";
 import { printable } from "./printable.ts";
 
-/** Exit codes, the same for every command. */
-export const exitCodes = { known: 0, failed: 1, usage: 2, incomplete: 3, impossible: 4 } as const;
-export type ExitCode = (typeof exitCodes)[keyof typeof exitCodes];
-
-/** What each means. */
-export const exitMeanings: Readonly<Record<ExitCode, string>> = {
-  0: "All that was asked is known.",
-  1: "Failed; where JSON was asked for, the error is one JSON object on standard error.",
-  2: "Wrong usage.",
-  3: "Incomplete: something is null, assumed or in conflict, or something was not reached in time, or a part needed a privilege that was missing.",
-  4: "Not possible on this host.",
-};
+/** Why a run ends without a document: something failed, it was called wrongly, or this host cannot do what was asked. */
+export const failureKinds = ["failed", "usage", "impossible"] as const;
+export type FailureKind = (typeof failureKinds)[number];
 
 /** A run that ends without a document: what went wrong and what to do, in one line. */
 export class Failure extends Error {
@@ -25,11 +16,14 @@ export class Failure extends Error {
     /** Names the kind of failure for programs, e.g. `E_USAGE`. */
     readonly code: `E_${string}`,
     message: string,
-    readonly exit: Exclude<ExitCode, 0 | 3> = exitCodes.failed,
+    readonly kind: FailureKind = "failed",
   ) {
     super(wellFormed(message));
   }
 }
+
+/** Wrong usage. */
+export const usage = (message: string): Failure => new Failure("E_USAGE", message, "usage");
 
 /** A failure as a JSON object on stderr. */
 export const failureSchema = v.strictObject({
@@ -61,7 +55,7 @@ export function asFailure(thrown: unknown): Failure {
   if (thrown instanceof Failure) return thrown;
   const message = thrown instanceof Error ? thrown.message : String(thrown);
   const ended = exhausted.find((one) => one.thrown.test(message));
-  if (ended !== undefined) return new Failure(ended.code, ended.message, exitCodes.impossible);
+  if (ended !== undefined) return new Failure(ended.code, ended.message, "impossible");
   const failure = new Failure("E_FAILED", isDefect(thrown) ? `${message}; ${DEFECT}` : message);
   failure.cause = thrown;
   return failure;

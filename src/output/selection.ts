@@ -1,6 +1,6 @@
 import { isCertain } from "../offsets/truth.ts";
 import type { Document, FieldReport, FunctionReport, KernelReport, TlsReport } from "./document.ts";
-import { exitCodes, Failure } from "./failure.ts";
+import { Failure } from "./failure.ts";
 
 type Part = KernelReport | TlsReport;
 
@@ -131,7 +131,7 @@ export function several(what: string, libraries: readonly TlsReport[]): Failure 
   const paths = libraries.slice(0, 3).map(({ path }) => path);
   const names = `${paths.join(", ")}${libraries.length > paths.length ? ", ..." : ""}`;
   const message = `${what} is of one TLS library, but ${libraries.length} were found (${names}): name one, "offsetof tls PATH"`;
-  return new Failure("E_TLS_SEVERAL", message, exitCodes.usage);
+  return new Failure("E_TLS_SEVERAL", message, "usage");
 }
 
 /** What of the document is not certain, in lines for a person: one a reason, with the constants it is the reason of. */

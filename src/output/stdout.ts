@@ -1,5 +1,6 @@
 import { readFileSync, writeSync } from "node:fs";
-import { exitCodes, Failure } from "./failure.ts";
+import { codeOf } from "../self/thrown.ts";
+import { Failure } from "./failure.ts";
 import { STDOUT } from "./terminal.ts";
 
 /** O_CLOEXEC in the flags of /proc/PID/fdinfo, which are octal. */
@@ -21,14 +22,14 @@ export async function writeStdout(result: string | Uint8Array): Promise<boolean>
     for (let done = 0; done < bytes.length; ) done += await writeSome(bytes.subarray(done));
     return true;
   } catch (error) {
-    if (errnoOf(error) === "EPIPE") return false;
-    throw error instanceof Failure ? error : failed(errnoOf(error));
+    if (codeOf(error) === "EPIPE") return false;
+    throw error instanceof Failure ? error : failed(codeOf(error) ?? String(error));
   }
 }
 
 function failed(errno: string): Failure {
   const meaning = errno === "EBADF" ? " (it is closed)" : "";
-  return new Failure("E_OUTPUT", `standard output cannot be written: ${errno}${meaning}`, exitCodes.failed);
+  return new Failure("E_OUTPUT", `standard output cannot be written: ${errno}${meaning}`);
 }
 
 /**
@@ -49,11 +50,8 @@ async function writeSome(bytes: Buffer): Promise<number> {
   try {
     return writeSync(STDOUT, bytes);
   } catch (error) {
-    if (errnoOf(error) !== "EAGAIN") throw error;
+    if (codeOf(error) !== "EAGAIN") throw error;
     await Bun.sleep(1);
     return 0;
   }
 }
-
-const errnoOf = (error: unknown): string =>
-  error instanceof Error && "code" in error ? String(error.code) : String(error);

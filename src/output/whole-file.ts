@@ -12,6 +12,7 @@ import {
   writeSync,
 } from "node:fs";
 import { bytesOf, lastOf, nameOf } from "../input/name.ts";
+import { codeOf } from "../self/thrown.ts";
 import { Failure } from "./failure.ts";
 
 /**
@@ -40,8 +41,7 @@ export function writeFileWhole(path: string, bytes: Uint8Array): void {
     }
   } catch (error) {
     if (error instanceof Failure) throw error;
-    const why = error instanceof Error && "code" in error ? error.code : error;
-    throw new Failure("E_OUTPUT", `${path} cannot be written: ${why}`);
+    throw new Failure("E_OUTPUT", `${path} cannot be written: ${codeOf(error) ?? error}`);
   }
 }
 

@@ -12,6 +12,7 @@ import { type Allowance, judge, type Refutation, refutations } from "../offsets/
 import type { Diagnostic, LibraryReport } from "../output/document.ts";
 import { Failure } from "../output/failure.ts";
 import { toFields } from "../output/verdicts.ts";
+import { messageOf } from "../self/thrown.ts";
 import { awaiting, during, now, share } from "../self/whereabouts.ts";
 import { functionSymbols, functionsOf, withoutSymbol } from "./attach-points.ts";
 import { type Found, type Scope, scan } from "./find/find.ts";
@@ -88,8 +89,6 @@ export interface TlsReports {
   readonly reports: LibraryReport[];
   readonly diagnostics: Diagnostic[];
 }
-
-const messageOf = (error: unknown): string => (error instanceof Error ? error.message : String(error));
 
 /** What was measured of a library, and what hindered it. */
 interface Measured {

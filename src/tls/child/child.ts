@@ -5,6 +5,7 @@ import { faultSignals, type LibraryKind, setUndumpable } from "../../../ffi/libc
 import { withRemedy } from "../../../ffi/remedies.ts";
 import { childArgument, muslVariable } from "../../self/child-arguments.ts";
 import { program } from "../../self/executable.ts";
+import { codeOf, messageOf } from "../../self/thrown.ts";
 import { type JobName, messageSchema, type Outcome } from "./outcome.ts";
 
 /** Bytes that an answer may have. */
@@ -36,8 +37,7 @@ export async function runChild(job: JobName, request: unknown, options: ChildOpt
     setUndumpable();
     return await start(job, request, options);
   } catch (error) {
-    const errno = error instanceof Error && "code" in error ? String(error.code) : "";
-    const reason = withRemedy(error instanceof Error ? error.message : String(error), "Bun.spawn", errno);
+    const reason = withRemedy(messageOf(error), "Bun.spawn", codeOf(error) ?? "");
     return { state: "refused", reason: `no child process can be started: ${reason}` };
   }
 }

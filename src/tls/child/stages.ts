@@ -1,9 +1,10 @@
 import { readFileSync, readlinkSync } from "node:fs";
 import * as v from "valibot";
 import * as libc from "../../../ffi/libc.ts";
-import { exitCodes, Failure } from "../../output/failure.ts";
+import { usage } from "../../output/failure.ts";
 import { isEmbedded } from "../../self/assets.ts";
 import { childArgument, muslVariable } from "../../self/child-arguments.ts";
+import { messageOf } from "../../self/thrown.ts";
 import { childUser, confine, dieWith, inheritBelow, leaveNamespaces, mayLeaveNamespaces } from "./confine.ts";
 import { type Jobs, jobNames, type Message } from "./outcome.ts";
 
@@ -31,7 +32,7 @@ export async function runStage(args: readonly string[], jobs: Jobs): Promise<voi
   const parsed = v.safeParse(argumentsSchema, args);
   if (!parsed.success) {
     const message = `"${childArgument}" is how this program starts a part of itself; it is no command`;
-    throw new Failure("E_USAGE", message, exitCodes.usage);
+    throw usage(message);
   }
   const [stage, parent, files, milliseconds, job] = parsed.output;
   if (stage === "isolate") return isolate(parent, files, args.slice(2));
@@ -49,7 +50,7 @@ export async function runStage(args: readonly string[], jobs: Jobs): Promise<voi
     if (refusal !== null) send({ refused: refusal });
     else send({ answer: await run(request, paths) });
   } catch (error) {
-    send({ failed: error instanceof Error ? error.message : String(error) });
+    send({ failed: messageOf(error) });
   }
   libc.exitNow(0); // no exit handler of what was loaded
 }
@@ -82,6 +83,6 @@ function attempt(act: () => void): string | null {
     act();
     return null;
   } catch (error) {
-    return error instanceof Error ? error.message : String(error);
+    return messageOf(error);
   }
 }

@@ -7,7 +7,8 @@ import { type Reached, Root } from "../../host/root.ts";
 import { InputError, InputFile, identityOf, largestFile } from "../../input/input.ts";
 import { below, bytesOf, folderOf, lastOf, shownName } from "../../input/name.ts";
 import type { Diagnostic } from "../../output/document.ts";
-import { exitCodes, Failure } from "../../output/failure.ts";
+import { Failure } from "../../output/failure.ts";
+import { codeOf, isGone, messageOf } from "../../self/thrown.ts";
 import { during, share } from "../../self/whereabouts.ts";
 import { Budget } from "./budget.ts";
 import { holdsTls } from "./holds.ts";
@@ -23,7 +24,7 @@ import {
 } from "./locate.ts";
 import { pathsOf, shownPath } from "./maps.ts";
 import { namesakeOf, otherInside, otherLibrary } from "./other-libraries.ts";
-import { isGone, type MappedFile, type Processes, readProcesses } from "./processes.ts";
+import { type MappedFile, type Processes, readProcesses } from "./processes.ts";
 import { findLibraries, findNeeded, libraryCalled, readSearchPath, type SearchPath } from "./search-path.ts";
 
 /** A file with a TLS library in it. */
@@ -100,7 +101,6 @@ const mostCompanions = 64;
 const mostOfOthers = 256;
 
 const rootAdvice = (): string => (process.geteuid?.() === 0 ? "" : "; run as root to look at more");
-const messageOf = (error: unknown): string => (error instanceof Error ? error.message : String(error));
 const files = (count: number): string => `${count} file${count === 1 ? "" : "s"}`;
 
 /** Finds TLS libraries. Files are read, never executed. @throws Failure where the one process asked for cannot be read */
@@ -550,9 +550,7 @@ class Scan {
     } catch (error) {
       if (error instanceof InputError) return refuse(error.message.replace(`${error.path}: `, ""));
       if (error instanceof DeadMountError) return refuse(error.reason);
-      return refuse(
-        error instanceof Error && "code" in error ? `cannot be read: ${error.code}` : messageOf(error),
-      );
+      return refuse(codeOf(error) === undefined ? messageOf(error) : `cannot be read: ${codeOf(error)}`);
     }
   }
 
@@ -667,11 +665,7 @@ class Scan {
     if (scope.kind !== "process") return;
     const { pid } = scope;
     if (this.#processes.denied.includes(pid)) {
-      throw new Failure(
-        "E_PERMISSION",
-        `process ${pid} may not be looked at${rootAdvice()}`,
-        exitCodes.impossible,
-      );
+      throw new Failure("E_PERMISSION", `process ${pid} may not be looked at${rootAdvice()}`, "impossible");
     }
     if (statSync(`${proc}/${pid}`, { throwIfNoEntry: false }) === undefined)
       throw new Failure("E_TLS_PID", `there is no process ${pid} in ${proc}`);

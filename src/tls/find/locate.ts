@@ -6,9 +6,10 @@ import { checkDevice, DeadMountError } from "../../host/mounts.ts";
 import { type Jump, type MagicLink, processFolder, type Reached, Root, statOf } from "../../host/root.ts";
 import { InputFile, identityOf } from "../../input/input.ts";
 import { bytesOf, nameOf, shownName } from "../../input/name.ts";
+import { isDenied } from "../../self/thrown.ts";
 import { during } from "../../self/whereabouts.ts";
 import { pathsOf, pathsOfLink, shownPath, type WrittenPath } from "./maps.ts";
-import { isDenied, type MappedFile } from "./processes.ts";
+import type { MappedFile } from "./processes.ts";
 
 /** How the very file is reached, whatever lies at its path now. */
 export interface Handle {

@@ -1,5 +1,6 @@
 import { closeSync, openSync, readdirSync, readlinkSync, readSync, statSync } from "node:fs";
 import { nameOf } from "../../input/name.ts";
+import { isGone } from "../../self/thrown.ts";
 import { during } from "../../self/whereabouts.ts";
 import type { Budget } from "./budget.ts";
 import { type Mapping, parseMaps } from "./maps.ts";
@@ -39,17 +40,9 @@ const mostOfOthers = 200_000;
 /** Bytes. A process with the most mappings a kernel allows by default (65,530), of usual paths, has less. */
 const longestMaps = 16 << 20;
 
-const errnoOf = (error: unknown): string =>
-  error instanceof Error && "code" in error ? String(error.code) : "";
-
 /** What maps know a file by. The path too: on btrfs two subvolumes may have one device and inode here. */
 export const keyOf = ({ device, inode, path }: Pick<Mapping, "device" | "inode" | "path">): string =>
   `${device} ${inode} ${path}`;
-
-/** Not there any more: a process may end at any time. */
-export const isGone = (error: unknown): boolean => ["ENOENT", "ESRCH"].includes(errnoOf(error));
-/** Whether an error of the system says that a permission is missing. */
-export const isDenied = (error: unknown): boolean => ["EACCES", "EPERM"].includes(errnoOf(error));
 
 /**
  * Reads the maps of all processes but this one, each once and with bounds. One that ends meanwhile is passed over. Root's and

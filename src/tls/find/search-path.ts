@@ -3,6 +3,7 @@ import type { Root } from "../../host/root.ts";
 import { InputFile } from "../../input/input.ts";
 import { nameOf, shownName } from "../../input/name.ts";
 import type { Diagnostic } from "../../output/document.ts";
+import { messageOf } from "../../self/thrown.ts";
 import { type CacheEntry, cacheFlags, cacheIn } from "./ldcache.ts";
 import { configured } from "./ldconf.ts";
 
@@ -58,8 +59,6 @@ export interface SearchPath {
   readonly folders: readonly string[];
 }
 
-const reasonOf = (error: unknown): string => (error instanceof Error ? error.message : String(error));
-
 /** Reads where libraries may lie. What cannot be read is left out and told. */
 export function readSearchPath(root: Root): { searchPath: SearchPath; diagnostics: readonly Diagnostic[] } {
   const diagnostics: Diagnostic[] = [];
@@ -73,7 +72,7 @@ export function readSearchPath(root: Root): { searchPath: SearchPath; diagnostic
       using file = InputFile.of(reached.fd, shownName(reached.path));
       return read(file);
     } catch (error) {
-      refuse(path, reasonOf(error));
+      refuse(path, messageOf(error));
       return none;
     }
   };

@@ -2,6 +2,7 @@ import type { Elf, VersionNodes } from "../../elf/elf.ts";
 import type { Root } from "../../host/root.ts";
 import { folderOf, lastOf, shownName } from "../../input/name.ts";
 import type { LibraryReport } from "../../output/document.ts";
+import { messageOf } from "../../self/thrown.ts";
 import { cStringAround, sourceMarker } from "../find/holds.ts";
 import { type Companion, type Located, openIn } from "../find/locate.ts";
 import { namesakeOf } from "../find/other-libraries.ts";
@@ -273,8 +274,6 @@ export function weigh(findings: readonly Finding[], nodes: LibsslNodes | null, n
   const reasons = [...(isTold ? [decided.reason] : []), contradicted[0] ?? proof];
   return { ...decided, library: isNameless ? "openssl" : decided.library, reason: reasons.join("; ") };
 }
-
-const messageOf = (error: unknown): string => (error instanceof Error ? error.message : String(error));
 
 /** A library to identify, and what is around it. */
 export interface Subject {

@@ -1,5 +1,5 @@
 import { libraries as everyLibrary } from "../../output/document.ts";
-import { exitCodes, Failure } from "../../output/failure.ts";
+import { usage } from "../../output/failure.ts";
 import type { Identity } from "./identify.ts";
 
 const libraries = everyLibrary.filter((one) => one !== "unknown");
@@ -8,7 +8,7 @@ const dateBehind = / {1,2}\d{1,2} [A-Z][a-z]{2} \d{4}.*$/;
 
 /**
  * A version as the user names it, `openssl 3.0.12`, or the line that `openssl version` prints.
- * @throws Failure with exit code 2 that says which form is meant
+ * @throws Failure of wrong usage that says which form is meant
  */
 export function identityNamed(text: string): Identity {
   const [, name = "", rest = ""] =
@@ -16,7 +16,7 @@ export function identityNamed(text: string): Identity {
   const library = libraries.find((one) => one === name.toLowerCase());
   if (library === undefined) {
     const message = `--version-text cannot be ${JSON.stringify(text.slice(0, 99))}: a library (${libraries.join(", ")}) and its version, such as "openssl 3.0.12"`;
-    throw new Failure("E_USAGE", message, exitCodes.usage);
+    throw usage(message);
   }
   return { library, version: rest, versionFrom: "--version-text" };
 }

@@ -6,7 +6,7 @@ const refusal = (args: string[]): string => {
   try {
     checkUsage(args, flags, "offsetof");
   } catch (error) {
-    if (error instanceof Failure && error.exit === 2) return error.message;
+    if (error instanceof Failure && error.kind === "usage") return error.message;
     throw error;
   }
   return "accepted";

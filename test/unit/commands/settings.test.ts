@@ -3,6 +3,7 @@ import { chmodSync, chownSync, mkdirSync, mkdtempSync, rmSync, symlinkSync, writ
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import fc from "fast-check";
+import { exitOf } from "../../../src/commands/exit.ts";
 import {
   type Config,
   configOf,
@@ -34,7 +35,7 @@ function refusal(origins: Partial<Origins>): { code: string; exit: number; messa
   try {
     loadConfig({ flags: {}, env: {}, ...origins });
   } catch (error) {
-    if (error instanceof Failure) return { code: error.code, exit: error.exit, message: error.message };
+    if (error instanceof Failure) return { code: error.code, exit: exitOf(error), message: error.message };
     throw error;
   }
   throw new Error("accepted");
