@@ -55,7 +55,7 @@ const EAGAIN = 11;
 const DATUM_SIZE = 16;
 
 /** How both ends of a connection shake hands. */
-export interface Suite {
+export interface GnutlsSuite {
   /** A priority string: one protocol with one cipher, and the digest that comes with that. */
   readonly priority: string;
   /** gnutls_protocol_t. */
@@ -74,8 +74,8 @@ const SHA384 = { cipher: "AES-256-GCM", mac: 7 } as const;
 const suite = (
   protocol: { name: string; version: number },
   digest: { cipher: string; mac: number },
-  by: Suite["by"],
-): Suite => ({
+  by: GnutlsSuite["by"],
+): GnutlsSuite => ({
   priority: `NORMAL:-VERS-ALL:+VERS-${protocol.name}:-CIPHER-ALL:+${digest.cipher}${by === "psk" ? ":-KX-ALL:+ECDHE-PSK" : ""}`,
   version: protocol.version,
   mac: digest.mac,
@@ -89,7 +89,7 @@ export const suites = {
   tls13Sha256: suite(TLS1_3, SHA256, "certificate"),
   tls13Sha384: suite(TLS1_3, SHA384, "certificate"),
   tls13Psk: suite(TLS1_3, SHA256, "psk"),
-} as const satisfies Record<string, Suite>;
+} as const satisfies Record<string, GnutlsSuite>;
 
 export type Role = keyof typeof flags;
 
@@ -188,7 +188,7 @@ export class GnutlsLibrary {
   }
 
   /** One end of a connection that is about to shake hands. @throws TlsCallError where the library has no such suite */
-  session(role: Role, { priority }: Suite, credentials: GnutlsCredentials): GnutlsSession {
+  session(role: Role, { priority }: GnutlsSuite, credentials: GnutlsCredentials): GnutlsSession {
     const { calls } = this.#bound;
     const address = made("gnutls_init", (at) => calls.gnutls_init(at, flags[role]));
     check(calls.gnutls_priority_set_direct(address, text(priority), null), "gnutls_priority_set_direct");

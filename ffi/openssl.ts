@@ -178,13 +178,13 @@ export class TlsLibrary {
   }
 
   /** An SSL object of a QUIC client. */
-  quicClient(): Connection {
+  quicClient(): TlsConnection {
     const { calls } = this.#bound;
     const context = present(
       calls.SSL_CTX_new(present(calls.OSSL_QUIC_client_method(), "OSSL_QUIC_client_method")),
       "SSL_CTX_new",
     );
-    return new Connection(this.#bound, present(calls.SSL_new(context), "SSL_new"));
+    return new TlsConnection(this.#bound, present(calls.SSL_new(context), "SSL_new"));
   }
 
   /** The kinds of BIO. @param fd of those that wrap a file descriptor; it is not used */
@@ -218,22 +218,22 @@ export class TlsLibrary {
   }
 
   /** A session from its serialised form (d2i_SSL_SESSION); null where the library refuses it. */
-  parseSession(der: Uint8Array): Session | null {
+  parseSession(der: Uint8Array): TlsSession | null {
     const address = withAddresses([der], (at) => {
       // The function moves the pointer that it is given the address of.
       const cursor = new BigUint64Array([BigInt(at)]);
       return this.#bound.calls.d2i_SSL_SESSION(null, cursor, der.byteLength);
     });
-    return address === null ? null : new Session(this.#bound, Number(address));
+    return address === null ? null : new TlsSession(this.#bound, Number(address));
   }
 }
 
 /** An SSL_CTX. */
 export class Context extends Made<Functions> {
   /** A new SSL of this context, set up for that end. @throws TlsCallError */
-  connection(role: "client" | "server"): Connection {
+  connection(role: "client" | "server"): TlsConnection {
     const { calls } = this.bound;
-    const connection = new Connection(this.bound, present(calls.SSL_new(this.pointer), "SSL_new"));
+    const connection = new TlsConnection(this.bound, present(calls.SSL_new(this.pointer), "SSL_new"));
     connection.become(role);
     return connection;
   }
@@ -259,12 +259,12 @@ export class Context extends Made<Functions> {
   }
 
   /** Allows early data in both directions, and has sessions told that a client may resume with it. */
-  onResumable(listener: (session: Session) => void): void {
+  onResumable(listener: (session: TlsSession) => void): void {
     const { calls } = this.bound;
     calls.SSL_CTX_set_early_data_enabled(this.pointer, 1);
     calls.SSL_CTX_set_session_cache_mode(this.pointer, SSL_SESS_CACHE_BOTH);
     const take = (_: Pointer, session: Pointer): number => {
-      listener(new Session(this.bound, session));
+      listener(new TlsSession(this.bound, session));
       return 1; // the session is ours now
     };
     calls.SSL_CTX_sess_set_new_cb(this.pointer, this.keep(take, ["ptr", "ptr"], "i32"));
@@ -272,7 +272,7 @@ export class Context extends Made<Functions> {
 }
 
 /** An SSL. */
-export class Connection extends Made<Functions> {
+export class TlsConnection extends Made<Functions> {
   #owned: readonly Made<Functions>[] = [];
 
   /** Sets up the end of a connection whose handshake has not begun. */
@@ -312,13 +312,13 @@ export class Connection extends Made<Functions> {
   }
 
   /** SSL_get_session. */
-  get session(): Session | null {
+  get session(): TlsSession | null {
     const address = this.bound.calls.SSL_get_session(this.pointer);
-    return address === null ? null : new Session(this.bound, Number(address));
+    return address === null ? null : new TlsSession(this.bound, Number(address));
   }
 
   /** SSL_set_session; whether the library took it. */
-  resume(session: Session): boolean {
+  resume(session: TlsSession): boolean {
     return this.bound.calls.SSL_set_session(this.pointer, session.pointer) === 1;
   }
 
@@ -361,7 +361,7 @@ export class Connection extends Made<Functions> {
 }
 
 /** An SSL_SESSION. */
-export class Session extends Made<Functions> {
+export class TlsSession extends Made<Functions> {
   /** SSL_SESSION_get_master_key: up to 1.2 the master secret, from 1.3 on what later sessions come from. */
   get masterKey(): Uint8Array {
     const { calls } = this.bound;

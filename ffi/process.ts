@@ -81,7 +81,7 @@ function functionNamed(name: string): Pointer {
 }
 
 /** A call of the C library that a copy of this process makes before it sleeps: numbers, and bytes by where they are. */
-export interface Call {
+export interface ChildCall {
   readonly name: "_exit" | "close" | "open" | "prctl" | "read" | "rmdir" | "setsid" | "sleep" | "syscall";
   readonly values: readonly (number | Uint8Array)[];
 }
@@ -90,7 +90,7 @@ export interface Call {
 export const endsWithUs = (): boolean =>
   ["getcontext", "makecontext", "setcontext"].every((name) => globalSymbol(name) !== null);
 
-const DIE_WITH_US: Call = { name: "prctl", values: [PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0] };
+const DIE_WITH_US: ChildCall = { name: "prctl", values: [PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0] };
 
 /**
  * What a copy of this process does, by functions of the C library alone: it asks to be killed with the thread that made it,
@@ -100,7 +100,7 @@ const DIE_WITH_US: Call = { name: "prctl", values: [PR_SET_PDEATHSIG, SIGKILL, 0
  */
 function sleeping(
   seconds: number,
-  calls: readonly Call[],
+  calls: readonly ChildCall[],
   diesWithUs: boolean,
 ): { readonly call: Pointer; readonly argument: bigint; readonly kept: unknown } {
   const sleep = functionNamed("sleep");
@@ -115,7 +115,7 @@ function sleeping(
     },
   }).symbols;
   const contexts: unknown[] = [];
-  const context = (next: Pointer | null, call: Pointer, values: Call["values"]): Pointer => {
+  const context = (next: Pointer | null, call: Pointer, values: ChildCall["values"]): Pointer => {
     const [words, stack] = [new BigUint64Array(CONTEXT / 8), new Uint8Array(STACK)];
     contexts.push(words, stack, values);
     const at = ptr(words);
@@ -146,7 +146,7 @@ export class Sleeper implements Disposable {
    * @param namespaces CLONE_NEW* of those that it is the first one in @param seconds after which it ends by itself
    * @param calls what it does before @param diesWithUs false: it outlives this process @throws SystemError
    */
-  constructor(namespaces: number, seconds: number, calls: readonly Call[] = [], diesWithUs = true) {
+  constructor(namespaces: number, seconds: number, calls: readonly ChildCall[] = [], diesWithUs = true) {
     // A copy has a stack of its own in a copy of this memory. Without a signal at its end the runtime does not hear of it.
     const stack = new Uint8Array(STACK);
     const top = BigInt(ptr(stack) + STACK) & ~15n;
@@ -195,11 +195,11 @@ export class Heir implements Disposable {
     const [reading, writing] = openPipe();
     using waited = reading;
     const paths = folders.map((path) => terminated(path));
-    const removal: readonly Call[] = [
+    const removal: readonly ChildCall[] = [
       { name: "sleep", values: [1] },
-      ...paths.map((path): Call => ({ name: "rmdir", values: [path] })),
+      ...paths.map((path): ChildCall => ({ name: "rmdir", values: [path] })),
     ];
-    const calls: readonly Call[] = [
+    const calls: readonly ChildCall[] = [
       // No signal that a terminal has for us is for it; and what is open here it does not keep so.
       { name: "setsid", values: [] },
       { name: "close", values: [writing.fd] },
@@ -314,7 +314,7 @@ export function closeBeside(descriptors: readonly FileDescriptor[]): Disposable 
 }
 
 /** Users and groups of a thread, as the kernel's struct cred has them. */
-export interface Identity {
+export interface ThreadIds {
   readonly uid: number;
   readonly euid: number;
   readonly suid: number;
@@ -333,7 +333,7 @@ export interface Identity {
  * @throws SystemError where that is not permitted
  */
 export function asOther<Result>(
-  identity: Identity,
+  identity: ThreadIds,
   keep: (all: bigint) => Pick<Capabilities, "effective" | "inheritable">,
   act: () => Result,
 ): Result {
@@ -373,7 +373,7 @@ export function clock(name: "monotonic" | "boottime"): bigint {
 }
 
 /** A child of ours leads a session. @param terminal the one that it has, if it has one */
-export const inSession = (terminal: string | undefined): readonly Call[] => [
+export const inSession = (terminal: string | undefined): readonly ChildCall[] => [
   { name: "setsid", values: [] },
   ...(terminal === undefined
     ? []

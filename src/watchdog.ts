@@ -1,6 +1,6 @@
 import { write } from "node:fs";
 import { EXPIRED, LINE, RUN, RUNNING, SHOWN, type Watch, WRITING } from "./commands/deadline-state.ts";
-import { assembled, type Part, type Patch } from "./output/partial.ts";
+import { assembled, type Patch, type RankedPatch } from "./output/partial.ts";
 import { eraseLine, writeStderr } from "./output/stderr.ts";
 import { now, readWhereabouts, START } from "./self/whereabouts.ts";
 
@@ -54,8 +54,8 @@ async function tell({ state, whereabouts, columns }: Watch): Promise<void> {
 
 declare const self: Worker;
 self.onmessage = ({ data: watch }: MessageEvent<Watch>) => {
-  const parts: Part[] = [];
-  self.onmessage = ({ data }: MessageEvent<Part>) => {
+  const parts: RankedPatch[] = [];
+  self.onmessage = ({ data }: MessageEvent<RankedPatch>) => {
     parts.push(data);
   };
   if (watch.columns > 0) setInterval(() => tell(watch), pause.next);

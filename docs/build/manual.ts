@@ -1,7 +1,7 @@
 import { description, name, version } from "../../package.json";
 import { examples } from "../../src/commands/examples.ts";
 import { exitCodes, exitMeanings } from "../../src/commands/exit.ts";
-import { type Entry, synopsis, takenBy } from "../../src/commands/help.ts";
+import { type HelpEntry, synopsis, takenBy } from "../../src/commands/help.ts";
 import { type Command, callOf, everyCommand, isGroup, program } from "../../src/commands/program.ts";
 import { settingKeys, usualFile, variableName } from "../../src/commands/settings.ts";
 
@@ -14,7 +14,7 @@ const roff = (text: string): string =>
 const bold = (text: string): string => `.B ${roff(text).replaceAll('"', "\\(dq")}`;
 
 const section = (title: string, ...lines: readonly string[]): string => [`.SH ${title}`, ...lines].join("\n");
-const entries = (rows: readonly Entry[]): string[] =>
+const entries = (rows: readonly HelpEntry[]): string[] =>
   rows.flatMap(([term, text]) => [".TP", bold(term), roff(text)]);
 const examplesOf = (command: Command): string[] =>
   (examples[command.name] ?? []).flatMap(({ line, does }) => [

@@ -14,4 +14,4 @@ export const questions = [
   "value",
   "type matches",
 ] as const;
-export type Question = (typeof questions)[number];
+export type CoreQuestion = (typeof questions)[number];

@@ -1,6 +1,6 @@
 import { InputError } from "../input/input.ts";
 import type { Btf } from "./btf.ts";
-import { type Question, questions } from "./core-question.ts";
+import { type CoreQuestion, questions } from "./core-question.ts";
 
 /**
  * CO-RE relocations of an eBPF object: struct btf_ext_header and struct bpf_core_relo of the section .BTF.ext, as in the
@@ -15,7 +15,7 @@ export interface Relocation {
   readonly type: number;
   /** Numbers of members and elements, as `0:1:2`. */
   readonly access: string;
-  readonly question: Question;
+  readonly question: CoreQuestion;
 }
 
 /** struct btf_ext_header and bpf_core_relo; bytes. */

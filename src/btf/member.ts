@@ -1,7 +1,7 @@
 import { type Btf, kinds } from "./btf.ts";
 
 /** Where a member lies. */
-export interface Place {
+export interface MemberPlace {
   /** Bits from the start of the type that its path begins with. */
   readonly bitOffset: number;
   /** Bits of a bit-field; null for any other member. */
@@ -46,7 +46,7 @@ export function typesOf(btf: Btf, { keyword, type }: MemberPath): number[] {
  * Where the member lies. Anonymous structs and unions on the way are looked through; pointers are not followed.
  * @returns why it is not there, in words, where it is not; also where several types of the name differ in it
  */
-export function placeOf(btf: Btf, path: MemberPath): Place | string {
+export function placeOf(btf: Btf, path: MemberPath): MemberPlace | string {
   const types = typesOf(btf, path);
   if (types.length === 0) return `no ${path.keyword ?? "struct or union"} ${path.type}`;
   const found = types.map((type) => walk(btf, type, path));
@@ -57,8 +57,8 @@ export function placeOf(btf: Btf, path: MemberPath): Place | string {
   return isOne ? first : `${types.length} types are called ${path.type}, and have it at different places`;
 }
 
-function walk(btf: Btf, start: number, { type: name, steps }: MemberPath): Place | string {
-  let place: Place = { bitOffset: 0, bitSize: null, type: start };
+function walk(btf: Btf, start: number, { type: name, steps }: MemberPath): MemberPlace | string {
+  let place: MemberPlace = { bitOffset: 0, bitSize: null, type: start };
   let way = name;
   for (const step of steps) {
     const member = find(btf, place.type, step.name);
@@ -92,7 +92,7 @@ function find(
   name: string,
   seen = new Set<number>(),
   depth = 0,
-): Place | string | null {
+): MemberPlace | string | null {
   seen.add(type);
   const members = btf.membersNamed(type, name);
   if (members === null)

@@ -1,7 +1,7 @@
 import type { NewType } from "./btf.ts";
 import { type Btf, kinds } from "./btf.ts";
-import type { Question } from "./core-question.ts";
-import type { Found } from "./relocate.ts";
+import type { CoreQuestion } from "./core-question.ts";
+import type { FoundAccess } from "./relocate.ts";
 
 /**
  * The types of a kernel's BTF that these relocations need, and no others: as bpftool gen min_core_btf has it. Structs hold
@@ -9,7 +9,7 @@ import type { Found } from "./relocate.ts";
  */
 export function minimalTypes(
   btf: Btf,
-  found: Iterable<{ readonly question: Question; readonly found: Found }>,
+  found: Iterable<{ readonly question: CoreQuestion; readonly found: FoundAccess }>,
 ): NewType[] {
   /** Types that are needed, with what is of their members. */
   const needed = new Map<number, Set<string>>();

@@ -1,7 +1,7 @@
 import { InputError } from "../input/input.ts";
 import { type Btf, kinds, type Member } from "./btf.ts";
 import type { Relocation } from "./core.ts";
-import type { Question } from "./core-question.ts";
+import type { CoreQuestion } from "./core-question.ts";
 
 /**
  * How a loader finds in a kernel's BTF what a program was compiled against: the rules of libbpf's relo_core.c. Types go by
@@ -9,7 +9,7 @@ import type { Question } from "./core-question.ts";
  */
 
 /** One step of a way into a type. */
-export interface Step {
+export interface AccessStep {
   /** The struct or union that has the member, or the array's element type. */
   readonly type: number;
   /** Null: an element, of this index. */
@@ -20,10 +20,10 @@ export interface Step {
 }
 
 /** What a relocation means, in the types of the object. */
-export interface Wanted {
+export interface WantedAccess {
   readonly root: number;
   /** Without the first index, of an element of an array of the root. */
-  readonly steps: readonly Step[];
+  readonly steps: readonly AccessStep[];
   /** That index. */
   readonly first: number;
   /** An enumerator. */
@@ -33,7 +33,7 @@ export interface Wanted {
 }
 
 /** Where it is in the kernel's BTF. */
-export interface Found {
+export interface FoundAccess {
   readonly root: number;
   /** Types on the way: which member of which struct each step takes, anonymous ones too. */
   readonly members: readonly { readonly struct: number; readonly member: Member }[];
@@ -57,7 +57,7 @@ const LONGEST = 4096;
 export const essential = (name: string): string => name.replace(/^(.*[^_])___[^_].*$/s, "$1");
 
 /** @throws InputError where the relocation does not fit the object's own types */
-export function wantedOf(btf: Btf, { type: root, access, question }: Relocation, path: string): Wanted {
+export function wantedOf(btf: Btf, { type: root, access, question }: Relocation, path: string): WantedAccess {
   const name = btf.name(root).slice(0, LONGEST) || "(anonymous)";
   const bad = () =>
     new InputError(path, 0, `a CO-RE relocation of ${name} by "${access}", which does not fit`);
@@ -70,7 +70,7 @@ export function wantedOf(btf: Btf, { type: root, access, question }: Relocation,
     if (enumerator === undefined) throw bad();
     return { root, steps: [], first: 0, enumerator, text: `${name}::${enumerator}` };
   }
-  const steps: Step[] = [];
+  const steps: AccessStep[] = [];
   let [type, text] = [btf.resolve(root), first === 0 ? name : `${name}[${first}]`];
   for (const index of indexes) {
     if (text.length > LONGEST) throw bad();
@@ -104,7 +104,7 @@ export class Kernel {
   }
 
   /** @returns why it is not there, in words, where it is not */
-  find({ question }: Relocation, wanted: Wanted): Found | string {
+  find({ question }: Relocation, wanted: WantedAccess): FoundAccess | string {
     const name = essential(this.#local.name(wanted.root));
     const kind = this.#local.kind(wanted.root);
     if (question === "local type id") return nowhere(wanted.root);
@@ -119,7 +119,7 @@ export class Kernel {
     return isOne ? one : `${candidates.length} types are called ${name}, and have it at different places`;
   }
 
-  #in(root: number, wanted: Wanted, question: Question): Found | string {
+  #in(root: number, wanted: WantedAccess, question: CoreQuestion): FoundAccess | string {
     const { btf } = this;
     if (wanted.enumerator !== undefined) {
       const name = essential(wanted.enumerator);
@@ -131,7 +131,7 @@ export class Kernel {
     return this.#walk(root, wanted);
   }
 
-  #walk(root: number, { steps, first }: Wanted): Found | string {
+  #walk(root: number, { steps, first }: WantedAccess): FoundAccess | string {
     const { btf } = this;
     const members: { struct: number; member: Member }[] = [];
     const elements: number[] = [];
@@ -164,7 +164,7 @@ export class Kernel {
    * Members on the way to one, which may lie in anonymous structs. Null: there is none; none: it is of another kind.
    * @param looked types that do not have it: of those that hold each other many times there would be no end
    */
-  #member(type: number, step: Step, looked: Set<number>): { struct: number; member: Member }[] | null {
+  #member(type: number, step: AccessStep, looked: Set<number>): { struct: number; member: Member }[] | null {
     const struct = this.btf.resolve(type);
     if (looked.has(struct) || looked.size > MOST_STRUCTS) return null;
     looked.add(struct);
@@ -220,7 +220,13 @@ export class Kernel {
   }
 }
 
-const nowhere = (root: number): Found => ({ root, members: [], elements: [], bitOffset: 0, type: root });
+const nowhere = (root: number): FoundAccess => ({
+  root,
+  members: [],
+  elements: [],
+  bitOffset: 0,
+  type: root,
+});
 
 const isStruct = (kind: number): boolean => kind === kinds.struct || kind === kinds.union;
 /** Kinds that a loader takes for one another. */

@@ -4,7 +4,7 @@ import type { Earlier } from "../output/earlier.ts";
 import { Failure } from "../output/failure.ts";
 
 /** One thing whose constants are written: the kernel, or a library. */
-export interface Subject {
+export interface BakeSubject {
   /** `kernel`, or the library's path. */
   readonly name: string;
   readonly constants: Readonly<Record<string, number | null>>;
@@ -30,7 +30,7 @@ export function subjectIn(
   { kernel, tls = [] }: Pick<Earlier, "kernel" | "tls">,
   wanted: string,
   alias = wanted,
-): Subject {
+): BakeSubject {
   if (wanted === "kernel") {
     if (kernel === undefined)
       throw refused("the document has no kernel part: run offsetof kernel, or offsetof run");
@@ -51,7 +51,7 @@ export function subjectIn(
 }
 
 /** The subject with constants of its kind that its document leaves out, as `--only` does: they are not known. */
-export const withUntold = (subject: Subject, kind: readonly string[]): Subject => ({
+export const withUntold = (subject: BakeSubject, kind: readonly string[]): BakeSubject => ({
   ...subject,
   constants: { ...Object.fromEntries(kind.map((name) => [name, null])), ...subject.constants },
 });
@@ -59,7 +59,7 @@ export const withUntold = (subject: Subject, kind: readonly string[]): Subject =
 const refused = (message: string): Failure => new Failure("E_CONSTANTS", message);
 
 /** What an object's constants become. */
-export interface Choice {
+export interface BakedValues {
   /** Null: the absent value. */
   readonly values: ReadonlyMap<string, bigint | null>;
   /** Constants that a table alone tells, of another version than the subject's. */
@@ -83,10 +83,10 @@ export interface Latitude extends Allowance {
  */
 export function chooseValues(
   names: readonly string[],
-  subject: Subject,
+  subject: BakeSubject,
   allow: Latitude,
   settings: ReadonlyMap<string, bigint> = new Map(),
-): Choice {
+): BakedValues {
   const { constants, fields, library, name: of } = subject;
   const isExact = library?.match === "exact";
   const ours = names.filter((name) => Object.hasOwn(constants, name) && !settings.has(name));

@@ -22,7 +22,7 @@ export type KeyLogLabel =
  * Where the secrets are by direction, they are a server's; a client's are the other way round. All are copies, for the
  * caller to wipe.
  */
-export function keyLogOf(event: TlsEvent): ReadonlyMap<KeyLogLabel, Uint8Array> {
+export function secretsOf(event: TlsEvent): ReadonlyMap<KeyLogLabel, Uint8Array> {
   const log = new Map<KeyLogLabel, Uint8Array>();
   const add = (label: KeyLogLabel, secret: Uint8Array | null): void => {
     if (secret !== null) log.set(label, secret);

@@ -24,11 +24,11 @@ const shapes = {
   embedded: { constants: /^SSL_ST_S3_CLIENT_RANDOM$/, why: "s3 is embedded in ssl_st" },
   pointer: { constants: /^SSL3_STATE_ST_CLIENT_RANDOM$/, why: "ssl_st leads to s3 by a pointer" },
 } as const;
-type Shape = keyof typeof shapes;
+type PickedShape = keyof typeof shapes;
 
 interface Program {
   readonly name: string;
-  readonly shape: Shape;
+  readonly shape: PickedShape;
   /** The first version with this shape that the program reads. */
   readonly since: string;
 }
@@ -64,7 +64,7 @@ export interface Pick {
 }
 
 /** What a pick rests on. */
-export interface Library {
+export interface PickedFor {
   readonly library: string;
   readonly version: string | null;
   /** As in the document. */
@@ -75,13 +75,13 @@ export interface Library {
  * The object that reads a library's connections on a kernel. What was measured of the library goes before its version:
  * that alone does not fix the layout.
  */
-export function pickTls(library: Library, kernel: KernelVersion, choice: KernelClass): Pick {
+export function pickTls(library: PickedFor, kernel: KernelVersion, choice: KernelClass): Pick {
   const { bytecode: program, bytecode_reason: why } = programFor(library);
   return program === null ? { bytecode: null, bytecode_reason: why } : onKernel(program, why, kernel, choice);
 }
 
 /** Why an object that a person chose does not read a library's connections; null where nothing speaks against it. */
-export function misfitOf(name: string, library: Library): string | null {
+export function misfitOf(name: string, library: PickedFor): string | null {
   const { bytecode: right, bytecode_reason: why } = programFor(library);
   if (right === null || shapeRead(name) === shapeRead(right)) return null;
   return `${name} does not read this library's connections, ${right} does: ${why}`;
@@ -105,7 +105,7 @@ function onKernel(program: string, because: string, kernel: KernelVersion, choic
 
 const picked = (bytecode: string | null, bytecode_reason: string): Pick => ({ bytecode, bytecode_reason });
 
-function programFor({ library, version, constants }: Library): Pick {
+function programFor({ library, version, constants }: PickedFor): Pick {
   const only = onlyPrograms[library];
   if (only !== undefined) return picked(only.name, only.why);
   if (library !== "openssl") return picked(null, `no program reads connections of library ${library}`);
@@ -125,7 +125,7 @@ function programFor({ library, version, constants }: Library): Pick {
 }
 
 /** Told by constants that are known; null where none of them is. */
-function shapeOf(constants: Library["constants"]): Shape | null {
+function shapeOf(constants: PickedFor["constants"]): PickedShape | null {
   const known = Object.keys(constants).filter((name) => constants[name] !== null);
   for (const shape of ["connection", "embedded", "pointer"] as const)
     if (known.some((name) => shapes[shape].constants.test(name))) return shape;

@@ -1,21 +1,21 @@
 import { Btf } from "../btf/btf.ts";
 import { type Relocation, relocationsIn } from "../btf/core.ts";
-import type { Question } from "../btf/core-question.ts";
-import { essential, type Found, Kernel, type Wanted, wantedOf } from "../btf/relocate.ts";
+import type { CoreQuestion } from "../btf/core-question.ts";
+import { essential, type FoundAccess, Kernel, type WantedAccess, wantedOf } from "../btf/relocate.ts";
 import { InputError } from "../input/input.ts";
 import type { EbpfFunction, EbpfObject } from "./object.ts";
 import { reached } from "./reach.ts";
 
 /** What a function asks for and a kernel's BTF does not have. */
-export interface Missing {
+export interface MissingAccess {
   /** As C would say it, with the program's own names: `task_struct___x.__state`. */
   readonly what: string;
-  readonly question: Question;
+  readonly question: CoreQuestion;
   readonly reason: string;
 }
 
 /** A program, or a function in .text that programs call. */
-export interface Asked {
+export interface AskedProgram {
   readonly name: string;
   readonly section: string;
   /** How many CO-RE relocations it has. */
@@ -23,9 +23,9 @@ export interface Asked {
   /** The kernel checks it against its own BTF, which no file stands in for. */
   readonly needsKernelBtf: boolean;
   /** What it comes to at work, so that the kernel's verifier refuses it. */
-  readonly missing: readonly Missing[];
+  readonly missing: readonly MissingAccess[];
   /** What it does without, because it asks first whether it is there. */
-  readonly absent: readonly Missing[];
+  readonly absent: readonly MissingAccess[];
 }
 
 /** BTF that objects are held against. */
@@ -44,12 +44,12 @@ export interface Against {
 /** One relocation with what it comes to. */
 interface Answer {
   readonly relocation: Relocation;
-  readonly wanted: Wanted;
-  readonly found: Found | string;
+  readonly wanted: WantedAccess;
+  readonly found: FoundAccess | string;
 }
 
 /** Questions that have an answer, 0, where what they ask for is not there. */
-const mayBeAbsent: readonly Question[] = ["exists", "type exists", "value exists", "type matches"];
+const mayBeAbsent: readonly CoreQuestion[] = ["exists", "type exists", "value exists", "type matches"];
 const attachedByBtf =
   /^\??(?:fentry|fexit|fmod_ret|fsession|tp_btf|lsm|lsm_cgroup|iter|struct_ops)(?:\.s)?(?:$|\/)/;
 
@@ -62,13 +62,13 @@ export function askedBy(
   object: EbpfObject,
   against: Against,
   path: string,
-): { functions: readonly Asked[]; found: readonly { question: Question; found: Found }[] } {
+): { functions: readonly AskedProgram[]; found: readonly { question: CoreQuestion; found: FoundAccess }[] } {
   const [types, ext] = [object.section(".BTF"), object.section(".BTF.ext")];
   if (!object.isLittle) throw new InputError(path, 5, "an object of a big-endian machine");
   const answers = types === null || ext === null ? [] : answersOf(types, ext, against, path);
   const bySection = Map.groupBy(answers, ({ relocation }) => relocation.section);
   const all = object.functions;
-  const verdicts = new Map<EbpfFunction, Asked>();
+  const verdicts = new Map<EbpfFunction, AskedProgram>();
   for (const [section, own] of Map.groupBy(all, (one) => one.section)) {
     const code = object.section(section)?.bytes ?? new Uint8Array();
     for (const [one, part] of partsOf(own, bySection.get(section) ?? []))
@@ -118,7 +118,7 @@ function answerTo(
 }
 
 /** Types whose true size the answer depends on. */
-function sizesOf(question: Question, { first, steps }: Wanted, found: Found): number[] {
+function sizesOf(question: CoreQuestion, { first, steps }: WantedAccess, found: FoundAccess): number[] {
   if (question === "type size") return [found.root];
   const elements = steps.filter(({ name }) => name === null);
   return [
@@ -129,7 +129,7 @@ function sizesOf(question: Question, { first, steps }: Wanted, found: Found): nu
 }
 
 /** Ways to say what is wanted as `type.member`, from each named type on the way: `sock.__sk_common.skc_num`, `sock_common.skc_num`. */
-function namesOf(local: Btf, { root, steps }: Wanted): string[] {
+function namesOf(local: Btf, { root, steps }: WantedAccess): string[] {
   const rest = (from: number) =>
     steps
       .slice(from)
@@ -172,7 +172,7 @@ function verdictOf(
   { end, answers }: Part,
   code: Uint8Array,
   path: string,
-): Asked {
+): AskedProgram {
   const unfound = answers.filter(
     ({ relocation, found }) => typeof found === "string" && !mayBeAbsent.includes(relocation.question),
   );
@@ -195,7 +195,7 @@ function verdictOf(
 }
 
 /** Each once. */
-function told(answers: readonly Answer[]): Missing[] {
+function told(answers: readonly Answer[]): MissingAccess[] {
   const rows = answers.map(({ relocation: { question }, wanted: { text: what }, found }) => ({
     what,
     question,
@@ -205,7 +205,7 @@ function told(answers: readonly Answer[]): Missing[] {
 }
 
 /** What a loader writes into the instruction, where a program decides by it. */
-function numberOf({ question }: Relocation, found: Found | string): bigint | null {
+function numberOf({ question }: Relocation, found: FoundAccess | string): bigint | null {
   if (question === "type matches" && typeof found !== "string") return null;
   if (mayBeAbsent.includes(question)) return typeof found === "string" ? 0n : 1n;
   return question === "value" && typeof found !== "string" ? (found.value ?? null) : null;

@@ -6,16 +6,16 @@ import { btfOf } from "../btf/encode.ts";
 import { minimalTypes } from "../btf/minimal.ts";
 import { placesOf } from "../btf/places.ts";
 import { EbpfObject, largestObject } from "../bytecode/object.ts";
-import { type Asked, askedBy } from "../bytecode/relocations.ts";
+import { type AskedProgram, askedBy } from "../bytecode/relocations.ts";
 import { elfOf } from "../elf/write.ts";
 import { shownName } from "../input/name.ts";
 import { allWide, askedOf as memberOf } from "../kernel/asked.ts";
 import { wideMembers } from "../kernel/members/all.ts";
 import { type Traced, tracedHere } from "../kernel/running/tracefs.ts";
-import { type Made, makeBtf } from "../kernel/synthetic/make.ts";
-import type { Known, Unplaced } from "../kernel/synthetic/place.ts";
+import { type MadeBtf, makeBtf } from "../kernel/synthetic/make.ts";
+import type { KnownOffset, Unplaced } from "../kernel/synthetic/place.ts";
 import { RECORD } from "../kernel/synthetic/tracepoints.ts";
-import type { Machine } from "../kernel/synthetic/uapi.ts";
+import type { RegisterSet } from "../kernel/synthetic/uapi.ts";
 import { isNumber } from "../offsets/truth.ts";
 import { toPlacesTable, toRelocationsTable } from "../output/btf.ts";
 import { formatVersion, placesSchema, relocationsSchema } from "../output/document.ts";
@@ -62,9 +62,9 @@ export default defineCommand({
 
 /** BTF that is written, and that objects are held against. */
 interface Written {
-  readonly machine: Machine;
+  readonly machine: RegisterSet;
   readonly release: string | null;
-  readonly made: Made;
+  readonly made: MadeBtf;
   /** The same, to be read. */
   readonly btf: Btf;
   /** It is a kernel's own, and not made of constants. */
@@ -77,7 +77,7 @@ async function madeHere(args: BtfFlags): Promise<Written> {
   const { chosen, subject } = await constantsFor("kernel", args, allWide());
   const machine = chosen.arch === "arm64" ? "arm64" : "x64";
   const traced = args.constants === undefined ? tracedHere() : tracedElsewhere;
-  const known = (constant: string): Known => {
+  const known = (constant: string): KnownOffset => {
     const [value = null, field] = [subject.constants[constant], subject.fields[constant]];
     if (value !== null && field !== undefined && isNumber(field.status)) return { value };
     const doubt = field === undefined || value === null ? "not known" : field.status;
@@ -130,7 +130,7 @@ function checked(args: BtfFlags, first: readonly string[]): string[] {
 }
 
 /** @throws Failure where nothing is known */
-function madeOf(...args: Parameters<typeof makeBtf>): Made {
+function madeOf(...args: Parameters<typeof makeBtf>): MadeBtf {
   const made = makeBtf(...args);
   if (made.bytes !== null) return made;
   throw new Failure(
@@ -140,7 +140,7 @@ function madeOf(...args: Parameters<typeof makeBtf>): Made {
   );
 }
 
-async function deliver({ output, elf }: BtfFlags, btf: Uint8Array, machine: Machine): Promise<void> {
+async function deliver({ output, elf }: BtfFlags, btf: Uint8Array, machine: RegisterSet): Promise<void> {
   const bytes = elf === true ? elfOf(machine, ".BTF", btf) : btf;
   if (output === "-") await writeStdout(bytes);
   else if (output !== undefined) writeFileWhole(output, bytes);
@@ -148,7 +148,7 @@ async function deliver({ output, elf }: BtfFlags, btf: Uint8Array, machine: Mach
 
 interface AskedObject {
   readonly path: string;
-  readonly functions: readonly Asked[];
+  readonly functions: readonly AskedProgram[];
   readonly found: ReturnType<typeof askedBy>["found"];
 }
 

@@ -1,7 +1,7 @@
 import { defineCommand } from "citty";
 import * as v from "valibot";
 import { readSettings } from "../bytecode/assignments.ts";
-import { type Choice, chooseValues, type Subject, withUntold } from "../bytecode/constants.ts";
+import { type BakedValues, type BakeSubject, chooseValues, withUntold } from "../bytecode/constants.ts";
 import { EbpfObject, largestObject } from "../bytecode/object.ts";
 import { bakeEmbedded, embeddedObject } from "../bytecode/objects.ts";
 import { bakedObjects, misfitOf, type Pick, pickSocketReader, pickTls, subjectOf } from "../bytecode/pick.ts";
@@ -125,7 +125,7 @@ function outputOf(output: string | undefined): string {
 }
 
 /** The object for the kernel that the constants come from. */
-function pickFor({ host }: Chosen, { library, constants }: Subject, args: BakeFlags): Pick {
+function pickFor({ host }: Chosen, { library, constants }: BakeSubject, args: BakeFlags): Pick {
   if (host === null)
     return { bytecode: null, bytecode_reason: "for which kernel? --release names one, or NAME the object" };
   const { bytecode: choice } = configOf(loadConfig({ flags: args, env: process.env }));
@@ -137,11 +137,11 @@ function pickFor({ host }: Chosen, { library, constants }: Subject, args: BakeFl
 /** @throws Failure where the object has no such name, or a constant that it has is not known */
 async function chosen(
   object: EbpfObject,
-  subject: Subject,
+  subject: BakeSubject,
   settings: ReadonlyMap<string, bigint>,
   args: BakeFlags,
   path: string,
-): Promise<Choice> {
+): Promise<BakedValues> {
   const names = object.constants.map((constant) => constant.name);
   for (const name of settings.keys()) {
     if (names.includes(name)) continue;
@@ -160,7 +160,10 @@ async function chosen(
 }
 
 /** The constants that every subject of this kind has. What a library's document does not tell, the object's names do. */
-async function kindOf({ library, constants }: Subject, names: readonly string[]): Promise<readonly string[]> {
+async function kindOf(
+  { library, constants }: BakeSubject,
+  names: readonly string[],
+): Promise<readonly string[]> {
   if (library === null) return constantsOf.kernel();
   const [{ loadLayouts }, { commonConstants }] = await Promise.all([
     import("../tls/layouts/layouts.ts"),
@@ -176,8 +179,8 @@ async function kindOf({ library, constants }: Subject, names: readonly string[])
  */
 function leftUndefined(
   object: EbpfObject,
-  { values }: Choice,
-  { name: of }: Subject,
+  { values }: BakedValues,
+  { name: of }: BakeSubject,
   args: BakeFlags,
   path: string,
 ): readonly string[] {
@@ -193,7 +196,7 @@ function leftUndefined(
 async function deliver(
   output: string,
   bytes: Uint8Array,
-  { values, assumed, missing, set }: Choice,
+  { values, assumed, missing, set }: BakedValues,
   what: Pick & { readonly for: string },
   args: BakeFlags,
 ): Promise<void> {

@@ -1,5 +1,5 @@
 import { withRemedy } from "../../ffi/remedies.ts";
-import { type Subject, subjectIn } from "../bytecode/constants.ts";
+import { type BakeSubject, subjectIn } from "../bytecode/constants.ts";
 import { BakeError } from "../bytecode/object.ts";
 import { type Chosen, choose } from "../fleet/choose.ts";
 import { InputError, InputFile } from "../input/input.ts";
@@ -23,7 +23,7 @@ export async function constantsFor(
   args: Flags &
     ConstantsFlags & { readonly member?: string | undefined; readonly image?: string | undefined },
   wide: readonly Asked[] = [],
-): Promise<{ chosen: Chosen; subject: Subject }> {
+): Promise<{ chosen: Chosen; subject: BakeSubject }> {
   const isKernel = wanted === "kernel";
   const part = isKernel ? "kernel" : "tls";
   if (args.image !== undefined) return constantsOfImage(args.image, wanted, args);
@@ -53,7 +53,7 @@ async function constantsOfImage(
   image: string,
   wanted: string,
   args: Flags & ConstantsFlags & { readonly member?: string | undefined },
-): Promise<{ chosen: Chosen; subject: Subject }> {
+): Promise<{ chosen: Chosen; subject: BakeSubject }> {
   if (wanted !== "kernel") throw usage("--image is of a kernel: it takes --for kernel, and no library");
   if (chosenIn(args, "kernel") !== null)
     throw usage("--image and --constants are two sources: name one of them");

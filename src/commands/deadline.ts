@@ -1,7 +1,7 @@
 import type { Diagnostic } from "../output/document.ts";
 import type { Failure } from "../output/failure.ts";
 import { progressColumns } from "../output/meter.ts";
-import type { Part, Patch } from "../output/partial.ts";
+import type { Patch, RankedPatch } from "../output/partial.ts";
 import { eraseLine, writeStderr } from "../output/stderr.ts";
 import { watchdog } from "../self/executable.ts";
 import { follow, now } from "../self/whereabouts.ts";
@@ -59,7 +59,7 @@ export async function withinDeadline<Result>(
   guard.unref();
   try {
     const result = await act((patch, rank = 0) => {
-      if (printing !== null) guard.postMessage({ patch, rank } satisfies Part);
+      if (printing !== null) guard.postMessage({ patch, rank } satisfies RankedPatch);
     });
     return now() > watch.end ? late(result, lateness(watch)) : result;
   } finally {

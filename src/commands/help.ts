@@ -8,17 +8,17 @@ import { flagName, settingKeys } from "./settings.ts";
 type Arg = ArgsDef[string];
 
 /** One line of a list: what is written, and what it is for. */
-export type Entry = readonly [term: string, text: string];
+export type HelpEntry = readonly [term: string, text: string];
 
 /** What a command takes, by kind. */
 export interface Taken {
-  readonly positionals: readonly Entry[];
+  readonly positionals: readonly HelpEntry[];
   /** Flags that not every command takes. */
-  readonly own: readonly Entry[];
+  readonly own: readonly HelpEntry[];
   /** Flags of every command. */
-  readonly common: readonly Entry[];
+  readonly common: readonly HelpEntry[];
   /** Flags that are settings too. */
-  readonly settings: readonly Entry[];
+  readonly settings: readonly HelpEntry[];
 }
 
 const settingFlags: readonly string[] = settingKeys.map(flagName);
@@ -36,7 +36,7 @@ function term(flag: string, arg: Arg): string {
 /** @throws nothing; the order is the definition's */
 export function takenBy({ args }: Command): Taken {
   const rows = Object.entries(args);
-  const pick = (isWanted: (flag: string) => boolean): Entry[] =>
+  const pick = (isWanted: (flag: string) => boolean): HelpEntry[] =>
     rows
       .filter(([flag, arg]) => arg.type !== "positional" && isWanted(flag))
       .map(([flag, arg]) => [term(flag, arg), arg.description ?? ""]);
@@ -94,7 +94,7 @@ const WIDTH = 100;
 /** Where the texts begin; a longer term has its text below it. */
 const INDENT = 30;
 
-function list(entries: readonly Entry[]): string[] {
+function list(entries: readonly HelpEntry[]): string[] {
   const widest = Math.max(...entries.map(([each]) => each.length)) + 4;
   const indent = Math.min(INDENT, widest);
   return entries.flatMap(([each, text]) => {

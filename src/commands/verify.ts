@@ -3,7 +3,7 @@ import { defineCommand } from "citty";
 import * as v from "valibot";
 import { SystemError } from "../../ffi/error.ts";
 import { Libbpf } from "../../ffi/libbpf.ts";
-import { type Subject, subjectIn } from "../bytecode/constants.ts";
+import { type BakeSubject, subjectIn } from "../bytecode/constants.ts";
 import type { Chosen } from "../fleet/choose.ts";
 import { hostFiles } from "../host/files.ts";
 import { probeHost } from "../host/host.ts";
@@ -26,7 +26,7 @@ import type { OpenLibrary } from "../tls/tls.ts";
 import { hasHeld } from "../verify/held.ts";
 import { KeyLog } from "../verify/key-log-file.ts";
 import { sealProcess, type Watched } from "../verify/tls-reads.ts";
-import { type Library, verifiedKernel, verifiedTls, type Where } from "../verify/verify.ts";
+import { type VerifiedLibrary, verifiedKernel, verifiedTls, type Where } from "../verify/verify.ts";
 import { chosenIn, constantsFor } from "./chosen.ts";
 import { withinDeadline } from "./deadline.ts";
 import { exitCodes } from "./exit.ts";
@@ -157,10 +157,10 @@ export const lookAndVerify: typeof look = async (parts, config, question, { tell
 };
 
 /** What is verified of a report; null where it has no constants. Out of a document, where one is given. */
-function libraryOf(report: LibraryReport, open: OpenLibrary, source: Chosen | null): Library | null {
+function libraryOf(report: LibraryReport, open: OpenLibrary, source: Chosen | null): VerifiedLibrary | null {
   const { path, root, library, version, match, constants, fields, functions } = report;
   if (path === null || Object.keys(constants).length === 0) return null;
-  const subject: Subject =
+  const subject: BakeSubject =
     source === null
       ? { name: path, constants, fields, library: { library, version, match } }
       : subjectIn(source, path, open.name);

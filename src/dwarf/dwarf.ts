@@ -6,7 +6,7 @@ import { filled, Section } from "./section.ts";
 import { type Abbreviation, abbreviationsAt, Cursor, nameForms, slots, tags, Unit } from "./unit.ts";
 
 /** Names of what is looked for: all else is passed over. */
-export interface Wanted {
+export interface WantedTypes {
   readonly types: ReadonlySet<string>;
   readonly members: ReadonlySet<string>;
   readonly enumerators: ReadonlySet<string>;
@@ -36,7 +36,7 @@ const qualifiers = set(tags.const, tags.volatile, tags.restrict, tags.atomic);
  *
  * @param file stays the caller's @returns null where it has none, or, as a module, none that is linked @throws InputError
  */
-export function dwarfTypes(file: InputFile, elf: Elf, wanted: Wanted): Uint8Array | null {
+export function dwarfTypes(file: InputFile, elf: Elf, wanted: WantedTypes): Uint8Array | null {
   const found = new Map(
     elf.sections().flatMap((one) => (one.type === NOBITS ? [] : [[one.name, one] as const])),
   );
@@ -104,7 +104,7 @@ class Reader {
   readonly types: NewType[] = [];
   readonly #numbers = new Map<string, number>();
   #kept = 0;
-  readonly #wanted: Wanted;
+  readonly #wanted: WantedTypes;
   readonly #all: ReadonlySet<string>;
   readonly #longest: number;
   readonly #strings: Buffer;
@@ -115,7 +115,7 @@ class Reader {
   /** Numbers of this unit's types by their places; -1: not told yet. */
   #seen = new Map<number, number>();
 
-  constructor(wanted: Wanted, strings: (section: string) => Buffer) {
+  constructor(wanted: WantedTypes, strings: (section: string) => Buffer) {
     this.#wanted = wanted;
     this.#all = new Set([...wanted.types, ...wanted.members, ...wanted.enumerators]);
     this.#longest = Math.max(0, ...[...this.#all].map((name) => name.length));

@@ -1,8 +1,8 @@
-import type { Earlier, EarlierLibrary, Layouts } from "../output/earlier.ts";
+import type { Earlier, EarlierLibrary, MergedLayouts } from "../output/earlier.ts";
 import { Failure } from "../output/failure.ts";
 
 /** Which of the things in a document is meant; undefined: the one that there is. */
-export interface Wanted {
+export interface WantedThing {
   readonly release?: string | undefined;
   /** In hexadecimal digits. */
   readonly buildId?: string | undefined;
@@ -32,9 +32,9 @@ interface Things {
  * @param part what is asked for @param path for errors @throws Failure that tells which there are
  */
 export function choose(
-  from: Earlier | Layouts,
+  from: Earlier | MergedLayouts,
   part: "kernel" | "tls",
-  { release, buildId }: Wanted,
+  { release, buildId }: WantedThing,
   path: string,
 ): Chosen {
   const { kernels, libraries } = thingsIn(from);
@@ -62,7 +62,7 @@ export function choose(
   };
 }
 
-function thingsIn(from: Earlier | Layouts): Things {
+function thingsIn(from: Earlier | MergedLayouts): Things {
   if (!("kernels" in from)) {
     const { arch } = from.tool;
     return {

@@ -10,7 +10,7 @@ import { now } from "../self/whereabouts.ts";
 import { Budget } from "../tls/find/budget.ts";
 import type { Place } from "../tls/find/locate.ts";
 import { keyOf as keyInMaps, type MappedFile, type Processes, readProcesses } from "../tls/find/processes.ts";
-import { Memory } from "../tls/remembered.ts";
+import { RememberedReports } from "../tls/remembered.ts";
 import { type TlsOptions, tlsReports } from "../tls/tls.ts";
 import { Usage } from "./usage.ts";
 
@@ -153,7 +153,7 @@ class Watch {
   readonly #options: WatchOptions;
   readonly #usage = new Usage();
   readonly #entries = new Map<string, Entry>();
-  readonly #memory = new Memory();
+  readonly #memory = new RememberedReports();
 
   constructor(options: WatchOptions) {
     this.#options = options;

@@ -3,8 +3,8 @@ import { StrandedError } from "../net/namespace.ts";
 import type { GatewayAnswer, GatewayLine } from "../output/document.ts";
 import { asFailure } from "../output/failure.ts";
 import { toJsonLine } from "../output/json.ts";
-import type { Asked } from "./lookup.ts";
-import { parseQuestion, type Question } from "./question.ts";
+import type { AskedRoute } from "./lookup.ts";
+import { type GatewayQuestion, parseQuestion } from "./question.ts";
 
 /** Two addresses with scopes and a path of PATH_MAX are shorter. */
 const LONGEST_LINE = 4096 + 256;
@@ -27,8 +27,8 @@ const FLIGHT = 16;
 /** What answers questions, each in the network namespace of a name; undefined: none is named. */
 export interface Lookup {
   /** Those that come next. */
-  expect(coming: readonly Asked[]): void;
-  lookup(question: Question, netns: string | undefined): Promise<GatewayAnswer>;
+  expect(coming: readonly AskedRoute[]): void;
+  lookup(question: GatewayQuestion, netns: string | undefined): Promise<GatewayAnswer>;
 }
 
 /**
@@ -73,7 +73,10 @@ export const isComplete = ({ route, gateway, subnet }: GatewayAnswer): boolean =
   route !== null && (route !== "gateway" || (gateway !== null && subnet !== null));
 
 /** What a line asks, or what is wrong with it. */
-type ReadLine = { readonly line: number } & (Asked | { readonly code: string; readonly message: string });
+type ReadLine = { readonly line: number } & (
+  | AskedRoute
+  | { readonly code: string; readonly message: string }
+);
 
 function readLine({ number: line, text }: Line, usual: string | undefined): ReadLine {
   const wrong = (message: string): ReadLine => ({ line, code: "E_LINE", message });

@@ -8,8 +8,8 @@ import type { GatewayAnswer } from "../output/document.ts";
 import { Failure } from "../output/failure.ts";
 import { Cache, type CacheStatistics } from "./cache.ts";
 import { MetadataError, type MetadataService } from "./metadata.ts";
-import { Namespaces, type Network } from "./network.ts";
-import { type Question, targetOf } from "./question.ts";
+import { type AskedNetwork, Namespaces } from "./network.ts";
+import { type GatewayQuestion, targetOf } from "./question.ts";
 import { chooseSubnet, formatPrefix, type Prefix, type Subnet, subnetsOf } from "./subnet.ts";
 
 const MINUTE_MS = 60_000;
@@ -42,20 +42,20 @@ type Subnets =
   | { readonly reason: string };
 
 /** A question, and the network namespace it is asked in: a path or a process's number; undefined: the one this thread is in. */
-export interface Asked {
-  readonly question: Question;
+export interface AskedRoute {
+  readonly question: GatewayQuestion;
   readonly netns: string | undefined;
 }
 
 /** Looks up gateways in network namespaces, through bounded caches. */
 export class GatewayLookup implements Disposable {
   readonly #namespaces: Namespaces;
-  readonly #networks: Cache<Network>;
+  readonly #networks: Cache<AskedNetwork>;
   readonly #routes: Cache<Routing>;
   /** Those of the questions that were told last to come, by the keys of `#routes`. */
   readonly #coming = new Map<string, Routing>();
   /** Networks that were looked at since then; what comes after a wait looks again. */
-  readonly #unchanged = new Set<Network>();
+  readonly #unchanged = new Set<AskedNetwork>();
   readonly #links: Cache<Link | null>;
   readonly #subnets: Cache<Subnets>;
 
@@ -80,7 +80,7 @@ export class GatewayLookup implements Disposable {
    * @param netns path of a network namespace or a process's number; undefined: the one this thread is in
    * @throws Failure E_NETNS where the namespace cannot be entered; SystemError where the kernel answers what no route explains
    */
-  async lookup(question: Question, netns?: string): Promise<GatewayAnswer> {
+  async lookup(question: GatewayQuestion, netns?: string): Promise<GatewayAnswer> {
     const network = this.#network(netns);
     const { version, routing, link } = this.#settled(network, question);
     const { kind, route, reason } = routing;
@@ -110,7 +110,7 @@ export class GatewayLookup implements Disposable {
    * Asks for the routes of questions that come next, all at once, which takes fewer calls of the kernel. A change of the
    * routing forgets them; what this cannot tell, `lookup` asks for.
    */
-  expect(coming: readonly Asked[]): void {
+  expect(coming: readonly AskedRoute[]): void {
     this.#coming.clear();
     this.#unchanged.clear();
     for (const netns of new Set(coming.map((each) => each.netns))) {
@@ -129,7 +129,7 @@ export class GatewayLookup implements Disposable {
     }
   }
 
-  #expectIn(network: Network, coming: readonly Question[]): void {
+  #expectIn(network: AskedNetwork, coming: readonly GatewayQuestion[]): void {
     const { version } = network;
     this.#unchanged.add(network);
     const questions = coming.flatMap((question) => {
@@ -154,13 +154,16 @@ export class GatewayLookup implements Disposable {
     };
   }
 
-  #network(netns: string | undefined): Network {
+  #network(netns: string | undefined): AskedNetwork {
     const { key, open } = this.#namespaces.find(netns);
     return kept(this.#networks, key, () => [open(), Number.POSITIVE_INFINITY]);
   }
 
   /** A route and its interface. An interface that is gone took the route with it, so the kernel is asked again. */
-  #settled(network: Network, question: Question): { version: number; routing: Routing; link: Link | null } {
+  #settled(
+    network: AskedNetwork,
+    question: GatewayQuestion,
+  ): { version: number; routing: Routing; link: Link | null } {
     for (let attempt = 1; ; attempt++) {
       const version = attempt === 1 && this.#unchanged.has(network) ? network.seen : network.version;
       const routing = this.#route(network, version, question);
@@ -171,13 +174,13 @@ export class GatewayLookup implements Disposable {
     }
   }
 
-  #route(network: Network, version: number, question: Question): Routing {
+  #route(network: AskedNetwork, version: number, question: GatewayQuestion): Routing {
     const key = keyOf(version, question);
     return kept(this.#routes, key, () => [this.#coming.get(key) ?? routing(network, question), ROUTE_TTL_MS]);
   }
 
   /** Null where it was removed. */
-  #link(network: Network, version: number, index: number): Link | null {
+  #link(network: AskedNetwork, version: number, index: number): Link | null {
     return kept(this.#links, `${version} ${index}`, () => [
       orNull("ENODEV", () => network.netlink.link(index)),
       ROUTE_TTL_MS,
@@ -185,7 +188,7 @@ export class GatewayLookup implements Disposable {
   }
 
   async #subnet(
-    network: Network,
+    network: AskedNetwork,
     version: number,
     link: Link,
     gateway: IpAddress,
@@ -211,7 +214,7 @@ export class GatewayLookup implements Disposable {
     };
   }
 
-  async #askSubnets({ netlink }: Network, { index, name, hardwareAddress }: Link): Promise<Subnets> {
+  async #askSubnets({ netlink }: AskedNetwork, { index, name, hardwareAddress }: Link): Promise<Subnets> {
     try {
       if (this.cloud === undefined) {
         const own = netlink.addresses().filter((address) => address.index === index);
@@ -265,17 +268,17 @@ const refusals: Readonly<Record<string, Refusal>> = {
 };
 
 /** What one route's answer depends on. */
-const keyOf = (version: number, question: Question): string =>
+const keyOf = (version: number, question: GatewayQuestion): string =>
   `${version} ${question.source?.text} ${targetOf(question).text} ${question.through}`;
 
 /** What the kernel is asked. @param through an interface's index */
-const asked = (question: Question, through: number | undefined): RouteQuestion => ({
+const asked = (question: GatewayQuestion, through: number | undefined): RouteQuestion => ({
   destination: targetOf(question),
   source: question.source,
   through,
 });
 
-function routing(network: Network, whole: Question): Routing {
+function routing(network: AskedNetwork, whole: GatewayQuestion): Routing {
   const { netlink } = network;
   const { through } = whole;
   const index = typeof through === "string" ? orNull("ENODEV", () => netlink.link(through).index) : through;
@@ -295,7 +298,7 @@ function routing(network: Network, whole: Question): Routing {
 
 /** Why the kernel gives no route. What it answers with says that routing refuses only where a route or a rule does. */
 function refused(
-  network: Network,
+  network: AskedNetwork,
   question: RouteQuestion,
   { type, does, by }: Refusal,
   code: string,
@@ -314,7 +317,7 @@ function refused(
 }
 
 /** What is wrong with an IPv4 source: the kernel looks at it before any route, and at loopback ones again behind it. */
-function sourceFault(network: Network, { source, ...rest }: RouteQuestion, code: string): string | null {
+function sourceFault(network: AskedNetwork, { source, ...rest }: RouteQuestion, code: string): string | null {
   if (source?.family !== AF_INET || !["ENETUNREACH", "EINVAL"].includes(code)) return null;
   // ip_route_output_key_hash_rcu; before Linux 5.10 EINVAL.
   if (!isLocal(network, source)) return `${formatIp(source)} is no address of this network namespace`;
@@ -327,7 +330,7 @@ function sourceFault(network: Network, { source, ...rest }: RouteQuestion, code:
 }
 
 /** The interface by which packets to a destination leave, whatever their source; null where none takes them. */
-function linkWithout({ netlink }: Network, question: RouteQuestion): Link | null {
+function linkWithout({ netlink }: AskedNetwork, question: RouteQuestion): Link | null {
   try {
     return netlink.link(netlink.route(question).through);
   } catch (error) {
@@ -337,7 +340,7 @@ function linkWithout({ netlink }: Network, question: RouteQuestion): Link | null
 }
 
 /** @param known the number of next hops; undefined: to be asked for */
-function described(network: Network, question: RouteQuestion, route: Route, known?: number): Routing {
+function described(network: AskedNetwork, question: RouteQuestion, route: Route, known?: number): Routing {
   const type = routeTypes[route.type];
   if (type === undefined) return { kind: null, route, reason: `route type ${route.type} is not known` };
   if (type !== "unicast") return { kind: type, route, reason: `the destination is a ${type} address` };
@@ -350,7 +353,7 @@ function described(network: Network, question: RouteQuestion, route: Route, know
 }
 
 /** Whether packets to an address are delivered to this very network namespace. */
-function isLocal({ netlink }: Network, destination: IpAddress): boolean {
+function isLocal({ netlink }: AskedNetwork, destination: IpAddress): boolean {
   try {
     return routeTypes[netlink.route({ destination }).type] === "local";
   } catch (error) {

@@ -16,7 +16,7 @@ const HASH_POLICY = "/proc/sys/net/ipv4/fib_multipath_hash_policy";
 let versions = 0;
 
 /** A network namespace that is asked about. Its sockets stay in it, this thread does not. */
-export class Network implements Disposable {
+export class AskedNetwork implements Disposable {
   readonly #owned: DisposableStack;
   readonly #enter: <Result>(act: () => Result) => Result;
   readonly #monitor: NetlinkMonitor;
@@ -84,22 +84,22 @@ export class Namespaces implements Disposable {
    * @returns its identity, and how to open it
    * @throws Failure E_NETNS where there is none or it cannot be entered
    */
-  find(name: string | undefined): { readonly key: string; readonly open: () => Network } {
+  find(name: string | undefined): { readonly key: string; readonly open: () => AskedNetwork } {
     const path = name === undefined ? THREAD_NAMESPACE : this.#pathOf(name);
     const identity = name === undefined ? this.#homeIdentity : identityOf(path);
-    const open = (): Network =>
+    const open = (): AskedNetwork =>
       identity.key === this.#homeIdentity.key
-        ? new Network(identity.inode)
+        ? new AskedNetwork(identity.inode)
         : attempt(path, () => this.#enter(path, identity));
     return { key: identity.key, open };
   }
 
-  #enter(path: string, { key, inode }: Identity): Network {
+  #enter(path: string, { key, inode }: Identity): AskedNetwork {
     using undo = new DisposableStack();
     const file = undo.use(openFile(bytesOf(path), path));
     if (this.#home === null || keyOf(fstatSync(file.fd)) !== key)
       throw new Failure("E_NETNS", `${path} changed meanwhile`);
-    const network = new Network(inode, { file, home: this.#home });
+    const network = new AskedNetwork(inode, { file, home: this.#home });
     undo.move();
     return network;
   }

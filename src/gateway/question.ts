@@ -8,7 +8,7 @@ export interface WrittenAddress extends IpAddress {
 }
 
 /** What a lookup is asked. */
-export interface Question {
+export interface GatewayQuestion {
   /** Undefined: the kernel is to choose. */
   readonly source: WrittenAddress | undefined;
   readonly destination: WrittenAddress;
@@ -33,7 +33,7 @@ const LARGEST_INDEX = 2 ** 31 - 1;
  * Reads addresses, IPv4-mapped ones as the IPv4 addresses they stand for, with scopes such as fe80::1%eth0.
  * @throws Failure of wrong usage that says which address cannot be asked about, and why
  */
-export function parseQuestion(texts: QuestionTexts): Question {
+export function parseQuestion(texts: QuestionTexts): GatewayQuestion {
   const source = parseScoped(texts.source);
   const destination = parseScoped(texts.destination);
   const translated = texts.translated === undefined ? undefined : parseScoped(texts.translated);
@@ -61,7 +61,8 @@ export function parseQuestion(texts: QuestionTexts): Question {
 }
 
 /** The address whose route is asked for. */
-export const targetOf = ({ destination, translated }: Question): WrittenAddress => translated ?? destination;
+export const targetOf = ({ destination, translated }: GatewayQuestion): WrittenAddress =>
+  translated ?? destination;
 
 interface ScopedAddress extends WrittenAddress {
   readonly scope: string | undefined;

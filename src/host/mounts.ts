@@ -12,7 +12,7 @@ import { isOther, isOthers } from "./others.ts";
 const ETIMEDOUT = 110;
 
 /** A mount of a mount namespace (proc_pid_mountinfo(5)). */
-export interface Mount {
+export interface MountPoint {
   /** Its number, which no other mount of this kernel has. */
   readonly id: string;
   /** Of its file system, as /proc/PID/maps writes it: `00:2d`. */
@@ -33,7 +33,7 @@ const line = /^(\d+) \d+ (\d+):(\d+) \S+ (\S+) .*? - (\S+) (?:.* )?(\S*)$/;
 const hex = (decimal = ""): string => Number(decimal).toString(16).padStart(2, "0");
 
 /** The mounts of a mountinfo. Lines of any other form are passed over. */
-export const parseMounts = (text: string): readonly Mount[] =>
+export const parseMounts = (text: string): readonly MountPoint[] =>
   text.split("\n").flatMap((each) => {
     const [, id, major, minor, point, type, options = ""] = line.exec(each) ?? [];
     if (id === undefined || point === undefined || type === undefined) return [];
@@ -51,7 +51,7 @@ export const parseMounts = (text: string): readonly Mount[] =>
   });
 
 /** A file system that has a server. */
-interface Served extends Pick<Mount, "type" | "user"> {
+interface Served extends Pick<MountPoint, "type" | "user"> {
   /** What to call it: the first of its mount points. */
   readonly name: string;
 }
@@ -79,7 +79,7 @@ export class DeadMountError extends SystemError {
   }
 }
 
-const isForeign = ({ user }: Pick<Mount, "user">): boolean => user !== null && isOther(user);
+const isForeign = ({ user }: Pick<MountPoint, "user">): boolean => user !== null && isOther(user);
 
 const reasonOf = (mount: Served): string => {
   const { name, type, user } = mount;
@@ -200,7 +200,7 @@ function start(from: number, questions: FileDescriptor, answers: FileDescriptor)
  * The mounts with servers of this process, and of each other mount namespace of the procfs: first of those in which processes of
  * root's or this user's are, so that no other user's silence takes the time from them.
  */
-function* namespaces(proc: string | null): Generator<{ root: string; mounts: readonly Mount[] }> {
+function* namespaces(proc: string | null): Generator<{ root: string; mounts: readonly MountPoint[] }> {
   const seen = new Set<string>();
   const folders = proc === null ? [] : pidsOf(proc).map((pid) => `${proc}/${pid}`);
   const [own, others] = [false, true].map((isIt) =>

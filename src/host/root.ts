@@ -12,7 +12,7 @@ import { InputFile, identityOf } from "../input/input.ts";
 import { below, bytesOf, nameOf, shownName } from "../input/name.ts";
 import { during } from "../self/whereabouts.ts";
 import { checkHandle, checkPath } from "./mounts.ts";
-import type { Step, Tree } from "./trusted.ts";
+import type { PathStep, Tree } from "./trusted.ts";
 
 /** As many links as the kernel follows (path_resolution(7)). */
 const mostLinks = 40;
@@ -21,7 +21,7 @@ const [ENOTDIR, ELOOP] = [20, 40];
 const parts = (path: string): string[] => path.split("/").filter((part) => part !== "" && part !== ".");
 
 /** A folder or file on the way, held. */
-export interface HeldStep extends Step {
+export interface HeldStep extends PathStep {
   readonly handle: FileDescriptor;
 }
 
@@ -247,7 +247,7 @@ export class Root implements Tree, Disposable {
   }
 
   /** The folders that lead to a path, the root first, and then what lies there; null as of {@link reach}. */
-  way(path: string): readonly Step[] | null {
+  way(path: string): readonly PathStep[] | null {
     using reached = this.reach(path);
     return reached?.steps.map(({ path: at, stat }) => ({ path: at, stat })) ?? null;
   }

@@ -59,7 +59,7 @@ export function readTrusted(path: string, limit: number): Uint8Array | null {
 }
 
 /** A folder on the way to a file, or the file. */
-export interface Step {
+export interface PathStep {
   /** Inside the tree. */
   readonly path: string;
   readonly stat: BigIntStats;
@@ -68,7 +68,7 @@ export interface Step {
 /** A file system tree: this machine's, or what a container sees from its root. */
 export interface Tree {
   /** The folders that lead to a path, the tree's root first, and then what lies there; null where nothing does. */
-  way(path: string): readonly Step[] | null;
+  way(path: string): readonly PathStep[] | null;
   /** How this machine calls that path. */
   name(path: string): string;
 }
@@ -160,7 +160,7 @@ export function mayExecute(...args: Parameters<typeof checkExecutable>): boolean
 export const ownerOf = (fd: number): number => fstatSync(fd).uid;
 
 /** The folders in which a file lay. */
-function wayToDeleted(tree: Tree, path: string): readonly Step[] {
+function wayToDeleted(tree: Tree, path: string): readonly PathStep[] {
   const folder = folderOf(path);
   const way = tree.way(folder);
   if (way !== null && way.at(-1)?.path === folder) return way;

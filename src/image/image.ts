@@ -12,7 +12,7 @@ import { type Document, formatVersion } from "../output/document.ts";
 import { unknownRelease } from "../output/earlier.ts";
 import { Failure } from "../output/failure.ts";
 import { toFields } from "../output/verdicts.ts";
-import type { ImageKernel, Sought } from "./kernel-file.ts";
+import type { ImageKernel, SoughtTypes } from "./kernel-file.ts";
 
 /** What is asked of a kernel that does not run here. */
 export interface ImageQuestion {
@@ -37,7 +37,7 @@ export interface ImageTypes {
 }
 
 /** What has to be read of a kernel's file to answer. */
-export const soughtFor = ({ sources, asked, isOnlyAsked }: ImageQuestion): Sought => ({
+export const soughtFor = ({ sources, asked, isOnlyAsked }: ImageQuestion): SoughtTypes => ({
   sources,
   names: namesOf([...asked, ...(isOnlyAsked ? [] : kernelFields.map(({ member }) => ({ text: member })))]),
 });

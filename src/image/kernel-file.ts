@@ -1,14 +1,14 @@
 import { memoryFile, writeAll } from "../../ffi/libc.ts";
-import { dwarfTypes, NOBITS, type Wanted } from "../dwarf/dwarf.ts";
+import { dwarfTypes, NOBITS, type WantedTypes } from "../dwarf/dwarf.ts";
 import { Elf, type Machine } from "../elf/elf.ts";
 import { InputError, InputFile } from "../input/input.ts";
 import { shownName } from "../input/name.ts";
 import type { TypeSource } from "../kernel/fields/type-information.ts";
 import {
   AR_MAGIC,
+  type ArchiveWalk,
   RPM_MAGIC,
   skipToRpmPayload,
-  type Walk,
   walkAr,
   walkCpio,
   walkTar,
@@ -51,13 +51,13 @@ const largestBtf = 128 << 20;
 const deepest = 3;
 
 /** What is looked for in a kernel's file: by which sources, the first that is there, and what of DWARF, in which all is too much. */
-export interface Sought {
+export interface SoughtTypes {
   readonly sources: readonly TypeSource[];
-  readonly names: Wanted | null;
+  readonly names: WantedTypes | null;
 }
 
 /** Where a file lies: how deep in others, and how many bytes of those may be kept in memory beside them. */
-interface Within extends Sought {
+interface Within extends SoughtTypes {
   readonly depth: number;
   readonly room: number;
 }
@@ -105,9 +105,9 @@ export function formatOf(file: InputFile): string | null {
  *
  * @throws InputError where it is none, damaged, or of another architecture than x86-64 and arm64
  */
-export const kernelIn = (file: InputFile, sought: Sought = onlyBtf): ImageKernel =>
+export const kernelIn = (file: InputFile, sought: SoughtTypes = onlyBtf): ImageKernel =>
   readIn(file, { depth: 0, room: largestKernel, ...sought });
-const onlyBtf: Sought = { sources: ["btf"], names: null };
+const onlyBtf: SoughtTypes = { sources: ["btf"], names: null };
 
 function readIn(file: InputFile, within: Within): ImageKernel {
   if (within.depth > deepest) throw new InputError(file.path, 0, "packed too deeply");
@@ -149,7 +149,7 @@ function rawBtf(file: InputFile): ImageKernel {
 
 const untold = { release: null, version: undefined, signature: undefined, buildId: null } as const;
 
-function vmlinux(file: InputFile, sought: Sought): ImageKernel {
+function vmlinux(file: InputFile, sought: SoughtTypes): ImageKernel {
   // Elf closes its file, and this one is the caller's.
   using elf = Elf.of(InputFile.of(file.fd, file.path), { isKernel: true });
   const texts = new Texts();
@@ -164,7 +164,7 @@ function vmlinux(file: InputFile, sought: Sought): ImageKernel {
   };
 }
 
-function typesOf(file: InputFile, elf: Elf, { sources, names }: Sought): ImageKernel["btf"] {
+function typesOf(file: InputFile, elf: Elf, { sources, names }: SoughtTypes): ImageKernel["btf"] {
   const { path } = file;
   const section = elf.sections().find(({ name, type }) => name === ".BTF" && type !== NOBITS);
   if (sources.includes("btf") && section !== undefined)
@@ -351,7 +351,7 @@ const kernelName =
 export const isKernelName = (path: string): boolean => kernelName.test(path);
 
 /** The first kernel in an archive. @throws InputError where there is none */
-function inArchive(archive: Stream, walk: Walk, path: string, within: Within): ImageKernel {
+function inArchive(archive: Stream, walk: ArchiveWalk, path: string, within: Within): ImageKernel {
   const kernel = walk(archive, ({ name, isFile }, bytes) => {
     if (!isFile || !isKernelName(name)) return null;
     return inMemory(bytes(), `${path}: ${shownName(name)}`, within);

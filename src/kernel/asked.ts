@@ -1,6 +1,7 @@
 import { readdirSync } from "node:fs";
 import { type Btf, kinds } from "../btf/btf.ts";
 import { type MemberPath, parsePath, placeOf, typesOf } from "../btf/member.ts";
+import type { WantedTypes } from "../dwarf/dwarf.ts";
 import type { Evidence } from "../offsets/evidence.ts";
 import { judge, type Verdict } from "../offsets/truth.ts";
 import { bitConstants } from "../output/selection.ts";
@@ -24,13 +25,6 @@ export interface Asked {
 const size = /^sizeof:((?:struct |union )?[A-Za-z_]\w*)$/;
 const enumerator = /^enum:([A-Za-z_]\w*)$/;
 
-/** Names of what types are asked for. */
-export interface Names {
-  readonly types: ReadonlySet<string>;
-  readonly members: ReadonlySet<string>;
-  readonly enumerators: ReadonlySet<string>;
-}
-
 /** Null where a text names none. */
 export function askedOf(text: string): Asked | null {
   const isNamed = parsePath(text) !== null || size.test(text) || enumerator.test(text);
@@ -53,7 +47,7 @@ const rowOf = ({ text }: Asked) => rows.get(text);
 export const isMeasured = (asked: readonly Asked[]): boolean => asked.some((one) => rowOf(one) !== undefined);
 
 /** The names of types, members and enumerators by which these are found. */
-export function namesOf(asked: readonly Pick<Asked, "text">[]): Names {
+export function namesOf(asked: readonly Pick<Asked, "text">[]): WantedTypes {
   const names = { types: new Set<string>(), members: new Set<string>(), enumerators: new Set<string>() };
   for (const { text } of asked) {
     const path = parsePath(text);

@@ -2,7 +2,7 @@ import type { Answer } from "../host/answer.ts";
 import { no, unknown, yes } from "../host/answer.ts";
 import { type Source, unchosen } from "../offsets/evidence.ts";
 import type { KernelPlan, Strategy } from "../output/document.ts";
-import type { Rung, Struct } from "./fields/ladder.ts";
+import type { Rung, WatchedStruct } from "./fields/ladder.ts";
 import { answerOf, type KernelHost, TYPED_BYTECODE, ways } from "./kernel.ts";
 import type { Symbols } from "./running/kallsyms.ts";
 import { type Bytecode, objectsOf } from "./running/variants.ts";
@@ -45,7 +45,7 @@ const told = ({ is, why }: Answer) => ({ would: is === "unknown" ? null : is ===
 
 /** The first rung that is not refused, and what is known of it. */
 function rungOf(
-  struct: Struct,
+  struct: WatchedStruct,
   ladder: readonly Rung[],
   options: PlanOptions,
 ): { rung: string | null; answer: Answer } {

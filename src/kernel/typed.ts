@@ -8,7 +8,7 @@ import { NamedThread } from "./running/named-thread.ts";
 import { evidenceOf, type Guess, openNetworks } from "./snapshot/guess.ts";
 import { CONTROL, SLOT_COUNT } from "./snapshot/recorder.ts";
 import { openConnections, type Spectator, type Transition } from "./stimulus/connection.ts";
-import { type End, sockFacts } from "./stimulus/facts.ts";
+import { type ConnectionEnd, sockFacts } from "./stimulus/facts.ts";
 import type { Network } from "./stimulus/private-network.ts";
 
 const PROGRAM = "tp_btf_inet_sock_set_state";
@@ -146,7 +146,7 @@ class TypedWitness implements Spectator {
 }
 
 /** A socket is ours only if it has the random address that we chose; packets of others may arrive on this thread. */
-function isOurs({ members }: Reading, { own }: End): boolean {
+function isOurs({ members }: Reading, { own }: ConnectionEnd): boolean {
   const saddr = members.get(own.family === AF_INET ? "offset_saddr" : "offset_saddr_ipv6");
   return saddr !== undefined && holds(saddr.value, 0, { value: own.address });
 }

@@ -47,7 +47,7 @@ export class NetlinkError extends Error {
 }
 
 /** One message: the header's type, flags and sequence number, and what follows the header. */
-export interface Message {
+export interface NetlinkMessage {
   readonly type: number;
   readonly flags: number;
   readonly sequence: number;
@@ -172,7 +172,7 @@ export class Netlink implements Disposable {
   }
 
   /** The messages of the next datagram that answers; what answers a question given up earlier is dropped. */
-  #answers(sequence: number, what: string): Message[] {
+  #answers(sequence: number, what: string): NetlinkMessage[] {
     for (;;) {
       const length = recvNow(this.#socket.fd, this.#answer, MSG_TRUNC);
       if (length === null) {
@@ -233,7 +233,7 @@ function unlessFull<Received>(receive: () => Received, full: Received): Received
 }
 
 /** Throws what NLMSG_ERROR, or a dump's NLMSG_DONE, carries: a negative errno first, 0 for success. */
-function refuseError({ type, body }: Message, what: string): void {
+function refuseError({ type, body }: NetlinkMessage, what: string): void {
   if (type !== NLMSG_ERROR && type !== NLMSG_DONE) return;
   const error = body.length < 4 ? 0 : u32At(body, 0) | 0;
   if (error < 0) throw new SystemError(`netlink: ${what}`, -error);
@@ -252,7 +252,7 @@ function setU32(bytes: Uint8Array, at: number, value: number): void {
 }
 
 /** The messages of a datagram, copied out. @throws where one does not lie inside */
-export function* messagesOf(datagram: Uint8Array): Generator<Message> {
+export function* messagesOf(datagram: Uint8Array): Generator<NetlinkMessage> {
   for (let at = 0; at + SIZE_OF_NLMSGHDR <= datagram.length; ) {
     const length = u32At(datagram, at);
     if (length < SIZE_OF_NLMSGHDR || at + length > datagram.length)

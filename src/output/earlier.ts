@@ -85,7 +85,7 @@ const layoutsSchema = v.object({
 });
 
 /** Layouts of many machines. */
-export type Layouts = v.InferOutput<typeof layoutsSchema>["layouts"];
+export type MergedLayouts = v.InferOutput<typeof layoutsSchema>["layouts"];
 /** A document of this or of an earlier run. */
 export type Earlier = v.InferOutput<typeof earlierSchema>;
 /** A library in it. */
@@ -115,7 +115,7 @@ export const readEarlier = (text: string, path: string): Earlier =>
   checked(earlierSchema, attempt(text, path), path);
 
 /** Reads a document, or what many were merged into. @throws Failure as {@link readEarlier} */
-export function readEither(text: string, path: string): Earlier | Layouts {
+export function readEither(text: string, path: string): Earlier | MergedLayouts {
   const value = attempt(text, path);
   const isMerged = typeof value === "object" && value !== null && "layouts" in value;
   return isMerged ? checked(layoutsSchema, value, path).layouts : checked(earlierSchema, value, path);

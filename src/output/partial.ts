@@ -2,7 +2,7 @@
 export type Patch = { readonly [key: string]: unknown };
 
 /** Some of a document, and where among the others it stands. */
-export interface Part {
+export interface RankedPatch {
   readonly patch: Patch;
   readonly rank: number;
 }
@@ -17,7 +17,7 @@ export const joined = (document: Patch, more: Patch): Patch => ({
 });
 
 /** The document of parts that came in any order: by rank, and of one rank as they came. */
-export const assembled = (parts: readonly Part[]): Patch =>
+export const assembled = (parts: readonly RankedPatch[]): Patch =>
   parts.toSorted((one, other) => one.rank - other.rank).reduce((all, { patch }) => joined(all, patch), {});
 
 function join(before: unknown, more: unknown): unknown {

@@ -2,7 +2,7 @@ import { nameOf } from "../input/name.ts";
 import type { Stream } from "./stream.ts";
 
 /** A file in an archive. */
-export interface Entry {
+export interface ArchiveEntry {
   /** As it is written there, without a leading `./` or `/`. */
   readonly name: string;
   /** Bytes. */
@@ -16,9 +16,9 @@ export interface Entry {
  * many of them as it likes.
  * @returns the answer; null where there is none @throws InputError
  */
-export type Walk = <Found>(
+export type ArchiveWalk = <Found>(
   archive: Stream,
-  visit: (entry: Entry, bytes: () => Generator<Buffer>) => Found | null,
+  visit: (entry: ArchiveEntry, bytes: () => Generator<Buffer>) => Found | null,
 ) => Found | null;
 
 /** Names of more bytes are none (PATH_MAX). */
@@ -27,13 +27,13 @@ const longestName = 4096;
 const mostEntries = 1_000_000;
 
 /** An entry's header with what stands behind it; null at the archive's end. */
-interface Header extends Entry {
+interface Header extends ArchiveEntry {
   /** Bytes behind the entry's own, up to the next header. */
   readonly padding: number;
 }
 
 const walkBy =
-  (header: (archive: Stream) => Header | null): Walk =>
+  (header: (archive: Stream) => Header | null): ArchiveWalk =>
   (archive, visit) => {
     for (let count = 0; count < mostEntries; count++) {
       const entry = header(archive);
@@ -65,7 +65,7 @@ function numberIn(archive: Stream, bytes: Buffer, base: number, what: string, at
 export const AR_MAGIC = "!<arch>\n";
 
 /** ar(5), as dpkg-deb writes it. @throws InputError for what is no such archive */
-export const walkAr: Walk = (archive, visit) => {
+export const walkAr: ArchiveWalk = (archive, visit) => {
   if (archive.read(8, "ar's magic").toString("latin1") !== AR_MAGIC) throw archive.error("no ar archive", 0);
   return walkBy((from) => {
     const at = from.offset;
@@ -84,7 +84,7 @@ const tar = { name: 100, size: 124, sum: 148, type: 156, magic: 257, prefix: 345
 const isTarText = (type: string): boolean => type === "L" || type === "K" || type === "x" || type === "g";
 
 /** Tar archives with the long names of GNU and pax. */
-export const walkTar: Walk = walkBy((archive) => {
+export const walkTar: ArchiveWalk = walkBy((archive) => {
   let longName: string | undefined;
   let longSize: number | undefined;
   for (;;) {
@@ -142,7 +142,7 @@ const S_IFMT = 0o170000;
 const S_IFREG = 0o100000;
 
 /** The archive in an rpm: cpio(5), "New ASCII Format". */
-export const walkCpio: Walk = walkBy((archive) => {
+export const walkCpio: ArchiveWalk = walkBy((archive) => {
   const at = archive.offset;
   const header = archive.read(110, "cpio header");
   const magic = header.toString("latin1", 0, 6);

@@ -34,7 +34,7 @@ export interface Measurable {
 }
 
 /** What was measured, by the very files, or all their bytes: a build id is what whoever made a file wrote into it. */
-export class Memory {
+export class RememberedReports {
   readonly #reports = new Recent<LibraryReport>();
   readonly #builds = new Recent<true>();
 

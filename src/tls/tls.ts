@@ -15,16 +15,16 @@ import { toFields } from "../output/verdicts.ts";
 import { messageOf } from "../self/thrown.ts";
 import { awaiting, during, now, share } from "../self/whereabouts.ts";
 import { functionSymbols, functionsOf, withoutSymbol } from "./attach-points.ts";
-import { type Found, type Scope, scan } from "./find/find.ts";
+import { type FoundLibrary, type Scope, scan } from "./find/find.ts";
 import type { Located, Place } from "./find/locate.ts";
 import type { MappedFile } from "./find/processes.ts";
 import { type Identity, identify, notSupported, Signatures } from "./identify/identify.ts";
 import { sideBySide } from "./lanes.ts";
 import {
-  type Choice,
   chooseLayout,
   describe,
-  type NoChoice,
+  type LayoutChoice,
+  type NoLayout,
   tableFields,
   unknownFields,
   type Measured as Values,
@@ -34,7 +34,7 @@ import { fieldsOf, measuredIn } from "./layouts/library-fields.ts";
 import type { Trust } from "./probe/closure.ts";
 import type { LibraryFiles, Probed } from "./probe/probe.ts";
 import type { References, WantedReferences } from "./references/references.ts";
-import type { Memory } from "./remembered.ts";
+import type { RememberedReports } from "./remembered.ts";
 export interface TlsOptions {
   /** The machine's tree; absolute. Default `/`. */
   readonly root?: string;
@@ -58,7 +58,7 @@ export interface TlsOptions {
   /** Milliseconds that a mount's server may take to answer before what lies on it is skipped; null: they were asked. Default 1000. */
   readonly patience?: number | null;
   /** What was measured before, by all bytes that it was measured of, and what is measured now. Default: nothing is kept. */
-  readonly memory?: Memory;
+  readonly memory?: RememberedReports;
   readonly trace?: (message: string) => void;
   /** Told how many of how many are done, and of what. */
   readonly progress?: (what: string, done: number, total: number) => void;
@@ -259,21 +259,26 @@ function nameLayout(
   layouts: Layouts,
   { version, reason }: Identity,
   sources: readonly Source[],
-): Choice | NoChoice {
+): LayoutChoice | NoLayout {
   const none = { layout: null, match: null };
   if (!sources.includes("table")) return { ...none, reason: unchosen };
   return version === null ? { ...none, reason: reason ?? "no version" } : chooseLayout(layouts, version);
 }
 
-const fieldsBy = (layouts: Layouts, choice: Choice | NoChoice, version: string | null, measured: Values) =>
+const fieldsBy = (
+  layouts: Layouts,
+  choice: LayoutChoice | NoLayout,
+  version: string | null,
+  measured: Values,
+) =>
   choice.layout === null
     ? unknownFields(layouts, choice.reason, measured)
     : tableFields(layouts, choice, version);
 
 function complaints(
   identity: Identity,
-  named: Choice | NoChoice | null,
-  choice: Choice | NoChoice | null,
+  named: LayoutChoice | NoLayout | null,
+  choice: LayoutChoice | NoLayout | null,
   errors: readonly Refutation[],
 ): readonly Diagnostic[] {
   const { library, version, reason, contradictions = [] } = identity;
@@ -306,7 +311,7 @@ function complaints(
 
 /** What was measured of the same bytes before, wherever they lay; else what is measured now. */
 async function remembering(
-  memory: Memory | undefined,
+  memory: RememberedReports | undefined,
   { file, library: { files, isImage } }: Looked,
   measure: () => Promise<LibraryReport>,
 ): Promise<LibraryReport> {
@@ -414,7 +419,7 @@ export async function survey<Report>(
   const twins = sharedIds(found);
   const isNamed = (identity: string): boolean => trust.some((path) => isAt(path, identity));
 
-  async function lookAt(one: Found, diagnostics: Diagnostic[]): Promise<Report> {
+  async function lookAt(one: FoundLibrary, diagnostics: Diagnostic[]): Promise<Report> {
     const { path, container, deleted, named } = one;
     using held = new DisposableStack();
     const looked = ((): Looked => {
@@ -499,7 +504,7 @@ const tooMany = (count: number): Diagnostic => ({
 });
 
 /** The build ids that more than one of the files has. */
-function sharedIds(found: readonly Found[]): ReadonlySet<string> {
+function sharedIds(found: readonly FoundLibrary[]): ReadonlySet<string> {
   const [seen, shared] = [new Set<string>(), new Set<string>()];
   for (const one of found.length > 1 ? found : []) {
     try {

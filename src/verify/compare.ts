@@ -1,4 +1,4 @@
-import type { End } from "./connections.ts";
+import type { ReadEnd } from "./connections.ts";
 
 /** What is known of a connection from outside. Secrets are by the label of the key log, as SHA-256 in hex. */
 export interface Expected {
@@ -97,7 +97,7 @@ function constantsOf(item: string, values: ReadonlyMap<string, bigint | null>): 
  */
 export function surelyWatched<Logged extends Pick<Expected, "random">>(
   logged: readonly Logged[],
-  read: readonly Pick<End, "random">[],
+  read: readonly Pick<ReadEnd, "random">[],
 ): readonly Logged[] {
   const known = new Set(read.map(({ random }) => random));
   const isRead = ({ random }: Logged): boolean => known.has(random);
@@ -121,7 +121,7 @@ export interface Compared {
  */
 export function compareConnections(
   expected: readonly Expected[],
-  read: readonly End[],
+  read: readonly ReadEnd[],
   values: ReadonlyMap<string, bigint | null>,
 ): Compared {
   const byRandom = Map.groupBy(read, ({ random }) => random);
@@ -152,7 +152,7 @@ export function compareConnections(
  * The secrets by their labels. Those that a library keeps by direction are named as a server's are: on a client the two
  * change places. Where no descriptor tells which end it is, either is taken that the connection has.
  */
-function secretsOf(end: End, { fds, secrets }: Expected): End["secrets"] {
+function secretsOf(end: ReadEnd, { fds, secrets }: Expected): ReadEnd["secrets"] {
   if (!end.by_direction) return end.secrets;
   const [client, server] = ["CLIENT_TRAFFIC_SECRET_0", "SERVER_TRAFFIC_SECRET_0"] as const;
   const read = end.secrets.get(client);
@@ -164,7 +164,7 @@ function secretsOf(end: End, { fds, secrets }: Expected): End["secrets"] {
 
 interface Item {
   readonly item: string;
-  readonly isTrue: (end: End, secrets: End["secrets"]) => boolean;
+  readonly isTrue: (end: ReadEnd, secrets: ReadEnd["secrets"]) => boolean;
 }
 
 function* itemsOf({ version, cipher_id, fds, secrets }: Expected): Generator<Item> {

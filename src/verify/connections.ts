@@ -1,4 +1,4 @@
-import { keyLogOf } from "../bytecode/event-secrets.ts";
+import { secretsOf } from "../bytecode/event-secrets.ts";
 import type { TlsEvent } from "../bytecode/events.ts";
 import { digestOf } from "../tls/probe/sessions.ts";
 
@@ -6,7 +6,7 @@ import { digestOf } from "../tls/probe/sessions.ts";
 const MOST_ENDS = 100_000;
 
 /** One end of a connection as it was read. No secret: digests of them alone. */
-export interface End {
+export interface ReadEnd {
   /** The client's, in hex. */
   readonly random: string;
   readonly version: number | null;
@@ -49,7 +49,7 @@ export class Connections implements Disposable {
   }
 
   /** Each end once, with everything that was read of it. */
-  ends(): readonly End[] {
+  ends(): readonly ReadEnd[] {
     return [...this.#ends.values()].map((event) => {
       const { client_random: random, version, cipher_id, fd, server, by_direction } = event;
       return {
@@ -87,7 +87,7 @@ function wipe(event: TlsEvent): void {
 
 /** Digests of what the event's key log would have. */
 function digestsOf(event: TlsEvent): ReadonlyMap<string, string> {
-  const secrets = keyLogOf(event);
+  const secrets = secretsOf(event);
   const digests = new Map([...secrets].map(([label, secret]) => [label, digestOf(secret)]));
   for (const secret of secrets.values()) secret.fill(0);
   return digests;

@@ -15,7 +15,7 @@ import { UdpSocket } from "../net/udp.ts";
 export type SocketKind = "tcp4" | "tcp6" | "udp4" | "udp6";
 
 /** One value that the program read, and what the kernel says of the same socket by its API. */
-export interface Comparison {
+export interface SocketComparison {
   /** What leads to the value: all of them are wrong together, or one of them. */
   readonly constants: readonly string[];
   readonly socket: SocketKind;
@@ -37,7 +37,7 @@ export interface KernelVerification {
   readonly attached: readonly string[];
   /** Why others are not in use. */
   readonly refused: readonly string[];
-  readonly comparisons: readonly Comparison[];
+  readonly comparisons: readonly SocketComparison[];
   readonly unseen: readonly Unseen[];
 }
 
@@ -120,7 +120,7 @@ export function verifyKernel(libbpf: Libbpf, options: VerifyOptions): KernelVeri
     }
     return [...events];
   };
-  const comparisons: Comparison[] = [];
+  const comparisons: SocketComparison[] = [];
   const unseen: Unseen[] = [];
   const failures = new Map<SocketKind, SystemError>();
   /** What the system refuses of one kind of socket costs that kind alone, and is waited for once. */
@@ -192,7 +192,7 @@ type During = (act: () => void) => readonly SocketEvent[];
 interface Look {
   /** Whether a program told of it at all. */
   readonly isSeen: boolean;
-  readonly compared: readonly Comparison[];
+  readonly compared: readonly SocketComparison[];
 }
 
 function lookAtTcp(network: Network, family: Family, socket: SocketKind, during: During): Look {
@@ -250,9 +250,9 @@ function compareAddresses(
   network: Network,
   own: SocketAddress,
   peer: SocketAddress,
-  socket: Comparison["socket"],
+  socket: SocketComparison["socket"],
   seen: readonly SocketEvent[],
-): Comparison[] {
+): SocketComparison[] {
   const isIpv4 = own.family === AF_INET;
   const [saddr, daddr] = isIpv4
     ? ["offset_saddr", "offset_daddr"]
@@ -273,11 +273,11 @@ function compareAddresses(
 /** Of several events the first that is wrong tells most. */
 function compare(
   constants: readonly (string | undefined)[],
-  socket: Comparison["socket"],
+  socket: SocketComparison["socket"],
   expected: string | number | null,
   seen: readonly SocketEvent[],
   read: (event: SocketEvent) => string | number | null,
-): Comparison {
+): SocketComparison {
   const wanted = String(expected);
   const values = seen.map((event) => read(event)?.toString() ?? null);
   const got = values.find((value) => value !== wanted) ?? values[0] ?? null;

@@ -11,7 +11,7 @@ import { filesToLoad, type LibraryFiles } from "../tls/probe/probe.ts";
 import { sessionsSchema } from "../tls/probe/sessions.ts";
 import { TlsCapture } from "./capture.ts";
 import { type Compared, compareConnections, type Expected, surelyWatched } from "./compare.ts";
-import { Connections, type End } from "./connections.ts";
+import { Connections, type ReadEnd } from "./connections.ts";
 import type { KeyLog } from "./key-log-file.ts";
 
 /** Milliseconds between two looks at whether it is to go on. */
@@ -22,7 +22,7 @@ const shortPause = 5;
 const aftermath = 300;
 
 /** An object to verify a library with. */
-export interface Baked {
+export interface BakedObject {
   readonly name: string;
   readonly bytes: Uint8Array;
   readonly programs: readonly string[];
@@ -56,7 +56,7 @@ export interface Unverified {
  */
 export async function verifySessions(
   libbpf: Libbpf,
-  baked: Baked,
+  baked: BakedObject,
   library: KnownLibrary,
   { files, trust }: { readonly files: LibraryFiles; readonly trust: Trust },
 ): Promise<TlsVerification | Unverified> {
@@ -122,7 +122,7 @@ export interface Watched {
  */
 export async function verifyProcess(
   libbpf: Libbpf,
-  baked: Baked,
+  baked: BakedObject,
   { ssl }: LibraryFiles,
   { pid, keylog, goesOn }: Watched,
 ): Promise<TlsVerification | Unverified> {
@@ -159,12 +159,12 @@ const blind: Unverified = {
 
 /** A library that is watched, and what was read of its connections. */
 class Watch implements Disposable {
-  readonly #values: Baked["values"];
+  readonly #values: BakedObject["values"];
   readonly #connections = new Connections();
   readonly #capture: TlsCapture;
   #lost = 0;
 
-  constructor(libbpf: Libbpf, { values, ...object }: Baked, elf: Elf, pid?: number) {
+  constructor(libbpf: Libbpf, { values, ...object }: BakedObject, elf: Elf, pid?: number) {
     this.#values = values;
     this.#capture = new TlsCapture(libbpf, { ...object, elf, pid }, (event) => this.#connections.add(event));
   }
@@ -185,7 +185,7 @@ class Watch implements Disposable {
   }
 
   /** @param expect what is known of the connections, of which those were read */
-  compare(expect: (read: readonly End[]) => readonly Expected[]): TlsVerification {
+  compare(expect: (read: readonly ReadEnd[]) => readonly Expected[]): TlsVerification {
     const { events, dropped } = this.#connections;
     const read = this.#connections.ends();
     const expected = expect(read);

@@ -1,5 +1,5 @@
 import type { Libbpf } from "../../ffi/libbpf.ts";
-import { chooseValues, type Latitude, type Subject } from "../bytecode/constants.ts";
+import { type BakeSubject, chooseValues, type Latitude } from "../bytecode/constants.ts";
 import { bakeEmbedded, embeddedObject } from "../bytecode/objects.ts";
 import { type KernelClass, pickSocketReader, pickTls } from "../bytecode/pick.ts";
 import type { Answer } from "../host/answer.ts";
@@ -8,7 +8,7 @@ import { isKnownLibrary } from "../tls/layouts/layouts.ts";
 import type { OpenLibrary } from "../tls/tls.ts";
 import { type KernelVerification, type Unseen, verifyKernel } from "./kernel-reads.ts";
 import {
-  type Baked,
+  type BakedObject,
   type TlsVerification,
   verifyProcess,
   verifySessions,
@@ -44,7 +44,7 @@ export interface Where {
 /** Proves the kernel's constants on fresh sockets. @throws SystemError where the kernel lets no program in */
 export function verifiedKernel(
   libbpf: Libbpf,
-  subject: Subject,
+  subject: BakeSubject,
   { version, choice, kprobes }: Where,
   trace: (message: string) => void,
 ): VerifiedKernel {
@@ -95,10 +95,10 @@ function byConstant(
 }
 
 /** What of a library is verified: sessions that it makes with itself, or those of a process. */
-export interface Library {
+export interface VerifiedLibrary {
   readonly path: string;
   readonly root?: string | undefined;
-  readonly subject: Subject;
+  readonly subject: BakeSubject;
   /** Where they begin, as far as that is known. */
   readonly functions: LibraryReport["functions"];
   readonly open: OpenLibrary;
@@ -108,7 +108,7 @@ export interface Library {
 /** Proves a library's constants on live sessions. @throws SystemError where the kernel lets no program in */
 export async function verifiedTls(
   libbpf: Libbpf,
-  { path, root, subject, functions, open, watched }: Library,
+  { path, root, subject, functions, open, watched }: VerifiedLibrary,
   { version, choice }: Where,
 ): Promise<VerifiedTls> {
   const { constants, library } = subject;
@@ -133,7 +133,7 @@ export async function verifiedTls(
   const { values: chosen, missing } = chooseValues(names, subject, asTold);
   const values = new Map([...chosen].map(([one, value]) => [one, isFallback(one) ? null : value]));
   const not_known = missing.filter((one) => !isFallback(one));
-  const baked: Baked = {
+  const baked: BakedObject = {
     name,
     bytes: bakeEmbedded(name, values),
     programs: object.programs.map((program) => program.name).filter((program) => !chatty.has(program)),

@@ -17,13 +17,13 @@ import {
   socket,
   TCP_INFO,
 } from "../../ffi/libc.ts";
-import type { Rung, Struct } from "../../src/kernel/fields/ladder.ts";
+import type { Rung, WatchedStruct } from "../../src/kernel/fields/ladder.ts";
 import { chaseNamespace } from "../../src/kernel/snapshot/chase.ts";
 import { type Hit, Recorder } from "../../src/kernel/snapshot/recorder.ts";
-import { chase, type Scene } from "../../src/kernel/snapshot/sites.ts";
+import { chase, type GuessScene } from "../../src/kernel/snapshot/sites.ts";
 import { Witness } from "../../src/kernel/snapshot/witness.ts";
 import { Connection, type Spectator } from "../../src/kernel/stimulus/connection.ts";
-import type { End } from "../../src/kernel/stimulus/facts.ts";
+import type { ConnectionEnd } from "../../src/kernel/stimulus/facts.ts";
 import { PrivateNetwork } from "../../src/kernel/stimulus/private-network.ts";
 import { encodeSockaddr } from "../../src/net/address.ts";
 import { TcpSocket } from "../../src/net/tcp.ts";
@@ -72,7 +72,7 @@ function openConnection(owned: DisposableStack) {
 }
 
 /** Of an object's rungs, that which shows struct sock on this machine. */
-function openRecorder(name: string, watched: readonly Struct[] = ["sock"]): Recorder {
+function openRecorder(name: string, watched: readonly WatchedStruct[] = ["sock"]): Recorder {
   const isHere = ({ struct, kind, target }: Rung) =>
     watched.includes(struct) && attached.includes(`${kind}:${target}`);
   const libbpf = new Libbpf(assetBytes("libbpf.so"));
@@ -140,7 +140,7 @@ test.each(["socket_guess", "socket_guess_old"])(
       return { network, witness, cookie };
     });
     const families = { tcpv4: true, tcpv6: true, udpv4: true, udpv6: true };
-    const scene: Scene = { recorder, families, sites, refusals: new Map() };
+    const scene: GuessScene = { recorder, families, sites, refusals: new Map() };
     const place = (size: number) => {
       const observations = chase(scene, [offset.net], size).map(({ target }, index) => {
         expect(target.bytes.length).toBe(size);
@@ -192,7 +192,7 @@ test.each(["socket_guess", "socket_guess_old"])(
     const disturbed = witness.nudge(idle);
     expect(disturbed?.instance).toBe(undisturbed?.instance ?? 0n);
 
-    const senders: End[] = [];
+    const senders: ConnectionEnd[] = [];
     const spectator: Spectator = {
       stability: witness.stability,
       resting: (socket, end) => witness.resting(socket, end),
@@ -252,7 +252,7 @@ test("where one window was another's, a dead namespace's number is not told", ()
       const [from, to] = [network.address(AF_INET), network.address(AF_INET)];
       connections.use(network.inside(() => new Connection(AF_INET, from, to, witness)));
     }
-    const scene: Scene = { recorder, families, sites, refusals: new Map() };
+    const scene: GuessScene = { recorder, families, sites, refusals: new Map() };
     return new Map<string, Solution>(chaseNamespace(scene, null)).get("offset_ino");
   };
   // A third namespace, behind which no dead one holds its number, leaves the true place alone.

@@ -82,3 +82,15 @@ test("no two files have one name, but where it is a role's", async () => {
   );
   expect(twice).toEqual([]);
 });
+
+/** Types that a file tells others of, by their names. */
+const exported = /^export (?:abstract )?(?:type|interface|class) (\w+)/gm;
+
+test("no two types that are told to others have one name", () => {
+  const types = files.flatMap((file) =>
+    [...read(file).matchAll(exported)].map(([, name = ""]) => ({ name, file })),
+  );
+  expect(types.length).toBeGreaterThan(300);
+  const twice = [...Map.groupBy(types, ({ name }) => name).values()].filter((same) => same.length > 1);
+  expect(twice).toEqual([]);
+});

@@ -1,11 +1,11 @@
 import type { Field, Shape } from "../../offsets/field.ts";
 import type { Relation } from "../../offsets/solver.ts";
-import type { Struct } from "./ladder.ts";
+import type { WatchedStruct } from "./ladder.ts";
 
 /** A constant of the running kernel: a byte offset from the start of the type that `member` names. */
 export interface KernelField extends Field {
   /** The struct whose bytes hold it. Types that begin with one another (sock_common … tcp_sock) count as one. */
-  readonly struct: Struct | "net";
+  readonly struct: WatchedStruct | "net";
   readonly shape: Shape;
 }
 
@@ -79,7 +79,7 @@ export function fieldOf(constant: KernelConstant): KernelField {
 }
 
 /** The fields of a struct that observations of it can solve. */
-export const fieldsOf = (struct: Struct): KernelField[] =>
+export const fieldsOf = (struct: WatchedStruct): KernelField[] =>
   kernelFields.filter((each) => each.struct === struct);
 
 const relation =
@@ -100,7 +100,7 @@ const inetFirst = "inet_sock is the first member of inet_connection_sock, and th
  * What the declarations have said of these structs in every kernel since Linux 3.13: include/net/sock.h, inet_sock.h,
  * flow.h, netfilter/nf_conntrack.h and include/linux/{tcp,skbuff,net}.h.
  */
-export const relations: Record<Struct, readonly Relation[]> = {
+export const relations: Record<WatchedStruct, readonly Relation[]> = {
   sock: [
     adjacent("offset_daddr", "offset_saddr", "skc_addrpair of sock_common"),
     adjacent("offset_dport", "offset_num", "skc_portpair of sock_common"),

@@ -1,10 +1,10 @@
 /** The kernel structs that a program can copy, in the order of `enum kind` in bpf/offsetof.h. */
 export const structs = ["sock", "socket", "flowi4", "flowi6", "sk_buff", "nf_conn"] as const;
-export type Struct = (typeof structs)[number];
+export type WatchedStruct = (typeof structs)[number];
 
 /** A place in the kernel where a struct passes by, and the eBPF program that looks at it there. */
 export interface Rung {
-  readonly struct: Struct;
+  readonly struct: WatchedStruct;
   readonly kind: "kprobe" | "raw_tp";
   /** A kernel function or a tracepoint. */
   readonly target: string;
@@ -16,13 +16,13 @@ export interface Rung {
 /** Why the host has no rungs of a kind, or null where it has. */
 export type Offers = (rung: Rung) => string | null;
 
-const kprobe = (struct: Struct, target: string): Rung => ({
+const kprobe = (struct: WatchedStruct, target: string): Rung => ({
   struct,
   kind: "kprobe",
   target,
   program: `kprobe_${target}`,
 });
-const rawTracepoint = (struct: Struct, target: string): Rung => ({
+const rawTracepoint = (struct: WatchedStruct, target: string): Rung => ({
   struct,
   kind: "raw_tp",
   target,

@@ -11,17 +11,17 @@ import {
 } from "../../../ffi/libc.ts";
 import {
   asOther,
-  type Call,
+  type ChildCall,
   CLONE_NEWCGROUP,
   CLONE_NEWUSER,
   clock,
   closeBeside,
   endsWithUs,
-  type Identity,
   inFolder,
   inSession,
   SIGSTOP,
   Sleeper,
+  type ThreadIds,
   Waiter,
 } from "../../../ffi/process.ts";
 import { isWithoutNamespaces, NO_NAMESPACES } from "../../net/namespace.ts";
@@ -183,7 +183,7 @@ class SceneMaker {
       ]);
     }
 
-    const ids = (): Identity => {
+    const ids = (): ThreadIds => {
       const one = () => 100_000 + Math.floor(Math.random() * 2 ** 30);
       return {
         uid: one(),
@@ -286,7 +286,7 @@ class SceneMaker {
   }
 
   /** A child of ours. @throws SystemError */
-  #sleeper(flags: number, calls: readonly Call[] = []): Sleeper {
+  #sleeper(flags: number, calls: readonly ChildCall[] = []): Sleeper {
     const child = this.owned.use(new Sleeper(flags, lifetime(), calls));
     this.#children.push(child);
     return child;

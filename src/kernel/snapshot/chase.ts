@@ -24,10 +24,10 @@ import {
   byInstance,
   type Chased,
   chase,
+  type GuessScene,
   Missed,
   MOST_POINTERS,
   onlyOne,
-  type Scene,
   type Site,
   sightings,
 } from "./sites.ts";
@@ -55,7 +55,7 @@ const PAGE = 4096n;
  *
  * @param sportOffset inet_sock.inet_sport, below which all of struct sock lies
  */
-export function chaseNamespace(scene: Scene, sportOffset: number | null): Solutions {
+export function chaseNamespace(scene: GuessScene, sportOffset: number | null): Solutions {
   const open = (reason: string): Solutions => [
     ["offset_netns", { is: "open", reason }],
     ["offset_ino", { is: "open", reason }],
@@ -99,7 +99,7 @@ export function chaseNamespace(scene: Scene, sportOffset: number | null): Soluti
  * With one more namespace: dead ones behind both of ours may hold the numbers that the kernel gave again, as those of a guess
  * before have them, but hardly one behind the third as well. Null where no other may be made.
  */
-function withAnother(scene: Scene, tell: (scene: Scene) => Solution): Solution | null {
+function withAnother(scene: GuessScene, tell: (scene: GuessScene) => Solution): Solution | null {
   const [site] = scene.sites;
   using owned = new DisposableStack();
   let network: PrivateNetwork | undefined;
@@ -128,7 +128,7 @@ export function upToUnmapped<Part extends Pick<Observation, "bytes" | "readable"
  *
  * @param sportOffset inet_sock.inet_sport, below which all of struct sock lies
  */
-export function chaseSocket(scene: Scene, sportOffset: number | null): Solutions {
+export function chaseSocket(scene: GuessScene, sportOffset: number | null): Solutions {
   const pointers = foreignPointers(byInstance(sightings(scene, "sock")), sportOffset ?? undefined);
   if (pointers.length > MOST_POINTERS) {
     return [
@@ -194,7 +194,7 @@ export const isForeign = (all: readonly Pick<Sighting, "bytes" | "instance">[], 
  * @param skOffset socket.sk
  * @param skSocket sock.sk_socket, the way from struct sock to struct socket
  */
-export function chaseFile(scene: Scene, skOffset: number, skSocket: number): Solutions {
+export function chaseFile(scene: GuessScene, skOffset: number, skSocket: number): Solutions {
   // file lies right before sk (see `relations`), so few pointers are left.
   const pointers = foreignPointers(byInstance(sightings(scene, "socket")), skOffset);
   const leading = pointers.flatMap((at) => {
@@ -232,7 +232,7 @@ type PacketKind = (typeof packetKinds)[number];
  * they begin, which the other members must hold.
  * @throws Missed where a packet was not seen: that tells nothing of the pointers
  */
-export function chaseHead(scene: Scene, skOffset: number | null): Solutions {
+export function chaseHead(scene: GuessScene, skOffset: number | null): Solutions {
   const [site] = scene.sites;
   if (site === undefined) return [];
   // A packet that waits to be received keeps its buffer, so that the next one has another.
@@ -281,7 +281,7 @@ function ofAnyFamily<Result>(families: readonly Family[], tell: (family: Family)
 }
 
 /** The address families of which packets are sent. */
-const packetFamilies = ({ families }: Scene, { network }: Site): Family[] => [
+const packetFamilies = ({ families }: GuessScene, { network }: Site): Family[] => [
   ...(families.udpv4 ? ([AF_INET] as const) : []),
   ...(families.udpv6 && network.withoutIpv6 === null ? ([AF_INET6] as const) : []),
 ];
@@ -307,7 +307,7 @@ function notePacket(
 
 /** Sends a packet over loopback and follows the path from its sk_buff; null when it was not seen. */
 function sendPacket(
-  { recorder }: Scene,
+  { recorder }: GuessScene,
   site: Site,
   family: Family,
   kind: PacketKind,

@@ -15,7 +15,7 @@ import { pointerAt } from "../../offsets/pointers.ts";
 import { host } from "../../offsets/values.ts";
 import { addressing } from "../running/addressing.ts";
 import { facts } from "../stimulus/facts.ts";
-import type { Scene, Site } from "./sites.ts";
+import type { GuessScene, Site } from "./sites.ts";
 
 /** There once the kernel has packet sockets; without it, to ask for one would load their module. */
 const PACKET_SOCKETS = "/proc/self/net/packet";
@@ -30,7 +30,7 @@ const FRAME = Uint8Array.of(...new Uint8Array(12), 0x88, 0xb5, ...new Uint8Array
  *
  * @param skOffset of sk_buff.sk
  */
-export function showPacketSocket({ recorder, sites }: Scene, skOffset: number): void {
+export function showPacketSocket({ recorder, sites }: GuessScene, skOffset: number): void {
   if (!existsSync(PACKET_SOCKETS)) return;
   for (const site of sites.filter(({ network }) => network.shared === null)) {
     try {
@@ -41,7 +41,7 @@ export function showPacketSocket({ recorder, sites }: Scene, skOffset: number): 
   }
 }
 
-function sendFrame({ recorder }: Pick<Scene, "recorder">, { witness }: Site, skOffset: number): void {
+function sendFrame({ recorder }: Pick<GuessScene, "recorder">, { witness }: Site, skOffset: number): void {
   using sender = socket(AF_PACKET, SOCK_RAW);
   // struct sockaddr_ll: u16 family, be16 protocol, i32 ifindex, u16 hatype, u8 pkttype, u8 halen, u8 addr[8]
   const address = new Uint8Array(20);

@@ -6,7 +6,7 @@ import type { Evidence } from "../../offsets/evidence.ts";
 import { recheck } from "../../offsets/recheck.ts";
 import type { Solution } from "../../offsets/solver.ts";
 import { fieldsOf, type KernelConstant, type KernelField, kernelFields } from "../fields/fields.ts";
-import { type Offers, type Struct, structs } from "../fields/ladder.ts";
+import { type Offers, structs, type WatchedStruct } from "../fields/ladder.ts";
 import type { Families, GuessOptions } from "../fields/options.ts";
 import { openConnections, type Refusals } from "../stimulus/connection.ts";
 import {
@@ -19,7 +19,7 @@ import {
 import { chaseFile, chaseHead, chaseNamespace, chaseSocket } from "./chase.ts";
 import { showPacketSocket } from "./family.ts";
 import { Recorder } from "./recorder.ts";
-import { Missed, type Scene, sightings, solveStruct } from "./sites.ts";
+import { type GuessScene, Missed, sightings, solveStruct } from "./sites.ts";
 import { solveTracking, whyNoCtnetlink } from "./tracking.ts";
 import { Witness } from "./witness.ts";
 
@@ -67,7 +67,7 @@ function attempt(
   const sites = networks.map((network) => ({ network, witness: new Witness(recorder, stability) }));
   const refusals: Refusals = new Map();
   const hopeless = hopelessIn(recorder, networks, families, refusals);
-  const scene: Scene = { recorder, families, sites, refusals };
+  const scene: GuessScene = { recorder, families, sites, refusals };
   const solutions = solveScene(scene, hopeless);
   let failed = false;
   const evidence = kernelFields.map((field) => {
@@ -136,10 +136,13 @@ export function openNetworks(owned: DisposableStack): { networks: Network[]; lim
 }
 
 /** What connections show by themselves. */
-const stimulated = ["sock", "flowi4", "flowi6"] as const satisfies readonly Struct[];
+const stimulated = ["sock", "flowi4", "flowi6"] as const satisfies readonly WatchedStruct[];
 
 /** Runs the stimulus and solves every struct, those that are reached by pointers last. */
-function solveScene(scene: Scene, hopeless: (field: KernelField) => string | null): Map<string, Solution> {
+function solveScene(
+  scene: GuessScene,
+  hopeless: (field: KernelField) => string | null,
+): Map<string, Solution> {
   const solutions = new Map<string, Solution>();
   const take = (found: Iterable<readonly [string, Solution]>) => {
     for (const [constant, solution] of found) solutions.set(constant, solution);
@@ -155,7 +158,7 @@ function solveScene(scene: Scene, hopeless: (field: KernelField) => string | nul
       take(unsolved.map((constant) => [constant, { is: "open", reason: message }]));
     }
   };
-  const constantsOf = (struct: Struct) => fieldsOf(struct).map(({ constant }) => constant);
+  const constantsOf = (struct: WatchedStruct) => fieldsOf(struct).map(({ constant }) => constant);
   const offset = (constant: KernelConstant): number | null => {
     const solution = solutions.get(constant);
     return solution?.is === "solved" ? solution.offset : null;
@@ -201,7 +204,7 @@ function solveScene(scene: Scene, hopeless: (field: KernelField) => string | nul
 }
 
 /** Takes fresh connections of both families through their lives, all of them primed at once. */
-function stimulate({ sites, families, refusals }: Scene, turn: number): void {
+function stimulate({ sites, families, refusals }: GuessScene, turn: number): void {
   using owned = new DisposableStack();
   const places = sites.map(({ network, witness }) => ({ network, spectator: witness }));
   const connections = openConnections(owned, places, families, refusals, turn);

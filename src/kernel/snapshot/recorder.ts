@@ -1,7 +1,7 @@
 import { SystemError } from "../../../ffi/error.ts";
 import type { BpfLink, BpfObject, BpfProgram, Libbpf, SharedArray } from "../../../ffi/libbpf.ts";
 import { crop, extend, type Range } from "../../offsets/observation.ts";
-import { ladder, type Offers, type Rung, type Struct, structs } from "../fields/ladder.ts";
+import { ladder, type Offers, type Rung, structs, type WatchedStruct } from "../fields/ladder.ts";
 import { splitNamesHere } from "../running/kallsyms.ts";
 import { NamedThread } from "../running/named-thread.ts";
 
@@ -25,7 +25,7 @@ const SLOT = {
  * How many bytes of a copy may belong to the struct: no less than any kernel's struct, and not much more, because
  * what lies behind it (other stack variables, the next object of the slab) can hold the same values.
  */
-const windows: Record<Struct, number> = {
+const windows: Record<WatchedStruct, number> = {
   sock: 4096, // struct tcp6_sock, about 2500
   socket: 128, // struct socket, 88 to 128: up to its wait queue
   flowi4: 64, // struct flowi4, 56 to 64
@@ -42,7 +42,7 @@ export const INTERRUPTIONS = 3;
 
 /** One struct instance that a program copied. */
 export interface Hit {
-  readonly struct: Struct;
+  readonly struct: WatchedStruct;
   /** Kernel address of the instance; never printed. */
   readonly instance: bigint;
   /** Socket states of inet_sock_set_state; 0 elsewhere. */
@@ -55,7 +55,7 @@ export interface Hit {
 }
 
 /** What a recording copies: at most so many instances of each struct. */
-export type Quota = Partial<Record<Struct, number>>;
+export type Quota = Partial<Record<WatchedStruct, number>>;
 
 /**
  * The eBPF side of the snapshot strategy: loads the object once, attaches the best rung of every struct that holds
@@ -71,9 +71,9 @@ export class Recorder implements Disposable {
   readonly #name: Uint8Array;
   readonly #object: BpfObject;
   readonly #late: readonly Rung[];
-  readonly #rungs = new Map<Struct, Rung>();
-  readonly #attached = new Map<Struct, string>();
-  readonly #refusals = new Map<Struct, { where: string; reason: string }[]>();
+  readonly #rungs = new Map<WatchedStruct, Rung>();
+  readonly #attached = new Map<WatchedStruct, string>();
+  readonly #refusals = new Map<WatchedStruct, { where: string; reason: string }[]>();
   #events = 0;
 
   /**
@@ -108,19 +108,19 @@ export class Recorder implements Disposable {
   }
 
   /** Attaches the late rung of a struct, if there is one; returns whether the struct is copied from now on. */
-  attachLate(struct: Struct): boolean {
+  attachLate(struct: WatchedStruct): boolean {
     const rung = this.#late.find((each) => each.struct === struct);
     if (rung !== undefined && !this.#rungs.has(struct)) this.#attach(this.#object, rung, this.#owned);
     return this.#rungs.has(struct);
   }
 
   /** The rung that copies this struct; undefined where none of its ladder holds. */
-  rung(struct: Struct): Rung | undefined {
+  rung(struct: WatchedStruct): Rung | undefined {
     return this.#rungs.get(struct);
   }
 
   /** Why a struct has no rung, in words for a person. */
-  refusal(struct: Struct): string {
+  refusal(struct: WatchedStruct): string {
     const said = this.#refusals.get(struct) ?? [];
     const reasons = [...new Set(said.map(({ reason }) => reason))].map((reason) => {
       const refused = said.filter((each) => each.reason === reason).map(({ where }) => where);

@@ -3,7 +3,7 @@ import { TcpSocket } from "../../net/tcp.ts";
 import { crop, joined, type Observation } from "../../offsets/observation.ts";
 import { type Solution, solve } from "../../offsets/solver.ts";
 import { fieldsOf, relations } from "../fields/fields.ts";
-import type { Struct } from "../fields/ladder.ts";
+import type { WatchedStruct } from "../fields/ladder.ts";
 import type { Families } from "../fields/options.ts";
 import type { Refusals } from "../stimulus/connection.ts";
 import type { Network } from "../stimulus/private-network.ts";
@@ -17,7 +17,7 @@ export interface Site {
 }
 
 /** Everything a part of the guess works with. */
-export interface Scene {
+export interface GuessScene {
   readonly recorder: Recorder;
   readonly families: Families;
   readonly sites: readonly Site[];
@@ -26,11 +26,11 @@ export interface Scene {
 }
 
 /** What was seen of a struct in all sites. */
-export const sightings = ({ sites }: Scene, struct: Struct): Sighting[] =>
+export const sightings = ({ sites }: GuessScene, struct: WatchedStruct): Sighting[] =>
   sites.flatMap(({ witness }) => witness.seen(struct));
 
 /** Solves the fields of a struct by all that was seen of it. */
-export const solveStruct = (scene: Scene, struct: Struct): Map<string, Solution> =>
+export const solveStruct = (scene: GuessScene, struct: WatchedStruct): Map<string, Solution> =>
   solve(fieldsOf(struct), relations[struct], sightings(scene, struct));
 
 /** Sightings by the instance they are of. */
@@ -59,7 +59,7 @@ export interface Chased {
  * @throws Missed where a socket was not seen: that tells nothing of the path
  */
 export function chase(
-  { sites, refusals }: Scene,
+  { sites, refusals }: GuessScene,
   path: readonly number[],
   size: number = WINDOW_SIZE,
 ): Chased[] {

@@ -15,10 +15,11 @@ import type { Solution } from "../../offsets/solver.ts";
 import { host, masked, network, pointer, raw } from "../../offsets/values.ts";
 import type { KernelConstant } from "../fields/fields.ts";
 import { addressing } from "../running/addressing.ts";
+import { kallsymsHere } from "../running/kallsyms.ts";
 import { facts } from "../stimulus/facts.ts";
 import { whyNoNamespaces } from "../stimulus/private-network.ts";
 import { INTERRUPTIONS } from "./recorder.ts";
-import { type Scene, type Site, solveStruct } from "./sites.ts";
+import { type GuessScene, type Site, solveStruct } from "./sites.ts";
 
 /** What the entries are marked with, one entry each in the first site, and the first of them in the others. */
 const statuses = [IPS_CONFIRMED | IPS_SEEN_REPLY, IPS_CONFIRMED | IPS_SEEN_REPLY | IPS_ASSURED];
@@ -32,7 +33,7 @@ const REPLY = 1;
 const SIZE_OF_ADDRESS = 16;
 
 /** Solves struct nf_conn by conntrack entries that it makes in the private namespaces, without any traffic. */
-export function solveTracking(scene: Scene, netnsOffset: number | null): [KernelConstant, Solution][] {
+export function solveTracking(scene: GuessScene, netnsOffset: number | null): [KernelConstant, Solution][] {
   const { recorder, sites } = scene;
   if (recorder.rung("nf_conn") === undefined) return [];
   // Entries stay until they time out or their namespace goes: none are left in a namespace that is not ours.
@@ -55,7 +56,7 @@ export function whyNoCtnetlink(): string | null {
   if (room !== null && room < statuses.length)
     return `${MOST_ENTRIES} is ${room}, too few for ${statuses.length} entries (sysctl net.netfilter.nf_conntrack_max)`;
   if (existsSync("/sys/module/nf_conntrack_netlink")) return null;
-  if (readFileSync("/proc/kallsyms", "latin1").includes(" ctnetlink_new_conntrack\n")) return null; // built in
+  if (kallsymsHere().includes(" ctnetlink_new_conntrack\n")) return null; // built in
   return missing("nf_conntrack_netlink");
 }
 
@@ -78,7 +79,7 @@ const missing = (module: string): string =>
   `the module ${module} is not loaded (modprobe nf_conntrack_netlink loads all that is needed)`;
 
 function addEntries(
-  { recorder }: Scene,
+  { recorder }: GuessScene,
   { network: site, witness }: Site,
   marks: readonly number[],
   netnsOffset: number | null,

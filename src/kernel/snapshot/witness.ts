@@ -4,10 +4,10 @@ import { TCP_CLOSE, TCP_LISTEN, type TcpSocket } from "../../net/tcp.ts";
 import { type Facts, occurs } from "../../offsets/observation.ts";
 import type { Sighted } from "../../offsets/pointers.ts";
 import { network, pointer } from "../../offsets/values.ts";
-import type { Struct } from "../fields/ladder.ts";
+import type { WatchedStruct } from "../fields/ladder.ts";
 import type { Stability } from "../fields/options.ts";
 import { type Spectator, stableInfo, type Transition } from "../stimulus/connection.ts";
-import { type End, facts, flowFacts, sockFacts, type Timing } from "../stimulus/facts.ts";
+import { type ConnectionEnd, facts, flowFacts, sockFacts, type Timing } from "../stimulus/facts.ts";
 import { type Hit, INTERRUPTIONS, type Quota, type Recorder } from "./recorder.ts";
 
 /** A program does not run when it interrupts another one (bpf_prog_active), which is rare. */
@@ -16,7 +16,7 @@ const MOST_MISSES = 3;
 /** An observation, and the instance it is of. */
 export interface Sighting extends Sighted {
   /** The end whose socket it is of, where that is known: the kernel gives a closed one's memory to the next. */
-  readonly end?: End;
+  readonly end?: ConnectionEnd;
 }
 
 /** fib_table_lookup is asked for the source address first (__ip_dev_find), then for the route itself. */
@@ -30,9 +30,9 @@ const ROUTE_LOOKUPS = 2;
  */
 export class Witness implements Spectator {
   readonly #recorder: Recorder;
-  readonly #seen = new Map<Struct, Sighting[]>();
-  readonly #instances = new Map<End, bigint>();
-  readonly #packets: { hit: Hit; sender: End }[] = [];
+  readonly #seen = new Map<WatchedStruct, Sighting[]>();
+  readonly #instances = new Map<ConnectionEnd, bigint>();
+  readonly #packets: { hit: Hit; sender: ConnectionEnd }[] = [];
 
   constructor(
     recorder: Recorder,
@@ -42,18 +42,23 @@ export class Witness implements Spectator {
   }
 
   /** What was seen of a struct so far. */
-  seen(struct: Struct): readonly Sighting[] {
+  seen(struct: WatchedStruct): readonly Sighting[] {
     return struct === "sk_buff" ? this.#packetSightings() : (this.#seen.get(struct) ?? []);
   }
 
   /** Notes an observation from elsewhere. */
-  note(struct: Struct, hit: Pick<Hit, "bytes" | "readable" | "instance">, expected: Facts, end?: End): void {
+  note(
+    struct: WatchedStruct,
+    hit: Pick<Hit, "bytes" | "readable" | "instance">,
+    expected: Facts,
+    end?: ConnectionEnd,
+  ): void {
     const { bytes, readable, instance } = hit;
     const sighting: Sighting = { bytes, readable, instance, expected, ...(end && { end }) };
     this.#seen.set(struct, [...(this.#seen.get(struct) ?? []), sighting]);
   }
 
-  moving(act: () => void, transitions: readonly Transition[], sender?: End): void {
+  moving(act: () => void, transitions: readonly Transition[], sender?: ConnectionEnd): void {
     const quota: Quota = { ...this.#stateQuota(transitions), ...(sender && this.#senderQuota(sender)) };
     for (const hit of this.#recorder.during(act, quota)) {
       if (hit.struct === "sock") this.#noteTransition(hit, transitions);
@@ -63,7 +68,7 @@ export class Witness implements Spectator {
     }
   }
 
-  resting(socket: TcpSocket, end: End): void {
+  resting(socket: TcpSocket, end: ConnectionEnd): void {
     if (this.#recorder.rung("sock")?.kind !== "kprobe") return;
     const before = stableInfo(socket, this.stability);
     let asked = before;
@@ -111,7 +116,7 @@ export class Witness implements Spectator {
   }
 
   /** The first packet of a system call is its own, and so are the first routes; those of the answers follow. */
-  #senderQuota({ own }: End): Quota {
+  #senderQuota({ own }: ConnectionEnd): Quota {
     const flow = own.family === AF_INET ? "flowi4" : "flowi6";
     return { [flow]: this.#recorder.rung(flow)?.kind === "raw_tp" ? ROUTE_LOOKUPS : 1, sk_buff: 1 };
   }
@@ -124,7 +129,7 @@ export class Witness implements Spectator {
     if (known !== undefined) this.#noteSock(hit, known.end, known.from, known.timing);
   }
 
-  #noteSock(hit: Hit, end: End, state: number, timing?: Timing): void {
+  #noteSock(hit: Hit, end: ConnectionEnd, state: number, timing?: Timing): void {
     this.#instances.set(end, hit.instance);
     this.note("sock", hit, sockFacts(end, state, timing), end);
   }
@@ -147,13 +152,13 @@ export class Witness implements Spectator {
 }
 
 /** The timing of a connected end that two readings agree on; undefined where it moved meanwhile. */
-export const steadyTiming = ({ peer }: End, before: Timing, after: Timing): Timing | undefined => {
+export const steadyTiming = ({ peer }: ConnectionEnd, before: Timing, after: Timing): Timing | undefined => {
   const stoodStill = after.rtt === before.rtt && after.rttvar === before.rttvar;
   return peer !== undefined && stoodStill ? after : undefined;
 };
 
 /** A struct is ours only if the random addresses that we chose are in it, wherever; others are none of our business. */
-export const isOurs = (hit: Pick<Hit, "bytes" | "readable">, { own, peer }: End): boolean =>
+export const isOurs = (hit: Pick<Hit, "bytes" | "readable">, { own, peer }: ConnectionEnd): boolean =>
   occurs(hit, own.address) && (peer === undefined || occurs(hit, peer.address));
 
 /**

@@ -2,7 +2,7 @@ import type { Libbpf, SharedArray } from "../../../ffi/libbpf.ts";
 import { type Rung, stepwiseLadder } from "../fields/ladder.ts";
 import { NamedThread } from "../running/named-thread.ts";
 import { attach } from "../snapshot/recorder.ts";
-import type { Question, Reply } from "./steps.ts";
+import type { ReadQuestion, Reply } from "./steps.ts";
 
 /** The layout of struct step in bpf/socket_stepwise.bpf.c, in bytes, and its enums. */
 const STEP = { state: 16, outcome: 32, value: 40, size: 56 } as const;
@@ -48,7 +48,7 @@ export class Prober implements Disposable {
    * @param act makes the rung pass over the socket, once
    * @throws when the rung never does
    */
-  ask(question: Question, act: () => void): Reply {
+  ask(question: ReadQuestion, act: () => void): Reply {
     for (let miss = 0; miss < MOST_MISSES; miss++) {
       this.#write(STATE_CHECKING, question);
       act();
@@ -69,7 +69,7 @@ export class Prober implements Disposable {
     this.#write(STATE_READY);
   }
 
-  #write(state: number, question?: Question): void {
+  #write(state: number, question?: ReadQuestion): void {
     const step = new Uint8Array(STEP.size);
     step.set(this.#name);
     const what = question?.behind === undefined ? question?.width : WHAT_U32_BEHIND;

@@ -3,7 +3,7 @@ import { differ, type Expectation, type Facts, holds } from "../../offsets/obser
 import { type Candidates, type Relation, type Solution, settle, type Unknown } from "../../offsets/solver.ts";
 
 /** One read of `width` bytes at one candidate place of one of the sockets. */
-export interface Question {
+export interface ReadQuestion {
   /** Index of the socket. */
   readonly subject: number;
   readonly width: Shape["width"];
@@ -17,7 +17,7 @@ export interface Question {
 export type Reply = Uint8Array | null;
 
 /** A search in progress: hands out one question at a time, and has a result when it is over. */
-export type Search<Result> = Generator<Question, Result, Reply>;
+export type Search<Result> = Generator<ReadQuestion, Result, Reply>;
 
 /** What is expected of one field in one socket. */
 interface Sample {
@@ -28,7 +28,7 @@ interface Sample {
 const POINTER: Shape = { width: 8, align: 8 };
 
 /** Every place of a field that was found, in bytes, ascending; where there is none, the reason. */
-export interface Found {
+export interface FoundPlaces {
   readonly offsets: readonly number[];
   readonly reason?: string;
 }
@@ -42,7 +42,7 @@ export function* searchField(
   { constant, shape }: Unknown,
   subjects: readonly Facts[],
   threshold: number,
-): Search<Found> {
+): Search<FoundPlaces> {
   const samples = samplesOf(constant, subjects);
   const doubt = doubtOf(samples);
   if (doubt !== undefined) return { offsets: [], reason: doubt };
@@ -64,7 +64,7 @@ export function* searchBehind(
   subjects: readonly Facts[],
   threshold: number,
   farthest: number,
-): Search<{ readonly pointer: Found; readonly member: Found }> {
+): Search<{ readonly pointer: FoundPlaces; readonly member: FoundPlaces }> {
   const samples = samplesOf(constant, subjects);
   const doubt = doubtOf(samples);
   if (doubt !== undefined)
@@ -91,7 +91,7 @@ export function* searchBehind(
       }
     }
   }
-  const foundOf = (offsets: ReadonlySet<number>): Found =>
+  const foundOf = (offsets: ReadonlySet<number>): FoundPlaces =>
     offsets.size > 0 ? { offsets: [...offsets].sort((a, b) => a - b) } : { offsets: [], reason };
   return { pointer: foundOf(pointers), member: foundOf(members) };
 }
@@ -132,7 +132,7 @@ function doubtOf(samples: readonly Sample[]): string | undefined {
 /** Asks for one place in every socket, up to the first that does not hold what is expected there. */
 function* judge(
   samples: readonly Sample[],
-  place: Omit<Question, "subject">,
+  place: Omit<ReadQuestion, "subject">,
 ): Search<"holds" | "differs" | "unreadable"> {
   for (const { subject, expectation } of samples) {
     const value = yield { subject, ...place };
@@ -145,7 +145,7 @@ function* judge(
 /** What is left of the fields of one struct that were looked for, once what C says of them has told copies apart. */
 export function settleFound(
   unknowns: readonly Unknown[],
-  found: ReadonlyMap<string, Found>,
+  found: ReadonlyMap<string, FoundPlaces>,
   relations: readonly Relation[],
 ): Map<string, Solution> {
   const open = new Map<string, Solution>();

@@ -11,10 +11,10 @@ import type { Families, GuessOptions, Stability } from "../fields/options.ts";
 import { NET } from "../snapshot/chase.ts";
 import { evidenceOf, type Guess, openNetworks, Unwatchable } from "../snapshot/guess.ts";
 import { openConnections, type Refusals, type Spectator, stableInfo } from "../stimulus/connection.ts";
-import { type End, sockFacts } from "../stimulus/facts.ts";
+import { type ConnectionEnd, sockFacts } from "../stimulus/facts.ts";
 import { type Network, whyNoNamespaces, whyNoTcp } from "../stimulus/private-network.ts";
 import { Prober } from "./prober.ts";
-import { type Found, type Search, searchBehind, searchField, settleFound } from "./steps.ts";
+import { type FoundPlaces, type Search, searchBehind, searchField, settleFound } from "./steps.ts";
 
 const inoField = fieldOf("offset_ino");
 
@@ -136,7 +136,7 @@ function attempt(
     }
   };
 
-  const found = new Map<string, Found>();
+  const found = new Map<string, FoundPlaces>();
   const hopeless = hopelessIn(networks, families, refusals);
   for (const { constant, within } of steps) {
     const field = kernelFields.find((each) => each.constant === constant);
@@ -244,7 +244,7 @@ function restingInfo(socket: TcpSocket, stability: Stability): TcpInfo | null {
 
 /** Remembers the sockets of connections, instead of watching what they do. */
 class Collector implements Spectator {
-  readonly #ends = new Map<TcpSocket, End>();
+  readonly #ends = new Map<TcpSocket, ConnectionEnd>();
 
   constructor(
     readonly network: Network,
@@ -255,7 +255,7 @@ class Collector implements Spectator {
     act();
   }
 
-  resting(socket: TcpSocket, end: End): void {
+  resting(socket: TcpSocket, end: ConnectionEnd): void {
     this.#ends.set(socket, end);
   }
 

@@ -4,14 +4,14 @@ import type { Family } from "../../net/address.ts";
 import * as tcp from "../../net/tcp.ts";
 import { type TcpInfo, TcpSocket } from "../../net/tcp.ts";
 import type { Families, Stability } from "../fields/options.ts";
-import type { End, Timing } from "./facts.ts";
+import type { ConnectionEnd, Timing } from "./facts.ts";
 import { type Network, tcpFamilies } from "./private-network.ts";
 
 /** A state change that a system call of ours brings about, and the end whose socket it happens to. */
 export interface Transition {
   readonly from: number;
   readonly to: number;
-  readonly end: End;
+  readonly end: ConnectionEnd;
   readonly timing?: Timing;
 }
 
@@ -20,9 +20,9 @@ export interface Spectator {
   /** When round-trip times count as standing still. */
   readonly stability: Stability;
   /** Runs a system call that makes these state changes; `sender` looks up a route and sends a packet meanwhile. */
-  moving(act: () => void, transitions: readonly Transition[], sender?: End): void;
+  moving(act: () => void, transitions: readonly Transition[], sender?: ConnectionEnd): void;
   /** The socket is at rest: nothing of it will change until we change it. */
-  resting(socket: TcpSocket, end: End): void;
+  resting(socket: TcpSocket, end: ConnectionEnd): void;
 }
 
 /**
@@ -58,8 +58,8 @@ export class Connection implements Disposable {
   readonly #spectator: Spectator;
   readonly #client: TcpSocket;
   readonly #server: TcpSocket;
-  readonly #clientEnd: End;
-  readonly #serverEnd: End;
+  readonly #clientEnd: ConnectionEnd;
+  readonly #serverEnd: ConnectionEnd;
 
   /**
    * Listens on `to`, connects from `from`, both on ports that the kernel picks. The thread must be in the network
@@ -69,7 +69,7 @@ export class Connection implements Disposable {
     using undo = new DisposableStack();
     this.#spectator = spectator;
     const listener = undo.use(TcpSocket.open(family));
-    const listening: End = { own: listener.bind({ family, address: to }) };
+    const listening: ConnectionEnd = { own: listener.bind({ family, address: to }) };
     spectator.moving(() => listener.listen(), [{ from: tcp.TCP_CLOSE, to: tcp.TCP_LISTEN, end: listening }]);
     spectator.resting(listener, listening);
 
@@ -163,7 +163,7 @@ export function failureOf(act: () => void): SystemError | null {
 export type Refusals = Map<Family, string>;
 
 /** A network in which connections are made, and who observes them. */
-export interface Place {
+export interface ConnectionPlace {
   readonly network: Network;
   readonly spectator: Spectator;
   /** How many connections of each family. Default 1. */
@@ -180,7 +180,7 @@ export interface Place {
  */
 export function openConnections(
   owned: DisposableStack,
-  places: readonly Place[],
+  places: readonly ConnectionPlace[],
   families: Families,
   refusals: Refusals,
   turn = 0,

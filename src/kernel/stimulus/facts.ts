@@ -6,7 +6,7 @@ import { host, network, raw, shifted } from "../../offsets/values.ts";
 import type { KernelConstant } from "../fields/fields.ts";
 
 /** What we know of one end of a connection: its own address, and the peer's once it has one. */
-export interface End {
+export interface ConnectionEnd {
   readonly own: SocketAddress;
   readonly peer?: SocketAddress;
 }
@@ -18,7 +18,7 @@ export type Timing = Pick<TcpInfo, "rtt" | "rttvar">;
 export const facts = (entries: Iterable<readonly [KernelConstant, Expectation]>): Facts => new Map(entries);
 
 /** What stands in struct tcp_sock of one of our sockets. `state` is TCP_ESTABLISHED and so on. */
-export function sockFacts({ own, peer }: End, state: number, timing?: Timing): Facts {
+export function sockFacts({ own, peer }: ConnectionEnd, state: number, timing?: Timing): Facts {
   // The IPv4 members of an IPv6 socket hold what the kernel likes (LOOPBACK4_IPV6): nothing is expected there.
   const [saddr, daddr] =
     own.family === AF_INET

@@ -13,7 +13,7 @@ export interface Composite {
   readonly name: string;
   readonly size: number;
   /** In order of their offsets. */
-  readonly members: readonly Member[];
+  readonly members: readonly CMember[];
 }
 
 /** An enum of 32 bits; its enumerators have the values 0, 1, 2 and so on. */
@@ -23,7 +23,7 @@ export interface Enumeration {
   readonly enumerators: readonly string[];
 }
 
-export interface Member {
+export interface CMember {
   /** Empty for an anonymous struct or union. */
   readonly name: string;
   readonly offset: number;
@@ -51,10 +51,10 @@ export const array = (of: CType, count: number): CType => ({ kind: "array", of, 
 /** Another name of a type. */
 export const typedef = (name: string, of: CType): CType => ({ kind: "typedef", name, of });
 /** A member. @param offset bytes from the start of the struct */
-export const at = (offset: number, name: string, type: CType): Member => ({ offset, name, type });
+export const at = (offset: number, name: string, type: CType): CMember => ({ offset, name, type });
 
 /** A struct of which only these members are known. @param size bytes */
-export const struct = (name: string, size: number, ...members: readonly Member[]): Composite => ({
+export const struct = (name: string, size: number, ...members: readonly CMember[]): Composite => ({
   kind: "struct",
   name,
   size,
@@ -83,7 +83,7 @@ export const bits = (of: CType, width: number): BitField => ({ of, width });
  * @param rows in the order of their declaration; a bit-field without a name is padding
  */
 export function layOut(name: string, rows: readonly (readonly [string, CType | BitField])[]): Composite {
-  const members: Member[] = [];
+  const members: CMember[] = [];
   let [end, align] = [0, 1]; // in bits, in bytes
   for (const [member, row] of rows) {
     const type = "width" in row ? row.of : row;

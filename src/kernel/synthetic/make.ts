@@ -2,11 +2,11 @@ import { btfOf } from "../../btf/encode.ts";
 import type { KernelConstant } from "../fields/fields.ts";
 import type { Composite } from "./ctype.ts";
 import { btfTypes } from "./numbering.ts";
-import { type Known, placeMembers, type Unplaced, type Wide } from "./place.ts";
-import { hollow, type Machine, uapi } from "./uapi.ts";
+import { type KnownOffset, placeMembers, type Unplaced, type Wide } from "./place.ts";
+import { hollow, type RegisterSet, uapi } from "./uapi.ts";
 
 /** BTF that was made, and what is not in it. */
-export interface Made {
+export interface MadeBtf {
   readonly bytes: Uint8Array;
   readonly unplaced: readonly Unplaced[];
   /** Of the wide vocabulary. */
@@ -22,12 +22,12 @@ export interface Made {
  * @param wide members that a crawl finds
  */
 export function makeBtf(
-  known: (constant: KernelConstant) => Known,
-  machine: Machine,
+  known: (constant: KernelConstant) => KnownOffset,
+  machine: RegisterSet,
   version: readonly number[],
   traced: readonly Composite[] = [],
   wide: readonly Wide[] = [],
-): Made | { readonly bytes: null; readonly unplaced: readonly Unplaced[] } {
+): MadeBtf | { readonly bytes: null; readonly unplaced: readonly Unplaced[] } {
   const { structs, unplaced, unmeasured } = placeMembers(known, wide);
   if (structs.length === 0) return { bytes: null, unplaced };
   const types = btfTypes([...structs, ...uapi(machine, version), ...traced]);

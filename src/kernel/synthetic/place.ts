@@ -1,9 +1,9 @@
 import { type KernelConstant, type KernelMember, kernelFields } from "../fields/fields.ts";
-import { array, at, type Composite, type Member, sizeOf, struct, union } from "./ctype.ts";
+import { array, at, type CMember, type Composite, sizeOf, struct, union } from "./ctype.ts";
 import { type Declared, declared, memberTypes, pairs, tuple } from "./declarations.ts";
 
 /** A constant's offset in bytes, or why it cannot be relied on. */
-export type Known = { readonly value: number } | { readonly why: string };
+export type KnownOffset = { readonly value: number } | { readonly why: string };
 
 /** A member without a place in the structs. */
 export interface Unplaced {
@@ -13,13 +13,13 @@ export interface Unplaced {
 }
 
 /** A member of the wide vocabulary, and what is known of its place. */
-export interface Wide extends Pick<Member, "type" | "bits"> {
+export interface Wide extends Pick<CMember, "type" | "bits"> {
   readonly member: string;
-  readonly known: Known;
+  readonly known: KnownOffset;
 }
 
 /** A member at its offset from the start of the outermost struct. */
-interface Placed extends Pick<Member, "offset" | "type" | "bits"> {
+interface Placed extends Pick<CMember, "offset" | "type" | "bits"> {
   /** Names of the members on the way to it. */
   readonly steps: readonly string[];
 }
@@ -31,7 +31,7 @@ interface Placed extends Pick<Member, "offset" | "type" | "bits"> {
  * and one that asks where inum lies in struct ns_common is refused by libbpf instead of misled.
  */
 export function placeMembers(
-  known: (constant: KernelConstant) => Known,
+  known: (constant: KernelConstant) => KnownOffset,
   wide: readonly Wide[] = [],
 ): {
   structs: readonly Composite[];
@@ -92,7 +92,7 @@ const isPlaceable = ({ member }: Wide): boolean =>
   !Object.hasOwn(memberTypes, member) && !/^(qstr|path|upid|sk_buff_head)\./.test(member);
 
 /** What constants say together that name the same member, as those of net.ns.inum do. */
-function agreed(answers: readonly Known[]): Known {
+function agreed(answers: readonly KnownOffset[]): KnownOffset {
   const values = new Set(answers.flatMap((answer) => ("value" in answer ? answer.value : [])));
   const [value] = values;
   if (values.size > 1) return { why: `its constants disagree: ${[...values].join(", ")}` };
@@ -103,7 +103,7 @@ function agreed(answers: readonly Known[]): Known {
  * nf_conn.tuplehash, an array of two. Only both tuples together tell how long an element is, struct
  * nf_conntrack_tuple_hash; the tuple is the last member of it, behind hnnode.
  */
-function tupleHashes(origin: Known, reply: Known): Placed | { readonly why: string } {
+function tupleHashes(origin: KnownOffset, reply: KnownOffset): Placed | { readonly why: string } {
   if ("why" in origin || "why" in reply)
     return { why: "not placed: an element of tuplehash is as long as both tuples are apart" };
   const size = reply.value - origin.value;
@@ -118,7 +118,7 @@ function tupleHashes(origin: Known, reply: Known): Placed | { readonly why: stri
 function compose(name: string, placed: readonly Placed[], start: number): Composite {
   // Those without a name are each its own.
   const groups = Map.groupBy(placed, (one) => one.steps[0] || one);
-  const members = [...groups].map(([key, group]): Member => {
+  const members = [...groups].map(([key, group]): CMember => {
     const step = typeof key === "string" ? key : "";
     const offset = Math.min(...group.map((each) => each.offset));
     const leaf = group.find(({ steps }) => steps.length === 1);

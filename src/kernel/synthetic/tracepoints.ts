@@ -1,11 +1,11 @@
 import {
   array,
   at,
+  type CMember,
   type Composite,
   type CType,
   char,
   type Enumeration,
-  type Member,
   pointer,
   s16,
   s32,
@@ -90,7 +90,7 @@ export function fieldsOf(format: string): readonly Field[] | null {
 
 /** `struct trace_entry`, which every record begins with. */
 export function traceEntry(fields: readonly Field[]): Composite {
-  const common = fields.filter(isCommon).flatMap((field): Member[] => {
+  const common = fields.filter(isCommon).flatMap((field): CMember[] => {
     const type = typeOf(field);
     return type === null ? [] : [at(field.offset, field.name.slice(COMMON.length), type)];
   });
@@ -100,7 +100,7 @@ export function traceEntry(fields: readonly Field[]): Composite {
 /** The struct of a class. Members whose type its format does not tell are left out. */
 export function recordOf(name: string, fields: readonly Field[], entry: Composite): Composite {
   const own = fields.filter((field) => !isCommon(field));
-  const members = own.flatMap((field): Member[] => {
+  const members = own.flatMap((field): CMember[] => {
     const dynamic = /^(__data_loc|__rel_loc) /.exec(field.type)?.[1];
     if (dynamic !== undefined)
       return field.size === 4 ? [at(field.offset, `${dynamic}_${field.name}`, u32)] : [];

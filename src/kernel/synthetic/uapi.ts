@@ -271,7 +271,7 @@ const structs: readonly Declaration[] = [
 ];
 
 /** Whose registers are meant. */
-export type Machine = "x64" | "arm64";
+export type RegisterSet = "x64" | "arm64";
 
 const armRegisters: readonly Row[] = [["regs", array(ulong, 31)], ...all(ulong, "sp pc pstate")];
 /** What x86-64 saves of a segment's register, and what Linux 6.9 found room for behind it (FRED). */
@@ -287,7 +287,7 @@ const segment = (name: string): Row[] => [
  * arch/arm64/include/uapi/asm/ptrace.h, whose struct that of the kernel begins with. The first is what programs of perf
  * events see too.
  */
-const registers: Readonly<Record<Machine, readonly Declaration[]>> = {
+const registers: Readonly<Record<RegisterSet, readonly Declaration[]>> = {
   x64: [
     declare(
       "asm/ptrace.h",
@@ -461,7 +461,7 @@ export const headers: ReadonlyMap<string, string> = new Map([
 ]);
 
 /** All of it that a Linux has. @param version as `host.kernel.version` of a document */
-export function uapi(machine: Machine, version: readonly number[]): (Composite | Enumeration)[] {
+export function uapi(machine: RegisterSet, version: readonly number[]): (Composite | Enumeration)[] {
   const has = (from: Version = ever, until: Version = [Number.POSITIVE_INFINITY, 0]) =>
     !isBefore(version, from) && isBefore(version, until);
   const laidOut = ({ name, rows }: Declaration) =>

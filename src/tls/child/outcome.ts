@@ -22,7 +22,7 @@ export const messageSchema = v.union([
   /** Nothing foreign ran: the child could not be confined as it must be. */
   v.strictObject({ refused: v.string() }),
 ]);
-export type Message = v.InferOutput<typeof messageSchema>;
+export type ChildMessage = v.InferOutput<typeof messageSchema>;
 
 /** What came of a job. Where there is no answer, `reason` says why, for a person. */
 export type Outcome =

@@ -6,7 +6,7 @@ import { isEmbedded } from "../../self/assets.ts";
 import { childArgument, muslVariable } from "../../self/child-arguments.ts";
 import { messageOf } from "../../self/thrown.ts";
 import { childUser, confine, dieWith, inheritBelow, leaveNamespaces, mayLeaveNamespaces } from "./confine.ts";
-import { type Jobs, jobNames, type Message } from "./outcome.ts";
+import { type ChildMessage, type Jobs, jobNames } from "./outcome.ts";
 
 const [STDIN, STDOUT, STDERR] = [0, 1, 2];
 const firstFile = 3;
@@ -41,7 +41,7 @@ export async function runStage(args: readonly string[], jobs: Jobs): Promise<voi
   const request: unknown = JSON.parse(readFileSync(STDIN, "utf8"));
   const answer = libc.duplicate(STDOUT);
   for (const fd of [STDIN, STDOUT]) libc.replaceDescriptor(STDERR, fd);
-  const send = (message: Message): void => {
+  const send = (message: ChildMessage): void => {
     libc.writeAll(answer, new TextEncoder().encode(`${JSON.stringify(message)}\n`), "the answer");
   };
   try {

@@ -31,7 +31,7 @@ const pointer = [8];
 const int = [4];
 
 /** A struct of OpenSSL's that holds a connection: `ssl_connection_st` stands for the one from 3.2 on. */
-export type Shape = "ssl_st" | "ssl_connection_st";
+export type ConnectionStruct = "ssl_st" | "ssl_connection_st";
 
 /** Tells the shape. 3.2 put `int type` first, and every accessor asks it (SSL_CONNECTION_FROM_CONST_SSL). */
 export const shapeAccessor: Omit<Accessor, "constants"> = {
@@ -73,7 +73,7 @@ const secrets = (prefix: string): readonly Accessor[] =>
   }));
 
 /** Accessors of the connection, whose constants differ in name. */
-const connection: Readonly<Record<Shape, readonly Accessor[]>> = {
+const connection: Readonly<Record<ConnectionStruct, readonly Accessor[]>> = {
   ssl_st: [
     { ...shapeAccessor, constants: [["SSL_ST_VERSION"]] },
     returns("SSL_get_rbio", pointer, "SSL_ST_RBIO"),
@@ -169,7 +169,7 @@ export const gnutlsAccessors: readonly Accessor[] = [
 ];
 
 /** Of OpenSSL: those of the connection where its shape is known, and of the structs that are the same in both. */
-export const opensslAccessors = (shape: Shape | null): readonly Accessor[] => [
+export const opensslAccessors = (shape: ConnectionStruct | null): readonly Accessor[] => [
   ...(shape === null ? [] : connection[shape]),
   ...others,
 ];

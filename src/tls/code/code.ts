@@ -11,14 +11,14 @@ import { x86 } from "../machine/x86.ts";
 import {
   type Accessor,
   boringsslAccessors,
+  type ConnectionStruct,
   gnutlsAccessors,
   opensslAccessors,
-  type Shape,
   shapeAccessor,
   typeConstant,
 } from "./accessors.ts";
 import { symbolsOf } from "./library-symbols.ts";
-import { type Walk, type WalkOptions, walk } from "./walk.ts";
+import { type WalkedWays, type WalkOptions, walk } from "./walk.ts";
 
 const dialects: Readonly<Record<Elf["machine"], Dialect>> = { x86_64: x86, aarch64: arm64 };
 
@@ -117,7 +117,7 @@ class AccessorReader {
    * Up to 3.1 SSL_version returns the very first member. From 3.2 on that one is the type, which it asks first, and for
    * a plain connection, type 0, it returns a later one.
    */
-  shape(): { readonly shape: Shape | null; readonly reason: string } {
+  shape(): { readonly shape: ConnectionStruct | null; readonly reason: string } {
     const plain = this.#walk(this.#files.ssl, shapeAccessor, false);
     if ("reason" in plain) return { shape: null, reason: plain.reason };
     const version = wayOf(plain.walk, shapeAccessor);
@@ -133,7 +133,7 @@ class AccessorReader {
   }
 
   /** The offsets that an accessor goes by, in every file that may have it. */
-  find(accessor: Accessor, shape: Shape | null): Found {
+  find(accessor: Accessor, shape: ConnectionStruct | null): Found {
     const isConnection = accessor.constants
       .flat()
       .some((constant) => constant.startsWith("SSL_CONNECTION_ST_"));
@@ -157,7 +157,7 @@ class AccessorReader {
     elf: Elf,
     { name, file, by, length }: Omit<Accessor, "constants">,
     assumeZero: boolean,
-  ): { readonly walk: Walk } | { readonly reason: string } {
+  ): { readonly walk: WalkedWays } | { readonly reason: string } {
     try {
       const callee = typeof by === "string" ? null : this.#symbol(elf, file, by.to);
       if (callee !== null && "reason" in callee) return callee;
@@ -199,7 +199,7 @@ class AccessorReader {
 }
 
 /** Joins all ways through a function: those that tell of a member must agree, and none may be lost. */
-function wayOf({ endings }: Walk, { name, by, widths }: Omit<Accessor, "constants">): Found {
+function wayOf({ endings }: WalkedWays, { name, by, widths }: Omit<Accessor, "constants">): Found {
   const ways = new Map<string, readonly number[]>();
   for (const ending of endings) {
     if (ending.kind === "lost") return { reason: `${name}: ${ending.why}` };

@@ -1,19 +1,19 @@
 import { Interpreter, type Visitor } from "../machine/interpreter.ts";
 import { putRegister, registerOf, type State, stateAt } from "../machine/state.ts";
 import type { Dialect, Instruction } from "../machine/step.ts";
-import { isPointer, number, type Place, place, unknown, type Value } from "../machine/value.ts";
+import { isPointer, number, place, unknown, type Value, type ValuePlace } from "../machine/value.ts";
 
 /** How a way through a function ends. Nothing is said of what happens in another function. */
 export type Ending =
   | { readonly kind: "return"; readonly value: Value }
   /** The bytes that begin at `from` are copied to where the second argument points. */
-  | { readonly kind: "copy"; readonly from: Place }
+  | { readonly kind: "copy"; readonly from: ValuePlace }
   /** The function asked about is called with these arguments. */
   | { readonly kind: "pass"; readonly arguments: readonly Value[] }
   | { readonly kind: "call" }
   | { readonly kind: "lost"; readonly why: string };
 
-export interface Walk {
+export interface WalkedWays {
   readonly endings: readonly Ending[];
   /** Whether the number that was assumed was read. */
   readonly usedAssumption: boolean;
@@ -43,7 +43,7 @@ export function walk(
   code: ReadonlyMap<number, Instruction>,
   entry: number,
   options: WalkOptions = {},
-): Walk {
+): WalkedWays {
   const accessor = new AccessorWalk(machine, code, options);
   accessor.run(first(machine, entry, options));
   const { endings, usedAssumption } = accessor;
@@ -176,17 +176,17 @@ class AccessorWalk implements Visitor<Ending> {
 }
 
 /** The very first bytes of what the first argument points to. */
-const isFirst = ({ root, loads, add }: Place): boolean => root === 0 && loads.length === 0 && add === 0;
+const isFirst = ({ root, loads, add }: ValuePlace): boolean => root === 0 && loads.length === 0 && add === 0;
 
 /** Where the second argument points. */
 const isOutput = (value: Value): boolean =>
   value.kind === "place" && value.root === 1 && value.loads.length === 0 && value.add === 0;
 
 /** Somewhere inside what the first argument points to, or what that points to. */
-const isMember = (value: Value): value is Place => isPointer(value) && value.root === 0;
+const isMember = (value: Value): value is ValuePlace => isPointer(value) && value.root === 0;
 
 /** Where a loaded value was loaded from. */
-function copied(value: Value): Place | null {
+function copied(value: Value): ValuePlace | null {
   if (value.kind !== "place" || value.root !== 0 || value.add !== 0) return null;
   const last = value.loads.at(-1);
   return last === undefined ? null : place(0, value.loads.slice(0, -1), last.offset);

@@ -28,7 +28,7 @@ import { type MappedFile, type Processes, readProcesses } from "./processes.ts";
 import { findLibraries, findNeeded, libraryCalled, readSearchPath, type SearchPath } from "./search-path.ts";
 
 /** A file with a TLS library in it. */
-export interface Found extends Place {
+export interface FoundLibrary extends Place {
   /** As the user named it, where that was absolute. */
   readonly named: string | null;
   /** Opens that very file: it is held from when it was found. @throws InputError, SystemError */
@@ -76,7 +76,7 @@ export interface ScanOptions {
 /** Holds what was found until it is disposed. */
 export interface ScanResult extends Disposable {
   /** Each file once, in order of path. */
-  readonly found: readonly Found[];
+  readonly found: readonly FoundLibrary[];
   readonly diagnostics: Diagnostic[];
   /** Whether a path of the user's leads to that very file. */
   isAt(path: string, identity: string): boolean;
@@ -259,7 +259,7 @@ class Scan {
       return this.#bounded(one.isOthers, finding) ?? [];
     });
     this.#tellUnread(scope);
-    const order = ({ container, path }: Found): string => `${container ?? ""}\0${path}`;
+    const order = ({ container, path }: FoundLibrary): string => `${container ?? ""}\0${path}`;
     return {
       found: found.sort((a, b) => (order(a) < order(b) ? -1 : 1)),
       diagnostics: this.#diagnostics,
@@ -426,7 +426,7 @@ class Scan {
     return mapped;
   }
 
-  #finding({ fd, place, named, isOthers }: Chosen, mapped: readonly MappedFile[]): Found {
+  #finding({ fd, place, named, isOthers }: Chosen, mapped: readonly MappedFile[]): FoundLibrary {
     const pids = new Set(mapped.flatMap(({ uses }) => uses.map(({ pid }) => pid)));
     const cryptos = [...new Set([...pids].flatMap((pid) => this.#cryptosOf(pid)))];
     const companions = cryptos

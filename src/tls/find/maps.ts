@@ -2,7 +2,7 @@
  * A file that a process may execute from, as /proc/PID/maps tells it (proc_pid_maps(5)). The text is of the kernel, but the
  * path in it is whatever a process chose to name its file.
  */
-export interface Mapping {
+export interface FileMapping {
   /** The name of the mapping in /proc/PID/map_files. */
   readonly range: string;
   /** Device, as the file system tells it: `fe:00`. On btrfs and overlayfs stat(2) may tell another. */
@@ -15,8 +15,8 @@ export interface Mapping {
 const line = /^0*([0-9a-f]+)-0*([0-9a-f]+) ..x. [0-9a-f]+ ([0-9a-f]+:[0-9a-f]+) ([1-9]\d*) +(\/.*)$/s;
 
 /** The executable mappings of files. Lines of any other form are passed over. Linear in the text. */
-export function parseMaps(text: string): readonly Mapping[] {
-  const mappings: Mapping[] = [];
+export function parseMaps(text: string): readonly FileMapping[] {
+  const mappings: FileMapping[] = [];
   // Only a newline ends a line: a path may hold a carriage return and what looks like a line behind it.
   for (const each of text.split("\n")) {
     const [, start, end, device, inode, path] = line.exec(each) ?? [];

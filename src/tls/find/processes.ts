@@ -3,10 +3,10 @@ import { nameOf } from "../../input/name.ts";
 import { isGone } from "../../self/thrown.ts";
 import { during } from "../../self/whereabouts.ts";
 import type { Budget } from "./budget.ts";
-import { type Mapping, parseMaps } from "./maps.ts";
+import { type FileMapping, parseMaps } from "./maps.ts";
 
 /** A file that processes execute from. */
-export interface MappedFile extends Pick<Mapping, "device" | "inode" | "path"> {
+export interface MappedFile extends Pick<FileMapping, "device" | "inode" | "path"> {
   /** One a process: where in it the file is mapped. Those of root's and this user's come first. */
   readonly uses: { readonly pid: number; readonly range: string }[];
 }
@@ -41,7 +41,7 @@ const mostOfOthers = 200_000;
 const longestMaps = 16 << 20;
 
 /** What maps know a file by. The path too: on btrfs two subvolumes may have one device and inode here. */
-export const keyOf = ({ device, inode, path }: Pick<Mapping, "device" | "inode" | "path">): string =>
+export const keyOf = ({ device, inode, path }: Pick<FileMapping, "device" | "inode" | "path">): string =>
   `${device} ${inode} ${path}`;
 
 /**

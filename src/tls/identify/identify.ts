@@ -276,7 +276,7 @@ export function weigh(findings: readonly Finding[], nodes: LibsslNodes | null, n
 }
 
 /** A library to identify, and what is around it. */
-export interface Subject {
+export interface LibrarySubject {
   /** The tree it lies in, where what it needs is looked up. */
   readonly root: Root;
   /** As of {@link Place.container}. */
@@ -304,7 +304,7 @@ export interface Subject {
  */
 export function identify(
   elf: Elf,
-  subject: Subject,
+  subject: LibrarySubject,
   {
     signatures,
     held,

@@ -4,7 +4,7 @@ import type { Layouts } from "./layouts.ts";
 import { compareReleases, parseRelease, type Release, seriesOf } from "./release.ts";
 
 /** The group chosen for a version. `reason` says what stands between the version and the measured one. */
-export interface Choice {
+export interface LayoutChoice {
   readonly layout: string;
   /** Others that fit as well and contradict it in nothing: of constants that it does not have, they tell. */
   readonly beside?: readonly string[];
@@ -13,7 +13,7 @@ export interface Choice {
 }
 
 /** No group may speak for the version. */
-export interface NoChoice {
+export interface NoLayout {
   readonly layout: null;
   readonly match: null;
   readonly reason: string;
@@ -41,12 +41,12 @@ function knownVersions(layouts: Layouts): readonly Known[] {
  * `exact`: the text itself is published. `nearest`: the newest published version of the same series that is not newer.
  * Otherwise none: a layout of a newer version, or from another series, would be a guess.
  */
-export function chooseLayout(layouts: Layouts, version: string): Choice | NoChoice {
+export function chooseLayout(layouts: Layouts, version: string): LayoutChoice | NoLayout {
   const exact = Object.hasOwn(layouts.versions, version) ? layouts.versions[version] : undefined;
   if (exact !== undefined) return { layout: exact, match: "exact" };
 
   const release = parseRelease(version);
-  const none = (why: string): NoChoice => ({ layout: null, match: null, reason: why });
+  const none = (why: string): NoLayout => ({ layout: null, match: null, reason: why });
   if (release === null) return none(`${version} is not a version of a form that is known`);
   const series = knownVersions(layouts).filter((one) => seriesOf(one.release) === seriesOf(release));
   // A suffix is another build: one says nothing of others, the plain release of all as far as is known.
@@ -120,10 +120,10 @@ function fits(layouts: Layouts, constants: Constants, measured: Measured): boole
  */
 export function describe(
   layouts: Layouts,
-  named: Choice | NoChoice,
+  named: LayoutChoice | NoLayout,
   version: string | null,
   measured: Measured,
-): Choice | NoChoice {
+): LayoutChoice | NoLayout {
   const constantsOf = (layout: string): Constants => layouts.groups[layout]?.constants ?? {};
   const isRight = named.layout !== null && fits(layouts, constantsOf(named.layout), measured);
   if (isRight) return named;
@@ -170,7 +170,11 @@ const fieldOf = ({ members }: Layouts, constant: string): Field => ({
 });
 
 /** What the table says, in published order. */
-export function tableFields(layouts: Layouts, choice: Choice, version: string | null): readonly TableField[] {
+export function tableFields(
+  layouts: Layouts,
+  choice: LayoutChoice,
+  version: string | null,
+): readonly TableField[] {
   const isOf = (text: string, suffix: string): boolean =>
     text.includes(suffix) && layouts.versions[text] === choice.layout;
   // Of builds with a suffix only what was measured without it is disputed.

@@ -1,13 +1,13 @@
-import type { Dialect, Immediate, Instruction, Memory, Operand, Register, Step } from "./step.ts";
+import type { Dialect, Immediate, Instruction, MemoryOperand, Operand, Register, Step } from "./step.ts";
 import { split } from "./step.ts";
-import type { Question } from "./value.ts";
+import type { BranchQuestion } from "./value.ts";
 
 const widths: Readonly<Record<string, number>> = { x: 8, w: 4, q: 16, d: 8, s: 4, h: 2, b: 1 };
 /** How much a load or store moves whose name ends so; else as much as its register holds. */
 const suffixes: Readonly<Record<string, number>> = { b: 1, sb: 1, h: 2, sh: 2, sw: 4 };
 
 /** Condition codes. Arm ARM C1.2.4. */
-const questions: Readonly<Record<string, Question>> = {
+const questions: Readonly<Record<string, BranchQuestion>> = {
   eq: "equal",
   ne: "unequal",
   hs: "aboveOrEqual",
@@ -54,7 +54,7 @@ interface Address {
   readonly base: Register | null;
   readonly add: number;
   readonly after: number;
-  readonly index?: Memory["index"];
+  readonly index?: MemoryOperand["index"];
 }
 
 function address([text = "", post]: readonly string[]): Address | null {
@@ -93,7 +93,7 @@ function move(mnemonic: string, texts: readonly string[]): readonly Step[] | nul
   const steps: Step[] = [];
   for (const [index, one] of moved.entries()) {
     if (one === null) return null;
-    const memory: Memory = {
+    const memory: MemoryOperand = {
       kind: "memory",
       base: at.base?.name ?? null,
       add: at.add + index * width,
@@ -150,12 +150,12 @@ const nothing: Lift = () => [];
 const target = (to: Operand | undefined): number | null =>
   to?.kind === "immediate" ? Number(to.value) : null;
 
-const questionOf = (text: string | undefined): Question | null =>
+const questionOf = (text: string | undefined): BranchQuestion | null =>
   text !== undefined && Object.hasOwn(questions, text) ? (questions[text] ?? null) : null;
 
 /** cbz and cbnz. */
 const compareAndJump =
-  (question: Question): Lift =>
+  (question: BranchQuestion): Lift =>
   ([left, to]) =>
     left?.kind === "register"
       ? [
@@ -169,7 +169,7 @@ const compareAndJump =
 
 /** tbz and tbnz. */
 const testAndJump =
-  (question: Question): Lift =>
+  (question: BranchQuestion): Lift =>
   ([left, bit, to]) =>
     left?.kind === "register" && bit?.kind === "immediate" && bit.value < 64n
       ? [

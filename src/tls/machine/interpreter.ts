@@ -10,8 +10,17 @@ import {
   setSlot,
   slotOf,
 } from "./state.ts";
-import type { Condition, Dialect, Instruction, Memory, Operand, Step, Test } from "./step.ts";
-import { answer, type Flags, isPointer, moved, plus, truncate, unknown, type Value } from "./value.ts";
+import type { Condition, Dialect, Instruction, MemoryOperand, Operand, Step, Test } from "./step.ts";
+import {
+  answer,
+  isPointer,
+  moved,
+  type ProcessorFlags,
+  plus,
+  truncate,
+  unknown,
+  type Value,
+} from "./value.ts";
 
 /** What is made of everything that leaves a function's own registers and stack. An ending ends the way. */
 export interface Visitor<Ending> {
@@ -20,7 +29,7 @@ export interface Visitor<Ending> {
   /** What is read from memory other than the stack; `at` is unknown where it cannot be followed. */
   readonly load: (state: State, at: Value, width: number) => Value;
   /** What is read at a base plus an index. */
-  readonly indexed: (state: State, base: Value, index: Value, memory: Memory) => Value;
+  readonly indexed: (state: State, base: Value, index: Value, memory: MemoryOperand) => Value;
   readonly store: (state: State, at: Value, width: number, value: Value) => Ending | null;
   readonly compare: (state: State, left: Value, right: Value) => void;
   /** A null target is `via`. Without an ending the way goes on behind the call. */
@@ -102,7 +111,7 @@ export class Interpreter<Ending> {
   }
 
   /** An address in memory, as far as it is a base plus a number. */
-  #addressOf(state: State, { base, absolute, index, add }: Memory): Value {
+  #addressOf(state: State, { base, absolute, index, add }: MemoryOperand): Value {
     if (index !== undefined) return unknown;
     if (absolute !== undefined) return this.#visitor.address(absolute);
     return base === null ? unknown : moved(registerOf(state, base), add);
@@ -140,7 +149,7 @@ export class Interpreter<Ending> {
     return this.#write(state, to, value);
   }
 
-  #compared(state: State, { how, left, right, width }: Test): Flags {
+  #compared(state: State, { how, left, right, width }: Test): ProcessorFlags {
     const one = truncate(this.#read(state, left), width);
     const other = truncate(this.#read(state, right), width);
     this.#visitor.compare(state, one, other);

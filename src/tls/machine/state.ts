@@ -1,5 +1,5 @@
 import type { Dialect, Operand, Register } from "./step.ts";
-import { type Flags, number, place, truncate, unknown, type Value } from "./value.ts";
+import { number, type ProcessorFlags, place, truncate, unknown, type Value } from "./value.ts";
 
 /** What lies in the stack at one place. `width` in bytes. */
 interface Slot {
@@ -18,7 +18,7 @@ export interface State {
   registers: Registers;
   /** By distance from the stack pointer at entry, in bytes; as `registers`. */
   stack: ReadonlyMap<number, Slot>;
-  flags: Flags | null;
+  flags: ProcessorFlags | null;
   /** What of it this way alone holds, and may change in place. */
   readonly own: { registers: (Value | undefined)[] | null; stack: Map<number, Slot> | null };
 }

@@ -1,4 +1,4 @@
-import type { Question } from "./value.ts";
+import type { BranchQuestion } from "./value.ts";
 
 /** A register by the name of its whole, e.g. `rdi` for `edi`; `width` in bytes. */
 export interface Register {
@@ -8,7 +8,7 @@ export interface Register {
 }
 
 /** Memory at a register plus `add` bytes. A null `base` without `absolute` is an address that is not followed. */
-export interface Memory {
+export interface MemoryOperand {
   readonly kind: "memory";
   readonly base: string | null;
   readonly add: number;
@@ -24,7 +24,7 @@ export interface Immediate {
   readonly value: bigint;
 }
 
-export type Operand = Register | Memory | Immediate;
+export type Operand = Register | MemoryOperand | Immediate;
 
 /** Sets the flags, or stands in for them in a branch that compares by itself. */
 export interface Test {
@@ -36,7 +36,7 @@ export interface Test {
 
 /** Without `test` it asks for the flags. */
 export interface Condition {
-  readonly question: Question;
+  readonly question: BranchQuestion;
   readonly test?: Test;
 }
 
@@ -44,7 +44,7 @@ export interface Condition {
 export type Step =
   /** Copies, the rest of a register becomes zero; `signed` fills it with the sign. */
   | { readonly do: "set"; readonly to: Operand; readonly from: Operand; readonly signed?: boolean }
-  | { readonly do: "address"; readonly to: Register; readonly of: Memory }
+  | { readonly do: "address"; readonly to: Register; readonly of: MemoryOperand }
   | {
       readonly do: "add" | "subtract" | "and" | "xor" | "or";
       readonly to: Operand;

@@ -13,11 +13,11 @@ export interface Load {
  */
 export type Value =
   | { readonly kind: "number"; readonly number: bigint }
-  | Place
-  | Entry
+  | ValuePlace
+  | TableEntry
   | { readonly kind: "unknown" };
 
-export interface Entry {
+export interface TableEntry {
   readonly kind: "entry";
   /** Address of the table's first entry, before relocation. */
   readonly table: number;
@@ -30,7 +30,7 @@ export interface Entry {
   readonly base: number;
 }
 
-export interface Place {
+export interface ValuePlace {
   readonly kind: "place";
   readonly root: number | "stack" | `${"result" | "global"} ${number}`;
   readonly loads: readonly Load[];
@@ -44,7 +44,7 @@ export const number = (value: bigint | number): Value => ({
   number: BigInt.asUintN(64, BigInt(value)),
 });
 /** A place that is reached from `root` by these loads, plus `add` bytes. */
-export const place = (root: Place["root"], loads: readonly Load[] = [], add = 0): Place => ({
+export const place = (root: ValuePlace["root"], loads: readonly Load[] = [], add = 0): ValuePlace => ({
   kind: "place",
   root,
   loads,
@@ -52,10 +52,11 @@ export const place = (root: Place["root"], loads: readonly Load[] = [], add = 0)
 });
 
 /** Bytes a value has of its own: a loaded one as many as were read, a pointer 8. */
-const widthOf = ({ loads }: Place): number => loads.at(-1)?.width ?? 8;
+const widthOf = ({ loads }: ValuePlace): number => loads.at(-1)?.width ?? 8;
 
 /** Whether a value can be an address. */
-export const isPointer = (value: Value): value is Place => value.kind === "place" && widthOf(value) === 8;
+export const isPointer = (value: Value): value is ValuePlace =>
+  value.kind === "place" && widthOf(value) === 8;
 
 /** The lowest `width` bytes, the rest zero. */
 export function truncate(value: Value, width: number): Value {
@@ -96,10 +97,10 @@ export interface Given {
 }
 
 /** What the flags stand for. */
-export type Flags = Comparison | Given;
+export type ProcessorFlags = ComparedValues | Given;
 
 /** A comparison: by subtraction, or of the bits both have; `width` in bytes. */
-export interface Comparison {
+export interface ComparedValues {
   readonly how: "subtract" | "and";
   readonly left: Value;
   readonly right: Value;
@@ -107,7 +108,7 @@ export interface Comparison {
 }
 
 /** What a branch asks of the flags. `other`: something that is not followed, such as the parity. */
-export type Question =
+export type BranchQuestion =
   | "equal"
   | "unequal"
   | "below"
@@ -130,7 +131,7 @@ const isSame = (a: Value, b: Value): boolean =>
   a.kind === "place" && b.kind === "place" && a.root === b.root && a.add === b.add && a.loads === b.loads;
 
 /** The answer, null where it cannot be known. */
-export function answer(flags: Flags, question: Question): boolean | null {
+export function answer(flags: ProcessorFlags, question: BranchQuestion): boolean | null {
   if (flags.how === "given") return given(flags.nzcv, question);
   const { how, left, right, width } = flags;
   const nonNull =
@@ -177,12 +178,12 @@ export function answer(flags: Flags, question: Question): boolean | null {
 }
 
 /** Arm ARM C1.2.4. */
-function given(nzcv: number, question: Question): boolean | null {
+function given(nzcv: number, question: BranchQuestion): boolean | null {
   const [negative, zero, carry, overflow] = [8, 4, 2, 1].map((bit) => (nzcv & bit) !== 0);
   const isLess = negative !== overflow;
   const isAbove = carry === true && zero === false;
   const isGreater = zero === false && !isLess;
-  const answers: Readonly<Record<Question, boolean | null>> = {
+  const answers: Readonly<Record<BranchQuestion, boolean | null>> = {
     equal: zero === true,
     unequal: zero === false,
     below: carry === false,

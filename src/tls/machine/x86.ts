@@ -1,6 +1,15 @@
-import type { Condition, Dialect, Immediate, Instruction, Memory, Operand, Register, Step } from "./step.ts";
+import type {
+  Condition,
+  Dialect,
+  Immediate,
+  Instruction,
+  MemoryOperand,
+  Operand,
+  Register,
+  Step,
+} from "./step.ts";
 import { split } from "./step.ts";
-import type { Question } from "./value.ts";
+import type { BranchQuestion } from "./value.ts";
 
 /** Names of the parts of each register: 8, 4, 2 and 1 bytes. Intel SDM volume 1, 3.4.1. */
 const legacy = ["ax", "bx", "cx", "dx"].map((name) => [`r${name}`, `e${name}`, name, `${name[0]}l`]);
@@ -23,7 +32,7 @@ for (let at = 0; at < 16; at++) {
 const widths: Readonly<Record<string, number>> = { byte: 1, word: 2, dword: 4, qword: 8, xmmword: 16 };
 
 /** Suffixes of jcc, setcc and cmovcc. Intel SDM volume 2, Jcc. */
-const questions: Readonly<Record<string, Question>> = {
+const questions: Readonly<Record<string, BranchQuestion>> = {
   e: "equal",
   ne: "unequal",
   b: "below",
@@ -53,12 +62,12 @@ const insides =
   /^(?:(?<base>r\w+)(?![\w*]))?(?: ?\+? ?(?<index>r\w+)\*(?<scale>[1248])|(?: \+ (?<plain>r\w+)))?(?: ?(?<sign>[+-]?) ?(?<add>(?:0x)?[0-9a-f]+))?$/;
 
 /** `qword ptr [rdi + 0x10]`; `next` is what the instruction pointer holds. What has a segment in it is not followed. */
-function memory(text: string, next: number): Memory | null {
+function memory(text: string, next: number): MemoryOperand | null {
   const [, size = "qword", segment, inside = ""] =
     /^(?:(\w+) ptr )?(?:(\w+):)?\[(.*)\]$/.exec(text.replace(/\s+/g, " ")) ?? [];
   const width = widths[size];
   if (inside === "" || width === undefined) return null;
-  const none: Memory = { kind: "memory", base: null, add: 0, width };
+  const none: MemoryOperand = { kind: "memory", base: null, add: 0, width };
   const {
     base = "",
     index,
@@ -113,7 +122,7 @@ const widthOf = (one: Operand, other: Operand): number =>
 const immediate = (value: number): Immediate => ({ kind: "immediate", value: BigInt(value) });
 const stack: Register = { kind: "register", name: "rsp", width: 8 };
 const frame: Register = { kind: "register", name: "rbp", width: 8 };
-const top: Memory = { kind: "memory", base: "rsp", add: 0, width: 8 };
+const top: MemoryOperand = { kind: "memory", base: "rsp", add: 0, width: 8 };
 const grow: Step = { do: "subtract", to: stack, left: stack, right: immediate(8) };
 const shrink: Step = { do: "add", to: stack, left: stack, right: immediate(8) };
 

@@ -1,20 +1,26 @@
 import { randomBytes } from "node:crypto";
 import type { OwnMemory } from "../../../ffi/memory.ts";
-import { type Connection, type Session, type Suite, suites, type TlsLibrary } from "../../../ffi/openssl.ts";
+import {
+  type Suite,
+  suites,
+  type TlsConnection,
+  type TlsLibrary,
+  type TlsSession,
+} from "../../../ffi/openssl.ts";
 import { host, raw } from "../../offsets/values.ts";
 import { withoutVectorLength } from "../layouts/vector.ts";
 import { Attempts, everything } from "./attempts.ts";
 import { credentials } from "./credentials.ts";
-import { makePair, makePairs, type Pair } from "./handshake.ts";
+import { type HandshakePair, makePair, makePairs } from "./handshake.ts";
 import {
   address,
   bytesShape,
   type Chain,
-  chase,
+  chainsTo,
   type Finding,
   findingsOf,
   intAt,
-  type Known,
+  type KnownMembers,
   Notes,
   oneOf,
   placesIn,
@@ -201,12 +207,12 @@ class BoringsslProbe {
     return this.#chase(instances).flatMap(({ first, second }) => (second === 0 ? [first] : []));
   }
 
-  #chase(instances: Parameters<typeof chase>[0]): readonly Chain[] {
-    return chase(instances, this.#shared.memory, (at) => blockSize(at, this.#shared.memory));
+  #chase(instances: Parameters<typeof chainsTo>[0]): readonly Chain[] {
+    return chainsTo(instances, this.#shared.memory, (at) => blockSize(at, this.#shared.memory));
   }
 
   /** The connection's SSL3_STATE; empty where it cannot be found. */
-  #state(connection: Connection): Uint8Array {
+  #state(connection: TlsConnection): Uint8Array {
     return this.#behind(
       this.#shared.block(connection),
       this.#s3.map(({ first }) => first),
@@ -214,7 +220,7 @@ class BoringsslProbe {
   }
 
   /** The connection's SSL_HANDSHAKE; empty where there is none any more. */
-  #handshake(connection: Connection): Uint8Array {
+  #handshake(connection: TlsConnection): Uint8Array {
     return this.#behind(this.#state(connection), this.#hs);
   }
 
@@ -225,7 +231,7 @@ class BoringsslProbe {
   }
 
   /** A handshake in full, looked at before it, at each of its states, at each of the client's rests and after it. */
-  #shake(pair: Pair): void {
+  #shake(pair: HandshakePair): void {
     const { suite, context, client, server } = pair;
     this.#shared.refresh();
     this.#noteMoments(pair);
@@ -271,7 +277,7 @@ class BoringsslProbe {
     this.#shared.noteContext(pair);
   }
 
-  #noteMoments({ client, server }: Pair): void {
+  #noteMoments({ client, server }: HandshakePair): void {
     for (const [role, { connection }] of Object.entries({ client, server })) {
       const bytes = this.#handshake(connection);
       if (bytes.length === 0) continue;
@@ -285,7 +291,7 @@ class BoringsslProbe {
   /** A client that resumes with early data keeps the session for it in SSL_HANDSHAKE until the server has answered. */
   #resume(): void {
     const context = this.#library.context(suites.tls13Sha256, credentials);
-    const sessions: Session[] = [];
+    const sessions: TlsSession[] = [];
     context.onResumable((session) => sessions.push(session));
     const first = makePair(this.#library, suites.tls13Sha256, context);
     first.shakeHands();
@@ -330,7 +336,7 @@ class BoringsslProbe {
   }
 
   /** Whether a connection before its handshake takes a session to resume: then it is in the connection. */
-  #resumes(connection: Connection, session: Session): boolean {
+  #resumes(connection: TlsConnection, session: TlsSession): boolean {
     this.#shared.refresh();
     const before = this.#shared.block(connection);
     if (!connection.resume(session)) return false;
@@ -339,7 +345,7 @@ class BoringsslProbe {
     return true;
   }
 
-  #noteSession(session: Session, known: Known): void {
+  #noteSession(session: TlsSession, known: KnownMembers): void {
     this.#sessions.add(this.#shared.block(session), {
       SSL_SESSION_ST_SECRET: () => raw(session.masterKey),
       SSL_SESSION_ST_SECRET_LENGTH: () => host(1, session.masterKey.length),

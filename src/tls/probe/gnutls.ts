@@ -3,8 +3,8 @@ import {
   type GnutlsCredentials,
   type GnutlsLibrary,
   type GnutlsSession,
+  type GnutlsSuite,
   type Role,
-  type Suite,
   suites,
 } from "../../../ffi/gnutls.ts";
 import { usableSize } from "../../../ffi/libc.ts";
@@ -12,11 +12,11 @@ import { OwnMemory } from "../../../ffi/memory.ts";
 import { host, raw } from "../../offsets/values.ts";
 import { Attempts, asked, everything, whyNot } from "./attempts.ts";
 import { credentials } from "./credentials.ts";
-import type { Keylog } from "./key-log-lines.ts";
+import type { KeyLogSecrets } from "./key-log-lines.ts";
 import {
   address,
   bytesShape,
-  chase,
+  chainsTo,
   type Finding,
   findingsOf,
   intShape,
@@ -72,7 +72,7 @@ const MOST_FLIGHTS = 10;
 const entities = { client: 2, server: 1 } as const;
 
 /** Two ends that have shaken hands in memory. */
-export interface Shaken {
+export interface GnutlsShaken {
   readonly clientHello: Uint8Array;
   readonly ends: readonly (GnutlsEnd & { readonly role: Role })[];
 }
@@ -80,10 +80,10 @@ export interface Shaken {
 /** @throws MissingFunctionError by `keylog`, where the library has no key log */
 export interface GnutlsEnd {
   readonly session: GnutlsSession;
-  readonly keylog: () => Keylog;
+  readonly keylog: () => KeyLogSecrets;
 }
 
-function endOf(library: GnutlsLibrary, role: Role, suite: Suite, by: GnutlsCredentials): GnutlsEnd {
+function endOf(library: GnutlsLibrary, role: Role, suite: GnutlsSuite, by: GnutlsCredentials): GnutlsEnd {
   const session = library.session(role, suite, by);
   const log = new Map<string, Uint8Array>();
   const listening = asked(() => session.onKeylog((label, told) => log.set(label, told)));
@@ -95,7 +95,7 @@ function endOf(library: GnutlsLibrary, role: Role, suite: Suite, by: GnutlsCrede
 }
 
 /** Has a library shake hands with itself in memory. @throws TlsCallError, RangeError */
-export function shakeHands(library: GnutlsLibrary, suite: Suite): Shaken {
+export function shakeHands(library: GnutlsLibrary, suite: GnutlsSuite): GnutlsShaken {
   const by = suite.by === "psk" ? library.sharedKey(randomBytes(32)) : library.certificate(credentials);
   const client = endOf(library, "client", suite, by);
   const server = endOf(library, "server", suite, by);
@@ -131,7 +131,7 @@ export function probeGnutls(library: GnutlsLibrary): readonly Finding[] {
 /** A session, and which entries of the library's tables it leads to, by where their names stand. */
 interface Instance {
   readonly bytes: Uint8Array;
-  readonly suite: Suite;
+  readonly suite: GnutlsSuite;
 }
 
 class GnutlsProbe {
@@ -175,7 +175,7 @@ class GnutlsProbe {
     ]);
   }
 
-  #note(suite: Suite, { clientHello, ends }: Shaken): void {
+  #note(suite: GnutlsSuite, { clientHello, ends }: GnutlsShaken): void {
     for (const { role, session, keylog } of ends) {
       const bytes = new OwnMemory().copy(session.address, usableSize(session.address));
       this.#instances.push({ bytes, suite });
@@ -192,7 +192,7 @@ class GnutlsProbe {
   }
 
   /** Where sessions lead to an entry of one of the library's tables: each begins with the name that a function tells. */
-  #entryPlaces(constants: readonly string[], name: (suite: Suite) => number): readonly number[] {
+  #entryPlaces(constants: readonly string[], name: (suite: GnutlsSuite) => number): readonly number[] {
     let places: readonly number[] = [];
     this.#attempts.try(constants, () => {
       const memory = new OwnMemory();
@@ -200,14 +200,14 @@ class GnutlsProbe {
         bytes,
         value: address(name(suite)).value,
       }));
-      const chains = chase(instances, memory, (at) => Math.min(memory.readable(at), ENTRY_SIZE));
+      const chains = chainsTo(instances, memory, (at) => Math.min(memory.readable(at), ENTRY_SIZE));
       places = chains.flatMap(({ first, second }) => (second === 0 ? [first] : []));
     });
     return places;
   }
 
   /** The member of an entry that holds its number. */
-  #idOf(constant: string, [at, ...others]: readonly number[], id: (suite: Suite) => number): Finding {
+  #idOf(constant: string, [at, ...others]: readonly number[], id: (suite: GnutlsSuite) => number): Finding {
     const notes = new Notes({ [constant]: intShape });
     const memory = new OwnMemory();
     if (at !== undefined && others.length === 0)
@@ -227,9 +227,9 @@ function within(finding: Finding, start: Finding | undefined): Finding {
 }
 
 /** A gnutls_protocol_t counts from SSL 3.0, which is 0x0300 on the wire. */
-const wireVersion = ({ version }: Suite): number => 0x0300 + version - 1;
+const wireVersion = ({ version }: GnutlsSuite): number => 0x0300 + version - 1;
 
-const isTls13 = ({ version }: Suite): boolean => version === suites.tls13Sha256.version;
+const isTls13 = ({ version }: GnutlsSuite): boolean => version === suites.tls13Sha256.version;
 
 /**
  * Has the library make one session of each suite that it knows, in memory, and tells what was agreed on: by its public

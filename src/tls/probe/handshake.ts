@@ -1,26 +1,26 @@
 import { TlsCallError } from "../../../ffi/calls.ts";
-import type { Bio, Connection, Context, Suite, TlsLibrary } from "../../../ffi/openssl.ts";
+import type { Bio, Context, Suite, TlsConnection, TlsLibrary } from "../../../ffi/openssl.ts";
 import { asked } from "./attempts.ts";
 import { credentials } from "./credentials.ts";
-import { type Keylog, keylogOf } from "./key-log-lines.ts";
+import { type KeyLogSecrets, secretsIn } from "./key-log-lines.ts";
 import { firstMessage } from "./wire.ts";
 
 /** One end of a connection. */
-export interface End {
-  readonly connection: Connection;
+export interface HandshakeEnd {
+  readonly connection: TlsConnection;
   /** What it reads from, and what it writes to. */
   readonly rbio: Bio;
   readonly wbio: Bio;
 }
 
 /** Two ends that are about to shake hands with each other, in memory. */
-export interface Pair {
+export interface HandshakePair {
   readonly suite: Suite;
   readonly context: Context;
   /** Tells the address of the key log's callback. @throws MissingFunctionError where the library has no key log */
   readonly callback: () => number;
-  readonly client: End;
-  readonly server: End;
+  readonly client: HandshakeEnd;
+  readonly server: HandshakeEnd;
   /**
    * Brings the handshake to its end. @throws TlsCallError, RangeError
    * @param atRest called after each step of the client's, when the library is not at work
@@ -33,7 +33,7 @@ export interface Shaken {
   readonly clientHello: Uint8Array;
   readonly serverHello: Uint8Array;
   /** @throws MissingFunctionError where the library has no key log */
-  readonly keylog: () => Keylog;
+  readonly keylog: () => KeyLogSecrets;
 }
 
 /** Flights from either side; a handshake has two or three. */
@@ -47,7 +47,7 @@ export function makePair(
   library: TlsLibrary,
   suite: Suite,
   context = library.context(suite, credentials),
-): Pair {
+): HandshakePair {
   const lines: string[] = [];
   const callback = asked(() => context.onKeylog((line) => lines.push(line)));
   const [client, server] = (["client", "server"] as const).map((role) => endOf(library, context, role));
@@ -68,7 +68,7 @@ export function makePair(
     }
     if (!isDone) throw new RangeError("the handshake did not come to its end");
     const { client: hello, server: answered } = flights;
-    const log = keylogOf(lines);
+    const log = secretsIn(lines);
     const keylog = () => {
       callback();
       return log;
@@ -102,10 +102,10 @@ export function contextsFor(
 }
 
 /** A pair for each of the suites that the library has. @throws TlsCallError where it has none of them */
-export const makePairs = (library: TlsLibrary, wanted: readonly Suite[]): readonly Pair[] =>
+export const makePairs = (library: TlsLibrary, wanted: readonly Suite[]): readonly HandshakePair[] =>
   contextsFor(library, wanted).map(({ suite, context }) => makePair(library, suite, context));
 
-function endOf(library: TlsLibrary, context: Context, role: "client" | "server"): End {
+function endOf(library: TlsLibrary, context: Context, role: "client" | "server"): HandshakeEnd {
   const end = { connection: context.connection(role), rbio: library.memoryBio(), wbio: library.memoryBio() };
   end.connection.setBios(end.rbio, end.wbio);
   return end;

@@ -11,7 +11,7 @@ export type Members = Readonly<Record<string, Shape>>;
 type Told = Expectation | undefined;
 
 /** What is known of an instance: member to what it holds, or to what asks the library for that. */
-export type Known = Readonly<Record<string, Told | (() => Told)>>;
+export type KnownMembers = Readonly<Record<string, Told | (() => Told)>>;
 
 /** Everything seen of the instances of one struct. */
 export class Notes {
@@ -27,7 +27,7 @@ export class Notes {
   }
 
   /** Adds an instance. What is not known of it, or cannot be asked for, stays out. */
-  add(bytes: Uint8Array, known: Known): void {
+  add(bytes: Uint8Array, known: KnownMembers): void {
     const expected = new Map<string, Expectation>();
     for (const [member, told] of Object.entries(known)) {
       const reason = whyNot(() => {
@@ -146,7 +146,7 @@ const LARGEST_TARGET = 16 << 10;
  *
  * @param sizeAt bytes of the allocator's block that begins at an address; 0 where none does
  */
-export function chase(
+export function chainsTo(
   instances: readonly { readonly bytes: Uint8Array; readonly value: Uint8Array }[],
   memory: OwnMemory,
   sizeAt: (address: number) => number,

@@ -1,28 +1,28 @@
 import { randomBytes } from "node:crypto";
 import { usableSize } from "../../../ffi/libc.ts";
 import {
-  type Connection,
   type Context,
   oldSuite,
-  type Session,
   suites,
+  type TlsConnection,
   type TlsLibrary,
+  type TlsSession,
 } from "../../../ffi/openssl.ts";
 import { holds } from "../../offsets/observation.ts";
 import type { Solution } from "../../offsets/solver.ts";
 import { host, raw } from "../../offsets/values.ts";
 import { Attempts, everything } from "./attempts.ts";
-import { type End, makePairs, type Pair, type Shaken } from "./handshake.ts";
+import { type HandshakeEnd, type HandshakePair, makePairs, type Shaken } from "./handshake.ts";
 import {
   address,
   bytesShape,
   type Chain,
-  chase,
+  chainsTo,
   type Finding,
   findingOf,
   findingsOf,
   intShape,
-  type Known,
+  type KnownMembers,
   Notes,
   oneOf,
   placesIn,
@@ -155,7 +155,11 @@ class OpensslProbe {
     return this.#attempts.explain([...own, ...s3, ...quic, ...others]);
   }
 
-  #noteConnection({ connection, rbio, wbio }: End, role: Role, known: Known = {}): Uint8Array {
+  #noteConnection(
+    { connection, rbio, wbio }: HandshakeEnd,
+    role: Role,
+    known: KnownMembers = {},
+  ): Uint8Array {
     const bytes = this.#shared.block(connection);
     this.#connections.add(bytes, {
       VERSION: () => host(4, connection.version),
@@ -169,7 +173,7 @@ class OpensslProbe {
   }
 
   /** Before the handshake nothing but the role changes from one look to the next. */
-  #noteFresh({ client, server }: Pair): void {
+  #noteFresh({ client, server }: HandshakePair): void {
     for (const role of ["server", "client"] as const) {
       client.connection.become(role);
       this.#noteConnection(client, role);
@@ -177,7 +181,7 @@ class OpensslProbe {
     this.#noteConnection(server, "server");
   }
 
-  #noteShaken({ suite, context, client, server }: Pair, shaken: Shaken): void {
+  #noteShaken({ suite, context, client, server }: HandshakePair, shaken: Shaken): void {
     this.#shared.refresh();
     const { clientHello, serverHello } = shaken;
     const random = { clientRandom: randomOf(clientHello), serverRandom: randomOf(serverHello) };
@@ -202,7 +206,7 @@ class OpensslProbe {
   }
 
   /** The secrets of TLS 1.3; before it there are none. */
-  #secrets({ connection }: End, { clientHello, serverHello, keylog }: Shaken): Known {
+  #secrets({ connection }: HandshakeEnd, { clientHello, serverHello, keylog }: Shaken): KnownMembers {
     const digest = digestOf(cipherOf(serverHello));
     if (digest === undefined) return {};
     const hellos = transcriptHash(digest, clientHello, serverHello);
@@ -221,7 +225,7 @@ class OpensslProbe {
     };
   }
 
-  #noteSession(session: Session, known: Known): void {
+  #noteSession(session: TlsSession, known: KnownMembers): void {
     this.#sessions.add(this.#shared.block(session), {
       SSL_SESSION_ST_MASTER_KEY: () => raw(session.masterKey),
       SSL_SESSION_ST_MASTER_KEY_LENGTH: () => host(4, session.masterKey.length),
@@ -258,7 +262,7 @@ class OpensslProbe {
       ];
     }
     const instances = this.#instances.map(({ bytes, clientRandom }) => ({ bytes, value: clientRandom }));
-    const chains = chase(instances, this.#shared.memory, (at) => this.#shared.memory.chunkSize(at));
+    const chains = chainsTo(instances, this.#shared.memory, (at) => this.#shared.memory.chunkSize(at));
     return [
       oneOf(
         "SSL_ST_S3",
@@ -273,7 +277,7 @@ class OpensslProbe {
 
   /** What QUIC objects tell, where the library has them: an ssl_connection_st of their own does the handshake. */
   #quic(session: Solution | undefined): readonly Finding[] {
-    const objects: { connection: Connection; own: Session }[] = [];
+    const objects: { connection: TlsConnection; own: TlsSession }[] = [];
     this.#attempts.try(quicConstants, () => {
       for (const cipher of craftedCiphers) {
         const own = this.#library.parseSession(encodeSession(cipher, randomBytes(32), randomBytes(32)));
@@ -291,7 +295,7 @@ class OpensslProbe {
       return quicConstants.map((constant) => ({ constant, candidates: [], reason }));
     }
     const isConnection = ({ second }: Chain) => second === session.offset;
-    const chains = chase(instances, this.#shared.memory, (at) => this.#shared.memory.chunkSize(at)).filter(
+    const chains = chainsTo(instances, this.#shared.memory, (at) => this.#shared.memory.chunkSize(at)).filter(
       isConnection,
     );
     return [

@@ -1,9 +1,9 @@
 import { createHash } from "node:crypto";
 import * as v from "valibot";
-import { type Connection, type Context, suites, type TlsLibrary } from "../../../ffi/openssl.ts";
+import { type Context, suites, type TlsConnection, type TlsLibrary } from "../../../ffi/openssl.ts";
 import { whyNot } from "./attempts.ts";
 import { contextsFor } from "./handshake.ts";
-import { keylogOf } from "./key-log-lines.ts";
+import { secretsIn } from "./key-log-lines.ts";
 
 /** Handshakes over descriptors go on in steps; none needs as many. */
 const MOST_STEPS = 20;
@@ -75,12 +75,12 @@ function makeSession(library: TlsLibrary, context: Context, clientFd: number, se
   const random = lines[0]?.split(" ")[1] ?? "";
   for (const connection of [client, server]) connection.free();
   const secrets = Object.fromEntries(
-    [...keylogOf(lines)].map(([label, secret]) => [label, digestOf(secret)]),
+    [...secretsIn(lines)].map(([label, secret]) => [label, digestOf(secret)]),
   );
   return { random, ...known, client_fd: clientFd, server_fd: serverFd, secrets };
 }
 
-function shakeHands(client: Connection, server: Connection): void {
+function shakeHands(client: TlsConnection, server: TlsConnection): void {
   for (let step = 0; step < MOST_STEPS; step++) {
     const isClient = client.handshake();
     const isServer = server.handshake();

@@ -3,7 +3,7 @@ import { OwnMemory } from "../../../ffi/memory.ts";
 import type { BioKind, TlsLibrary } from "../../../ffi/openssl.ts";
 import { host } from "../../offsets/values.ts";
 import type { Attempts } from "./attempts.ts";
-import type { Pair } from "./handshake.ts";
+import type { HandshakePair } from "./handshake.ts";
 import { address, type Finding, findingsOf, intShape, Notes, pointerShape } from "./notes.ts";
 
 /** Bytes of structs that lie in the library's own data, where no allocator tells how long they are. */
@@ -47,7 +47,7 @@ export class SharedStructs {
   }
 
   /** Notes an SSL_CTX, in which the address of the key log's callback is known. */
-  noteContext({ context, callback }: Pair): void {
+  noteContext({ context, callback }: HandshakePair): void {
     this.#contexts.add(this.block(context), { SSL_CTX_ST_KEYLOG_CALLBACK: () => address(callback()) });
   }
 

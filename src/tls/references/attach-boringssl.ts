@@ -2,7 +2,16 @@ import type { AttachRecipe } from "./attach-recipe.ts";
 import { functionsCalling } from "./displacement.ts";
 import type { Subject } from "./subject.ts";
 import type { Event } from "./trace.ts";
-import { type Call, callsIn, hex, isReached, isWhole, memberOf, numberOf, storesIn } from "./value-paths.ts";
+import {
+  type CallEvent,
+  callsIn,
+  hex,
+  isReached,
+  isWhole,
+  memberOf,
+  numberOf,
+  storesIn,
+} from "./value-paths.ts";
 import type { Witnesses } from "./witnesses.ts";
 
 /** ERR_LIB_SSL of err.h: the first argument of what puts an error in the queue. */
@@ -77,13 +86,13 @@ function read(subject: Subject, found: Witnesses): void {
  * ERR_put_error(library, 0, reason, file, line): the reason is what stands before the file. Compilers of whole programs leave the second
  * out. Null for what is no error.
  */
-function reasonOf({ arguments: passed }: Call, files: ReadonlySet<number>): number | null {
+function reasonOf({ arguments: passed }: CallEvent, files: ReadonlySet<number>): number | null {
   const file = passed.findIndex((one) => files.has(numberOf(one) ?? -1));
   return numberOf(passed[0]) === library && file > 1 ? numberOf(passed[file - 1]) : null;
 }
 
 /** ssl->method->write_app_data(ssl, …, buffer, …): the method is the first member. */
-const isWritten = ({ target, arguments: passed }: Call): boolean => {
+const isWritten = ({ target, arguments: passed }: CallEvent): boolean => {
   const slot = memberOf(target);
   return (
     slot !== null &&

@@ -3,7 +3,7 @@ import type { AttachRecipe } from "./attach-recipe.ts";
 import { functionsCalling } from "./displacement.ts";
 import type { Subject } from "./subject.ts";
 import type { Event } from "./trace.ts";
-import { type Call, callsIn, isReached, isWhole, memberOf, numberOf, storesIn } from "./value-paths.ts";
+import { type CallEvent, callsIn, isReached, isWhole, memberOf, numberOf, storesIn } from "./value-paths.ts";
 import type { Witnesses } from "./witnesses.ts";
 
 /** SSL_F_… of sslerr.h, by which 1.1.1 names functions in its errors; later ones have the names themselves. */
@@ -97,9 +97,9 @@ interface Around {
 /** SSL_read_ex and SSL_write_ex: the latter since 3.3 by way of SSL_write_ex2, which takes flags besides. */
 function exact(subject: Subject, found: Witnesses, { name, inner: called }: Way, around: Around): void {
   const { inner, places, others } = around;
-  const calls = (entry: number): readonly Call[] =>
+  const calls = (entry: number): readonly CallEvent[] =>
     callsIn(subject.events(entry)).filter((call) => areWhole(call, 3));
-  const isGiven = ({ arguments: passed }: Call, place: number): boolean =>
+  const isGiven = ({ arguments: passed }: CallEvent, place: number): boolean =>
     isWhole(passed[place], 3) && (place === 3 || numberOf(passed[3]) === 0);
   const callers = functionsCalling(subject, [...inner]);
   const flagged = new Set(
@@ -109,7 +109,7 @@ function exact(subject: Subject, found: Witnesses, { name, inner: called }: Way,
       ),
     ),
   );
-  const isExact = (call: Call, entry: number): boolean => {
+  const isExact = (call: CallEvent, entry: number): boolean => {
     const callee = numberOf(call.target) ?? -1;
     if (inner.has(callee)) return [...places].some((place) => isGiven(call, place));
     return flagged.has(callee) ? isGiven(call, 4) : isInner(call, entry, inner) && isGiven(call, 3);
@@ -152,7 +152,7 @@ const refuses = (events: readonly Event[], reason: number): boolean =>
   );
 
 /** Whether it is one of these functions that is called, or one of them is inlined here and calls the connection's method. */
-function isInner({ target }: Call, entry: number, inner: ReadonlySet<number>): boolean {
+function isInner({ target }: CallEvent, entry: number, inner: ReadonlySet<number>): boolean {
   const slot = memberOf(target);
   const [method] = slot?.from.loads ?? [];
   const isMethod = slot !== null && method !== undefined && isReached(slot.from, method.offset);
@@ -160,7 +160,7 @@ function isInner({ target }: Call, entry: number, inner: ReadonlySet<number>): b
 }
 
 /** Whether the first arguments are those that the caller was given. */
-const areWhole = ({ arguments: passed }: Call, count: number): boolean =>
+const areWhole = ({ arguments: passed }: CallEvent, count: number): boolean =>
   Array.from({ length: count }, (_, index) => isWhole(passed[index], index)).every(Boolean);
 
 /** A place in the function's own stack. */

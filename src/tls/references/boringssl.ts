@@ -1,10 +1,10 @@
 import { isVectorLength } from "../layouts/vector.ts";
-import type { Place, Value } from "../machine/value.ts";
+import type { Value, ValuePlace } from "../machine/value.ts";
 import { bioMethods, methodFiles } from "./bio.ts";
 import { cipherTable } from "./ciphers.ts";
 import { functionsCalling, functionsWith } from "./displacement.ts";
 import { keyLogLabels } from "./labels.ts";
-import type { Names, Subject } from "./subject.ts";
+import type { SoughtNames, Subject } from "./subject.ts";
 import type { Event } from "./trace.ts";
 import {
   callsIn,
@@ -19,7 +19,7 @@ import {
 } from "./value-paths.ts";
 import type { Witnesses } from "./witnesses.ts";
 
-export const boringsslNames: Names = {
+export const boringsslNames: SoughtNames = {
   texts: [...keyLogLabels, "exp master", "traffic upd"],
   files: [
     "handshake.cc",
@@ -195,7 +195,7 @@ function keyLogFunction(subject: Subject, found: Witnesses, log: number): void {
 
 /** What is read byte by byte, or handed on, of what a pointer in the connection leads to. */
 function randomsOfLog(events: readonly Event[]): readonly (readonly [number, number])[] {
-  const places = events.flatMap((event): readonly Place[] => {
+  const places = events.flatMap((event): readonly ValuePlace[] => {
     if (event.kind === "indexed" && event.width === 1) return [event.from];
     if (event.kind === "call" && event.arguments.some((one) => numberOf(one) === randomSize))
       return placesOf(event);
@@ -424,10 +424,10 @@ function isHandshakeSession(events: readonly Event[], { fresh, session }: Sessio
 
 /** A place behind what such a function gave back is in either session; any other is where it is. */
 function expanded(
-  place: Place,
-  calls: ReadonlyMap<string, Place>,
+  place: ValuePlace,
+  calls: ReadonlyMap<string, ValuePlace>,
   { fresh, session }: SessionOffsets,
-): readonly Place[] {
+): readonly ValuePlace[] {
   const handshake = typeof place.root === "string" ? calls.get(place.root) : undefined;
   if (handshake === undefined) return [place];
   return [[fresh], [0, session]].map((offsets) => ({
@@ -438,7 +438,7 @@ function expanded(
 }
 
 /** The handshakes that one of these functions is asked of, by what its answer is the root of. */
-function askedOf(events: readonly Event[], helpers: ReadonlySet<number>): ReadonlyMap<string, Place> {
+function askedOf(events: readonly Event[], helpers: ReadonlySet<number>): ReadonlyMap<string, ValuePlace> {
   return new Map(
     callsIn(events).flatMap(({ at, target, arguments: [handshake] }) =>
       helpers.has(numberOf(target) ?? -1) && handshake?.kind === "place" && handshake.add === 0
@@ -462,7 +462,7 @@ function meetingsOf(
   events: readonly Event[],
   helpers: ReadonlySet<number>,
   offsets: SessionOffsets,
-): readonly { readonly key: string; readonly place: Place }[] {
+): readonly { readonly key: string; readonly place: ValuePlace }[] {
   const calls = askedOf(events, helpers);
   const read = expandedLoads(events, helpers, offsets).map(({ at, from }) => ({
     key: `${at} ${from.root} ${from.add}`,
@@ -486,7 +486,7 @@ interface SessionOffsets {
 }
 
 function sessionChoice(
-  places: readonly Place[],
+  places: readonly ValuePlace[],
   found: Witnesses,
   { fresh, s3, session }: SessionOffsets,
   where: string,
@@ -534,7 +534,7 @@ function sessionParser(subject: Subject, found: Witnesses): void {
     found.seen(one),
   );
   if (s3 == null) return;
-  const say = (session: number | null, version: Place, where: string): void => {
+  const say = (session: number | null, version: ValuePlace, where: string): void => {
     if (session !== null) found.say("SSL_SESSION_ST_SSL_VERSION", session, where);
     const way = pointersTo(version);
     if (way === null) return;

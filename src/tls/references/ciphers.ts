@@ -13,7 +13,7 @@ const version = 0x03000000;
 const row = 64;
 
 /** Where a library has what in a row. Bytes from the row's beginning. */
-export interface Row {
+export interface CipherRow {
   readonly name: number;
   /** The constant of the number with the version in it, 32 bits. */
   readonly id: string;
@@ -29,7 +29,7 @@ export interface Row {
 export function cipherTable(
   { image, names }: Subject,
   found: Witnesses,
-  { name: begin, id, protocolId }: Row,
+  { name: begin, id, protocolId }: CipherRow,
 ): void {
   const offsets = new Map<string, Set<number>>();
   const addresses = new Map([...names].filter(([, name]) => Object.hasOwn(numbers, name)));

@@ -1,5 +1,5 @@
 import { loadScanner } from "../machine/scanner.ts";
-import { type Image, mostPlaces } from "./loaded-file.ts";
+import { type LoadedFile, mostPlaces } from "./loaded-file.ts";
 
 /** Where code names an address. */
 export interface Reference {
@@ -31,7 +31,7 @@ const mostCode = 2 ** 30;
  * @param many addresses that are named more often than others
  */
 export function scanCode(
-  image: Image,
+  image: LoadedFile,
   targets: ReadonlySet<number>,
   many: ReadonlySet<number> = new Set(),
 ): Scanned {

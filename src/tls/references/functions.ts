@@ -1,7 +1,7 @@
 import { segment } from "../../elf/elf.ts";
 import type { Decoder } from "../machine/decoder.ts";
 import type { Dialect, Instruction, Step } from "../machine/step.ts";
-import type { Image } from "./loaded-file.ts";
+import type { LoadedFile } from "./loaded-file.ts";
 
 /** Bytes. The longest that is read has 30,000; what is longer is read so far. */
 const largestFunction = 128 << 10;
@@ -38,14 +38,14 @@ export interface Code {
 
 /** The functions of a file that has no symbols: where they begin is told by its frames, or else by who calls them. */
 export class Functions {
-  readonly #image: Image;
+  readonly #image: LoadedFile;
   readonly #machine: Dialect;
   readonly #decoder: Decoder;
   readonly #isCalled: (address: number) => boolean;
   readonly #frames: { readonly base: number; readonly count: number } | null;
   readonly #codes = new Map<number, Code>();
 
-  constructor(image: Image, machine: Dialect, decoder: Decoder, isCalled: (address: number) => boolean) {
+  constructor(image: LoadedFile, machine: Dialect, decoder: Decoder, isCalled: (address: number) => boolean) {
     this.#image = image;
     this.#machine = machine;
     this.#decoder = decoder;
@@ -130,7 +130,7 @@ export class Functions {
 }
 
 /** The table of .eh_frame_hdr, where the file has one of the usual encoding. */
-function framesOf(image: Image): { readonly base: number; readonly count: number } | null {
+function framesOf(image: LoadedFile): { readonly base: number; readonly count: number } | null {
   const found = image.elf.programHeaders.find(({ type }) => type === segment.ehFrame);
   if (found === undefined) return null;
   const [version, pointer, count, table] = image.bytes(found.vaddr, 4);

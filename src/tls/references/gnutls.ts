@@ -1,4 +1,4 @@
-import type { Names, Subject } from "./subject.ts";
+import type { SoughtNames, Subject } from "./subject.ts";
 import { callsIn, hex, insideOf, numberOf } from "./value-paths.ts";
 import type { Witnesses } from "./witnesses.ts";
 
@@ -29,7 +29,7 @@ const labelAt = 1;
 /** MAX_HASH_SIZE: each secret of TLS 1.3 has as many bytes, and the next follows, in the order above (lib/gnutls_int.h). */
 const secretSize = 64;
 
-export const gnutlsNames: Names = {
+export const gnutlsNames: SoughtNames = {
   texts: [...Object.keys(logged), ...Object.keys(derived)],
   files: [],
   needles: ["CLIENT_RANDOM", "TRAFFIC_SECRET", "EXPORTER_SECRET", " traffic", "exp master"],

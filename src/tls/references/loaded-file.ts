@@ -20,7 +20,7 @@ const u64 = (bytes: Buffer, at: number): number => bytes.readUInt32LE(at + 4) * 
  * A file as it is loaded, by addresses before relocation. It is read in windows: the largest have 300 MB. Every address comes out of
  * the file itself: what lies nowhere is no bytes, never an error.
  */
-export class Image {
+export class LoadedFile {
   readonly elf: Elf;
   readonly #pages = new Map<number, Buffer>();
   readonly #buffer = Buffer.allocUnsafe(sizes.window);

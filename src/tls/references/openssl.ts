@@ -1,12 +1,12 @@
-import type { Place, Value } from "../machine/value.ts";
+import type { Value, ValuePlace } from "../machine/value.ts";
 import { bioMethods } from "./bio.ts";
 import { cipherTable } from "./ciphers.ts";
 import { hasLoad } from "./displacement.ts";
 import { keyLogLabels } from "./labels.ts";
-import type { Names, Subject } from "./subject.ts";
+import type { SoughtNames, Subject } from "./subject.ts";
 import { type Event, isSame } from "./trace.ts";
 import {
-  type Call,
+  type CallEvent,
   callsIn,
   hex,
   insideOf,
@@ -26,7 +26,7 @@ const isSecretLabel: ReadonlySet<string> = new Set(secretLabels);
 /** What SSL_SESSION_print of ssl/ssl_txt.c writes before what it knows. */
 const printed = { id: "    Session-ID: ", cipher: "    Cipher    : %s\n" } as const;
 
-export const opensslNames: Names = {
+export const opensslNames: SoughtNames = {
   texts: [
     ...keyLogLabels,
     ...secretLabels,
@@ -209,7 +209,7 @@ function keyExpansion(subject: Subject, found: Witnesses, log: number, prefix: s
       }
     }
   }
-  const bytes: Place[] = [];
+  const bytes: ValuePlace[] = [];
   const written = `written in ${hex(log)}`;
   for (const event of subject.events(log)) {
     if (event.kind === "indexed" && event.width === 1) sayRandom(found, event.from, prefix, written);
@@ -258,7 +258,7 @@ function sessionPrinted(subject: Subject, found: Witnesses): void {
 /** SSL_CIPHER.name, behind the number that says whether it may be used (ssl/ssl_local.h). */
 const cipherName = 8;
 
-const isMemberOfArgument = (one: { readonly from: Place; readonly width: number }): boolean =>
+const isMemberOfArgument = (one: { readonly from: ValuePlace; readonly width: number }): boolean =>
   typeof one.from.root === "number" && one.from.loads.length === 0;
 
 /**
@@ -374,7 +374,7 @@ function typeAsked(subject: Subject, found: Witnesses, helper: number): void {
 const mostAsked = 192;
 
 /** Whether this is what a function that was called gave back. */
-const isFresh = (root: Place["root"]): boolean => typeof root === "string" && root.startsWith("result");
+const isFresh = (root: ValuePlace["root"]): boolean => typeof root === "string" && root.startsWith("result");
 
 /**
  * tls13_change_cipher_state(s, which) names "c hs traffic": it derives keys from a secret, a hash of the handshake and a label, and keeps
@@ -442,7 +442,7 @@ const isLocal = (value: Value | undefined): boolean => value?.kind === "place" &
 function derived(
   subject: Subject,
   found: Witnesses,
-  call: Call,
+  call: CallEvent,
   which: number,
   prefix: string,
   where: string,
@@ -464,7 +464,7 @@ function derived(
 }
 
 /** tls13_hkdf_expand(..., "exp master", length, hash, its length, out, ...). */
-function exported(subject: Subject, found: Witnesses, call: Call, prefix: string, where: string): void {
+function exported(subject: Subject, found: Witnesses, call: CallEvent, prefix: string, where: string): void {
   const at = call.arguments.findIndex((one) => subject.names.get(numberOf(one) ?? -1) === "exp master");
   const offset = at < 0 ? null : insideOf(call.arguments[at + 4]);
   if (offset !== null && offset > 0)
@@ -475,7 +475,7 @@ function exported(subject: Subject, found: Witnesses, call: Call, prefix: string
 function logged(
   subject: Subject,
   found: Witnesses,
-  call: Call,
+  call: CallEvent,
   log: number,
   prefix: string,
   where: string,

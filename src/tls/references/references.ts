@@ -12,9 +12,9 @@ import type { AttachRecipe } from "./attach-recipe.ts";
 import { boringsslNames, keyLog, readBoringssl } from "./boringssl.ts";
 import { cipherNames } from "./ciphers.ts";
 import { gnutlsNames, readGnutls } from "./gnutls.ts";
-import { Image } from "./loaded-file.ts";
+import { LoadedFile } from "./loaded-file.ts";
 import { logFunction, opensslMethods, opensslNames, readOpenssl } from "./openssl.ts";
-import { type Names, Subject } from "./subject.ts";
+import { type SoughtNames, Subject } from "./subject.ts";
 import { Witnesses } from "./witnesses.ts";
 
 /** What is made of a library's code and tables. */
@@ -25,7 +25,9 @@ interface Recipe {
 }
 
 /** What leads to a library's code, and what is made of it. */
-const recipes: Readonly<Record<KnownLibrary, { readonly names: Names; readonly rows: readonly Recipe[] }>> = {
+const recipes: Readonly<
+  Record<KnownLibrary, { readonly names: SoughtNames; readonly rows: readonly Recipe[] }>
+> = {
   openssl: {
     names: opensslNames,
     rows: [{ alone: /^BIO_/, read: opensslMethods }, { read: readOpenssl }],
@@ -55,7 +57,7 @@ export interface References {
   readonly functions: ReadonlyMap<string, FunctionEvidence>;
 }
 
-const joined = (all: readonly Names[]): Names => ({
+const joined = (all: readonly SoughtNames[]): SoughtNames => ({
   texts: [...new Set(all.flatMap(({ texts }) => texts))],
   files: [...new Set(all.flatMap(({ files }) => files))],
   apart: all.flatMap(({ apart = [] }) => apart),
@@ -63,7 +65,7 @@ const joined = (all: readonly Names[]): Names => ({
   needles: [...new Set(all.flatMap(({ needles }) => needles))],
 });
 
-const tableNames: Names = { texts: cipherNames, files: [], needles: ["TLS_AES_"] };
+const tableNames: SoughtNames = { texts: cipherNames, files: [], needles: ["TLS_AES_"] };
 
 /**
  * What strings and tables lead to in a library's code, without symbols and without running it. A constant comes with the one offset
@@ -86,7 +88,7 @@ export async function readReferences(
     ...functions.map((recipe) => recipe.names),
   ]);
   try {
-    const subject = new Subject(new Image(elf), await loadDecoder(), sought);
+    const subject = new Subject(new LoadedFile(elf), await loadDecoder(), sought);
     const found = new Witnesses();
     for (const { read } of constants) read(subject, found);
     const entries = new Witnesses(Number.MAX_SAFE_INTEGER);

@@ -4,11 +4,11 @@ import type { Dialect } from "../machine/step.ts";
 import { x86 } from "../machine/x86.ts";
 import { type Reference, scanCode } from "./cross-references.ts";
 import { type Code, Functions } from "./functions.ts";
-import type { Image } from "./loaded-file.ts";
+import type { LoadedFile } from "./loaded-file.ts";
 import { type Event, type TraceOptions, trace } from "./trace.ts";
 
 /** What survives stripping and leads to code. */
-export interface Names {
+export interface SoughtNames {
   /** Texts that code names. A linker may have put one into the end of a longer one. */
   readonly texts: readonly string[];
   /** Names of source files, behind any folders. */
@@ -28,17 +28,17 @@ const mostFunctions = 96;
 
 /** A library's code, by what its functions name. */
 export class Subject {
-  readonly image: Image;
+  readonly image: LoadedFile;
   readonly machine: Dialect;
   readonly #decoder: Decoder;
-  readonly #sought: Names;
+  readonly #sought: SoughtNames;
   #names: ReadonlyMap<number, string> | null = null;
   #functions: Functions | null = null;
   #references: readonly Reference[] = [];
   readonly #naming = new Map<string, Set<number>>();
   readonly #events = new Map<string, readonly Event[]>();
 
-  constructor(image: Image, decoder: Decoder, names: Names) {
+  constructor(image: LoadedFile, decoder: Decoder, names: SoughtNames) {
     this.image = image;
     this.machine = image.elf.machine === "x86_64" ? x86 : arm64;
     this.#decoder = decoder;
@@ -124,7 +124,10 @@ export class Subject {
 }
 
 /** The texts and files that the data has, by the addresses where they begin. */
-function namesIn(image: Image, { texts, files, apart = [], needles }: Names): ReadonlyMap<number, string> {
+function namesIn(
+  image: LoadedFile,
+  { texts, files, apart = [], needles }: SoughtNames,
+): ReadonlyMap<number, string> {
   const found = new Map<number, string>();
   const byName = new Set([...files, ...apart]);
   for (const place of image.places(needles.map((needle) => Buffer.from(needle)))) {

@@ -9,10 +9,18 @@ import {
   slotOf,
   stateAt,
 } from "../machine/state.ts";
-import type { Dialect, Memory } from "../machine/step.ts";
-import { type Entry, isPointer, number, type Place, place, unknown, type Value } from "../machine/value.ts";
+import type { Dialect, MemoryOperand } from "../machine/step.ts";
+import {
+  isPointer,
+  number,
+  place,
+  type TableEntry,
+  unknown,
+  type Value,
+  type ValuePlace,
+} from "../machine/value.ts";
 import type { Code } from "./functions.ts";
-import type { Image } from "./loaded-file.ts";
+import type { LoadedFile } from "./loaded-file.ts";
 
 /** What a function does at `at`, as far as it concerns what it was given. Widths in bytes. */
 export type Event =
@@ -23,13 +31,13 @@ export type Event =
       readonly target: Value;
       readonly arguments: readonly Value[];
     }
-  | { readonly kind: "load"; readonly at: number; readonly from: Place; readonly width: number }
+  | { readonly kind: "load"; readonly at: number; readonly from: ValuePlace; readonly width: number }
   /** A load at `from` plus something that varies. */
-  | { readonly kind: "indexed"; readonly at: number; readonly from: Place; readonly width: number }
+  | { readonly kind: "indexed"; readonly at: number; readonly from: ValuePlace; readonly width: number }
   | {
       readonly kind: "store";
       readonly at: number;
-      readonly to: Place;
+      readonly to: ValuePlace;
       readonly width: number;
       readonly value: Value;
     }
@@ -92,7 +100,7 @@ const isAlike = (one: Event, other: Event): boolean => {
  * happens, what is not told may happen too.
  */
 export function trace(
-  image: Image,
+  image: LoadedFile,
   machine: Dialect,
   code: Code,
   options: TraceOptions = {},
@@ -113,7 +121,7 @@ type Ended = "ended";
 class Trace implements Visitor<Ended> {
   /** EVP_MAX_MD_SIZE: what is handed out is a secret, a span, a descriptor; what lies far behind it was put aside. */
   readonly reach = 64;
-  readonly #image: Image;
+  readonly #image: LoadedFile;
   readonly #machine: Dialect;
   readonly #code: Code;
   readonly #most: number;
@@ -126,7 +134,7 @@ class Trace implements Visitor<Ended> {
   #at = 0;
 
   constructor(
-    image: Image,
+    image: LoadedFile,
     machine: Dialect,
     code: Code,
     { given, steps = limits.steps, visits = limits.visits }: TraceOptions,
@@ -203,7 +211,7 @@ class Trace implements Visitor<Ended> {
     return place(at.root, [...at.loads, { offset: at.add, width }]);
   }
 
-  indexed(_: State, base: Value, index: Value, { add, width, index: by }: Memory): Value {
+  indexed(_: State, base: Value, index: Value, { add, width, index: by }: MemoryOperand): Value {
     if (base.kind === "number") {
       if (index.kind === "place") this.#tell({ kind: "switch", at: this.#at, on: index });
       const table = Number(base.number) + add;
@@ -266,7 +274,7 @@ class Trace implements Visitor<Ended> {
   }
 
   /** Tables have no length: an entry that leads out of the function ends one. */
-  #entriesOf({ table, width, signed, scale, base }: Entry): readonly number[] {
+  #entriesOf({ table, width, signed, scale, base }: TableEntry): readonly number[] {
     const found = new Set<number>();
     for (let index = 0; index < limits.entries; index++) {
       const at = table + index * width;

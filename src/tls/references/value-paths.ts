@@ -1,13 +1,13 @@
-import { type Place, place, type Value } from "../machine/value.ts";
+import { place, type Value, type ValuePlace } from "../machine/value.ts";
 import type { Event } from "./trace.ts";
 
 /** The pointer loads on the way to a value, in order; null where one of them is no pointer. Bytes. */
-export function pointersTo({ loads }: Place): readonly number[] | null {
+export function pointersTo({ loads }: ValuePlace): readonly number[] | null {
   return loads.every(({ width }) => width === 8) ? loads.map(({ offset }) => offset) : null;
 }
 
 /** Whether a value is reached from the first argument by these pointer loads and nothing else. */
-export const isReached = (value: Value | undefined, ...loads: readonly number[]): value is Place =>
+export const isReached = (value: Value | undefined, ...loads: readonly number[]): value is ValuePlace =>
   value?.kind === "place" &&
   value.root === 0 &&
   value.loads.length === loads.length &&
@@ -22,7 +22,9 @@ export const isWhole = (value: Value | undefined, argument: number): boolean =>
   value?.kind === "place" && value.root === argument && value.loads.length === 0 && value.add === 0;
 
 /** A loaded member: where it was loaded from, and how many bytes. */
-export function memberOf(value: Value | undefined): { readonly from: Place; readonly width: number } | null {
+export function memberOf(
+  value: Value | undefined,
+): { readonly from: ValuePlace; readonly width: number } | null {
   if (value?.kind !== "place" || value.add !== 0) return null;
   const last = value.loads.at(-1);
   return last === undefined
@@ -34,17 +36,17 @@ export function memberOf(value: Value | undefined): { readonly from: Place; read
 export const numberOf = (value: Value | undefined): number | null =>
   value?.kind === "number" && value.number < 2n ** 53n ? Number(value.number) : null;
 
-export type Call = Extract<Event, { kind: "call" }>;
-export type Store = Extract<Event, { kind: "store" }>;
+export type CallEvent = Extract<Event, { kind: "call" }>;
+export type StoreEvent = Extract<Event, { kind: "store" }>;
 /** The calls among events, in their order. */
-export const callsIn = (events: readonly Event[]): readonly Call[] =>
+export const callsIn = (events: readonly Event[]): readonly CallEvent[] =>
   events.flatMap((event) => (event.kind === "call" ? event : []));
 /** The stores among events, in their order. */
-export const storesIn = (events: readonly Event[]): readonly Store[] =>
+export const storesIn = (events: readonly Event[]): readonly StoreEvent[] =>
   events.flatMap((event) => (event.kind === "store" ? event : []));
 
 /** Every place that an event tells of. */
-export function placesOf(event: Event): readonly Place[] {
+export function placesOf(event: Event): readonly ValuePlace[] {
   const values: readonly Value[] =
     event.kind === "call"
       ? [event.target, ...event.arguments]

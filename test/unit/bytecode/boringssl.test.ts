@@ -3,7 +3,7 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { run } from "../../../assets/build/run.ts";
-import { keyLogOf } from "../../../src/bytecode/event-secrets.ts";
+import { secretsOf } from "../../../src/bytecode/event-secrets.ts";
 import { debianPackage, fetchTimeout, loadSamples } from "../tls/debian.ts";
 import { capture, hex } from "./capture.ts";
 import { parseKeyLog } from "./live.ts";
@@ -69,7 +69,7 @@ test.each(["current", "old"] as const)(
       const last = own.at(-1);
       expect(last?.by_direction).toBe(true);
       expect(last?.client_random && hex(last.client_random)).toBe(random);
-      const captured = last === undefined ? undefined : keyLogOf(last);
+      const captured = last === undefined ? undefined : secretsOf(last);
       const of = (label: "CLIENT_TRAFFIC_SECRET_0" | "SERVER_TRAFFIC_SECRET_0" | "EXPORTER_SECRET") =>
         hex(captured?.get(label) ?? new Uint8Array());
       // A server's are what they are called, a client's the other way round.

@@ -1,8 +1,8 @@
 import { expect } from "bun:test";
 import { realpathSync } from "node:fs";
 import { Libbpf } from "../../../ffi/libbpf.ts";
-import { chooseValues, type Subject } from "../../../src/bytecode/constants.ts";
-import { type KeyLogLabel, keyLogOf } from "../../../src/bytecode/event-secrets.ts";
+import { type BakeSubject, chooseValues } from "../../../src/bytecode/constants.ts";
+import { type KeyLogLabel, secretsOf } from "../../../src/bytecode/event-secrets.ts";
 import type { TlsEvent } from "../../../src/bytecode/events.ts";
 import { bakeEmbedded, embeddedObject } from "../../../src/bytecode/objects.ts";
 import { pickTls } from "../../../src/bytecode/pick.ts";
@@ -18,7 +18,7 @@ export const hex = (bytes: Uint8Array): string => Buffer.from(bytes).toString("h
 async function subjectOf(
   path: string,
   choice: "current" | "old",
-): Promise<{ subject: Subject; name: string }> {
+): Promise<{ subject: BakeSubject; name: string }> {
   const { reports } = await tlsReports({ scope: { kind: "files", paths: [path] } });
   const [report] = reports;
   if (report === undefined) throw new Error(`${path}: no report`);
@@ -64,7 +64,7 @@ export async function capture<Session>(
 /** What events tell of the secrets of one connection, in hex; later ones tell more. */
 export const keyLogIn = (events: readonly TlsEvent[]): ReadonlyMap<KeyLogLabel, string> =>
   new Map(
-    events.flatMap((event) => [...keyLogOf(event)].map(([label, value]) => [label, hex(value)] as const)),
+    events.flatMap((event) => [...secretsOf(event)].map(([label, value]) => [label, hex(value)] as const)),
   );
 
 /** Those of the connection with this random of the client's, in hex. */

@@ -5,7 +5,7 @@ import { join } from "node:path";
 import fc from "fast-check";
 import type { NewType } from "../../../src/btf/btf.ts";
 import { Btf } from "../../../src/btf/btf.ts";
-import type { Question } from "../../../src/btf/core-question.ts";
+import type { CoreQuestion } from "../../../src/btf/core-question.ts";
 import { btfOf } from "../../../src/btf/encode.ts";
 import { minimalTypes } from "../../../src/btf/minimal.ts";
 import { essential } from "../../../src/btf/relocate.ts";
@@ -48,7 +48,7 @@ const fileOf = (name: string): string => {
 };
 
 /** As libbpf calls what a relocation asks for. */
-const kinds: Readonly<Record<Question, string>> = {
+const kinds: Readonly<Record<CoreQuestion, string>> = {
   offset: "byte_off",
   size: "byte_sz",
   exists: "field_exists",
@@ -102,7 +102,7 @@ test.each(names)("%s: the types it needs of the kernel's BTF are those that bpft
 test("a type that a loader compares whole is kept whole", () => {
   const [root = 0] = kernel.btf.named("iphdr", [4]);
   const found = { root, members: [], elements: [], bitOffset: 0, type: root };
-  const kept = (question: Question) => {
+  const kept = (question: CoreQuestion) => {
     const types = minimalTypes(kernel.btf, [{ question, found }]);
     return types.flatMap((type) => (type.kind === "struct" ? type.members.map(({ name }) => name) : []));
   };

@@ -1,8 +1,8 @@
 import { describe, expect, test } from "bun:test";
 import fc from "fast-check";
 import {
-  type Found,
-  type Question,
+  type FoundPlaces,
+  type ReadQuestion,
   type Reply,
   type Search,
   searchBehind,
@@ -19,7 +19,7 @@ const THRESHOLD = 400;
 
 /** Sockets in synthetic memory; pointers are indices into `targets`. */
 class Sockets {
-  readonly questions: Question[] = [];
+  readonly questions: ReadQuestion[] = [];
 
   constructor(
     private readonly sockets: readonly Memory[],
@@ -39,7 +39,7 @@ class Sockets {
     }
   }
 
-  #reply({ subject, width, offset, behind }: Question): Reply {
+  #reply({ subject, width, offset, behind }: ReadQuestion): Reply {
     const socket = this.sockets[subject];
     if (socket === undefined) throw new Error(`no socket ${subject}`);
     const memory = behind === undefined ? socket : this.targets.get(socket)?.get(offset);
@@ -59,8 +59,8 @@ const addresses = [
   [127, 5, 5, 6],
 ].map((bytes) => raw(Uint8Array.from(bytes)));
 
-const at = (...offsets: number[]): Found => ({ offsets });
-const nowhere = (reason: string): Found => ({ offsets: [], reason });
+const at = (...offsets: number[]): FoundPlaces => ({ offsets });
+const nowhere = (reason: string): FoundPlaces => ({ offsets: [], reason });
 
 describe("a field", () => {
   test("is found at its offset, with an event a candidate and one for each other socket that is asked", () => {

@@ -8,7 +8,7 @@ import { host } from "../../../src/offsets/values.ts";
 import { boundsOf, type KnownLibrary, knownLibraries, mostBytes } from "../../../src/tls/layouts/layouts.ts";
 import { withoutVectorLength } from "../../../src/tls/layouts/vector.ts";
 import { Attempts, asked, everything } from "../../../src/tls/probe/attempts.ts";
-import { chase, type Finding, Notes, oneOf, placesIn } from "../../../src/tls/probe/notes.ts";
+import { chainsTo, type Finding, Notes, oneOf, placesIn } from "../../../src/tls/probe/notes.ts";
 import { s3Around } from "../../../src/tls/probe/openssl.ts";
 import { answerSchema } from "../../../src/tls/probe/request.ts";
 import { digestOf, earlySecret, expandLabel, findHandshakeSecret } from "../../../src/tls/probe/schedule.ts";
@@ -115,13 +115,13 @@ describe("a struct behind a pointer", () => {
   test("is where every instance's pointer leads to its value, at one place", () => {
     const size = () => 256;
     const same = [pair(1, 72), pair(2, 72)];
-    expect(chase(same, new OwnMemory(), size)).toEqual([{ first: 24, second: 72 }]);
-    expect(chase([pair(3, 72), pair(4, 80)], new OwnMemory(), size)).toEqual([]);
-    expect(chase(same, new OwnMemory(), () => 0)).toEqual([]);
+    expect(chainsTo(same, new OwnMemory(), size)).toEqual([{ first: 24, second: 72 }]);
+    expect(chainsTo([pair(3, 72), pair(4, 80)], new OwnMemory(), size)).toEqual([]);
+    expect(chainsTo(same, new OwnMemory(), () => 0)).toEqual([]);
     // No instance is none that holds it.
-    expect(chase([], new OwnMemory(), size)).toEqual([]);
+    expect(chainsTo([], new OwnMemory(), size)).toEqual([]);
     // One value alone proves nothing.
-    expect(chase(same.slice(0, 1), new OwnMemory(), size)).toEqual([]);
+    expect(chainsTo(same.slice(0, 1), new OwnMemory(), size)).toEqual([]);
   });
 
   test("a block that holds it twice leads there too: no other pointer is the only one then", () => {
@@ -129,7 +129,7 @@ describe("a struct behind a pointer", () => {
       blocks[blocks.length - 3 + 2 * index]?.set(value, 120);
       return { bytes, value };
     });
-    expect(chase(twice, new OwnMemory(), () => 256)).toEqual([
+    expect(chainsTo(twice, new OwnMemory(), () => 256)).toEqual([
       { first: 24, second: 72 },
       { first: 24, second: 120 },
     ]);

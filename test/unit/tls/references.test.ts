@@ -7,7 +7,7 @@ import { codeEvidence } from "../../../src/tls/code/code.ts";
 import { loadLayouts, unpublished } from "../../../src/tls/layouts/layouts.ts";
 import { loadDecoder } from "../../../src/tls/machine/decoder.ts";
 import { hasLoad } from "../../../src/tls/references/displacement.ts";
-import { Image } from "../../../src/tls/references/loaded-file.ts";
+import { LoadedFile } from "../../../src/tls/references/loaded-file.ts";
 import { opensslNames } from "../../../src/tls/references/openssl.ts";
 import { referenceEvidence } from "../../../src/tls/references/references.ts";
 import { Subject } from "../../../src/tls/references/subject.ts";
@@ -179,7 +179,7 @@ test("one place in code is told of nothing, two that agree or one table are, and
 test("a function that a damaged table has begin between two instructions is looked at as well", async () => {
   const { root } = debianPackage("bookworm", "arm64", "libssl3");
   using elf = Elf.open(join(root, "usr/lib", folders.arm64, "libssl.so.3"));
-  const subject = new Subject(new Image(elf), await loadDecoder(), opensslNames);
+  const subject = new Subject(new LoadedFile(elf), await loadDecoder(), opensslNames);
   const [entry = 0] = subject.naming("statem_clnt.c");
   for (const at of [entry, entry + 1, entry + 3]) expect(hasLoad(subject, at, 1 << 14)).toBe(false);
 });

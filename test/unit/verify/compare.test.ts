@@ -1,6 +1,6 @@
 import { describe, expect, test } from "bun:test";
 import { compareConnections, type Expected, surelyWatched } from "../../../src/verify/compare.ts";
-import type { End } from "../../../src/verify/connections.ts";
+import type { ReadEnd } from "../../../src/verify/connections.ts";
 
 const RANDOM = "aa".repeat(32);
 /** Constants of an OpenSSL 3.0 object; their values do not matter here, only which are known. */
@@ -39,11 +39,11 @@ const session: Expected = {
   secrets,
 };
 const end = { random: RANDOM, version: 0x0304, cipher_id: 0x0300_1301, by_direction: false, secrets };
-const client: End = { ...end, fd: 4, server: false };
-const server: End = { ...end, fd: 5, server: true };
-const compare = (read: readonly End[], expected: Expected = session, known = values) =>
+const client: ReadEnd = { ...end, fd: 4, server: false };
+const server: ReadEnd = { ...end, fd: 5, server: true };
+const compare = (read: readonly ReadEnd[], expected: Expected = session, known = values) =>
   compareConnections([expected], read, known);
-const wrong = (read: readonly End[], expected?: Expected) =>
+const wrong = (read: readonly ReadEnd[], expected?: Expected) =>
   compare(read, expected).comparisons.filter(({ held }) => !held);
 
 test("both ends as they should be: everything holds", () => {
@@ -129,7 +129,7 @@ describe("secrets by direction", () => {
     ["CLIENT_TRAFFIC_SECRET_0", "s"],
     ["SERVER_TRAFFIC_SECRET_0", "c"],
   ]);
-  const byDirection: End = { ...client, by_direction: true, secrets: reversed };
+  const byDirection: ReadEnd = { ...client, by_direction: true, secrets: reversed };
 
   test("change places at the client, which its descriptor tells, or the secrets themselves", () => {
     expect(wrong([byDirection, { ...server, by_direction: true }])).toEqual([]);
