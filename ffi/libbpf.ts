@@ -1,7 +1,8 @@
 import { JSCallback, type Library, type Pointer, ptr, toArrayBuffer } from "bun:ffi";
 import { constants } from "node:os";
+import { Mapping } from "./descriptors.ts";
 import { ClosedError, SystemError } from "./error.ts";
-import { type FileDescriptor, lastErrno, Mapping, vsnprintf } from "./libc.ts";
+import { type FileDescriptor, lastErrno, vsnprintf } from "./libc.ts";
 import { loadLibrary } from "./load.ts";
 
 /** One row a function of libbpf 1.x that this project calls. Unless said otherwise a negative result is -errno. */

@@ -1,5 +1,5 @@
 import { dlopen, type FFIFunction, type Library } from "bun:ffi";
-import { memoryFile } from "./libc.ts";
+import { memoryFile } from "./descriptors.ts";
 
 /**
  * Loads a shared library from memory and binds its symbols.

@@ -1,23 +1,17 @@
 import { linkSymbols, type Pointer, ptr } from "bun:ffi";
 import { bind } from "./bind.ts";
-import { SystemError } from "./error.ts";
 import {
   type Capabilities,
   capabilities,
-  check,
-  FileDescriptor,
-  lastErrno,
-  O_CLOEXEC,
-  O_RDONLY,
-  O_RDWR,
-  open,
   PR_CAP_AMBIENT,
   PR_CAP_AMBIENT_CLEAR_ALL,
   PR_SET_PDEATHSIG,
   SIGKILL,
   setCapabilities,
-  terminated,
-} from "./libc.ts";
+} from "./confinement.ts";
+import { O_CLOEXEC, O_RDONLY, O_RDWR, open } from "./descriptors.ts";
+import { SystemError } from "./error.ts";
+import { check, FileDescriptor, lastErrno, terminated } from "./libc.ts";
 import { globalSymbol } from "./library.ts";
 import { FaultingPage } from "./perf.ts";
 

@@ -1,6 +1,6 @@
 import { readFileSync } from "node:fs";
 import * as v from "valibot";
-import { isAbandoned } from "../../ffi/libc.ts";
+import { isAbandoned } from "../../ffi/socket-calls.ts";
 import { pickTls } from "../bytecode/pick.ts";
 import { type WatchEvent, watch } from "../fleet/watcher.ts";
 import { hostFiles } from "../host/files.ts";

@@ -1,5 +1,5 @@
 import { closeSync, constants, fstatSync, openSync, readSync } from "node:fs";
-import { AT_FDCWD, openPath } from "../../ffi/libc.ts";
+import { AT_FDCWD, openPath } from "../../ffi/descriptors.ts";
 import { bytesOf, nameOf, shownName } from "../input/name.ts";
 import { largestDocument } from "../output/earlier.ts";
 import { Failure } from "../output/failure.ts";

@@ -1,5 +1,5 @@
 import { SystemError } from "../../ffi/error.ts";
-import { AF_INET } from "../../ffi/libc.ts";
+import { AF_INET } from "../../ffi/socket-calls.ts";
 import { shownName } from "../input/name.ts";
 import { formatIp, type IpAddress } from "../net/address.ts";
 import { NetlinkError } from "../net/netlink.ts";

@@ -1,6 +1,7 @@
 import { fstatSync, readFileSync, type Stats, statSync } from "node:fs";
+import { open as openFile } from "../../ffi/descriptors.ts";
 import { SystemError } from "../../ffi/error.ts";
-import { type FileDescriptor, open as openFile } from "../../ffi/libc.ts";
+import type { FileDescriptor } from "../../ffi/libc.ts";
 import { withRemedy } from "../../ffi/remedies.ts";
 import { bytesOf } from "../input/name.ts";
 import { inside, isWithoutNamespaces, THREAD_NAMESPACE } from "../net/namespace.ts";

@@ -1,4 +1,4 @@
-import { AF_INET } from "../../ffi/libc.ts";
+import { AF_INET } from "../../ffi/socket-calls.ts";
 import { formatIp, type IpAddress, parseIp, sharePrefix } from "../net/address.ts";
 import { Failure } from "../output/failure.ts";
 

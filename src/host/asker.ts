@@ -1,5 +1,5 @@
 import { readFileSync, statfsSync, statSync, writeSync } from "node:fs";
-import { dieWithParent } from "../../ffi/libc.ts";
+import { dieWithParent } from "../../ffi/confinement.ts";
 import { bytesOf } from "../input/name.ts";
 
 const [STDIN, STDOUT] = [0, 1];

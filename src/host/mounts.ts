@@ -1,7 +1,8 @@
 import { closeSync, openSync, readdirSync, readFileSync, readlinkSync, readSync } from "node:fs";
 import { resolve } from "node:path";
+import { memoryFile } from "../../ffi/descriptors.ts";
 import { SystemError } from "../../ffi/error.ts";
-import { type FileDescriptor, memoryFile } from "../../ffi/libc.ts";
+import type { FileDescriptor } from "../../ffi/libc.ts";
 import { nameOf, shownName } from "../input/name.ts";
 import { Failure } from "../output/failure.ts";
 import { askArgument } from "../self/child-arguments.ts";

@@ -1,13 +1,7 @@
 import { type BigIntStats, type Dirent, fstatSync, lstatSync, readdirSync } from "node:fs";
+import { AT_FDCWD, fileSystem, openPath, PROC_SUPER_MAGIC, readLink } from "../../ffi/descriptors.ts";
 import { SystemError } from "../../ffi/error.ts";
-import {
-  AT_FDCWD,
-  type FileDescriptor,
-  fileSystem,
-  openPath,
-  PROC_SUPER_MAGIC,
-  readLink,
-} from "../../ffi/libc.ts";
+import type { FileDescriptor } from "../../ffi/libc.ts";
 import { InputFile, identityOf } from "../input/input.ts";
 import { below, bytesOf, nameOf, shownName } from "../input/name.ts";
 import { during } from "../self/whereabouts.ts";

@@ -10,7 +10,7 @@ import {
   type Stats,
   statSync,
 } from "node:fs";
-import { fileSystem, isSealed, PROC_SUPER_MAGIC, ST_NOSUID } from "../../ffi/libc.ts";
+import { fileSystem, isSealed, PROC_SUPER_MAGIC, ST_NOSUID } from "../../ffi/descriptors.ts";
 import { identityOf } from "../input/input.ts";
 import { below, bytesOf, folderOf, nameOf, shownName } from "../input/name.ts";
 import { otherHolder } from "./holders.ts";

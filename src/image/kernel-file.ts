@@ -1,4 +1,4 @@
-import { memoryFile, writeAll } from "../../ffi/libc.ts";
+import { memoryFile, writeAll } from "../../ffi/descriptors.ts";
 import { dwarfTypes, NOBITS, type WantedTypes } from "../dwarf/dwarf.ts";
 import { Elf, type Machine } from "../elf/elf.ts";
 import { InputError, InputFile } from "../input/input.ts";

@@ -1,7 +1,7 @@
 import { closeSync, openSync, writeSync } from "node:fs";
 import { availableParallelism } from "node:os";
 import * as v from "valibot";
-import { dieWithParent } from "../../ffi/libc.ts";
+import { dieWithParent } from "../../ffi/confinement.ts";
 import { InputError, InputFile } from "../input/input.ts";
 import { type Document, documentSchema } from "../output/document.ts";
 import { asFailure, Failure, failureKinds, failureSchema } from "../output/failure.ts";

@@ -1,5 +1,6 @@
 import { type BigIntStats, fstatSync, readSync } from "node:fs";
-import { AT_FDCWD, type FileDescriptor, open, openPath } from "../../ffi/libc.ts";
+import { AT_FDCWD, open, openPath } from "../../ffi/descriptors.ts";
+import type { FileDescriptor } from "../../ffi/libc.ts";
 import { bytesOf } from "./name.ts";
 
 /** A program of more than this many bytes is none: with symbols and debug information the largest have 4 GiB. It is read in pieces. */

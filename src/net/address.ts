@@ -1,6 +1,6 @@
 import { isIPv4, isIPv6 } from "node:net";
 import { SystemError } from "../../ffi/error.ts";
-import { AF_INET, AF_INET6 } from "../../ffi/libc.ts";
+import { AF_INET, AF_INET6 } from "../../ffi/socket-calls.ts";
 
 export type Family = typeof AF_INET | typeof AF_INET6;
 

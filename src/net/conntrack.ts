@@ -1,4 +1,4 @@
-import { AF_INET } from "../../ffi/libc.ts";
+import { AF_INET } from "../../ffi/socket-calls.ts";
 import { attribute, CREATE, Netlink, nested } from "./netlink.ts";
 
 /** Numbers of include/uapi/linux/netfilter/{nfnetlink,nfnetlink_conntrack,nf_conntrack_common}.h. */

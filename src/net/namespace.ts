@@ -1,6 +1,7 @@
 import { existsSync } from "node:fs";
 import { dirname } from "node:path";
-import { enterNetwork, type FileDescriptor } from "../../ffi/libc.ts";
+import type { FileDescriptor } from "../../ffi/libc.ts";
+import { enterNetwork } from "../../ffi/thread.ts";
 
 /** This thread's network namespace; opening it keeps the namespace alive. */
 export const THREAD_NAMESPACE = "/proc/thread-self/ns/net";

@@ -1,9 +1,9 @@
 import { SystemError } from "../../ffi/error.ts";
+import type { FileDescriptor } from "../../ffi/libc.ts";
 import {
   AF_NETLINK,
   bind,
   Datagrams,
-  type FileDescriptor,
   MSG_TRUNC,
   recvNow,
   SOCK_RAW,
@@ -11,7 +11,7 @@ import {
   setsockopt,
   socket,
   waitReadable,
-} from "../../ffi/libc.ts";
+} from "../../ffi/socket-calls.ts";
 
 /** Numbers of include/uapi/linux/netlink.h. */
 const NLMSG_ERROR = 2;

@@ -2,10 +2,10 @@ import { randomInt } from "node:crypto";
 import { read } from "node:fs";
 import { promisify } from "node:util";
 import { SystemError } from "../../ffi/error.ts";
+import type { FileDescriptor } from "../../ffi/libc.ts";
 import {
   AF_NETLINK,
   bind,
-  type FileDescriptor,
   MSG_DONTWAIT,
   recv,
   SO_RCVBUF,
@@ -17,7 +17,7 @@ import {
   setsockoptBytes,
   socket,
   waitReadable,
-} from "../../ffi/libc.ts";
+} from "../../ffi/socket-calls.ts";
 import { codeOf } from "../self/thrown.ts";
 import { now } from "../self/whereabouts.ts";
 import { messagesOf } from "./netlink.ts";

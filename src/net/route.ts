@@ -1,5 +1,5 @@
 import { SystemError } from "../../ffi/error.ts";
-import { AF_INET, AF_INET6 } from "../../ffi/libc.ts";
+import { AF_INET, AF_INET6 } from "../../ffi/socket-calls.ts";
 import { nameOf, shownName } from "../input/name.ts";
 import { type Family, type IpAddress, sharePrefix } from "./address.ts";
 import {

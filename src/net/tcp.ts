@@ -1,12 +1,12 @@
 import { fstatSync } from "node:fs";
 import { constants } from "node:os";
 import { SystemError } from "../../ffi/error.ts";
+import type { FileDescriptor } from "../../ffi/libc.ts";
 import {
   AF_INET6,
   accept,
   bind,
   connect,
-  type FileDescriptor,
   getsockname,
   getsockopt,
   IPV6_FREEBIND,
@@ -31,7 +31,7 @@ import {
   TCP_NODELAY,
   TCP_QUICKACK,
   waitReadable,
-} from "../../ffi/libc.ts";
+} from "../../ffi/socket-calls.ts";
 import {
   bindSomewhere,
   encodeSockaddr,

@@ -1,8 +1,8 @@
+import type { FileDescriptor } from "../../ffi/libc.ts";
 import {
   AF_INET6,
   bind,
   connect,
-  type FileDescriptor,
   getsockname,
   IP_OPTIONS,
   IPV6_FREEBIND,
@@ -13,7 +13,7 @@ import {
   setsockopt,
   setsockoptBytes,
   socket,
-} from "../../ffi/libc.ts";
+} from "../../ffi/socket-calls.ts";
 import {
   bindSomewhere,
   encodeSockaddr,

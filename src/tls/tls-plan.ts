@@ -1,5 +1,5 @@
+import { checkSystemCallFilter } from "../../ffi/confinement.ts";
 import { SystemError } from "../../ffi/error.ts";
-import { checkSystemCallFilter } from "../../ffi/libc.ts";
 import { type Elf, segment, segmentFlag } from "../elf/elf.ts";
 import { findFunctions } from "../elf/symbols.ts";
 import { InputError } from "../input/input.ts";

@@ -1,6 +1,7 @@
 import type { SystemError } from "../../ffi/error.ts";
 import type { BpfObject, Libbpf } from "../../ffi/libbpf.ts";
-import { AF_INET, AF_INET6, sleep } from "../../ffi/libc.ts";
+import { AF_INET, AF_INET6 } from "../../ffi/socket-calls.ts";
+import { sleep } from "../../ffi/thread.ts";
 import { readSocketEvent, type SocketEvent } from "../bytecode/events.ts";
 import type { Answer } from "../host/answer.ts";
 import { NamedThread } from "../kernel/running/named-thread.ts";

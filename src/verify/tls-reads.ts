@@ -1,6 +1,8 @@
 import * as v from "valibot";
+import { RLIMIT_CORE, setLimit, setUndumpable } from "../../ffi/confinement.ts";
 import type { Libbpf } from "../../ffi/libbpf.ts";
-import { type FileDescriptor, RLIMIT_CORE, setLimit, setUndumpable, socketPair } from "../../ffi/libc.ts";
+import type { FileDescriptor } from "../../ffi/libc.ts";
+import { socketPair } from "../../ffi/socket-calls.ts";
 import type { Elf } from "../elf/elf.ts";
 import type { LibraryReport } from "../output/document.ts";
 import { share } from "../self/whereabouts.ts";

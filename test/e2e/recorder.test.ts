@@ -16,7 +16,7 @@ import {
   shutdown,
   socket,
   TCP_INFO,
-} from "../../ffi/libc.ts";
+} from "../../ffi/socket-calls.ts";
 import type { Rung, WatchedStruct } from "../../src/kernel/fields/ladder.ts";
 import { chaseNamespace } from "../../src/kernel/snapshot/chase.ts";
 import { type Hit, Recorder } from "../../src/kernel/snapshot/recorder.ts";

@@ -1,5 +1,5 @@
 import { readFileSync } from "node:fs";
-import { AF_INET, AF_NETLINK, recv, SOCK_RAW, send, socket } from "../../ffi/libc.ts";
+import { AF_INET, AF_NETLINK, recv, SOCK_RAW, send, socket } from "../../ffi/socket-calls.ts";
 import { Btf } from "../../src/btf/btf.ts";
 import { btfOf } from "../../src/btf/encode.ts";
 import { minimalTypes } from "../../src/btf/minimal.ts";

@@ -1,6 +1,6 @@
 import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { memoryFile } from "../../ffi/libc.ts";
+import { memoryFile } from "../../ffi/descriptors.ts";
 import { imageDocument, soughtFor } from "../../src/image/image.ts";
 import { kernelIn } from "../../src/image/kernel-file.ts";
 import { InputFile } from "../../src/input/input.ts";

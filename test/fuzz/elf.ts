@@ -1,6 +1,6 @@
 import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { memoryFile } from "../../ffi/libc.ts";
+import { memoryFile } from "../../ffi/descriptors.ts";
 import { Elf } from "../../src/elf/elf.ts";
 import { findFunctions } from "../../src/elf/symbols.ts";
 import { InputFile } from "../../src/input/input.ts";

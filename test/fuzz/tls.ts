@@ -1,6 +1,6 @@
 import { copyFileSync, existsSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { memoryFile } from "../../ffi/libc.ts";
+import { memoryFile } from "../../ffi/descriptors.ts";
 import { Elf } from "../../src/elf/elf.ts";
 import { InputFile } from "../../src/input/input.ts";
 import { functionNames, opensslAccessors } from "../../src/tls/code/accessors.ts";

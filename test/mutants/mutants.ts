@@ -255,7 +255,7 @@ export const mutants: readonly Mutant[] = [
   },
   {
     name: "confine: the groups of root stay",
-    file: "ffi/libc.ts",
+    file: "ffi/confinement.ts",
     text: 'check(c.setgroups(0, null), "setgroups");',
     replacement: "",
     tests: [[child, "none of the groups"]],
@@ -264,7 +264,7 @@ export const mutants: readonly Mutant[] = [
   {
     name: "confine: others of the same user look into the child",
     file: "src/tls/child/confine.ts",
-    text: "libc.setUndumpable();",
+    text: "setUndumpable();",
     replacement: "",
     tests: [["test/e2e/hostile.test.ts", "look into what it executes"]],
     why: "an ordinary user's child keeps its user, and so stays dumpable",

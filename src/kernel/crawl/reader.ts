@@ -1,7 +1,7 @@
 import { SystemError } from "../../../ffi/error.ts";
 import type { BpfLink, BpfObject, Libbpf, SharedArray } from "../../../ffi/libbpf.ts";
-import { GETPGID, getProcessGroup, sleep } from "../../../ffi/libc.ts";
 import { FaultingPage, openPageFaults } from "../../../ffi/perf.ts";
+import { GETPGID, getProcessGroup, sleep } from "../../../ffi/thread.ts";
 import type { Range } from "../../offsets/observation.ts";
 import { NamedThread } from "../running/named-thread.ts";
 import { isForbiddenToRead } from "../running/variants.ts";

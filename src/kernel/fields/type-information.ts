@@ -1,4 +1,4 @@
-import { mappedForEver } from "../../../ffi/libc.ts";
+import { mappedForEver } from "../../../ffi/descriptors.ts";
 import { Btf } from "../../btf/btf.ts";
 import { parsePath, placeOf } from "../../btf/member.ts";
 import { InputFile } from "../../input/input.ts";

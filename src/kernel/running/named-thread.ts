@@ -1,4 +1,4 @@
-import { setThreadName, TASK_COMM_LEN, threadName } from "../../../ffi/libc.ts";
+import { setThreadName, TASK_COMM_LEN, threadName } from "../../../ffi/thread.ts";
 
 /**
  * Gives this thread a name that nobody else bears, for eBPF programs to know it by. A pid would not do, because

@@ -1,7 +1,8 @@
 import { basename, dirname, join } from "node:path";
+import { writeAll } from "../../../ffi/descriptors.ts";
 import { SystemError } from "../../../ffi/error.ts";
-import { sleep, writeAll } from "../../../ffi/libc.ts";
 import { endsWithUs, Heir, makeFolder, O_WRONLY, openFile, removeFolder } from "../../../ffi/process.ts";
+import { sleep } from "../../../ffi/thread.ts";
 import { share } from "../../self/whereabouts.ts";
 import { cgroup, cssSet } from "../members/cgroup.ts";
 import type { Thing } from "../members/row.ts";

@@ -1,7 +1,8 @@
 import { fstatSync } from "node:fs";
 import { basename, dirname } from "node:path";
+import { fileSystem, memoryFile, O_RDONLY, O_RDWR } from "../../../ffi/descriptors.ts";
 import { SystemError } from "../../../ffi/error.ts";
-import { type FileDescriptor, fileSystem, memoryFile, O_RDONLY, O_RDWR } from "../../../ffi/libc.ts";
+import type { FileDescriptor } from "../../../ffi/libc.ts";
 import {
   changeOwner,
   duplicateAbove,

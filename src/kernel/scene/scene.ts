@@ -1,14 +1,5 @@
+import { CLONE_NEWIPC, CLONE_NEWNS, CLONE_NEWPID, CLONE_NEWUTS, SIGKILL } from "../../../ffi/confinement.ts";
 import { SystemError } from "../../../ffi/error.ts";
-import {
-  CLONE_NEWIPC,
-  CLONE_NEWNET,
-  CLONE_NEWNS,
-  CLONE_NEWPID,
-  CLONE_NEWUTS,
-  SIGKILL,
-  sleep,
-  threadName,
-} from "../../../ffi/libc.ts";
 import {
   asOther,
   type ChildCall,
@@ -24,6 +15,7 @@ import {
   type ThreadIds,
   Waiter,
 } from "../../../ffi/process.ts";
+import { CLONE_NEWNET, sleep, threadName } from "../../../ffi/thread.ts";
 import { isWithoutNamespaces, NO_NAMESPACES } from "../../net/namespace.ts";
 import { masked } from "../../offsets/values.ts";
 import { left, share } from "../../self/whereabouts.ts";

@@ -1,6 +1,8 @@
 import { fstatSync } from "node:fs";
 import { constants } from "node:os";
 import { SystemError } from "../../../ffi/error.ts";
+import type { FileDescriptor } from "../../../ffi/libc.ts";
+import { changeOwner } from "../../../ffi/process.ts";
 import {
   AF_INET,
   AF_INET6,
@@ -11,7 +13,6 @@ import {
   bind,
   connect,
   dropIncoming,
-  type FileDescriptor,
   getsockname,
   getsockopt,
   IPV6_FREEBIND,
@@ -33,14 +34,13 @@ import {
   setsockopt,
   setsockoptBytes,
   shutdown,
-  sleep,
   socket,
   socketPair,
   TCP_INFO,
   TCP_QUICKACK,
   waitReadable,
-} from "../../../ffi/libc.ts";
-import { changeOwner } from "../../../ffi/process.ts";
+} from "../../../ffi/socket-calls.ts";
+import { sleep } from "../../../ffi/thread.ts";
 import { bindSomewhere, encodeSockaddr, type Family, portOf, type SocketAddress } from "../../net/address.ts";
 import { RouteNetlink } from "../../net/route.ts";
 import { type BufferFacts, type DeviceFacts, skBuff } from "../members/packet.ts";

@@ -1,5 +1,5 @@
 import { SystemError } from "../../../ffi/error.ts";
-import { AF_INET, AF_INET6 } from "../../../ffi/libc.ts";
+import { AF_INET, AF_INET6 } from "../../../ffi/socket-calls.ts";
 import type { Family, SocketAddress } from "../../net/address.ts";
 import { TcpSocket } from "../../net/tcp.ts";
 import { UdpSocket } from "../../net/udp.ts";

@@ -9,7 +9,7 @@ import {
   send,
   setsockopt,
   socket,
-} from "../../../ffi/libc.ts";
+} from "../../../ffi/socket-calls.ts";
 import { occurs } from "../../offsets/observation.ts";
 import { pointerAt } from "../../offsets/pointers.ts";
 import { host } from "../../offsets/values.ts";

@@ -1,6 +1,6 @@
 import { SystemError } from "../../../ffi/error.ts";
 import type { Libbpf } from "../../../ffi/libbpf.ts";
-import { AF_INET, AF_INET6 } from "../../../ffi/libc.ts";
+import { AF_INET, AF_INET6 } from "../../../ffi/socket-calls.ts";
 import { isWithoutNamespaces, NO_NAMESPACES } from "../../net/namespace.ts";
 import type { Evidence } from "../../offsets/evidence.ts";
 import { recheck } from "../../offsets/recheck.ts";

@@ -1,4 +1,4 @@
-import { AF_INET } from "../../../ffi/libc.ts";
+import { AF_INET } from "../../../ffi/socket-calls.ts";
 import type { SocketAddress } from "../../net/address.ts";
 import { network } from "../../offsets/values.ts";
 

@@ -1,4 +1,4 @@
-import { AF_INET, AF_INET6 } from "../../../ffi/libc.ts";
+import { AF_INET, AF_INET6 } from "../../../ffi/socket-calls.ts";
 import { TcpSocket } from "../../net/tcp.ts";
 import { crop, joined, type Observation } from "../../offsets/observation.ts";
 import { type Solution, solve } from "../../offsets/solver.ts";

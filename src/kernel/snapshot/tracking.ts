@@ -1,5 +1,5 @@
 import { existsSync, readFileSync } from "node:fs";
-import { AF_INET } from "../../../ffi/libc.ts";
+import { AF_INET } from "../../../ffi/socket-calls.ts";
 import {
   ConntrackNetlink,
   IPPROTO_UDP,

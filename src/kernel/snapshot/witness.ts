@@ -1,4 +1,4 @@
-import { AF_INET } from "../../../ffi/libc.ts";
+import { AF_INET } from "../../../ffi/socket-calls.ts";
 import type { SocketAddress } from "../../net/address.ts";
 import { TCP_CLOSE, TCP_LISTEN, type TcpSocket } from "../../net/tcp.ts";
 import { type Facts, occurs } from "../../offsets/observation.ts";

@@ -1,6 +1,7 @@
 import { SystemError } from "../../../ffi/error.ts";
 import type { Libbpf } from "../../../ffi/libbpf.ts";
-import { AF_INET, AF_INET6, sleep } from "../../../ffi/libc.ts";
+import { AF_INET, AF_INET6 } from "../../../ffi/socket-calls.ts";
+import { sleep } from "../../../ffi/thread.ts";
 import type { TcpInfo, TcpSocket } from "../../net/tcp.ts";
 import type { Facts } from "../../offsets/observation.ts";
 import type { Solution } from "../../offsets/solver.ts";

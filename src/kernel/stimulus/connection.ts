@@ -1,5 +1,5 @@
 import { SystemError } from "../../../ffi/error.ts";
-import { sleep } from "../../../ffi/libc.ts";
+import { sleep } from "../../../ffi/thread.ts";
 import type { Family } from "../../net/address.ts";
 import * as tcp from "../../net/tcp.ts";
 import { type TcpInfo, TcpSocket } from "../../net/tcp.ts";

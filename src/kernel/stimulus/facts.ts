@@ -1,4 +1,4 @@
-import { AF_INET } from "../../../ffi/libc.ts";
+import { AF_INET } from "../../../ffi/socket-calls.ts";
 import type { SocketAddress } from "../../net/address.ts";
 import type { TcpInfo } from "../../net/tcp.ts";
 import type { Expectation, Facts } from "../../offsets/observation.ts";

@@ -1,13 +1,9 @@
 import { fstatSync, statSync } from "node:fs";
+import { open } from "../../../ffi/descriptors.ts";
 import { SystemError } from "../../../ffi/error.ts";
-import {
-  AF_INET,
-  AF_INET6,
-  enterNetwork,
-  type FileDescriptor,
-  open,
-  unshareNetwork,
-} from "../../../ffi/libc.ts";
+import type { FileDescriptor } from "../../../ffi/libc.ts";
+import { AF_INET, AF_INET6 } from "../../../ffi/socket-calls.ts";
+import { enterNetwork, unshareNetwork } from "../../../ffi/thread.ts";
 import type { Family } from "../../net/address.ts";
 import { hasIpv6, IPV6_INTERFACES } from "../../net/ipv6.ts";
 import { inside, THREAD_NAMESPACE } from "../../net/namespace.ts";

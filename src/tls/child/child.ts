@@ -1,7 +1,8 @@
 import { closeSync, openSync, readlinkSync } from "node:fs";
 import { constants } from "node:os";
 import * as v from "valibot";
-import { faultSignals, type LibraryKind, setUndumpable } from "../../../ffi/libc.ts";
+import { faultSignals, setUndumpable } from "../../../ffi/confinement.ts";
+import type { LibraryKind } from "../../../ffi/libc.ts";
 import { withRemedy } from "../../../ffi/remedies.ts";
 import { childArgument, muslVariable } from "../../self/child-arguments.ts";
 import { program } from "../../self/executable.ts";

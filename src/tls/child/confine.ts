@@ -1,5 +1,26 @@
 import { existsSync, readdirSync, readFileSync, readlinkSync } from "node:fs";
-import * as libc from "../../../ffi/libc.ts";
+import {
+  CLONE_NEWIPC,
+  CLONE_NEWNS,
+  CLONE_NEWUTS,
+  changeUser,
+  clearEnvironment,
+  dieWithParent,
+  exitOnFault,
+  lowerLimit,
+  RLIMIT_AS,
+  RLIMIT_CORE,
+  RLIMIT_CPU,
+  RLIMIT_FSIZE,
+  RLIMIT_NOFILE,
+  RLIMIT_NPROC,
+  setNoNewPrivileges,
+  setSystemCallFilter,
+  setUndumpable,
+  unshare,
+} from "../../../ffi/confinement.ts";
+import { setInherited } from "../../../ffi/descriptors.ts";
+import { CLONE_NEWNET } from "../../../ffi/thread.ts";
 import { parseStatus } from "../../host/capabilities.ts";
 import { arch } from "../../self/assets.ts";
 import { systemCallFilter } from "./seccomp.ts";
@@ -20,14 +41,14 @@ const threads = 64;
  * @throws Error where this process has another parent
  */
 export function dieWith(parent: string): void {
-  libc.dieWithParent();
+  dieWithParent();
   const actual = /^PPid:\s*(\d+)$/m.exec(ownStatus())?.[1];
   if (actual !== parent) throw new Error(`started by process ${actual}, not by ${parent}`);
 }
 
 /** Descriptors below `end` reach what this process executes, no others. The runtime says otherwise when it starts. */
 export function inheritBelow(end: number): void {
-  for (const fd of readdirSync("/proc/self/fd").map(Number)) libc.setInherited(fd, fd < end);
+  for (const fd of readdirSync("/proc/self/fd").map(Number)) setInherited(fd, fd < end);
 }
 
 /**
@@ -39,9 +60,8 @@ export const mayLeaveNamespaces = (): boolean => parseStatus(ownStatus()).effect
 
 /** Moves this thread, and the programs that it starts, out of them; that of pids is left by those alone, and the last. */
 export function leaveNamespaces(): void {
-  const { CLONE_NEWNET, CLONE_NEWNS, CLONE_NEWIPC, CLONE_NEWUTS } = libc;
   // Each by itself: a kernel may be without one of them.
-  for (const flag of [CLONE_NEWNET, CLONE_NEWNS, CLONE_NEWIPC, CLONE_NEWUTS]) libc.unshare(flag);
+  for (const flag of [CLONE_NEWNET, CLONE_NEWNS, CLONE_NEWIPC, CLONE_NEWUTS]) unshare(flag);
 }
 
 /** What decides which user the child becomes: its own user, and the files of this name in /proc/self. */
@@ -94,24 +114,24 @@ function surroundings(): Surroundings {
  * @throws SystemError, or Error where a thread is not confined: then nothing foreign may run
  */
 export function confine(parent: string, seconds: number): void {
-  libc.clearEnvironment(); // of what the launcher tells the runtime, too
+  clearEnvironment(); // of what the launcher tells the runtime, too
   const user = childUser();
-  if (user !== null) libc.changeUser(user, user);
+  if (user !== null) changeUser(user, user);
   const ids = {
     uid: user ?? process.getuid?.() ?? 0,
     gid: user ?? process.getgid?.() ?? 0,
     groups: user === null ? groupsIn(ownStatus()) : "",
   };
   dieWith(parent); // after the change of user, which clears the signal
-  libc.setUndumpable();
-  libc.exitOnFault();
-  for (const [resource, limit] of limits(seconds)) libc.lowerLimit(resource, limit);
+  setUndumpable();
+  exitOnFault();
+  for (const [resource, limit] of limits(seconds)) lowerLimit(resource, limit);
   // Of another user all processes on this machine would count.
   if (ids.uid >= firstOwn && user !== null) {
-    libc.lowerLimit(libc.RLIMIT_NPROC, readdirSync("/proc/self/task").length + threads);
+    lowerLimit(RLIMIT_NPROC, readdirSync("/proc/self/task").length + threads);
   }
-  libc.setNoNewPrivileges();
-  libc.setSystemCallFilter(systemCallFilter(arch, process.pid));
+  setNoNewPrivileges();
+  setSystemCallFilter(systemCallFilter(arch, process.pid));
   for (const thread of readdirSync("/proc/self/task")) {
     const open = unconfined(readFileSync(`/proc/self/task/${thread}/status`, "latin1"), ids);
     if (open !== undefined) throw new Error(`thread ${thread} is not confined: ${open}`);
@@ -124,11 +144,11 @@ export function confine(parent: string, seconds: number): void {
  */
 function limits(seconds: number): readonly (readonly [resource: number, limit: number])[] {
   return [
-    [libc.RLIMIT_CORE, 0],
-    [libc.RLIMIT_FSIZE, 0],
-    [libc.RLIMIT_CPU, seconds],
-    [libc.RLIMIT_NOFILE, descriptors],
-    [libc.RLIMIT_AS, addressSpace() + memory],
+    [RLIMIT_CORE, 0],
+    [RLIMIT_FSIZE, 0],
+    [RLIMIT_CPU, seconds],
+    [RLIMIT_NOFILE, descriptors],
+    [RLIMIT_AS, addressSpace() + memory],
   ];
 }
 

@@ -1,6 +1,17 @@
 import { readFileSync, readlinkSync } from "node:fs";
 import * as v from "valibot";
-import * as libc from "../../../ffi/libc.ts";
+import {
+  CLONE_NEWPID,
+  clearAmbientCapabilities,
+  clearCapabilities,
+  clearInheritableCapabilities,
+  runProgram,
+  setNoNewPrivileges,
+  setUndumpable,
+  unshare,
+} from "../../../ffi/confinement.ts";
+import { duplicate, replaceDescriptor, writeAll } from "../../../ffi/descriptors.ts";
+import { exitNow } from "../../../ffi/libc.ts";
 import { usage } from "../../output/failure.ts";
 import { isEmbedded } from "../../self/assets.ts";
 import { childArgument, muslVariable } from "../../self/child-arguments.ts";
@@ -39,10 +50,10 @@ export async function runStage(args: readonly string[], jobs: Jobs): Promise<voi
   const paths = Array.from({ length: files }, (_, index) => `/proc/self/fd/${firstFile + index}`);
   // The answer leaves by a descriptor of its own: what foreign code prints goes nowhere.
   const request: unknown = JSON.parse(readFileSync(STDIN, "utf8"));
-  const answer = libc.duplicate(STDOUT);
-  for (const fd of [STDIN, STDOUT]) libc.replaceDescriptor(STDERR, fd);
+  const answer = duplicate(STDOUT);
+  for (const fd of [STDIN, STDOUT]) replaceDescriptor(STDERR, fd);
   const send = (message: ChildMessage): void => {
-    libc.writeAll(answer, new TextEncoder().encode(`${JSON.stringify(message)}\n`), "the answer");
+    writeAll(answer, new TextEncoder().encode(`${JSON.stringify(message)}\n`), "the answer");
   };
   try {
     const run = await jobs[job]();
@@ -52,7 +63,7 @@ export async function runStage(args: readonly string[], jobs: Jobs): Promise<voi
   } catch (error) {
     send({ failed: messageOf(error) });
   }
-  libc.exitNow(0); // no exit handler of what was loaded
+  exitNow(0); // no exit handler of what was loaded
 }
 
 function isolate(parent: string, files: number, rest: readonly string[]): void {
@@ -60,10 +71,10 @@ function isolate(parent: string, files: number, rest: readonly string[]): void {
   inheritBelow(firstFile + files);
   const isPrivileged = mayLeaveNamespaces();
   if (isPrivileged) leaveNamespaces();
-  libc.setNoNewPrivileges();
-  libc.clearAmbientCapabilities();
-  libc.clearInheritableCapabilities();
-  libc.setUndumpable();
+  setNoNewPrivileges();
+  clearAmbientCapabilities();
+  clearInheritableCapabilities();
+  setUndumpable();
   // The next stage stays this user, and starts without what this thread does not have.
   const isToStay = childUser() === null;
   const script = isEmbedded ? [] : process.argv.slice(0, 2);
@@ -71,11 +82,11 @@ function isolate(parent: string, files: number, rest: readonly string[]): void {
   const arguments_ = [...self, childArgument, "work", readlinkSync("/proc/self"), ...rest];
   const isOnMusl = process.env.OFFSETOF_LIBC === muslVariable.OFFSETOF_LIBC;
   const environment = isOnMusl ? [`OFFSETOF_LIBC=${muslVariable.OFFSETOF_LIBC}`] : [];
-  const status = libc.runProgram("/proc/self/exe", arguments_, environment, () => {
-    if (isPrivileged) libc.unshare(libc.CLONE_NEWPID);
-    if (isToStay) libc.clearCapabilities();
+  const status = runProgram("/proc/self/exe", arguments_, environment, () => {
+    if (isPrivileged) unshare(CLONE_NEWPID);
+    if (isToStay) clearCapabilities();
   });
-  libc.exitNow(status);
+  exitNow(status);
 }
 
 function attempt(act: () => void): string | null {

@@ -1,5 +1,6 @@
 import { type BigIntStats, fstatSync, statSync } from "node:fs";
-import { type FileDescriptor, openPath } from "../../../ffi/libc.ts";
+import { openPath } from "../../../ffi/descriptors.ts";
+import type { FileDescriptor } from "../../../ffi/libc.ts";
 import { Elf } from "../../elf/elf.ts";
 import { DeadMountError } from "../../host/mounts.ts";
 import { isOthers } from "../../host/others.ts";

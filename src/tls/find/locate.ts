@@ -1,6 +1,7 @@
 import { type BigIntStats, readlinkSync, statSync } from "node:fs";
+import { AT_FDCWD, openPath, readLink } from "../../../ffi/descriptors.ts";
 import { SystemError } from "../../../ffi/error.ts";
-import { AT_FDCWD, type FileDescriptor, openPath, readLink } from "../../../ffi/libc.ts";
+import type { FileDescriptor } from "../../../ffi/libc.ts";
 import { Elf } from "../../elf/elf.ts";
 import { checkDevice, DeadMountError } from "../../host/mounts.ts";
 import { type Jump, type MagicLink, processFolder, type Reached, Root, statOf } from "../../host/root.ts";

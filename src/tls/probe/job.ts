@@ -1,7 +1,7 @@
 import { basename } from "node:path";
 import * as v from "valibot";
+import { AT_FDCWD, openPath, readLink, whileMapped } from "../../../ffi/descriptors.ts";
 import { GnutlsLibrary } from "../../../ffi/gnutls.ts";
-import { AT_FDCWD, openPath, readLink, whileMapped } from "../../../ffi/libc.ts";
 import { LibraryError, NativeLibrary } from "../../../ffi/library.ts";
 import { mappedAt } from "../../../ffi/memory.ts";
 import { TlsLibrary } from "../../../ffi/openssl.ts";

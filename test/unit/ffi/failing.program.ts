@@ -1,5 +1,10 @@
 /** bun failing.program.ts NAME [ARGUMENT]: does one thing with the C library and prints the error that comes of it. */
-import * as libc from "../../../ffi/libc.ts";
+
+import { changeUser, RLIMIT_AS, RLIMIT_NOFILE, runProgram, setLimit } from "../../../ffi/confinement.ts";
+import { Mapping, memoryFile, open, writeAll } from "../../../ffi/descriptors.ts";
+import { exitNow } from "../../../ffi/libc.ts";
+import { AF_INET6, AF_PACKET, SOCK_RAW, socket } from "../../../ffi/socket-calls.ts";
+import { enterNetwork, unshareNetwork } from "../../../ffi/thread.ts";
 import { ConntrackNetlink } from "../../../src/net/conntrack.ts";
 import { RouteNetlink } from "../../../src/net/route.ts";
 
@@ -7,42 +12,38 @@ const [name = "", argument = ""] = process.argv.slice(2);
 const kept: unknown[] = [];
 
 const acts: Readonly<Record<string, () => void>> = {
-  unshare: () => libc.unshareNetwork(),
+  unshare: () => unshareNetwork(),
   setns: () => {
-    using namespace = libc.open(argument);
-    libc.enterNetwork(namespace);
+    using namespace = open(argument);
+    enterNetwork(namespace);
   },
-  memfd: () => void libc.memoryFile("some.so", new Uint8Array(1)),
-  packet: () => void libc.socket(libc.AF_PACKET, libc.SOCK_RAW),
-  user: () => libc.changeUser(65534, 65534),
+  memfd: () => void memoryFile("some.so", new Uint8Array(1)),
+  packet: () => void socket(AF_PACKET, SOCK_RAW),
+  user: () => changeUser(65534, 65534),
   link: () => new RouteNetlink().setLinkUp(1),
   conntrack: () => {
     const end = { address: Uint8Array.of(127, 0, 0, 1), port: 1 };
     new ConntrackNetlink().add({ source: end, destination: end }, { source: end, destination: end }, 0);
   },
   localRoute: () =>
-    new RouteNetlink().addLocalRoute(1, libc.AF_INET6, Uint8Array.of(0xfd, ...new Uint8Array(15)), 8),
+    new RouteNetlink().addLocalRoute(1, AF_INET6, Uint8Array.of(0xfd, ...new Uint8Array(15)), 8),
   descriptors: () => {
-    libc.setLimit(libc.RLIMIT_NOFILE, 40);
-    for (let count = 0; count < 41; count++) kept.push(libc.open("/proc/self/status"));
+    setLimit(RLIMIT_NOFILE, 40);
+    for (let count = 0; count < 41; count++) kept.push(open("/proc/self/status"));
   },
-  limit: () => libc.setLimit(libc.RLIMIT_NOFILE, 1 << 29),
+  limit: () => setLimit(RLIMIT_NOFILE, 1 << 29),
   memory: () => {
-    using file = libc.memoryFile("shared", new Uint8Array(1));
-    libc.setLimit(libc.RLIMIT_AS, 1 << 20);
-    new libc.Mapping(file.fd, 1 << 20, "shared")[Symbol.dispose]();
+    using file = memoryFile("shared", new Uint8Array(1));
+    setLimit(RLIMIT_AS, 1 << 20);
+    new Mapping(file.fd, 1 << 20, "shared")[Symbol.dispose]();
   },
-  program: () => void libc.runProgram(argument, [argument]),
+  program: () => void runProgram(argument, [argument]),
 };
 
 try {
   acts[name]?.();
-  libc.writeAll(1, new TextEncoder().encode("nothing failed\n"), "the answer");
+  writeAll(1, new TextEncoder().encode("nothing failed\n"), "the answer");
 } catch (error) {
-  libc.writeAll(
-    1,
-    new TextEncoder().encode(`${error instanceof Error ? error.message : error}\n`),
-    "the answer",
-  );
+  writeAll(1, new TextEncoder().encode(`${error instanceof Error ? error.message : error}\n`), "the answer");
 }
-libc.exitNow(0);
+exitNow(0);

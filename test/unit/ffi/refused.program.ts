@@ -2,7 +2,8 @@
  * bun refused.program.ts NUMBER ERRNO PROGRAM ARGUMENTS...: runs a program for which a seccomp filter answers the system call
  * of this number with this errno, as container runtimes' filters do.
  */
-import * as libc from "../../../ffi/libc.ts";
+import { runProgram, setNoNewPrivileges, setSystemCallFilter } from "../../../ffi/confinement.ts";
+import { exitNow } from "../../../ffi/libc.ts";
 
 /** struct seccomp_data: where the call's number stands. */
 const NUMBER = 0;
@@ -24,6 +25,6 @@ for (const [index, [code, jt, jf, k]] of filter.entries()) {
   instructions.setUint8(8 * index + 3, jf);
   instructions.setUint32(8 * index + 4, k, true);
 }
-libc.setNoNewPrivileges();
-libc.setSystemCallFilter(new Uint8Array(instructions.buffer));
-libc.exitNow(libc.runProgram(program, [program, ...args]));
+setNoNewPrivileges();
+setSystemCallFilter(new Uint8Array(instructions.buffer));
+exitNow(runProgram(program, [program, ...args]));

@@ -1,6 +1,6 @@
 import { expect, test } from "bun:test";
 import { join } from "node:path";
-import { CLONE_NEWPID } from "../../../ffi/libc.ts";
+import { CLONE_NEWPID } from "../../../ffi/confinement.ts";
 import { CLONE_NEWUSER } from "../../../ffi/process.ts";
 import { statOf } from "../../../src/kernel/scene/procfs.ts";
 import { hang, until } from "../../until.ts";

@@ -1,7 +1,7 @@
 import { expect, test } from "bun:test";
 import { Libbpf } from "../../../ffi/libbpf.ts";
-import { threadName } from "../../../ffi/libc.ts";
 import { Sleeper, Waiter } from "../../../ffi/process.ts";
+import { threadName } from "../../../ffi/thread.ts";
 import { Crawler, type RungKind } from "../../../src/kernel/crawl/reader.ts";
 import { NamedThread } from "../../../src/kernel/running/named-thread.ts";
 import { assetBytes } from "../../../src/self/assets.ts";

@@ -1,5 +1,5 @@
 import { expect, test } from "bun:test";
-import { AF_INET } from "../../../ffi/libc.ts";
+import { AF_INET } from "../../../ffi/socket-calls.ts";
 import { isOurs, steadyTiming } from "../../../src/kernel/snapshot/witness.ts";
 import { raw } from "../../../src/offsets/values.ts";
 import { Memory } from "../offsets/memory.ts";

@@ -1,6 +1,6 @@
 import { expect, test } from "bun:test";
 import fc from "fast-check";
-import { AF_INET, AF_INET6 } from "../../../ffi/libc.ts";
+import { AF_INET, AF_INET6 } from "../../../ffi/socket-calls.ts";
 import { formatIp, formatNetwork, type IpAddress, parseIp, sharePrefix } from "../../../src/net/address.ts";
 
 const bytes = (length: number) => fc.uint8Array({ minLength: length, maxLength: length });

@@ -1,6 +1,6 @@
 import { expect, test } from "bun:test";
 import { readlinkSync } from "node:fs";
-import { open } from "../../../ffi/libc.ts";
+import { open } from "../../../ffi/descriptors.ts";
 import { PrivateNetwork } from "../../../src/kernel/stimulus/private-network.ts";
 import { inside, THREAD_NAMESPACE } from "../../../src/net/namespace.ts";
 

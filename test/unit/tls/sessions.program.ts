@@ -2,9 +2,10 @@
  * bun sessions.program.ts FILE... -- FUNCTION...: the sessions that a library makes for a verification, as it is and
  * without each of the functions, as JSON: function to sessions. A process of its own: the library's code runs in it.
  */
-import { socketPair } from "../../../ffi/libc.ts";
+
 import { NativeLibrary } from "../../../ffi/library.ts";
 import { TlsLibrary } from "../../../ffi/openssl.ts";
+import { socketPair } from "../../../ffi/socket-calls.ts";
 import { makeSessions } from "../../../src/tls/probe/sessions.ts";
 
 const args = process.argv.slice(2);
