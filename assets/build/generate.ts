@@ -1,27 +1,27 @@
 /**
- * bun run generate:layout --source DIR --name NAME: the layout of a TLS library from its source tree, as JSON or as a
- * header, and which known layout it equals. docs/adding-a-tls-version.md walks through it.
+ * usage: bun run generate:layout --source DIR --name NAME [OPTION...] [-- CONFIGURE OPTION...]
+ *
+ * The layout of a TLS library from its source tree, as JSON or as a header, and which known layout it equals.
+ * docs/adding-a-tls-version.md walks through it.
+ *
+ *   --source DIR     an unpacked source tree of OpenSSL or BoringSSL; it is copied, nothing is written into it
+ *   --name NAME      what a layout that is not known yet is called, such as openssl_3_7_0
+ *   --arch ARCH      x64 or arm64 (x64)
+ *   --like LAYOUT    the known layout whose constants are asked for (the one nearest to the tree's version)
+ *   --format FORMAT  json or header (json)
+ *   --add            puts the version, and a layout that is not known yet, into the project's tables
  */
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
-import { parseArgs } from "node:util";
 import { absentMarks } from "../../src/output/header.ts";
 import { chooseLayout } from "../../src/tls/layouts/describe.ts";
 import type { Layouts } from "../../src/tls/layouts/layouts.ts";
 import { loadLayouts } from "../../src/tls/layouts/layouts.ts";
 import { addMeasured } from "./layouts.ts";
 import { type Arch, type Row, SourceError, SourceTree } from "./offsets.ts";
+import { help, optionsOf } from "./options.ts";
 import { architectures } from "./paths.ts";
-
-const usage = `usage: bun run generate:layout --source DIR --name NAME [OPTION...] [-- CONFIGURE OPTION...]
-
-  --source DIR     an unpacked source tree of OpenSSL or BoringSSL; it is copied, nothing is written into it
-  --name NAME      what a layout that is not known yet is called, such as openssl_3_7_0
-  --arch ARCH      x64 or arm64 (x64)
-  --like LAYOUT    the known layout whose constants are asked for (the one nearest to the tree's version)
-  --format FORMAT  json or header (json)
-  --add            puts the version, and a layout that is not known yet, into the project's tables`;
 
 /** A layout in the form of assets/layouts. Null where the struct of this series has no such member. */
 interface Generated {
@@ -137,7 +137,7 @@ function verdict(name: string, comparisons: readonly Comparison[], generated: Ge
 }
 
 async function main(): Promise<void> {
-  const { values, positionals } = parseArgs({
+  const { values, positionals } = optionsOf({
     allowPositionals: true,
     options: {
       source: { type: "string" },
@@ -151,7 +151,7 @@ async function main(): Promise<void> {
   const { source, name, like, format, add } = values;
   const arch = architectures.find((one) => one.name === values.arch)?.name;
   if (source === undefined || name === undefined || arch === undefined || !/^(json|header)$/.test(format)) {
-    console.error(usage);
+    console.error(help());
     process.exitCode = 2;
     return;
   }
@@ -194,10 +194,8 @@ if (import.meta.main) {
   try {
     await main();
   } catch (error) {
-    const isUsage =
-      error instanceof TypeError && "code" in error && String(error.code).startsWith("ERR_PARSE_ARGS");
-    if (!(error instanceof SourceError) && !isUsage) throw error;
-    console.error(`generate:layout: ${error.message}${isUsage ? `\n${usage}` : ""}`);
-    process.exitCode = isUsage ? 2 : 1;
+    if (!(error instanceof SourceError)) throw error;
+    console.error(`generate:layout: ${error.message}`);
+    process.exitCode = 1;
   }
 }

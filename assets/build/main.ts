@@ -3,10 +3,10 @@
  *
  * With --check nothing is written: it builds aside, says which files differ from the committed ones, and fails if any do.
  */
+
 import { cp, mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { parseArgs } from "node:util";
 import packageJson from "../../package.json" with { type: "json" };
 import { downloadSource } from "./debian.ts";
 import { compileEbpf, ebpfTargets } from "./ebpf.ts";
@@ -15,10 +15,11 @@ import { buildLauncher, launcherTargets } from "./launcher.ts";
 import { buildLibbpf, libbpfTargets, sourcePackages } from "./libbpf.ts";
 import { builtFiles, measure, readManifest, writeManifest } from "./manifest.ts";
 import { buildMusl, muslPackage, muslTargets, patchMusl } from "./musl.ts";
+import { optionsOf } from "./options.ts";
 import { assets } from "./paths.ts";
 import { buildScanner, scannerPath } from "./scanner.ts";
 
-const { values } = parseArgs({ options: { check: { type: "boolean" }, only: { type: "string" } } });
+const { values } = optionsOf({ options: { check: { type: "boolean" }, only: { type: "string" } } });
 const kinds = ["ebpf", "libbpf", "launcher", "inflate", "scanner"] as const;
 if (values.only !== undefined && !kinds.some((kind) => kind === values.only)) {
   console.error(`build:assets: --only cannot be "${values.only}": ${kinds.join(" or ")}`);

@@ -8,8 +8,9 @@
  * tools that read the same BTF, its gateway lookups against ip(8), its reports of TLS libraries, of programs without symbols, of
  * a machine with Node.js and Bun running, of many libraries at once and beside a hostile user, and what a server loses while its connections are verified. Machines are noisy, so the ratios of medians are what counts.
  */
+
 import { join } from "node:path";
-import { parseArgs } from "node:util";
+import { optionsOf } from "../../assets/build/options.ts";
 import { run } from "../../assets/build/run.ts";
 import { documentOf, executable, repository } from "../e2e/executable.ts";
 import { bootGuest, type CommandResult, HIDE_BTF, text } from "../lab/guest.ts";
@@ -23,7 +24,7 @@ import { strippedSection } from "./stripped.ts";
 import { tlsSection } from "./tls.ts";
 import { verifySection } from "./verify.ts";
 
-const { values } = parseArgs({
+const { values } = optionsOf({
   options: {
     sections: { type: "string" },
     kernels: { type: "string" },

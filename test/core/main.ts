@@ -3,12 +3,13 @@
  * of a kernel, by libbpf, in guests whose BTF is hidden or that have none; beside it, with the kernel's own. And which of
  * Debian's own tools print the truth with it. Writes docs/core.md.
  */
+
 import { mkdtemp } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { basename, join } from "node:path";
-import { parseArgs } from "node:util";
 import * as v from "valibot";
 import { CachedFolder } from "../../assets/build/cache.ts";
+import { optionsOf } from "../../assets/build/options.ts";
 import { attempt, run } from "../../assets/build/run.ts";
 import { row, table } from "../bench/figures.ts";
 import { executableFor } from "../lab/executable.ts";
@@ -21,7 +22,7 @@ import { type Printed, printedSchema, toolsAtWork } from "./tools.ts";
 
 const ROOT = join(import.meta.dir, "../..");
 const USUAL = "5.10-cloud,6.1-cloud,6.12-cloud,forky-cloud,arm64-6.1-cloud,arm64-6.12-cloud,source-tools";
-const { values } = parseArgs({ options: { kernels: { type: "string" } } });
+const { values } = optionsOf({ options: { kernels: { type: "string" } } });
 const names = (values.kernels ?? USUAL).split(",");
 
 const bootable = async (name: string): Promise<BootableKernel> =>

@@ -6,11 +6,12 @@
  * Found is: an error that is none of ours, the end of the process, an input that takes longer than a minute, and an answer
  * that is not what the input says. Then it ends with 1.
  */
+
 import { closeSync, mkdtempSync, openSync, readSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { parseArgs } from "node:util";
 import * as v from "valibot";
+import { optionsOf } from "../../assets/build/options.ts";
 import { repository } from "../../assets/build/paths.ts";
 import { targets } from "./targets.ts";
 import type { Finding } from "./told.ts";
@@ -31,7 +32,7 @@ const toldSchema = v.object({
 });
 type Told = v.InferOutput<typeof toldSchema>;
 
-const { values } = parseArgs({
+const { values } = optionsOf({
   options: {
     count: { type: "string", default: "1000000" },
     seed: { type: "string", default: "1" },

@@ -3,9 +3,10 @@
  * stands for the one that npm test boots.
  */
 import { stat } from "node:fs/promises";
+import { optionsOf } from "../../assets/build/options.ts";
 import { buildKernel, chosenSourceKernels, SOURCE_KERNELS, sourceKernel } from "./source.ts";
 
-const names = process.argv.slice(2);
+const { positionals: names } = optionsOf({ allowPositionals: true });
 const rows =
   names.length === 0
     ? SOURCE_KERNELS

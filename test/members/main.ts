@@ -4,16 +4,17 @@
  * the same BTF. Ends with 1 where one differs. With --dwarf it asks for what the debug information of that file tells, as
  * that of Debian's package of debug symbols, and compares with the BTF that pahole made of it when the kernel was built.
  */
+
 import { join } from "node:path";
-import { parseArgs } from "node:util";
 import * as v from "valibot";
+import { optionsOf } from "../../assets/build/options.ts";
 import { repository } from "../../assets/build/paths.ts";
 import { Scratch } from "../e2e/executable.ts";
 import { sectionsOf } from "../fuzz/elf.ts";
 import { labKernel, loadKernel } from "../lab/kernels.ts";
 import { paholeOf, Types } from "./truth.ts";
 
-const { values, positionals } = parseArgs({
+const { values, positionals } = optionsOf({
   options: {
     count: { type: "string", default: "2000" },
     seed: { type: "string", default: "1" },

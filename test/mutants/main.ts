@@ -7,6 +7,7 @@
 import { cpSync, mkdtempSync, rmSync, symlinkSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { optionsOf } from "../../assets/build/options.ts";
 import { repository } from "../../assets/build/paths.ts";
 import { run } from "../../assets/build/run.ts";
 import { type Mutant, mutants } from "./mutants.ts";
@@ -81,7 +82,7 @@ async function verdict(folder: string, mutant: Mutant, test: Test): Promise<stri
   }
 }
 
-const words = process.argv.slice(2);
+const { positionals: words } = optionsOf({ allowPositionals: true });
 const chosen = mutants.filter(({ name }) => words.length === 0 || words.some((word) => name.includes(word)));
 if (chosen.length === 0) throw new Error(`no mutant has ${words.join(" or ")} in its name`);
 const folder = await copyCheckout();

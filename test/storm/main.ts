@@ -11,9 +11,10 @@
  * dist/storm. Ends with 1 after a wrong number, a null of what quiet runs (or with --quiet the kernel) know, a run that
  * has no constants, or with --quiet a line in the kernel's log.
  */
+
 import { join } from "node:path";
-import { parseArgs } from "node:util";
 import type { Architecture } from "../../assets/build/debian.ts";
+import { optionsOf } from "../../assets/build/options.ts";
 import { assets } from "../../assets/build/paths.ts";
 import { run } from "../../assets/build/run.ts";
 import { allWide } from "../../src/kernel/asked.ts";
@@ -35,7 +36,7 @@ import { BREW, COUNTS, STORM_MODULES, STORM_PACKAGES, stormCounts, stormFiles } 
 import { bitsOf } from "../lab/truth.ts";
 import { type Answer, answersOf, type Constants, knownIn, over, verdictOf } from "./answers.ts";
 
-const { values } = parseArgs({
+const { values } = optionsOf({
   options: {
     kernels: { type: "string" },
     runs: { type: "string" },

@@ -5,13 +5,14 @@
  * --fast compresses little: for tests of it. The tools are Debian's (apt-get install rpm xz-utils zstd); other versions
  * of them may give other bytes.
  */
+
 import { mkdir, mkdtemp, rename, rm, stat } from "node:fs/promises";
 import { join } from "node:path";
-import { parseArgs } from "node:util";
+import { optionsOf } from "../options.ts";
 import { repository } from "../paths.ts";
 import { currentRelease, sumsOf, writeRelease } from "./release.ts";
 
-const { values } = parseArgs({ options: { check: { type: "boolean" }, fast: { type: "boolean" } } });
+const { values } = optionsOf({ options: { check: { type: "boolean" }, fast: { type: "boolean" } } });
 const missing = ["dpkg-deb", "rpmbuild", "tar", "gzip", "xz", "zstd"].filter(
   (tool) => Bun.which(tool) === null,
 );
