@@ -1,7 +1,7 @@
 import { createHash } from "node:crypto";
 import { readSync } from "node:fs";
 
-/** Of the bytes of files, one after the other. @throws the system's error */
+/** A digest of the bytes of files, one after the other. @throws the system's error */
 export function digestOf(fds: readonly number[]): string {
   const digest = createHash("sha256");
   const bytes = Buffer.allocUnsafe(1 << 20);

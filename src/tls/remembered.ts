@@ -2,9 +2,9 @@ import { fstatSync } from "node:fs";
 import { digestOf } from "../input/digest.ts";
 import type { LibraryReport } from "../output/document.ts";
 
-/** What is kept of each kind, of which the one asked for longest ago goes. */
+/** How many entries each map keeps: then the one that was asked for longest ago goes. */
 const most = 512;
-/** Bytes of files that are compared at once; larger ones where another of their build id was measured. */
+/** Up to so many bytes in all, files are compared by their bytes always; larger ones only where a file of the same build id was measured. */
 const small = 16 << 20;
 
 /** A map that forgets. */
@@ -33,7 +33,10 @@ export interface Measurable {
   readonly about: string;
 }
 
-/** What was measured, by the very files, or all their bytes: a build id is what whoever made a file wrote into it. */
+/**
+ * What was measured, found again by the files themselves or by all of their bytes. A build id alone proves nothing: whoever makes a file
+ * chooses it.
+ */
 export class RememberedReports {
   readonly #reports = new Recent<LibraryReport>();
   readonly #builds = new Recent<true>();
@@ -56,7 +59,7 @@ export class RememberedReports {
   }
 }
 
-/** Whoever writes to a file changes its ctime. */
+/** What identifies a file as it is now: whoever writes to it changes its ctime. */
 function stampOf(fd: number): string {
   const { dev, ino, size, mtimeNs, ctimeNs } = fstatSync(fd, { bigint: true });
   return [dev, ino, size, mtimeNs, ctimeNs].join(":");

@@ -96,14 +96,14 @@ interface Measured {
   readonly hindrances: readonly Diagnostic[];
 }
 
-/** What was learned in this run, by the bytes that it was learned of: a copy is not looked at again. */
+/** What was learned in this run, by a digest of the files that it was learned from: a copy of them is not looked at again. */
 interface Known {
-  /** All that was loaded. */
+  /** By the digest of all files that the child loads. */
   readonly probed: Map<string, Promise<Probed>>;
   readonly references: Map<string, Promise<References>>;
 }
 
-/** What one source tells by reading code, nothing where that fails, which is a hindrance. */
+/** What one source tells by reading code. Where that fails, null, and the reason is added to `hindrances`. */
 async function read<Told>(
   { path }: Elf,
   what: string,
@@ -352,10 +352,10 @@ export async function tlsReports(options: TlsOptions = {}): Promise<TlsReports> 
   });
 }
 
-/** Milliseconds. */
+/** Milliseconds that a mount's server may take to answer, where the caller says nothing else. */
 const usualPatience = 1000;
 
-/** Bytes of a file that is compared with others of its build id: all of it is read. */
+/** A file of at most so many bytes is compared with others of its build id, for which all of it is read. */
 const largestTwin = 512 << 20;
 
 /** Libraries side by side at most: each may have a child, with memory of its own. */

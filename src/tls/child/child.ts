@@ -120,7 +120,7 @@ function endOf(exitCode: number | null, signal: string | number | null): string 
   return `it ended with ${code}${fault} and without an answer`;
 }
 
-/** Null where it takes longer. */
+/** What a promise comes to; null where it takes longer than so many milliseconds. */
 async function within<Value>(milliseconds: number, promise: Promise<Value>): Promise<Value | null> {
   const late = Promise.withResolvers<null>();
   const timer = setTimeout(() => late.resolve(null), milliseconds);

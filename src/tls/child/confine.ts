@@ -46,7 +46,7 @@ export function dieWith(parent: string): void {
   if (actual !== parent) throw new Error(`started by process ${actual}, not by ${parent}`);
 }
 
-/** Descriptors below `end` reach what this process executes, no others. The runtime says otherwise when it starts. */
+/** A program that this process executes inherits the descriptors below `end` and no others. The runtime had set them otherwise. */
 export function inheritBelow(end: number): void {
   for (const fd of readdirSync("/proc/self/fd").map(Number)) setInherited(fd, fd < end);
 }
@@ -91,7 +91,7 @@ export function childUser(from: Surroundings = surroundings()): number | null {
   return isMapped(nobody) || setgroups.trim() !== "deny" ? nobody : null;
 }
 
-/** The files of a kernel without user namespaces, which has none of them. */
+/** What uid_map and gid_map would say on a kernel without user namespaces, which has no such files. */
 const allIds = "0 0 4294967295";
 
 function surroundings(): Surroundings {
@@ -126,7 +126,7 @@ export function confine(parent: string, seconds: number): void {
   setUndumpable();
   exitOnFault();
   for (const [resource, limit] of limits(seconds)) lowerLimit(resource, limit);
-  // Of another user all processes on this machine would count.
+  // RLIMIT_NPROC counts all processes of the user: only for a user of the child's own does it count the child alone.
   if (ids.uid >= firstOwn && user !== null) {
     lowerLimit(RLIMIT_NPROC, readdirSync("/proc/self/task").length + threads);
   }
@@ -155,14 +155,14 @@ function limits(seconds: number): readonly (readonly [resource: number, limit: n
 const ownStatus = (): string => readFileSync("/proc/self/status", "latin1");
 const groupsIn = (status: string): string => /^Groups:[ \t]*(.*)$/m.exec(status)?.[1]?.trim() ?? "";
 
-/** What is in use of it, in bytes: VmSize of /proc/PID/status. */
+/** The address space that this process uses, in bytes: VmSize of /proc/PID/status. */
 function addressSpace(): number {
   const kilobytes = /^VmSize:\s*(\d+) kB$/m.exec(ownStatus())?.[1];
   if (kilobytes === undefined) throw new Error("/proc/self/status has no VmSize");
   return Number(kilobytes) * 1024;
 }
 
-/** Whose each thread must be. */
+/** The user and groups that every thread must have. */
 export interface Ids {
   readonly uid: number;
   readonly gid: number;

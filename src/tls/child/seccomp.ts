@@ -100,7 +100,7 @@ const rows = (self: number): readonly Row[] => [
   ["getrusage", 98, 165],
   ["times", 100, 153],
   ["getrlimit", 97, 163],
-  // Of this process alone; its hard limits are as low as its soft ones.
+  // Process 0 is the caller itself. Its limits cannot be raised: the hard ones are as low as the soft ones.
   ["prlimit64", 302, 261, equals(0, 0)],
   ["getcpu", 309, 168],
   ["sched_yield", 24, 124],
@@ -124,7 +124,10 @@ const rows = (self: number): readonly Row[] => [
   ["eventfd2", 290, 19],
 ];
 
-/** Calls that libraries take for missing on ENOSYS, and then do with an older one: clone3 hides its flags in memory. */
+/**
+ * Calls that fail with ENOSYS, as if the kernel lacked them, so that libraries fall back on an older one. clone3 has its flags in memory,
+ * where a filter cannot see them.
+ */
 const missing: readonly Row[] = [["clone3", 435, 435]];
 
 type Architecture = "x64" | "arm64";
@@ -156,7 +159,7 @@ const jumpIfEqual = (value: number, jumpTrue: number, jumpFalse: number): Instru
 const answer = (action: number): Instruction => [0x06, 0, 0, action]; // BPF_RET | BPF_K
 
 const ALLOW = answer(0x7fff0000);
-/** Nowhere a signal: the kernel logs whom a filter ends. */
+/** SECCOMP_RET_ERRNO. Never SECCOMP_RET_KILL or a trap: the kernel logs a process that a filter ends. */
 const EPERM = answer(0x50000 | 1);
 const ENOSYS = answer(0x50000 | 38);
 
@@ -165,7 +168,7 @@ const NUMBER = 0;
 const ARCHITECTURE = 4;
 const argumentAt = (index: number): number => 16 + 8 * index;
 
-/** What decides once the number is that of the row; ends in every way. */
+/** The instructions that decide on a call once its number is that of the row: each way through them allows or refuses. */
 function decision(when: Condition | undefined): readonly Instruction[] {
   if (when === undefined) return [ALLOW];
   const { argument, mask, values } = when;

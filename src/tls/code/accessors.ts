@@ -33,7 +33,10 @@ const int = [4];
 /** A struct of OpenSSL's that holds a connection: `ssl_connection_st` stands for the one from 3.2 on. */
 export type ConnectionStruct = "ssl_st" | "ssl_connection_st";
 
-/** Tells the shape. 3.2 put `int type` first, and every accessor asks it (SSL_CONNECTION_FROM_CONST_SSL). */
+/**
+ * The accessor that tells the shape: since 3.2 `int type` is the first member, which every accessor tests
+ * (SSL_CONNECTION_FROM_CONST_SSL).
+ */
 export const shapeAccessor: Omit<Accessor, "constants"> = {
   name: "SSL_version",
   file: "ssl",

@@ -24,7 +24,7 @@ const dialects: Readonly<Record<Elf["machine"], Dialect>> = { x86_64: x86, aarch
 
 /** Bytes. The longest accessor seen has 300. */
 const largestFunction = 4096;
-/** Bytes; a member further away is none. As the tables have it. */
+/** Bytes. No member lies further from the start of its struct; the tables refuse larger offsets too. */
 const farthestMember = 65_535;
 
 /** The files that hold a library's functions. */

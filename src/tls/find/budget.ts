@@ -1,6 +1,6 @@
 import { now } from "../../self/whereabouts.ts";
 
-/** Milliseconds that all of one kind may take together, so that however much of it there is the rest is not kept waiting. */
+/** A time limit, in milliseconds, that all things of one kind share: however many there are, the rest does not wait longer for them. */
 export class Budget {
   #left: number;
 
@@ -12,7 +12,7 @@ export class Budget {
     return this.#left <= 0;
   }
 
-  /** Does something, which is done to its end. */
+  /** Runs `act` to its end, even where the limit is reached meanwhile, and takes the time that it took from what is left. */
   spend<Result>(act: () => Result): Result {
     const start = now();
     try {

@@ -88,17 +88,17 @@ export interface ScanResult extends Disposable {
 /** Where programs are installed. Walked only when all is asked for. */
 const programFolders = ["/bin", "/sbin", "/lib", "/lib64", "/usr", "/opt", "/srv", "/home", "/root", "/snap"];
 const mostEntries = 2_000_000;
-/** Folders inside each other that are walked: each is held open meanwhile. */
+/** How deep folders are walked: each on the way is held open meanwhile. */
 const mostDepth = 100;
-/** Files that `holdsTls` could say yes to are larger; bytes. */
+/** Bytes. Every file with a TLS library in it is larger. */
 const smallestFile = 16 << 10;
-/** How many libraries deep a program's own are searched for the one with TLS. */
+/** How many libraries that a program needs, directly or by others, are searched for the one with TLS. */
 const mostNeeded = 512;
-/** How many that were not found are named. */
+/** How many libraries that were not found a message names. */
 const mostMissing = 5;
-/** Libcryptos that processes have beside one libssl, of which more are heard. */
+/** How many of the libcryptos that processes have mapped beside one libssl are asked for their version. */
 const mostCompanions = 64;
-/** TLS libraries of whom others than root may make any number, of which more are looked at: each is held open. */
+/** How many TLS libraries that only processes of other users have are looked at: they may make any number, and each is held open. */
 const mostOfOthers = 256;
 
 const rootAdvice = (): string => (process.geteuid?.() === 0 ? "" : "; run as root to look at more");
@@ -216,7 +216,10 @@ class Scan {
   readonly #diagnostics: Diagnostic[] = [];
   readonly #searchPaths = new Map<Root, SearchPath>();
   #processes: Processes = { files: [], count: 0, read: [], denied: [], cut: [], unread: [] };
-  /** For all that processes of other users have: half of a share, as what is found of it takes the other half (tls.ts). */
+  /**
+   * The time for finding what processes of other users have: half of a share of the run, since looking at what is found takes the other
+   * half (tls.ts).
+   */
   readonly #budget = new Budget(share() / 2);
   /** How many of their files were not looked at. */
   #passedOver = 0;
@@ -247,7 +250,7 @@ class Scan {
     if (scope.kind === "mapped") this.#processes = scope.processes;
     else if (this.#proc !== null) this.#readProcesses(this.#proc, scope);
     const candidates = new Map<string, Candidate>();
-    // The first finder of a file names it, but for other users' processes where there is another.
+    // A file has the name by which it was found first, unless that came from another user's process and there is another name.
     for (const one of this.#candidates(scope)) {
       const known = candidates.get(one.handle.identity);
       if (known === undefined || (known.isOthers === true && one.isOthers !== true))
@@ -294,7 +297,7 @@ class Scan {
       (file) => this.#isOthers(file),
     );
     if (!scope.deep) return [...standard, ...mapped];
-    // What root's processes or this user's have comes first.
+    // The trees of processes of root or of this user come first.
     const containers = new Map<Root, { readonly container: string; readonly isOthers: boolean }>();
     for (const { handle, place, isOthers = false } of mapped) {
       const at = this.#bounded(isOthers, () => place(handle.identity));
@@ -340,7 +343,7 @@ class Scan {
     });
   }
 
-  /** Null where nothing of what other users may take is left. */
+  /** Does it at the cost of other users' time where it is for their files; null where nothing of that is left. */
   #bounded<Result>(isOthers: boolean, act: () => Result): Result | null {
     if (!isOthers) return act();
     if (!this.#budget.isSpent) return this.#budget.spend(act);

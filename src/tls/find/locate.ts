@@ -67,7 +67,7 @@ interface Tree {
 
 const [EACCES, ELOOP] = [13, 40];
 
-/** Processes tried for one file, where the first are gone. */
+/** How many of the processes that have a file mapped are tried: the first may be gone. */
 const mostTries = 8;
 
 function linkOf(path: string): string | null {
@@ -129,7 +129,7 @@ export class Locator implements Disposable {
     return isRefused ? "denied" : null;
   }
 
-  /** Where it lies in the machine's tree, if one of the processes that use it is of that; else in theirs. */
+  /** Where the file lies: in the machine's tree, where one of the processes that use it sees that one; else in the tree that they see. */
   place(file: MappedFile, identity: string): Place {
     const uses = file.uses.slice(0, mostTries);
     const trees = uses.map(({ pid }) => this.#treeOf(pid));

@@ -22,7 +22,7 @@ interface Other {
  * in their errors, and Go's crypto/tls/conn.go.
  */
 const others: readonly Other[] = [
-  // In OpenSSL's clothes: it defines SSL_new, and uses GnuTLS.
+  // It defines SSL_new as OpenSSL does, and has GnuTLS do the work.
   { name: "GnuTLS's OpenSSL interface", soname: /^libgnutls-openssl\.so\./ },
   {
     name: "GnuTLS without its symbols",

@@ -34,7 +34,7 @@ export interface Others {
   readonly only?: readonly number[];
 }
 
-/** Files that other users' processes may have mapped, of which more is kept. */
+/** How many mapped files of other users' processes are kept. */
 const mostOfOthers = 200_000;
 
 /** Bytes. A process with the most mappings a kernel allows by default (65,530), of usual paths, has less. */
@@ -125,7 +125,7 @@ function ownPid(proc: string): number | null {
   }
 }
 
-/** Whole lines only. */
+/** The text of a maps file, cut behind its last whole line where it is longer than the buffer. */
 function readMaps(path: string, buffer: Buffer): { text: string; isWhole: boolean } {
   const fd = openSync(path, "r");
   try {

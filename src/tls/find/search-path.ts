@@ -26,12 +26,12 @@ export const cachePath = "/etc/ld.so.cache";
 /** musl's dynamic linker has no cache but a list of folders, one or several a line. */
 export const muslPath = (machine: Machine): string => `/etc/ld-musl-${machine}.path`;
 const largestMuslPath = 64 << 10;
-/** Bytes of one of ldconfig's files. */
+/** Bytes that one of ldconfig's files may have. */
 const largestConf = 64 << 10;
-/** @throws InputError */
+/** The folders that such a list of musl's names. @throws InputError */
 export const muslFoldersIn = (file: InputFile): readonly string[] =>
   nameOf(file.read(0, file.size, "list of folders", largestMuslPath)).split(/[:\n]/);
-/** What musl's takes without such a list. */
+/** The folders in which musl's dynamic linker looks where there is no such list. */
 export const muslFolders: readonly string[] = ["/lib", "/usr/local/lib", "/usr/lib"];
 
 /** Folders in which glibc's dynamic linker itself looks, behind its cache: Debian's first, then what most others have. */

@@ -76,7 +76,10 @@ export type Measured = ReadonlyMap<string, number>;
 /** Members of the connection whose struct tells how a library holds one. */
 const connectionMembers = /^(ssl_st|ssl_connection_st)\.(?!type$)/;
 
-/** The struct that holds a connection by these constants: from OpenSSL 3.2 on no more ssl_st. Null: they do not tell. */
+/**
+ * The struct that holds a connection, as these constants tell: ssl_st, or from OpenSSL 3.2 on ssl_connection_st. Null where they do not
+ * tell.
+ */
 function connectionOf({ members }: Layouts, constants: Iterable<string>): string | null {
   for (const constant of constants) {
     const [, struct] = connectionMembers.exec(members[constant] ?? "") ?? [];
@@ -91,7 +94,7 @@ const isOfKind = (layouts: Layouts, constants: Constants, told: Iterable<string>
   return struct === null || connectionOf(layouts, Object.keys(constants)) === struct;
 };
 
-/** The constants that every group has, if it is whole, that holds connections in the same struct as these, as far as they tell. */
+/** The constants that are in every whole group that holds connections in the same struct as the constants told, as far as these say. */
 export function commonConstants(layouts: Layouts, told: readonly string[]): readonly string[] {
   const [first, ...others] = Object.values(layouts.groups)
     .filter(({ partial }) => partial !== true)
@@ -100,14 +103,14 @@ export function commonConstants(layouts: Layouts, told: readonly string[]): read
   return Object.keys(first ?? {}).filter((constant) => others.every((one) => Object.hasOwn(one, constant)));
 }
 
-/** Whether everything measured that a group has is as the group says, and something is. */
+/** Whether a group has at least one of the measured constants, and each that it has at the measured offset. */
 function fits(layouts: Layouts, constants: Constants, measured: Measured): boolean {
   const shared = [...measured].filter(([constant]) => Object.hasOwn(constants, constant));
   return (
     isOfKind(layouts, constants, measured.keys()) &&
     shared.length > 0 &&
     shared.every(([constant, offset]) => constants[constant] === offset) &&
-    // A member that another took the place of is in no layout of what has that other.
+    // A library that has a member's successor does not have that member any more.
     Object.entries(layouts.successors).every(
       ([constant, successor]) => !measured.has(successor) || typeof constants[constant] !== "number",
     )

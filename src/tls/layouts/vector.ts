@@ -1,4 +1,4 @@
-/** What one source says of one constant. */
+/** What one source says of one constant: the offsets that it leaves open. */
 interface Told {
   readonly constant: string;
   readonly candidates: readonly number[];

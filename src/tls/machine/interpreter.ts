@@ -22,19 +22,22 @@ import {
   type Value,
 } from "./value.ts";
 
-/** What is made of everything that leaves a function's own registers and stack. An ending ends the way. */
+/**
+ * What to make of all that an instruction does outside of the function's own registers and stack. An ending that it returns ends the
+ * way.
+ */
 export interface Visitor<Ending> {
-  /** What an address is that the instruction itself tells. */
+  /** The value that stands for an address that the instruction itself contains. */
   readonly address: (address: number) => Value;
-  /** What is read from memory other than the stack; `at` is unknown where it cannot be followed. */
+  /** The value that is read from memory other than the stack; `at` is unknown where the address cannot be followed. */
   readonly load: (state: State, at: Value, width: number) => Value;
-  /** What is read at a base plus an index. */
+  /** The value that is read at a base plus an index. */
   readonly indexed: (state: State, base: Value, index: Value, memory: MemoryOperand) => Value;
   readonly store: (state: State, at: Value, width: number, value: Value) => Ending | null;
   readonly compare: (state: State, left: Value, right: Value) => void;
-  /** A null target is `via`. Without an ending the way goes on behind the call. */
+  /** A call: of `target`, or where that is null of the function that `via` leads to. Without an ending the way goes on behind the call. */
   readonly call: (state: State, target: number | null, via: Value) => Ending | null;
-  /** Bytes that a function that is called writes at most from a place in the stack on. */
+  /** How many bytes a called function writes at most, from a place in the stack that it was handed. */
   readonly reach: number;
   /** What the function that was called last gave back. */
   readonly result: () => Value;

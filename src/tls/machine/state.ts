@@ -41,13 +41,13 @@ export function stateAt(entry: number, machine: Dialect): State {
   return { at: entry, registers, stack: new Map(), flags: null, own: { registers, stack: null } };
 }
 
-/** From now on neither changes what both hold. */
+/** A copy that shares registers and stack with the state: whichever of the two is changed first copies them then. */
 export function copyOf(state: State): State {
   share(state);
   return { ...state, own: { registers: null, stack: null } };
 }
 
-/** Someone else holds registers and stack of this moment as well. */
+/** Says that somebody else keeps the registers and the stack of this moment, so that they are copied before they are changed. */
 export function share({ own }: State): void {
   own.registers = null;
   own.stack = null;

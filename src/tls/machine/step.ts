@@ -26,7 +26,7 @@ export interface Immediate {
 
 export type Operand = Register | MemoryOperand | Immediate;
 
-/** Sets the flags, or stands in for them in a branch that compares by itself. */
+/** A comparison that sets the flags, or that a branch makes by itself (cbz, tbz). */
 export interface Test {
   readonly how: "subtract" | "and";
   readonly left: Operand;
@@ -34,7 +34,7 @@ export interface Test {
   readonly width: number;
 }
 
-/** Without `test` it asks for the flags. */
+/** What a branch depends on: the comparison `test`, or without it the flags. */
 export interface Condition {
   readonly question: BranchQuestion;
   readonly test?: Test;

@@ -1,6 +1,10 @@
 import { TlsCallError } from "../../../ffi/calls.ts";
 
-/** Does what the library can. Why it went no further, as for want of a function; null where it did all. */
+/**
+ * Runs a step.
+ * @returns why the library could not do all of it, as for want of a function; null where it did.
+ * @throws what is no TlsCallError
+ */
 export function whyNot(step: () => unknown): string | null {
   try {
     step();
@@ -11,7 +15,10 @@ export function whyNot(step: () => unknown): string | null {
   }
 }
 
-/** Asks the library now. The answer is told when it is wanted; so is that there is none, which throws then. */
+/**
+ * Asks the library now, and gives a function that returns the answer later. Where the library could not answer, that function throws its
+ * TlsCallError, not this one.
+ */
 export function asked<Answer>(ask: () => Answer): () => Answer {
   try {
     const answer = ask();
@@ -24,7 +31,10 @@ export function asked<Answer>(ask: () => Answer): () => Answer {
   }
 }
 
-/** What was tried of a library: a function that is missing, or fails, costs what hangs on it, and the reason names it. */
+/**
+ * The steps that were tried with a library. Where one fails, its constants are not known, and the reason names the function that is
+ * missing.
+ */
 export class Attempts {
   readonly #reasons = new Map<string, string>();
 
@@ -45,5 +55,5 @@ export class Attempts {
   }
 }
 
-/** In the place of a constant: the step is for all of them. */
+/** Stands for all constants, where a step is for all of them. */
 export const everything = "*";

@@ -10,7 +10,7 @@ export type Members = Readonly<Record<string, Shape>>;
 
 type Told = Expectation | undefined;
 
-/** What is known of an instance: member to what it holds, or to what asks the library for that. */
+/** What is known of an instance: by the name of a member the value that it holds, or a function that asks the library for it. */
 export type KnownMembers = Readonly<Record<string, Told | (() => Told)>>;
 
 /** Everything seen of the instances of one struct. */
@@ -18,7 +18,7 @@ export class Notes {
   readonly #members: Members;
   readonly #relations: readonly Relation[];
   readonly #observations: Observation[] = [];
-  /** Member to the function that the library lacks to tell it. */
+  /** By the name of a member, the reason why the library could not tell its value. */
   readonly #missing = new Map<string, string>();
 
   constructor(members: Members, relations: readonly Relation[] = []) {
@@ -65,7 +65,7 @@ export interface Finding {
   readonly reason?: string;
 }
 
-/** What measures a library. */
+/** A measurement of a library, which can be made again with new values. */
 export interface Probe {
   /** Does everything once, with new values. */
   observe(): void;
@@ -93,7 +93,7 @@ export const findingOf = (constant: string, solution: Solution | undefined): Fin
 export const findingsOf = (notes: Notes): readonly Finding[] =>
   [...notes.solve()].map(([constant, solution]) => findingOf(constant, solution));
 
-/** What is left of a constant. */
+/** The finding of a constant of which these places are left. */
 export function oneOf(constant: string, candidates: readonly number[]): Finding {
   const distinct = [...new Set(candidates)];
   if (distinct.length === 1) return { constant, candidates: distinct };
@@ -112,7 +112,7 @@ export const bytesShape = (width: number): Shape => ({ width, align: 1 });
 export const address = (value: { readonly address: number } | number | null): Expectation =>
   pointer(BigInt(typeof value === "number" ? value : (value?.address ?? 0)));
 
-/** Bytes as they stand, where they are known. */
+/** The expectation that a member holds these bytes; undefined where they are not known. */
 export const rawOf = (value: Uint8Array | null | undefined): Expectation | undefined =>
   value ? { value } : undefined;
 

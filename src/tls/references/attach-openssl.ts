@@ -41,7 +41,10 @@ export const opensslAttach: AttachRecipe = {
   read,
 };
 
-/** What a function is that reads or writes: with how many bytes it were as the return value, or where the fourth argument points. */
+/**
+ * A function that reads or writes. SSL_read and SSL_write return how many bytes were transferred; SSL_read_ex and SSL_write_ex put that
+ * number where the fourth argument points.
+ */
 interface Way {
   readonly name: "SSL_read" | "SSL_write";
   readonly inner: string;
@@ -54,10 +57,10 @@ const ways: readonly Way[] = [
 ];
 
 /**
- * ssl/ssl_lib.c of OpenSSL 1.1.1 and later. SSL_read and SSL_read_ex have ssl_read_internal read, which may be inlined; the former
- * refuses a negative length and gives it a local variable for how many bytes it were, the latter what it was given, and never returns
- * -1. So it is with writing. SSL_do_handshake calls the connection's handshake_func, which it tests before and does not set, as
- * SSL_connect does.
+ * ssl/ssl_lib.c of OpenSSL 1.1.1 and later. SSL_read and SSL_read_ex call ssl_read_internal, which may be inlined. SSL_read refuses a
+ * negative length, and hands on the address of a local variable for the number of bytes; SSL_read_ex hands on the address that it was
+ * given, and never returns -1. SSL_write and SSL_write_ex are alike. SSL_do_handshake calls the connection's handshake_func, which it
+ * tests before; it does not set it, as SSL_connect does.
  */
 function read(subject: Subject, found: Witnesses): void {
   const named = namedFunctions(subject);
@@ -88,9 +91,9 @@ function read(subject: Subject, found: Witnesses): void {
 /** Functions around the one that reads or writes. */
 interface Around {
   readonly inner: ReadonlySet<number>;
-  /** Which of its arguments tells where to put how many bytes it were. */
+  /** The indices of the argument that tells where the number of bytes is put. */
   readonly places: ReadonlySet<number>;
-  /** They are no such function. */
+  /** Functions that are known to be others than those that are looked for. */
   readonly others: ReadonlySet<number>;
 }
 
@@ -118,7 +121,7 @@ function exact(subject: Subject, found: Witnesses, { name, inner: called }: Way,
     const [call] = calls(entry).filter((one) => isExact(one, entry));
     if (call === undefined || others.has(entry)) continue;
     const callee = numberOf(call.target) ?? -1;
-    // What does it, where that is inlined here, does all the same but this.
+    // Where ssl_read_internal is inlined into a function, that does all the same but this.
     if (!neverFails(subject.events(flagged.has(callee) ? callee : entry))) continue;
     found.say(`${name}_ex`, entry, `has ${called} do it`);
     found.say(`${name}_ex`, entry, "returns no -1");

@@ -37,9 +37,9 @@ export const boringsslNames: SoughtNames = {
   needles: ["CLIENT_RANDOM", "TRAFFIC_SECRET", "EXPORTER_SECRET", "exp master", "traffic upd", ".cc\0"],
 };
 
-/** Handshakes end with these states; none has more. */
+/** States of a handshake are numbered from 0; none has as many. */
 const mostStates = 64;
-/** Of so many different ones a function that makes a handshake sets at least. */
+/** A function that makes a handshake stores at least so many different states. */
 const fewestStates = 6;
 const randomSize = 32;
 const tls12 = 0x303;
@@ -409,7 +409,7 @@ function sessions(subject: Subject, found: Witnesses): void {
   }
 }
 
-/** Ways of a function that only chooses. */
+/** Enough for a function that does nothing but choose. */
 const shortly = { steps: 4000 };
 
 /** ssl_handshake_session(hs): the new session, or the one offered. */

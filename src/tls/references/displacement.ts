@@ -3,7 +3,7 @@ import type { Subject } from "./subject.ts";
 
 /** Functions that are looked into for one offset. */
 const mostFunctions = 96;
-/** Smaller offsets are in too many instructions, and have another form. */
+/** Smaller offsets stand in too many instructions to tell anything, and x86-64 encodes them in one byte. */
 const smallest = 128;
 const overlap = 16;
 

@@ -3,11 +3,14 @@ import type { Decoder } from "../machine/decoder.ts";
 import type { Dialect, Instruction, Step } from "../machine/step.ts";
 import type { LoadedFile } from "./loaded-file.ts";
 
-/** Bytes. The longest that is read has 30,000; what is longer is read so far. */
+/** Bytes of a function that are read. The longest one that matters has 30,000. */
 const largestFunction = 128 << 10;
-/** How often what is no instruction is passed over in one function. */
+/** How many gaps, where the bytes are no instruction, are passed over in one function. */
 const mostGaps = 4;
-/** Bytes of code for each frame, on average; where there are more, frames do not tell where functions begin. */
+/**
+ * Bytes of code per entry of .eh_frame, on average. Where there are more, too few functions have one, and the entries do not tell where
+ * functions begin.
+ */
 const mostUnframed = 2048;
 /** .eh_frame_hdr of the LSB core, "Exception Frames": version, encodings, and a table of starts, sorted. */
 const header = { version: 1, count: 0x03, pointer: 0x1b, table: 0x3b, size: 12, entry: 8 };
@@ -15,7 +18,10 @@ const header = { version: 1, count: 0x03, pointer: 0x1b, table: 0x3b, size: 12, 
 const trap = 0xcc;
 /** What may stand before a function that begins on a boundary: padding, or the end of another. Intel SDM volume 2. */
 const before: ReadonlySet<number> = new Set([0x90, 0xc3, 0x00, 0x66, 0x0b, 0x1f, 0x84, 0x44, 0x40]);
-/** call and jmp with four bytes of distance, jmp with one: behind what never returns, or goes on elsewhere, nothing is. */
+/**
+ * Opcodes of call and jmp with a distance of four bytes, and of jmp with one: a function may end with a jump, or a call that never
+ * returns.
+ */
 const goesOn: ReadonlySet<number> = new Set([0xe8, 0xe9]);
 const shortJump = 0xeb;
 

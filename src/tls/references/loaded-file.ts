@@ -1,12 +1,15 @@
 import { type Elf, type ProgramHeader, segment, segmentFlag } from "../../elf/elf.ts";
 import { loadScanner } from "../machine/scanner.ts";
 
-/** Bytes. What is read at a time of a whole segment, and around an address; and no string looked for is longer. */
+/**
+ * Bytes that are read at a time of a whole segment and around an address, and that neighbouring windows share: no string is longer. How
+ * many pages are kept.
+ */
 const sizes = { window: 1 << 20, page: 16 << 10, overlap: 256, pages: 256 };
 /** Bytes of an Elf64_Rela of gabi, "Relocation", and the kind that adds the load address (R_X86_64_RELATIVE, R_AARCH64_RELATIVE). */
 const rela = 24;
 const relative: Readonly<Record<Elf["machine"], number>> = { x86_64: 8, aarch64: 1027 };
-/** How many places of one thing are looked at; a hostile file could have it everywhere. */
+/** How many places of one text or pointer are looked at: a hostile file could have it everywhere. */
 export const mostPlaces = 64;
 /** Places of all texts together; a Chromium has 30,000 paths of source files. */
 const mostTexts = 200_000;

@@ -19,7 +19,7 @@ import { Witnesses } from "./witnesses.ts";
 
 /** What is made of a library's code and tables. */
 interface Recipe {
-  /** Constants that it alone tells of; of all others the rest tells. It needs no look at the code as a whole. */
+  /** The constants that this recipe alone tells; the recipes without this pattern tell all others. It needs no pass over all of the code. */
   readonly alone?: RegExp;
   readonly read: (subject: Subject, found: Witnesses) => void;
 }
@@ -43,7 +43,7 @@ const attachRecipes: Readonly<Record<KnownLibrary, readonly AttachRecipe[]>> = {
   gnutls: [logAttach("_gnutls_call_keylog_func")],
 };
 
-/** What is wanted of a library's code: each costs time. */
+/** What is wanted of a library's code. Nothing else is looked for, since each constant and function costs time. */
 export interface WantedReferences {
   /** Constants that are asked for; null: all. */
   readonly constants: ReadonlySet<string> | null;

@@ -46,21 +46,27 @@ export type Event =
   | { readonly kind: "switch"; readonly at: number; readonly on: Value }
   | { readonly kind: "return"; readonly at: number; readonly value: Value };
 
-/** They bound what a function can cost: steps of all ways, how often one place is come to as it is and joined with what was there, entries of a table of jumps. */
+/**
+ * Bounds on what following a function can cost: instructions of all ways; how often the same place is visited with other values, and how
+ * often after that with what differs forgotten; ways; loads behind each other; entries of a table of jumps.
+ */
 const limits = { steps: 15_000, visits: 4, joins: 2, ways: 2000, loads: 6, entries: 128, same: 24 };
 
 /** Arguments of a call that are looked for in the stack, behind those in registers. */
 const stacked = 8;
 
 export interface TraceOptions {
-  /** Numbers that arguments are, by index. */
+  /** Arguments whose numbers are known, by their index. */
   readonly given?: ReadonlyMap<number, number>;
   readonly steps?: number;
-  /** How often one place is come to as it is: where several ways meet to tell of as many errors, more than usual. */
+  /**
+   * How often the same place is visited with other values. Where many ways meet, each with an error of its own, it has to be more than
+   * usual.
+   */
   readonly visits?: number;
 }
 
-/** Whether the same is known of two values; of two unknown ones it is. */
+/** Whether the same is known of two values. Two values of which nothing is known count as the same. */
 export const isSame = (one: Value, other: Value): boolean => {
   if (one === other) return true;
   if (one.kind === "number") return other.kind === "number" && one.number === other.number;

@@ -1,8 +1,8 @@
 import type { Evidence } from "../../offsets/evidence.ts";
 
-/** Bytes; a member further away is none. As the tables have it. */
+/** Bytes. No member lies further from the start of its struct; the tables refuse larger offsets too. */
 const farthestMember = 65_535;
-/** One witness lies now and then: an offset is told where so many different ones agree and none says otherwise. */
+/** A single witness is wrong now and then: an offset is told where so many different ones agree and none contradicts. */
 const enough = 2;
 
 /**
@@ -46,7 +46,7 @@ export class Witnesses {
     return only === undefined || others.length > 0 ? null : only;
   }
 
-  /** One for each constant that anything was seen of. */
+  /** The evidence of each constant of which anything was seen. */
   evidence(): readonly Evidence[] {
     return [...this.#said.keys()].map((constant) => {
       const offset = this.known(constant);
