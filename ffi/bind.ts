@@ -19,7 +19,7 @@ export function bind<Functions extends Record<string, FFIFunction>>(
       configurable: true,
       get() {
         bound ??= openNow(() => dlopen(name, functions).symbols);
-        // From now on the functions themselves stand here.
+        // Replaces this getter by the functions: later calls find them directly.
         for (const [known, value] of Object.entries(bound)) Object.defineProperty(lazy, known, { value });
         return bound[each];
       },

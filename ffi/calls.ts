@@ -68,13 +68,13 @@ export class Made<Functions extends Readonly<Record<string, FFIFunction>>> {
     readonly address: number,
   ) {}
 
-  /** For the library's functions. @throws ClosedError where the library has freed it */
+  /** Its address, for the library's functions. @throws ClosedError where the library has freed it */
   get pointer(): Pointer {
     if (this.#isGone) throw new ClosedError(`what a TLS library made at 0x${this.address.toString(16)}`);
     return this.address as Pointer;
   }
 
-  /** The library has freed it: with what owns it, or by itself. */
+  /** Says that the library has freed it, by itself or with what owns it: it must not be used any more. */
   forget(): void {
     this.#isGone = true;
   }

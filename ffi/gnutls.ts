@@ -269,14 +269,14 @@ export class GnutlsSession extends Made<Functions> {
     calls.gnutls_transport_set_pull_timeout_function(this.pointer, this.keep(wait, ["ptr", "u32"], "i32"));
   }
 
-  /** What it has sent since this was asked last. */
+  /** Takes the bytes that it has sent since the last call. */
   take(): Uint8Array {
     const sent = new Uint8Array(Buffer.concat(this.#sent));
     this.#sent = [];
     return sent;
   }
 
-  /** What it is to receive. */
+  /** Gives it bytes to receive. */
   put(bytes: Uint8Array): void {
     this.#received.push(...bytes);
   }

@@ -383,7 +383,7 @@ export class BpfMap {
 
 /** enum bpf_map_type. */
 const BPF_MAP_TYPE_PERF_EVENT_ARRAY = 4;
-/** Of each processor's part of a perf buffer; a power of two. */
+/** Pages of each processor's part of a perf buffer; a power of two. */
 const PERF_BUFFER_PAGES = 64;
 
 /** A reader of a ring buffer or a perf buffer. Must be disposed of before its map's object is. */

@@ -25,7 +25,7 @@ export function glibcVersion(): string | null {
   return asked.version;
 }
 
-/** Each file of a TLS library is compared with it. */
+/** The answer, kept: it is asked again for each file of a TLS library. */
 let asked: { readonly version: string | null } | undefined;
 
 function askGlibcVersion(): string | null {
@@ -45,7 +45,7 @@ function muslVersion(): string | null {
 /** The kinds of C library; what is made for one cannot be loaded into the other. */
 export type LibraryKind = "glibc" | "musl";
 
-/** Which is in this process. */
+/** The kind of C library that is in this process. */
 export const libraryKind = (): LibraryKind => (glibcVersion() === null ? "musl" : "glibc");
 
 /** The C library in this process, as `glibc 2.36` or `musl 1.2.5`. */
@@ -61,7 +61,7 @@ export function lastErrno(): number {
   return read.i32(location);
 }
 
-/** What native code may read or write at this moment. */
+/** Arrays that native code may read or write at this moment: this reference keeps the garbage collector from freeing them. */
 const inUse = new Set<ArrayBufferView>();
 
 /**

@@ -1,7 +1,7 @@
 import type { Pointer } from "bun:ffi";
 import { bind } from "./bind.ts";
 
-/** Where the kernel maps above 2^53 a number would not do. */
+/** An address: a bigint where the kernel maps above 2^53, which no number holds exactly. */
 type Address = Pointer | bigint;
 
 // From glibc 2.34 on, libdl.so.2 is empty and needs the C library, which has its functions. It is in every process
@@ -21,7 +21,7 @@ export class LibraryError extends Error {
 }
 
 /**
- * A shared library in this process, for good: its threads and exit handlers would not bear its going.
+ * A shared library in this process. It is never unloaded, since threads and exit handlers of its own may be left.
  *
  * To load one runs its code. Only what is trusted is loaded into the program itself; all other goes into the child.
  */

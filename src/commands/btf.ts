@@ -65,14 +65,14 @@ interface Written {
   readonly machine: RegisterSet;
   readonly release: string | null;
   readonly made: MadeBtf;
-  /** The same, to be read. */
+  /** The same BTF, parsed. */
   readonly btf: Btf;
-  /** It is a kernel's own, and not made of constants. */
+  /** Whether it is a kernel's own BTF, and not made of constants. */
   readonly isOwn: boolean;
   readonly traced: Traced;
 }
 
-/** What is made of this machine's constants, or of a document's. @throws Failure where nothing is known */
+/** BTF that is made of this machine's constants, or of a document's. @throws Failure where nothing is known */
 async function madeHere(args: BtfFlags): Promise<Written> {
   const { chosen, subject } = await constantsFor("kernel", args, allWide());
   const machine = chosen.arch === "arm64" ? "arm64" : "x64";
@@ -92,7 +92,7 @@ async function madeHere(args: BtfFlags): Promise<Written> {
   return { machine, release: chosen.host?.release ?? null, made, btf, isOwn: false, traced };
 }
 
-/** The own of a kernel that does not run here: nothing is missing of it. @throws Failure where it has none */
+/** The BTF that a kernel which does not run here has itself: nothing is missing in it. @throws Failure where it has none */
 async function ownOf(image: string, args: BtfFlags): Promise<Written> {
   if ([args.constants, args.release, args["build-id"]].some((flag) => flag !== undefined))
     throw usage("--image and --constants are two sources: name one of them");
@@ -152,7 +152,7 @@ interface AskedObject {
   readonly found: ReturnType<typeof askedBy>["found"];
 }
 
-/** Of a document's kernel nothing is known of tracepoints. */
+/** What is known of the tracepoints of a document's kernel: nothing. */
 const tracedElsewhere: Traced = {
   structs: [],
   why: "a document tells nothing of tracepoints: run offsetof btf on its machine",

@@ -33,7 +33,7 @@ function term(flag: string, arg: Arg): string {
   return `${short}--${flag} ${hintOf(arg)}`.trimEnd();
 }
 
-/** @throws nothing; the order is the definition's */
+/** What a command takes, in the order of its definition. */
 export function takenBy({ args }: Command): Taken {
   const rows = Object.entries(args);
   const pick = (isWanted: (flag: string) => boolean): HelpEntry[] =>

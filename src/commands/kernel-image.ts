@@ -79,7 +79,7 @@ export async function answerImages(args: KernelFlags, rawArgs: readonly string[]
   return true;
 }
 
-/** 0 where all are; where nothing is known of any, as the first; else 3. */
+/** The exit code of several kernels: 0 where all are known; where none is, that of the first; else 3. */
 function joint(codes: readonly ExitCode[]): ExitCode {
   const [first = exitCodes.failed] = codes;
   const isTold = codes.some((code) => code === exitCodes.known || code === exitCodes.incomplete);
@@ -87,7 +87,7 @@ function joint(codes: readonly ExitCode[]): ExitCode {
   return codes.every((code) => code === exitCodes.known) ? exitCodes.known : exitCodes.incomplete;
 }
 
-/** What cannot be opened does not keep the others from being read. */
+/** The kernels' files of all arguments. An argument that cannot be opened is told by `fail`, and the others are read all the same. */
 function* everyImage(images: readonly string[], fail: (failure: Failure) => void): Generator<Image> {
   for (const image of images)
     try {

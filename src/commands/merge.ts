@@ -41,7 +41,7 @@ export default defineCommand({
   },
 });
 
-/** Adds every document of an input; what is none is one of those that failed. */
+/** Adds every document of an input. What is no document, or cannot be read, is listed among those that failed. */
 async function addAll(merge: Merge, { path, name }: Input, progress: () => void): Promise<void> {
   const isSeries = path === "-" || /\.(ndjson|jsonl)$/.test(path);
   try {
@@ -65,7 +65,7 @@ function addOne(merge: Merge, machine: string, text: string | undefined): void {
   }
 }
 
-/** The documents in an array; else the one that a text is. */
+/** The documents in a text: the elements of a JSON array, else the text itself. Undefined is one that is too long. */
 function documentsOf(text: string | undefined): readonly (string | undefined)[] {
   if (!text?.startsWith("[")) return [text];
   try {

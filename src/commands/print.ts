@@ -54,15 +54,15 @@ export async function printAs<Result extends { readonly format_version: string }
 /** How a document is printed, as plain data: another thread may have to do it (watchdog.ts). */
 export interface Style extends Screen {
   readonly format: DocumentFormat;
-  /** Assignments are for the programs that a shell starts too. */
+  /** Whether --format env writes `export` before each assignment, so that programs which the shell starts see it too. */
   readonly exported: boolean;
-  /** It is read by a person on a terminal. */
+  /** Whether a person reads it on a terminal. */
   readonly isTerminal: boolean;
-  /** It is of what runs here, so that more can be asked. */
+  /** Whether it is of this machine, so that more can be asked of it. */
   readonly isLive?: boolean;
-  /** One bare number is asked for instead. */
+  /** Whether one bare number is asked for in the place of the document (--get). */
   readonly isSingle: boolean;
-  /** JSON has a line for each document. */
+  /** Whether JSON is written in one line, as where there are several documents. */
   readonly isLine?: boolean;
 }
 
@@ -156,7 +156,7 @@ async function printValue(document: Document, name: string): Promise<ExitCode> {
   return isSettled ? exitCodes.known : exitCodes.incomplete;
 }
 
-/** The same of what would be done here. */
+/** Checks a document of `detect` and prints it. @returns the exit code that it earns */
 export async function printDetect(document: unknown, style: Style): Promise<ExitCode> {
   const checked = v.parse(detectDocumentSchema, document);
   await writeStdout(style.format === "json" ? toJson(checked) : toDetectTable(checked, style));
@@ -164,7 +164,7 @@ export async function printDetect(document: unknown, style: Style): Promise<Exit
   return isFailed ? exitCodes.incomplete : exitCodes.known;
 }
 
-/** Says on stderr what a result that is no document leaves out: what could not be done, and the rest to who wants more. */
+/** Tells diagnostics on stderr, where the result itself has no room for them: errors always, all others with --verbose. */
 export function tellDiagnostics(diagnostics: readonly Diagnostic[]): void {
   for (const { code, message } of diagnostics) {
     const text = `${code} ${message}`;

@@ -81,7 +81,7 @@ function documentOf({ arch, host, kernel, tls = [] }: Chosen, part: Part, byteco
   });
 }
 
-/** A document that was written by hand has no statuses: who wrote it knows. */
+/** The fields of an earlier document. One that was written by hand has no statuses: then its numbers count as certain. */
 const fieldsOf = (constants: Readonly<Record<string, number | null>>, fields: EarlierFields) =>
   Object.fromEntries(
     Object.entries(constants).map(([name, value]) => {

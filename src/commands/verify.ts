@@ -73,7 +73,7 @@ export default defineCommand({
 });
 
 let loaded: Libbpf | undefined;
-/** One for all libraries: each loading of it stays in memory to the end. */
+/** The libbpf that verifies all libraries, loaded once: each loading would stay in memory to the end. */
 const libbpf = (): Libbpf => {
   loaded ??= new Libbpf(assetBytes("libbpf.so"));
   return loaded;
@@ -98,7 +98,7 @@ function whereOf(config: Config): Where {
   return where;
 }
 
-/** Does it within the time and prints what came of it; 3 where something did not hold. */
+/** Verifies within the deadline and prints what came of it; the exit code is 3 where something did not hold. */
 async function print(args: Flags, milliseconds: number, verify: () => Promise<Verified>): Promise<void> {
   const format = formatFor(args.format);
   const verified = await withinDeadline({ milliseconds, format }, () => permitted(verify));
@@ -109,7 +109,7 @@ async function print(args: Flags, milliseconds: number, verify: () => Promise<Ve
 
 const refusal = ({ message }: SystemError): string => `nothing can be verified here: ${message}`;
 
-/** Where the kernel lets no program in, nothing can be verified. */
+/** Runs `act`; a refusal of the system is told as a Failure that nothing can be verified. */
 async function permitted<Result>(act: () => Promise<Result>): Promise<Result> {
   try {
     return await act();
@@ -169,7 +169,7 @@ function libraryOf(report: LibraryReport, open: OpenLibrary, source: Chosen | nu
 
 /** Connections that are watched for some time, and the key log that they are compared with. */
 interface Watch {
-  /** Null: those of every process that uses the library. */
+  /** The process whose connections are watched; null: every process that uses the library. */
   readonly pid: number | null;
   readonly keylog: string;
   readonly milliseconds: number;
@@ -228,7 +228,7 @@ async function verifyLibraries(
   return { tls: inOrder(found, document) };
 }
 
-/** In the document's order: what other users alone have was looked at last. */
+/** What was verified, in the document's order. It was verified in another: libraries that only other users have are looked at last. */
 function inOrder(verified: readonly VerifiedTls[], { tls = [] }: Document): VerifiedTls[] {
   const place = ({ root, path }: VerifiedTls): number =>
     tls.findIndex((one) => one.path === path && one.root === root);
@@ -248,7 +248,7 @@ function noneFound({ path, pid }: VerifyTlsFlags): string {
   return "no TLS library was found; name one by its PATH";
 }
 
-/** The process ends, the time is over, or somebody has seen enough. */
+/** What ends a watch: the process's end, the end of the time, or SIGINT and SIGTERM. */
 function watchedOf({ pid, keylog: path, milliseconds }: Watch): Watched {
   const keylog = (): KeyLog => readable(path);
   keylog(); // what is wrong with it is told before anything is done

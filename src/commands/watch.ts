@@ -60,7 +60,7 @@ export async function watchTls(args: TlsFlags): Promise<void> {
   process.exitCode = exitCodes.known;
 }
 
-/** As a mask: bit 0 is signal 1. */
+/** The signals that this process was started to ignore (SigIgn of proc_pid_status(5)), as a mask: bit 0 is signal 1. */
 function ignoredSignals(): bigint {
   try {
     const text = /^SigIgn:\s*([0-9a-f]+)$/m.exec(readFileSync("/proc/self/status", "latin1"))?.[1];

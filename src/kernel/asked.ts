@@ -25,7 +25,7 @@ export interface Asked {
 const size = /^sizeof:((?:struct |union )?[A-Za-z_]\w*)$/;
 const enumerator = /^enum:([A-Za-z_]\w*)$/;
 
-/** Null where a text names none. */
+/** What a text such as `tcp_sock.srtt_us`, `sizeof:sock` or `enum:bpf_func_id.X` asks for; null where it is of no such form. */
 export function askedOf(text: string): Asked | null {
   const isNamed = parsePath(text) !== null || size.test(text) || enumerator.test(text);
   return isNamed ? { text, constant: identifierOf(text) } : null;
@@ -33,17 +33,17 @@ export function askedOf(text: string): Asked | null {
 
 const identifierOf = (text: string): string => text.replace(/\]/g, "").replace(/\W/g, "_");
 
-/** All that a crawl can say anything of. */
+/** Every member that a crawl can say anything of, as if a person had asked for each. */
 export const allWide = (): Asked[] =>
   wideMembers.map(({ member }) => ({ text: member, constant: identifierOf(member), isOurs: true }));
 
-/** Of those that measure the same the first. */
+/** The fields by their members; of fields that have the same member, the first. */
 const rows = new Map<string, KernelField>(kernelFields.toReversed().map((field) => [field.member, field]));
 
 /** The row of ours that measures a member, if there is one. */
 const rowOf = ({ text }: Asked) => rows.get(text);
 
-/** Whether a guess can say anything of these. */
+/** Whether a guess can say anything of one of these. */
 export const isMeasured = (asked: readonly Asked[]): boolean => asked.some((one) => rowOf(one) !== undefined);
 
 /** The names of types, members and enumerators by which these are found. */
@@ -105,7 +105,7 @@ export function askedVerdicts(
   ];
 }
 
-/** Bit-fields that are measured: which bits of their byte they have. */
+/** The bit-fields that are measured, with the bits of their byte that each has. */
 const measuredBits = new Map(
   wideMembers.flatMap(({ member, bits }) => (bits === undefined ? [] : [[member, bits] as const])),
 );
@@ -149,7 +149,7 @@ export class Types {
   }
 }
 
-/** Those of the running kernel. @throws InputError, or the system's error */
+/** The types of the running kernel and its modules. @throws InputError, or the system's error */
 export function runningTypes(): Types {
   const kernel = readKernelBtf();
   const folder = KERNEL_BTF.slice(0, KERNEL_BTF.lastIndexOf("/"));
@@ -161,7 +161,7 @@ export function runningTypes(): Types {
   );
 }
 
-/** What BTF says; why it says nothing. */
+/** What the kernel's types say of something that was asked for; a text where they say nothing: why. */
 function toldBy({ text, isOurs }: Asked, types: Types): Told | string {
   const own = toldIn(text, types.kernel);
   if (typeof own !== "string") return own;
@@ -216,7 +216,7 @@ function theOne(values: readonly (number | null)[], none: string, several: strin
   return values.every((each) => each === value) ? { value } : several;
 }
 
-/** A name that is close to the one that there is not. Of DWARF no others were read than those that were asked for. */
+/** A name that there is, close to one that there is not. With DWARF there is none: only the names that were asked for are read. */
 function nearName(text: string, { kernel, modules, source }: Types): string {
   const path = parsePath(text);
   if (path === null || source === "dwarf") return "";

@@ -33,8 +33,8 @@ const report: NonNullable<KernelOptions["crawl"]> = (libbpf, options): CrawlRepo
 };
 
 /**
- * Whether places of a kind may be attached to here; a tracepoint needs what a raw one needs, but for the latter's Linux 4.17,
- * and an event of perf no more than a program.
+ * Whether a rung of this kind may be attached to here. A tracepoint needs what a raw one does, but works before Linux 4.17 too; an event
+ * of perf needs nothing but that programs may be loaded.
  */
 function answerTo(kind: RungKind, host: KernelHost): Answer {
   if (kind === "perf_event") return host.bpf;
@@ -42,7 +42,7 @@ function answerTo(kind: RungKind, host: KernelHost): Answer {
   return isAtLeast(host.kernel.version, 4, 17) ? answerOf("raw_tp", host) : host.bpf;
 }
 
-/** Nothing of it can be measured. */
+/** A crawl that measured nothing, for one reason. */
 const none = (reason: string): CrawlReport => ({
   evidence: wideMembers.map(({ member }) => ({ source: "guess", constant: member, candidates: [], reason })),
   limits: [],

@@ -15,7 +15,7 @@ type Version = readonly [major: number, minor: number];
 interface Row {
   readonly name: string;
   readonly member: string;
-  /** The Linux from which on it is asked for, and until which. */
+  /** The first version of Linux for which it is asked for, and the first for which it is not any more. */
   readonly since?: Version;
   readonly until?: Version;
   /** Of a bit-field, only the byte that it begins in is asked for. */

@@ -7,14 +7,17 @@ import type { Struct, Thing } from "../members/row.ts";
 import { alignOf, sizeOf } from "../synthetic/ctype.ts";
 import type { Landing, Walk } from "./reader.ts";
 
-/** How many pointers are followed beyond the one in question, to tell where it leads. */
+/** How many pointers are followed from where a pointer leads, to tell whether it leads to what is meant. */
 const DEPTH = 4;
-/** So many members in the order of their declaration are no chance where a kernel shuffles them: one in 5,040. */
+/**
+ * So many solved members that stand in the order of their declaration show that the kernel does not shuffle this struct (RANDSTRUCT): by
+ * chance that happens once in 5,040.
+ */
 const ORDERED = 7;
 /** More pointers than this are not followed: what they lead to could not be told apart in any useful time. */
 const MOST_POINTERS = 1024;
 
-/** What a struct lies in begins no further before it, in bytes. */
+/** Bytes. A struct that lies within another one begins at most so far behind that one's beginning. */
 const BEFORE = 256;
 
 const POINTER = 8;
@@ -37,9 +40,9 @@ interface Candidate {
  */
 export class Graph {
   readonly #seen = new Map<Thing, Landing>();
-  /** The same, by the names of their structs. */
+  /** The things that were seen, by the names of their structs. */
   readonly #sights = new Map<string, Sight[]>();
-  /** What was seen at the end, and is known of it still. */
+  /** What was read of each thing at the end, and what is still known of it then. */
   readonly #again = new Map<Thing, { readonly landing: Landing | null; readonly held: Facts }>();
   readonly #why = new Map<string, string>();
   /** Where pointers were found, by `struct.member`. */
@@ -249,7 +252,7 @@ export class Graph {
         (isText || leading.every(({ thing, landing }) => this.#isForeign(thing, landing, at))),
     );
     if (fitting.length > MOST_POINTERS) return [];
-    // What leads nowhere near is left out by the first one alone, before all are read.
+    // Most places are refuted by the first instance, so that the others are read only for the rest.
     const readAll = (pick: readonly (typeof leading)[number][], offsets: readonly number[]) => {
       const led = offsets.flatMap((at) =>
         pick.map(({ landing, to }) => {
@@ -264,7 +267,7 @@ export class Graph {
       );
     };
     const probe = leading.slice(0, 1);
-    // A place that nothing can move needs no proof: what it is a place of is proven.
+    // A place that is the same in every kernel needs no proof of its own: that this is the struct is proven already.
     if (fixed !== undefined)
       return [...readAll(leading, fitting)].flatMap(([at, seen]) =>
         seen.length === leading.length ? [{ at, seen }] : [],
@@ -414,7 +417,7 @@ const isAnywhere = ({ struct }: Thing): boolean => struct.members.get("text")?.f
 const pointersOf = (sights: readonly Sight[]): Set<string> =>
   new Set(sights.flatMap(({ thing }) => [...thing.leads().keys()]));
 
-/** What was known of a thing before it was looked at, and is so still. */
+/** The expectations of a thing that held before it was read and still hold now: what moved meanwhile is left out. */
 function unmoved(thing: Thing): Facts {
   const [before, now] = [thing.expected(), thing.expectedNow()];
   if (now === before) return before;
@@ -423,7 +426,7 @@ function unmoved(thing: Thing): Facts {
   return new Map([...before].filter(([member, one]) => isSame(one, now.get(member))));
 }
 
-/** No struct is larger than the way to the next of its kind: what lies behind it is another's. Bytes. */
+/** Bytes that a struct can have at most: no more than lie between two instances of it, since the next one begins there. */
 export function largestOf(sights: readonly { readonly landing: Pick<Landing, "address"> }[]): number {
   const addresses = [...new Set(sights.map(({ landing }) => landing.address))].sort((a, b) =>
     a < b ? -1 : 1,
@@ -436,7 +439,7 @@ const addressesOf = (seen: readonly Sight[]): string => seen.map(({ landing }) =
 
 const observationOf = ({ thing, landing }: Sight) => ({ ...landing, expected: thing.expected() });
 
-/** A value that is nowhere, unlike one that was always the same, or stands at many places. */
+/** Whether a value was found nowhere; one that was always the same, or stands at several places, is not refuted. */
 const isRefuted = (solution: Solution): boolean =>
   solution.is === "open" && !/proves nothing$|could not be told apart$/.test(solution.reason);
 
@@ -449,7 +452,7 @@ const unknownOf = ({ members }: Struct, member: string): Unknown => {
   return { constant: member, shape: { width: sizeOf(type), align } };
 };
 
-/** Whether one thing alone may be these bytes: all that is to be in it is somewhere. */
+/** Whether these bytes may be this thing, looked at alone: each value that it has to hold stands somewhere in them. */
 function isPossible({ thing, landing }: Sight): boolean {
   const { struct } = thing;
   return [...thing.expected()].every(([member, expectation]) => {
@@ -474,7 +477,7 @@ function occursAligned(bytes: Uint8Array, expectation: Expectation, align: numbe
   return false;
 }
 
-/** What the order of declaration says, where the members that are known stand in it. */
+/** What the order of declaration says of the members, where those that are solved show that this kernel keeps it. */
 function orderOf(
   { name, order: all, together }: Struct,
   solutions: ReadonlyMap<string, Solution>,

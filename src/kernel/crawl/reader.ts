@@ -201,7 +201,7 @@ export class Crawler implements Meets, Disposable {
     this.#orders.write(0, bytes);
   }
 
-  /** How many walks are still to be made: none after an event. */
+  /** How many walks of the batch the program has not made yet: 0 once its event has come. */
   #left(): number {
     return new DataView(this.#orders.read(0).buffer).getUint32(ORDER.walks, true);
   }

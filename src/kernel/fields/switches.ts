@@ -5,7 +5,7 @@ import type { Families } from "./options.ts";
 /** A constant that is no offset but says whether offsets may be used: 0 or 1. */
 export interface Flag {
   readonly constant: string;
-  /** What it speaks of, in the place where an offset names its member. */
+  /** What the flag is about, told where an offset names its member. */
   readonly member: string;
   /** The offset it is published behind. */
   readonly after: KernelConstant;

@@ -8,7 +8,7 @@ import { kernelFields } from "./fields.ts";
 /** The running kernel's own type information. */
 export const KERNEL_BTF = "/sys/kernel/btf/vmlinux";
 
-/** That of a kernel with everything in it has 10 MiB. */
+/** Bytes of BTF that are read at most. A kernel with everything built in has 10 MiB. */
 const largestBtf = 128 << 20;
 
 /** @param base what a module's builds on @throws InputError where it is not sound; the system's error where it cannot be read */

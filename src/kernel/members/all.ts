@@ -82,11 +82,11 @@ export interface WideMember {
   readonly until?: Version;
 }
 
-/** An element of an array tells of the array alone; what constants name is told by these. */
+/** Whether a member is told by its own name: an element of an array is not, nor what a constant tells already. */
 const isTold = (member: string, { isNamed }: { readonly isNamed?: true }): boolean =>
   !member.includes("[") && isNamed !== true;
 
-/** All of them, struct by struct. */
+/** Every member that a crawl tells, struct by struct. */
 export const wideMembers: readonly WideMember[] = [
   ...structs.flatMap(({ name, members }) =>
     [...members]

@@ -8,7 +8,7 @@ export interface NodeFacts {
   /** The inode's number: the whole of it is the node's own, where such numbers have 64 bits. */
   readonly id: bigint;
   readonly name: string;
-  /** Null: it is the first of its file system. */
+  /** The folder above it; null for the first one of its file system. */
   readonly parent: Thing | null;
   /** Of a control group's folder: the group. */
   readonly group: Thing;

@@ -23,12 +23,12 @@ export const netDevice = struct<DeviceFacts>("net_device", 4096, ["name", "mtu"]
 /** What is known of data that waits for its reader. */
 export interface BufferFacts {
   readonly length: number;
-  /** So much of it lies in pages of their own. */
+  /** Bytes of it that lie in pages of their own, not in the buffer. */
   readonly paged: number;
   readonly protocol: number;
   readonly mark: number;
   readonly priority: number;
-  /** What it takes of the reader's buffer. */
+  /** Bytes that it is counted with in the reader's receive buffer. */
   readonly size: number;
   readonly from: number;
   /** PACKET_HOST and so on of include/uapi/linux/if_packet.h. */

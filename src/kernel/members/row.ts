@@ -2,27 +2,27 @@ import type { Expectation } from "../../offsets/observation.ts";
 import type { Relation } from "../../offsets/solver.ts";
 import type { CType } from "../synthetic/ctype.ts";
 
-/** Of Linux: major, minor. */
+/** A version of Linux: major, minor. */
 export type Version = readonly [major: number, minor: number];
 
 /** What is known of a member of one instance: what it holds, or what it leads to. */
 export type Row<Facts> = {
   readonly type: CType;
-  /** Constants or the struct that it is in name it already: here it only leads on, and tells others apart. */
+  /** It is told elsewhere, as a constant or as part of a struct. Here it only leads further, and tells other members apart. */
   readonly isNamed?: true;
-  /** From where the struct begins; of what no kernel may change, as the text that a name leads to. */
+  /** Its offset in bytes, where no kernel may have another, as of the text that a name leads to. */
   readonly fixed?: number;
-  /** Where kernels differ in how it is aligned: by how much at least. Otherwise as its type is. */
+  /** Bytes that every kernel aligns it by at least, where kernels differ. Default: what its type needs. */
   readonly align?: number;
   /** The first kernels that have it, and the first that have it no more. */
   readonly since?: Version;
   readonly until?: Version;
 } & (
   | { readonly holds: (facts: Partial<Facts>) => Expectation | undefined }
-  /** null: the pointer is null. */
+  /** A pointer: the thing that it leads to; null where it is NULL, undefined where that is not known. */
   | {
       readonly leads: (facts: Partial<Facts>) => Thing | null | undefined;
-      /** What stands there where it leads nowhere. */
+      /** What it holds where it leads to nothing that is known. */
       readonly holds?: (facts: Partial<Facts>) => Expectation | undefined;
     }
 );
@@ -43,28 +43,28 @@ export interface Struct {
   readonly relations: readonly Relation[];
   /** Members in the order of their declaration, the same in every kernel that does not shuffle the struct's members. */
   readonly order: readonly string[];
-  /** Of those, such as are declared in one line: each begins where the one before it ends. */
+  /** Members of `order` that are declared in one line: each begins where the one before it ends. */
   readonly together: readonly string[];
 }
 
 /** One instance of a struct, at rest, and what is known of it. */
 export interface Thing {
   readonly struct: Struct;
-  /** Of members that hold a value. */
+  /** What each member that holds a value has to hold. */
   expected(): ReadonlyMap<string, Expectation>;
-  /** The same, asked anew: what moved meanwhile tells nothing. */
+  /** The same, as it is known now: a value that moved since `expected` tells nothing. */
   expectedNow(): ReadonlyMap<string, Expectation>;
-  /** Of pointers. */
+  /** What each pointer leads to; null: it is NULL. */
   leads(): ReadonlyMap<string, Thing | null>;
   /** Other structs that begin where this one does, as a tcp_sock with its sock. */
   readonly parts: readonly Thing[];
-  /** What it lies in, at the same place in all. */
+  /** The struct that it lies within, in every instance at the same offset. */
   readonly whole?: Thing;
 }
 
 export interface KnownStruct<Facts> extends Struct {
   /**
-   * Facts may be added as long as nobody asks.
+   * A thing of which these facts are known. Facts may be added to the object until `expected` is called for the first time.
    * @param more `again` tells the same facts as they are now, and is left out where they never move
    */
   readonly of: (

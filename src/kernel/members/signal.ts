@@ -44,7 +44,7 @@ export const ttyFile = struct<{ readonly terminal: Thing; readonly file: Thing }
 
 /** What all threads of a process share. */
 export interface SignalFacts {
-  /** Null: it has none. */
+  /** The controlling terminal; null where it has none. */
   readonly terminal: Thing | null;
   /** Whether it leads its session. */
   readonly isLeader: boolean;

@@ -52,7 +52,7 @@ export function kallsymsHere(): string {
   }
 }
 
-/** The running kernel's; all unknown where they cannot be read. */
+/** The symbols of the running kernel; all unknown where they cannot be read. */
 export const symbolsHere = (): Symbols => symbolsOf(kallsymsHere());
 
 /** The place of a name's first suffix in the order of preference; behind all where it is none of them. */

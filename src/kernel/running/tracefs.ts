@@ -23,7 +23,7 @@ export interface Traced {
   readonly whyNoCalls: string;
 }
 
-/** More than the longest, of xfs, ten times over. Bytes. */
+/** Bytes that a format file may have: ten times as many as the longest one, which is of xfs. */
 const largestFormat = 1 << 16;
 
 /** The structs of the running kernel's tracepoints, by name: read of tracefs where it is mounted, and nothing is changed there. */
@@ -42,7 +42,7 @@ export function tracedHere(files: HostFiles = hostFiles()): Traced {
     const [first, ...others] = (places.get(tracepoint) ?? []).map((path) =>
       fieldsOf(textOf(files.read(path, largestFormat)) ?? ""),
     );
-    // Two of one name that differ: which one a class's is, is not known.
+    // Two tracepoints have this name and differ: which of them is of the class is not known.
     return first !== undefined && others.every((other) => Bun.deepEquals(first, other)) ? first : null;
   };
   const [enter, exit] = [fields(systemCalls.enter), fields(systemCalls.exit)];
@@ -68,7 +68,7 @@ export function tracedHere(files: HostFiles = hostFiles()): Traced {
   return { structs: [entry, ...structs, ...(calls ?? [])], why: "", whyNoCalls };
 }
 
-/** Paths of format files by their tracepoint's name. @param dynamic what users made, by `GROUP/NAME` */
+/** Paths of format files by their tracepoint's name. @param dynamic the tracepoints that users made, by `GROUP/NAME`, which are left out */
 function formatsIn(events: string, dynamic: ReadonlySet<string>): ReadonlyMap<string, readonly string[]> {
   const places = new Map<string, string[]>();
   for (const group of foldersIn(events)) {

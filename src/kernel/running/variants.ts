@@ -7,7 +7,7 @@ const variants = [
   { name: "old", suffix: "_old", since: [0, 0] },
 ] as const;
 
-/** Which of them may be loaded. */
+/** Which of these variants may be loaded; `auto`: the best that the kernel takes. */
 export type Bytecode = "auto" | (typeof variants)[number]["name"];
 
 /**

@@ -9,7 +9,7 @@ import type { Thing } from "../members/row.ts";
 import type { Files, OpenFile } from "./open-files.ts";
 import { read } from "./procfs.ts";
 
-/** Control groups of ours: who is put into one is in another than all else. */
+/** Control groups of ours. A child that is put into one is in a group that no other process is in. */
 export interface Groups {
   /** Struct css_set of this process. */
   readonly own: Thing;

@@ -81,7 +81,10 @@ export class Mounts {
     return folder;
   }
 
-  /** The same mounts as another process has them, in a namespace that is a copy of this one. Undefined: it has none such. */
+  /**
+   * Gives, by the number of a mount, the same mount in the namespace of another process, a copy of this one; undefined where there is
+   * none.
+   */
   copyOf(pid: number, namespace: Thing | undefined): (id: string) => Mount | undefined {
     const copy = new Mounts(pid, namespace, this.folders);
     const ids = new Map([...copy.#lines.keys()].map((id) => [copy.#way(id), id]));
@@ -94,7 +97,7 @@ export class Mounts {
     };
   }
 
-  /** How one comes to a mount, which is the same in a copy: on each no more than one lies over a folder. */
+  /** The way from the first mount to this one, as text. It is the same in a copy, where the mounts have other numbers. */
   #way(id: string, below = ""): string {
     const line = this.#lines.get(id);
     if (line === undefined) return below;

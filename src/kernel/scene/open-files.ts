@@ -39,15 +39,15 @@ export interface OpenFile {
   readonly dentry: Thing;
   /** Undefined where the kernel does not tell it. */
   readonly mount?: Thing;
-  /** Of sysfs and control groups alone. */
+  /** Its kernfs_node, which only files of sysfs and of control groups have. */
   readonly node?: Thing;
-  /** What may be added to what is known of it. */
+  /** Facts about the things above, to which more may be added. */
   readonly known: {
     readonly dentry: Mutable<Partial<DentryFacts>>;
     readonly mount: Mount["facts"];
     readonly block: Mutable<Partial<SuperBlockFacts>>;
     readonly node: Mutable<Partial<NodeFacts>>;
-    /** Of the mount, as /proc/self/mountinfo numbers it. */
+    /** The number of its mount in /proc/self/mountinfo. */
     readonly id: string | null;
   };
 }
@@ -62,7 +62,10 @@ const inMemory: ReadonlySet<number> = new Set([
 ]);
 /** SYSFS_MAGIC, CGROUP2_SUPER_MAGIC: file systems whose inodes lead to a kernfs_node. */
 const kernfs: ReadonlySet<number> = new Set([0x62656572, 0x63677270]);
-/** Folders whose names the kernel made of a number: others lie where its constants do, and are not aligned. */
+/**
+ * Folders whose names the kernel put together with a number, so that they were allocated. Other names lie among its constants, not
+ * aligned.
+ */
 const numbered = [
   "/sys/devices/system/cpu/cpu0",
   "/sys/devices/system/cpu/cpu1",

@@ -65,7 +65,7 @@ export function objectSizeOf(name: string): number | undefined {
   return text === null || text.trim() === "" ? undefined : Number(text);
 }
 
-/** Without the keys of which nothing is known. */
+/** Facts without those that are undefined, of which nothing is known. */
 export const defined = <Type extends object>(
   facts: Type,
 ): { [Key in keyof Type]?: Exclude<Type[Key], undefined> } =>

@@ -223,7 +223,7 @@ class SceneMaker {
         index === 0
           ? groups?.own
           : this.#tried(`control group of child ${index}`, () => groups?.enter(made.pid));
-      // In a mount namespace of its own it works in other mounts of the same folders.
+      // A child in a mount namespace of its own works in the same folders, by other mounts.
       const isMoved = (flags & CLONE_NEWNS) !== 0;
       const copies = isMoved ? mounts.copyOf(made.pid, this.#namespace(made.pid, "mnt")) : null;
       const within2 = ({ dentry, mount, known }: OpenFile) => {
@@ -258,14 +258,14 @@ class SceneMaker {
       facts.leader = task;
       roots.push([task, walker.task]);
     }
-    // Who takes other users' part has other credentials afterwards, though they say the same.
+    // A thread that took on another user's rights and gave them back has another struct cred than before, with the same ids.
     if (isChanged) files.cred = this.#credOf(self);
     leaderFacts.cred = files.cred;
     const dead = this.#zombie(leader);
     if (dead !== null) roots.push(dead);
-    // No child is to have these as well, and to close them last.
+    // Opened behind all children: what a child inherits stays open until it is gone.
     const areOpen = this.#openPackets(sockets);
-    // Who was in another network has another nsproxy afterwards; where that failed on its way it is not told.
+    // A thread that was in another network namespace has another struct nsproxy afterwards. Where it could not go there, none is told.
     delete leaderFacts.nsproxy;
     if (areOpen) leaderFacts.nsproxy = this.#nsproxyOf(self);
     for (const [number, one] of files.pattern(SECOND_NUMBER)) table.set(number, one);

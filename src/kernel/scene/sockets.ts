@@ -456,7 +456,7 @@ export class Sockets {
         send(from.fd, bytes);
         if (waitReadable(into.fd, PATIENCE)) recv(into.fd, bytes);
       }
-    // Each time it counts, and halves the window that it has come to; what is counted of one time alone begins anew.
+    // Each loss is counted and halves the congestion window. Counters of a single recovery begin anew with the next.
     if (family === AF_INET) for (let left = waiting; left > 0; left--) lose(client, server, 3 + left);
     for (const one of [client, server, client]) set(one.fd, SOL_TCP, TCP_QUICKACK, 1);
     this.#vary(listener, true);
@@ -633,7 +633,7 @@ export class Sockets {
     const own: Mutable<Partial<SocketFacts>> = {};
     const thing = socketStruct.of(own);
     const facts = (): Partial<SockFacts> => ({ ...this.#sockFacts(fd, known), socket: thing });
-    // Several structs begin there, which are all asked after the last of them was read.
+    // Several structs begin at this address. Facts are asked once for all of them, after the last one was read.
     const [before, again] = [facts(), once(facts)];
     const parts = [
       sockCommon.of(before, { again }),

@@ -169,7 +169,8 @@ function solveScene(
     for (const struct of stimulated) take(solveStruct(scene, struct));
     const isUnclear = ({ constant, shape }: KernelField): boolean => {
       const is = solutions.get(constant)?.is;
-      // Where few ports are free, flows may have had the same. Pointers are found by what they lead to.
+      // Where few ports are free, flows may have had the same ports: another round chooses others.
+      // Pointers (8 bytes) are found later, by what they lead to.
       return is === "ambiguous" || (is === "open" && shape.width !== 8);
     };
     if (!stimulated.flatMap(fieldsOf).some((field) => isUnclear(field) && hopeless(field) === null)) break;
@@ -181,7 +182,7 @@ function solveScene(
   takeOf(["offset_sk_socket"], () => chaseSocket(scene, offset("offset_sport")));
   if (offset("offset_sk_socket") === null && scene.recorder.attachLate("socket")) {
     stimulate(scene, 0);
-    // What is known stays so: what struct sock was seen to hold tells nothing of offset_netns, which a pointer proved.
+    // What is solved is not solved again: values in struct sock cannot tell offset_netns, which what it leads to has proven.
     const isKnown = (constant: string) => solutions.get(constant)?.is === "solved";
     take([...solveStruct(scene, "sock")].filter(([constant]) => !isKnown(constant)));
   }

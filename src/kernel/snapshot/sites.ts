@@ -86,7 +86,7 @@ export function chase(
   });
 }
 
-/** What was to be seen was not, which happens rarely: of what was looked for nothing is known. */
+/** A stimulus was not seen, which happens rarely. It says nothing of what was looked for. */
 export class Missed extends Error {
   override readonly name = "Missed";
 }

@@ -60,10 +60,10 @@ export function whyNoCtnetlink(): string | null {
   return missing("nf_conntrack_netlink");
 }
 
-/** How many entries a namespace may have; 0: any number. One more than that is a "table full" in the kernel's log. */
+/** The file that says how many entries a namespace may have; 0: any number. One more makes the kernel log "table full". */
 const MOST_ENTRIES = "/proc/sys/net/netfilter/nf_conntrack_max";
 
-/** Entries that each network namespace has room for; null where any number. */
+/** How many entries each network namespace has room for; null where there is no limit. */
 function roomForEntries(): number | null {
   try {
     return Number(readFileSync(MOST_ENTRIES, "latin1")) || null;

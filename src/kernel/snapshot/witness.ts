@@ -10,12 +10,18 @@ import { type Spectator, stableInfo, type Transition } from "../stimulus/connect
 import { type ConnectionEnd, facts, flowFacts, sockFacts, type Timing } from "../stimulus/facts.ts";
 import { type Hit, INTERRUPTIONS, type Quota, type Recorder } from "./recorder.ts";
 
-/** A program does not run when it interrupts another one (bpf_prog_active), which is rare. */
+/**
+ * How often a stimulus is repeated that no program saw: one does not run where it interrupts another one (bpf_prog_active), which is
+ * rare.
+ */
 const MOST_MISSES = 3;
 
 /** An observation, and the instance it is of. */
 export interface Sighting extends Sighted {
-  /** The end whose socket it is of, where that is known: the kernel gives a closed one's memory to the next. */
+  /**
+   * The end of a connection whose socket this is, where that is known. An address alone does not tell: the next socket may get a closed
+   * one's memory.
+   */
   readonly end?: ConnectionEnd;
 }
 

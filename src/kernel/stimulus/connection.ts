@@ -15,13 +15,13 @@ export interface Transition {
   readonly timing?: Timing;
 }
 
-/** Who observes our connections. */
+/** Something that observes our connections: a strategy of the guess, by its eBPF program. */
 export interface Spectator {
   /** When round-trip times count as standing still. */
   readonly stability: Stability;
   /** Runs a system call that makes these state changes; `sender` looks up a route and sends a packet meanwhile. */
   moving(act: () => void, transitions: readonly Transition[], sender?: ConnectionEnd): void;
-  /** The socket is at rest: nothing of it will change until we change it. */
+  /** Observes a socket at rest: nothing of it changes until we change it. */
   resting(socket: TcpSocket, end: ConnectionEnd): void;
 }
 
@@ -31,7 +31,7 @@ export interface Spectator {
  * do not follow it (net/ipv4/tcp_input.c: tcp_rtt_estimator).
  */
 const PRIMING_ROUNDS = { first: 2, again: 10 };
-/** Microseconds. */
+/** Microseconds between an arrival and the echo: the shortest, and how much longer it may be by chance. */
 const PRIMING_PAUSE = { least: 200, spread: 600 };
 
 /** TCP_INFO once two readings in a row agree (waitUntilStable); null when they never do. */

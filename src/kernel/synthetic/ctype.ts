@@ -9,7 +9,7 @@ export type CType =
 
 export interface Composite {
   readonly kind: "struct" | "union";
-  /** Empty for an anonymous one. */
+  /** The tag of a struct or union; empty for an anonymous one. */
   readonly name: string;
   readonly size: number;
   /** In order of their offsets. */
@@ -28,7 +28,7 @@ export interface CMember {
   readonly name: string;
   readonly offset: number;
   readonly type: CType;
-  /** Of a bit-field: its lowest bit, counted from the offset, and how many it has. */
+  /** For a bit-field: its lowest bit, counted from the byte at `offset`, and how many bits it has. */
   readonly bits?: { readonly first: number; readonly count: number };
 }
 

@@ -57,7 +57,7 @@ export const tuple = struct(
   ),
 );
 
-/** What each member is declared as. */
+/** The type that each member is declared with. */
 export const memberTypes: Readonly<Record<KernelMember, CType>> = {
   "sock_common.skc_family": u16,
   "sock_common.skc_rcv_saddr": u32,
@@ -96,8 +96,8 @@ export const memberTypes: Readonly<Record<KernelMember, CType>> = {
 };
 
 /**
- * Two members of one size that lie side by side, in a union with one name for both: include/net/sock.h. Nobody measures that one;
- * where its parts lie so, it is there.
+ * Two members of one size that lie side by side, with a third name for both of them in a union: include/net/sock.h. That third one is not
+ * measured: it is there where the two lie side by side.
  */
 export interface Pair {
   readonly name: string;

@@ -9,7 +9,7 @@ import { hollow, type RegisterSet, uapi } from "./uapi.ts";
 export interface MadeBtf {
   readonly bytes: Uint8Array;
   readonly unplaced: readonly Unplaced[];
-  /** Of the wide vocabulary. */
+  /** Members that only a crawl measures, and of which no place is known. */
   readonly unmeasured: readonly Unplaced[];
   /** Types whose true size is not known: those in the BTF end behind their last known member. */
   readonly partial: ReadonlySet<string>;

@@ -67,6 +67,6 @@ export function btfTypes(declared: readonly (Composite | Enumeration)[]): NewTyp
   return types;
 }
 
-/** The same for types that are the same: by name, or by all that they are where they have none. */
+/** A key that is the same for types that are the same: the name, or for an anonymous type all that it is made of. */
 const keyOf = (type: CType): string =>
   "name" in type && type.name !== "" ? `${type.kind} ${type.name}` : JSON.stringify(type);

@@ -12,7 +12,7 @@ export interface Unplaced {
   readonly why: string;
 }
 
-/** A member of the wide vocabulary, and what is known of its place. */
+/** A member that only a crawl measures, and what is known of its place. */
 export interface Wide extends Pick<CMember, "type" | "bits"> {
   readonly member: string;
   readonly known: KnownOffset;
@@ -36,7 +36,7 @@ export function placeMembers(
 ): {
   structs: readonly Composite[];
   unplaced: readonly Unplaced[];
-  /** Of the wide vocabulary. */
+  /** Members that only a crawl measures, and of which no place is known. */
   unmeasured: readonly Unplaced[];
 } {
   const placed = new Map<string, Placed[]>();
@@ -87,7 +87,7 @@ function paired(name: string, members: readonly Placed[]): readonly Placed[] {
   }, members);
 }
 
-/** Not what a constant names already, nor what comes with the type of another member. */
+/** Whether a member is to be placed by itself: a constant may name it already, or it may come with the type of another member. */
 const isPlaceable = ({ member }: Wide): boolean =>
   !Object.hasOwn(memberTypes, member) && !/^(qstr|path|upid|sk_buff_head)\./.test(member);
 

@@ -118,7 +118,7 @@ export function recordOf(name: string, fields: readonly Field[], entry: Composit
   );
 }
 
-/** What all their names begin with. */
+/** What the names of all these structs begin with. */
 export const RECORD = "trace_event_raw_";
 
 /**
@@ -163,7 +163,7 @@ const integers: Readonly<Record<number, readonly [unsigned: CType, signed: CType
 /** Without a name it stands for every enum, whose enumerators nobody tells. */
 const anyEnum: Enumeration = { kind: "enum", name: "", enumerators: [] };
 
-/** Null where the format does not tell enough. */
+/** The type of a field; null where its format does not tell enough of it. */
 function typeOf({ type, count, size, isSigned }: Field): CType | null {
   if (count === null || size === 0) return null;
   if (/^(const )?(struct|union) [^*]*$/.test(type)) return count === undefined ? struct("", size) : null;

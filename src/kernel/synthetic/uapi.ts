@@ -27,7 +27,7 @@ import { in6Addr, inAddr } from "./declarations.ts";
 
 /** Major and minor number of a Linux. */
 type Version = readonly [major: number, minor: number];
-/** Of what each Linux has that this program runs on. */
+/** The version of what every Linux has that this program runs on. */
 const ever: Version = [0, 0];
 type Row = readonly [name: string, type: CType | BitField, since?: Version, until?: Version];
 
@@ -60,7 +60,7 @@ const declare = (header: string, name: string, ...rows: Row[]): Declaration => (
 
 const ip4 = (name: string): Row => [name, u32];
 const ip6 = (name: string): Row => [name, array(u32, 4)];
-/** Of an __sk_buff, a bpf_sock_ops and a sk_msg_md alike. */
+/** Members that __sk_buff, bpf_sock_ops and sk_msg_md have alike. */
 const ends = [ip4("remote_ip4"), ip4("local_ip4"), ip6("remote_ip6"), ip6("local_ip6")];
 const since = (version: Version, rows: readonly Row[]): Row[] =>
   rows.map(([name, type]) => [name, type, version]);
@@ -270,7 +270,7 @@ const structs: readonly Declaration[] = [
   { ...declare("linux/openat2.h", "open_how", ...all(u64, "flags mode resolve")), since: [5, 6] },
 ];
 
-/** Whose registers are meant. */
+/** The machine whose registers struct pt_regs holds. */
 export type RegisterSet = "x64" | "arm64";
 
 const armRegisters: readonly Row[] = [["regs", array(ulong, 31)], ...all(ulong, "sp pc pstate")];
