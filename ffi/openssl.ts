@@ -84,7 +84,7 @@ const OPENSSL_INIT_NO_LOAD_CONFIG = 0x80n;
 const BIO_NOCLOSE = 0;
 const SSL_SESS_CACHE_BOTH = 3;
 
-/** The method of one version, where there is none of all. */
+/** The functions that give a method of one version, for libraries without one of all versions. */
 const methods: Readonly<Record<number, "TLSv1_1_method" | "TLSv1_2_method">> = {
   [TLS1_1_VERSION]: "TLSv1_1_method",
   [TLS1_2_VERSION]: "TLSv1_2_method",
@@ -93,7 +93,7 @@ const methods: Readonly<Record<number, "TLSv1_1_method" | "TLSv1_2_method">> = {
 /** A protocol with one cipher suite of it. */
 export interface Suite {
   readonly version: number;
-  /** The lowest version that is allowed. Default: the same. */
+  /** The lowest version that is allowed. Default: `version`. */
   readonly lowest?: number;
   readonly cipher: string;
 }
@@ -151,7 +151,7 @@ export class TlsLibrary {
     if (method === undefined) throw new MissingFunctionError("TLS_method");
     const address = present(calls.SSL_CTX_new(present(calls[method](), method)), "SSL_CTX_new");
     if (this.isOld) {
-      // A server of it has no curve of its own.
+      // A server of such a library has no curve set, without which it has no ECDHE.
       const curve = present(calls.EC_KEY_new_by_curve_name(NID_X9_62_prime256v1), "EC_KEY_new_by_curve_name");
       check(calls.SSL_CTX_ctrl(address, SSL_CTRL_SET_TMP_ECDH, 0, curve), "SSL_CTX_ctrl");
     } else if (has("SSL_CTX_set_min_proto_version")) {
@@ -162,7 +162,7 @@ export class TlsLibrary {
       check(calls.SSL_CTX_ctrl(address, SSL_CTRL_SET_MIN_PROTO_VERSION, lowest, null), "SSL_CTX_ctrl");
       check(calls.SSL_CTX_ctrl(address, SSL_CTRL_SET_MAX_PROTO_VERSION, version, null), "SSL_CTX_ctrl");
     }
-    // Without it the library chooses one of the protocol.
+    // Where a library lacks this function, it chooses one of the protocol's suites itself.
     const choose = version === TLS1_3_VERSION ? "SSL_CTX_set_ciphersuites" : "SSL_CTX_set_cipher_list";
     if (has(choose)) check(calls[choose](address, text(cipher)), choose);
     const { certificate, key } = credentials;
@@ -383,7 +383,7 @@ export class Bio extends Made<Functions> {
     return this.bound.calls.BIO_method_type(this.pointer);
   }
 
-  /** What is in it, and takes it out. */
+  /** Takes out of it all that is in it. */
   take(): Uint8Array {
     const bytes = new Uint8Array(64 << 10);
     const length = this.bound.calls.BIO_read(this.pointer, bytes, bytes.byteLength);

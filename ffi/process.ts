@@ -149,7 +149,7 @@ export class Sleeper implements Disposable {
     void [stack.length, kept];
   }
 
-  /** As this process numbers it. */
+  /** Its number in the pid namespace of this process. */
   get pid(): number {
     return this.#pid;
   }
@@ -194,7 +194,7 @@ export class Heir implements Disposable {
       ...paths.map((path): ChildCall => ({ name: "rmdir", values: [path] })),
     ];
     const calls: readonly ChildCall[] = [
-      // No signal that a terminal has for us is for it; and what is open here it does not keep so.
+      // It leaves our session, so that a terminal's signals (^C) do not reach it, and closes what is open here.
       { name: "setsid", values: [] },
       { name: "close", values: [writing.fd] },
       { name: "syscall", values: [SYS_CLOSE_RANGE, 0, waited.fd - 1, 0] },
@@ -344,7 +344,7 @@ export function asOther<Result>(
     set(SYS_SETFSUID, "setfsuid", fsuid, 0, 0);
     const { effective, inheritable } = keep(before.permitted);
     setCapabilities({ permitted: before.permitted, effective, inheritable });
-    // Every other one; Linux before 4.3 has no such set.
+    // Every second capability is put into the ambient set, which Linux before 4.3 does not have, so that this set differs from the others.
     for (let bit = 0; bit < 64; bit += 2)
       if (((inheritable >> BigInt(bit)) & 1n) === 1n)
         c.prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, bit, 0, 0);
@@ -397,11 +397,11 @@ export const flagsOf = ({ fd }: FileDescriptor): number => check(c.fcntl(fd, F_G
 export const seek = ({ fd }: FileDescriptor, position: number): number =>
   check(c.lseek(fd, position, 0), "lseek");
 
-/** @throws SystemError */
+/** Sets the size of an open file, in bytes. @throws SystemError */
 export const resize = ({ fd }: FileDescriptor, size: number): number =>
   check(c.ftruncate(fd, size), "ftruncate");
 
-/** @throws SystemError */
+/** Sets the user and group that an open file belongs to. @throws SystemError */
 export const changeOwner = ({ fd }: FileDescriptor, uid: number, gid: number): number =>
   check(c.fchown(fd, uid, gid), "fchown");
 

@@ -1,11 +1,11 @@
 /** What an errno of a call means, and what to do about it, by the errno's symbolic name. */
 interface Remedies {
-  /** Of what a SystemError names as the call. */
+  /** The calls that it is about, as SystemError names them. */
   readonly call: RegExp;
   readonly errnos: Readonly<Record<string, string>>;
 }
 
-/** What more than one call says. */
+/** Causes and remedies that several calls have in common. */
 const perfEvents = {
   EACCES: "needs CAP_SYS_ADMIN, or CAP_PERFMON where kernel.perf_event_paranoid is 2 or less",
   EPERM: "a seccomp filter or a security module refuses perf_event_open(2)",

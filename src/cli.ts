@@ -48,7 +48,7 @@ async function checkInputs(args: readonly string[]): Promise<void> {
 
 const textFormats: readonly string[] = documentFormats.filter((format) => format !== "json");
 
-/** What this host refuses to any run; null where it is something else. */
+/** The failure that stands for an error by which this host refuses any run; null for any other error. */
 function refusalOf(thrown: unknown): Failure | null {
   if (thrown instanceof NoJitError) return new Failure("E_NO_JIT", thrown.message, "impossible");
   return thrown instanceof SystemError && thrown.call === "memfd_create"
@@ -56,7 +56,7 @@ function refusalOf(thrown: unknown): Failure | null {
     : null;
 }
 
-/** One line, or one JSON object where the result would have been JSON; the stack only when asked for. */
+/** Tells an error on stderr: in one line, or as one JSON object where the result would have been JSON; its stack only with --verbose. */
 function report(thrown: unknown, args: readonly string[]): void {
   const failure = refusalOf(thrown) ?? asFailure(thrown);
   const asked = /(?:^| )--format[ =](\w+)/.exec(args.join(" "))?.[1] ?? "";
@@ -69,7 +69,7 @@ function report(thrown: unknown, args: readonly string[]): void {
 
 const args = readArguments(process.argv.slice(2));
 
-/** Ends this process with what was thrown, told as it was asked for. */
+/** Tells what was thrown, and ends this process with its exit code. */
 export function fail(thrown: unknown): never {
   report(thrown, args);
   process.exit();

@@ -1,6 +1,6 @@
 import { askArgument, childArgument, imageArgument } from "./self/child-arguments.ts";
 
-/** What this program is started as by itself, by its first argument: it loads no command. */
+/** The parts of itself that this program starts as children, by their first argument. They load no command. */
 const children: Readonly<Record<string, (args: readonly string[]) => Promise<void>>> = {
   [childArgument]: async (args) => {
     const [{ runStage }, { jobs }] = await Promise.all([

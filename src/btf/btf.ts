@@ -79,7 +79,7 @@ const header = { size: 24, length: 4, types: 8, typesSize: 12, strings: 16, stri
 const MAGIC = 0xeb9f;
 /** Words of struct btf_type: name_off, info, size or type. */
 const TYPE = { name: 0, info: 1, size: 2, words: 3 } as const;
-/** Words behind a btf_type, by its kind: so many in any case, and so many for each of its members. */
+/** By kind, the words behind a btf_type: how many there are in any case, and how many for each member. */
 const tails = [
   [0, 0],
   [1, 0], // int: encoding
@@ -128,10 +128,10 @@ const references = new Map([
   [kinds.restrict, "restrict"],
   [kinds.typeTag, "typeTag"],
 ] as const) as ReadonlyMap<number, "pointer" | "typedef" | "volatile" | "const" | "restrict" | "typeTag">;
-/** Compilers nest no deeper; a chain that is longer leads back to itself. */
+/** How many types a chain of typedefs, qualifiers and arrays may have. Compilers make none that is longer: it would lead back to itself. */
 const DEEPEST = 64;
 
-/** Fewer words than a type of a kernel has on the average. */
+/** Words of a type: fewer than the average of a kernel's types, so that room for all of them is set aside at once. */
 const USUAL = 5;
 /** Bytes of a name; those of Rust's types are the longest. */
 const LONGEST = 16 << 10;
@@ -371,7 +371,7 @@ export class Btf {
     return Array.from({ length: count }, (_, index) => this.#enumerator(type, index));
   }
 
-  /** One of them by its number from 0; null where a type is no enum, or has fewer. */
+  /** An enumerator of an enum by its number from 0; null where a type is no enum, or has fewer. */
   enumeratorAt(type: number, index: number): Enumerator | null {
     const isEnum = this.kind(type) === kinds.enum || this.kind(type) === kinds.enum64;
     if (!isEnum || index >= countOf(this.#word(type, TYPE.info))) return null;
@@ -474,13 +474,16 @@ export class Btf {
     return this.#strings.toString("latin1", start, end);
   }
 
-  /** What its own strings are counted on from. */
+  /** The offset of its own first string: split BTF counts on from the strings of its base. */
   get #firstText(): number {
     const { base } = this.#options;
     return base === undefined ? 0 : base.#firstText + base.#strings.length;
   }
 
-  /** Compared where it is: to look for a text among all takes a thousand times as long. */
+  /**
+   * Whether a string of the table is this text. It is compared in place: to look for the text in all of the table takes a thousand times
+   * as long.
+   */
   #isText(offset: number, text: string): boolean {
     const { base } = this.#options;
     const start = offset - this.#firstText;

@@ -9,7 +9,7 @@ import { type CoreQuestion, questions } from "./core-question.ts";
 
 export interface Relocation {
   readonly section: string;
-  /** Of its instruction, bytes from the start of the section. */
+  /** Where its instruction lies, in bytes from the start of the section. */
   readonly instruction: number;
   /** Number of a type of the object's own BTF. */
   readonly type: number;
@@ -22,7 +22,7 @@ export interface Relocation {
 const header = { size: 32, length: 4, relocations: 24, relocationsSize: 28 };
 const record = { size: 16, instruction: 0, type: 4, access: 8, kind: 12 };
 const MAGIC = 0xeb9f;
-/** No real object comes near it. */
+/** How many relocations an object may have; no real one comes near it. */
 const MOST = 1 << 16;
 
 /**

@@ -18,7 +18,7 @@ export interface MemberPath {
   readonly steps: readonly { readonly name: string; readonly indexes: readonly number[] }[];
 }
 
-/** Null where a text is no such path. */
+/** The path that a text names; null where it is none. */
 export function parsePath(text: string): MemberPath | null {
   const match = /^(?:(struct|union) )?([A-Za-z_]\w*)((?:\.[A-Za-z_]\w*(?:\[\d{1,9}\])*)+)$/.exec(text);
   if (match === null) return null;
@@ -79,7 +79,7 @@ function walk(btf: Btf, start: number, { type: name, steps }: MemberPath): Membe
   return place;
 }
 
-/** Deeper anonymous structs are in no kernel; a circle of them would be. */
+/** How deep anonymous structs may be nested. No kernel nests them as deep; a hostile file may have them in a circle. */
 const DEEPEST = 16;
 
 /**

@@ -22,9 +22,9 @@ export interface AccessStep {
 /** What a relocation means, in the types of the object. */
 export interface WantedAccess {
   readonly root: number;
-  /** Without the first index, of an element of an array of the root. */
+  /** The steps behind the first index, which is an element's in an array of the root type. */
   readonly steps: readonly AccessStep[];
-  /** That index. */
+  /** The first index. */
   readonly first: number;
   /** An enumerator. */
   readonly enumerator?: string;
@@ -48,7 +48,7 @@ export interface FoundAccess {
 /** What libbpf allows (BPF_CORE_SPEC_MAX_LEN), and as deep as it follows types that are compared. */
 const MOST_STEPS = 64;
 const DEEPEST = 32;
-/** Anonymous structs within one; no real one has as many. */
+/** How many anonymous structs within one are looked through; no real one has as many. */
 const MOST_STRUCTS = 1024;
 /** Characters of a way into a type; no real one comes near. */
 const LONGEST = 4096;
@@ -95,7 +95,7 @@ export function wantedOf(btf: Btf, { type: root, access, question }: Relocation,
 /** A kernel's types, as a loader looks into them. */
 export class Kernel {
   readonly btf: Btf;
-  /** The object's. */
+  /** The BTF of the object. */
   readonly #local: Btf;
 
   constructor(btf: Btf, local: Btf) {
@@ -233,7 +233,7 @@ const isStruct = (kind: number): boolean => kind === kinds.struct || kind === ki
 const alike = (kind: number): readonly number[] =>
   kind === kinds.enum || kind === kinds.enum64 ? [kinds.enum, kinds.enum64] : [kind];
 
-/** As C calls them. */
+/** What C calls the kinds of types. */
 const words: Readonly<Record<number, string>> = {
   [kinds.struct]: "struct",
   [kinds.union]: "union",

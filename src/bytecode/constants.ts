@@ -8,7 +8,7 @@ export interface BakeSubject {
   /** `kernel`, or the library's path. */
   readonly name: string;
   readonly constants: Readonly<Record<string, number | null>>;
-  /** Of each constant, `confirmed` and so on; empty where the document does not tell. */
+  /** By constant, its status, `confirmed` and so on; empty where the document does not tell. */
   readonly fields: Readonly<
     Record<string, { readonly status: Status; readonly reason?: string | undefined }>
   >;
@@ -60,7 +60,7 @@ const refused = (message: string): Failure => new Failure("E_CONSTANTS", message
 
 /** What an object's constants become. */
 export interface BakedValues {
-  /** Null: the absent value. */
+  /** The value of each name; null: the absent value. */
   readonly values: ReadonlyMap<string, bigint | null>;
   /** Constants that a table alone tells, of another version than the subject's. */
   readonly assumed: readonly string[];
@@ -72,7 +72,7 @@ export interface BakedValues {
 
 /** What is written though it is not known, or not sure. */
 export interface Latitude extends Allowance {
-  /** The absent value in place of what is not known. */
+  /** Whether the absent value is written in the place of what is not known (--allow missing). */
   readonly missing: boolean;
 }
 
@@ -92,7 +92,7 @@ export function chooseValues(
   const ours = names.filter((name) => Object.hasOwn(constants, name) && !settings.has(name));
   const told = (name: string): number | null => {
     const status = fields[name]?.status;
-    // A document without statuses was written by hand, by someone who knows.
+    // A document without statuses was written by hand: its numbers count as certain.
     const isTold = status === undefined || isNumber(status) || (status === "assumed" && allow.assumed);
     return isTold ? (constants[name] ?? null) : null;
   };

@@ -51,7 +51,7 @@ export function secretsOf(event: TlsEvent): ReadonlyMap<KeyLogLabel, Uint8Array>
   return log;
 }
 
-/** The hash of the connection's cipher; null where neither is known. */
+/** The hash of the connection's cipher; null where neither the hash nor the cipher is known. */
 function hashOf({ cipher_id: cipher, hash_size: size }: TlsEvent): Digest | null {
   if (cipher !== null) return sha384Suites.has(cipher & 0xffff) ? "sha384" : "sha256";
   return (["sha256", "sha384"] as const).find((digest) => digestSize[digest] === size) ?? null;

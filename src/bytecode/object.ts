@@ -30,7 +30,7 @@ const symbolType = { none: 0, object: 1, function: 2 };
 const localBinding = 0;
 const undefinedSection = 0;
 const absoluteSection = 0xfff1;
-/** Sections from here on have a number of another meaning. */
+/** Section numbers from here on have meanings of their own (SHN_LORESERVE). */
 const reservedSections = 0xff00;
 /** Elf64_Rel. Bytes. */
 const relocationEntry = { size: 16, type: 8, symbol: 12 };
@@ -51,7 +51,7 @@ interface Section {
   readonly size: number;
   readonly link: number;
   readonly info: number;
-  /** Of its header. */
+  /** Where its header lies in the file, in bytes. */
   readonly at: number;
 }
 
@@ -63,7 +63,7 @@ interface ElfSymbol {
   /** Its place in the section; of an absolute symbol any 64 bits. */
   readonly value: bigint;
   readonly size: number;
-  /** Of its entry. */
+  /** Where its entry lies in the file, in bytes. */
   readonly at: number;
 }
 
@@ -121,7 +121,7 @@ export class EbpfObject {
     this.#symbols = this.#readSymbols();
   }
 
-  /** Bytes. */
+  /** Bytes of the object. */
   get size(): number {
     return this.#bytes.length;
   }

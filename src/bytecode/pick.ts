@@ -4,7 +4,7 @@ import { compareReleases, parseRelease } from "../tls/layouts/release.ts";
 /** A kernel's upstream version. */
 type KernelVersion = readonly [number, number, number];
 
-/** What each program is compiled for; the first that the kernel has all of is picked. */
+/** The kernels that each program is compiled for: the first class whose features the kernel has is picked. */
 const classes = [
   { suffix: "", since: [5, 8], why: "Linux 5.8 and later have global data and ring buffers" },
   { suffix: "_old", since: [0, 0], why: "Linux before 5.8 has no ring buffers" },
@@ -40,7 +40,7 @@ const opensslPrograms: readonly Program[] = [
   { name: "tls_openssl_3_0", shape: "embedded", since: "3.0.0" },
   { name: "tls_openssl_3_2", shape: "connection", since: "3.2.0" },
 ];
-/** Those of libraries that one program reads, whatever the version. */
+/** The program of a library of which every version is read by one. */
 const onlyPrograms: Readonly<Record<string, { readonly name: string; readonly why: string }>> = {
   boringssl: { name: "tls_boringssl", why: "the library is BoringSSL" },
   gnutls: { name: "tls_gnutls", why: "the library is GnuTLS" },
@@ -54,7 +54,7 @@ export const bakedObjects: readonly string[] = [
   ...Object.values(onlyPrograms).map(({ name }) => name),
 ].flatMap((program) => classes.map(({ suffix }) => `${program}${suffix}`));
 
-/** Of which subject's constants an object is made. */
+/** The kind of subject whose constants an object takes. */
 export const subjectOf = (name: string): "kernel" | "tls" => (name.startsWith("tls_") ? "tls" : "kernel");
 
 /** The name of an embedded object without its ending, or null where none serves; and why. */
@@ -67,7 +67,7 @@ export interface Pick {
 export interface PickedFor {
   readonly library: string;
   readonly version: string | null;
-  /** As in the document. */
+  /** Its constants, as the document has them. */
   readonly constants: Readonly<Record<string, number | null>>;
 }
 
@@ -118,13 +118,13 @@ function programFor({ library, version, constants }: PickedFor): Pick {
     const first = parseRelease(since);
     return release === null || (first !== null && compareReleases(first, release) <= 0);
   });
-  // Of a shape that its version should not have, the oldest program is the one that expects least.
+  // A library may have a shape that its version should not have. Then the oldest program of that shape serves, which expects least.
   const program = inTime.at(-1) ?? (shape === null ? undefined : candidates[0]);
   if (program === undefined) return picked(null, `no program reads connections of OpenSSL ${version}`);
   return picked(program.name, shape === null ? `by its version ${version} alone` : shapes[shape].why);
 }
 
-/** Told by constants that are known; null where none of them is. */
+/** The shape that the known constants tell; null where none of those that tell it is known. */
 function shapeOf(constants: PickedFor["constants"]): PickedShape | null {
   const known = Object.keys(constants).filter((name) => constants[name] !== null);
   for (const shape of ["connection", "embedded", "pointer"] as const)

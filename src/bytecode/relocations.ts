@@ -20,11 +20,11 @@ export interface AskedProgram {
   readonly section: string;
   /** How many CO-RE relocations it has. */
   readonly relocations: number;
-  /** The kernel checks it against its own BTF, which no file stands in for. */
+  /** Whether the kernel checks it against its own BTF as well, which no file can stand in for. */
   readonly needsKernelBtf: boolean;
-  /** What it comes to at work, so that the kernel's verifier refuses it. */
+  /** What it would use without asking first, so that the kernel's verifier refuses it. */
   readonly missing: readonly MissingAccess[];
-  /** What it does without, because it asks first whether it is there. */
+  /** What it can do without, since it asks first whether that is there. */
   readonly absent: readonly MissingAccess[];
 }
 
@@ -33,7 +33,7 @@ export interface Against {
   readonly btf: Btf;
   /** Whether it was made, so that the kernel numbers its types otherwise. */
   readonly isMade: boolean;
-  /** It has all that the kernel has. */
+  /** Whether it has all types that the kernel has. */
   readonly isWhole?: boolean;
   /** Types in it whose true size is not known. */
   readonly partial: ReadonlySet<string>;
@@ -194,7 +194,7 @@ function verdictOf(
   };
 }
 
-/** Each once. */
+/** What is missing according to these answers, each thing once. */
 function told(answers: readonly Answer[]): MissingAccess[] {
   const rows = answers.map(({ relocation: { question }, wanted: { text: what }, found }) => ({
     what,

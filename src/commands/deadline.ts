@@ -75,7 +75,7 @@ function refuse(_: unknown, late: Failure): never {
   throw late;
 }
 
-/** A document that came too late by a moment: it is whole, and says so. */
+/** A document that was whole, but came a moment too late, with E_DEADLINE among its diagnostics. */
 export const withLate = <Late extends { readonly diagnostics: readonly Diagnostic[] }>(
   document: Late,
   { code, message }: Failure,

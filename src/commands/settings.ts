@@ -14,7 +14,7 @@ interface Kind<Value> {
   /** What a text stands for; the text itself where it stands for nothing, which the schema then refuses. */
   readonly fromText: (text: string) => unknown;
   readonly allowed: string;
-  /** What stands for it in help: words in small letters are meant as they are. */
+  /** What stands for a value in help. Words in small letters are values themselves, those in capitals stand for others. */
   readonly hint: string;
 }
 
@@ -31,7 +31,7 @@ const oneOf = <const Name extends string>(names: readonly Name[]): Kind<Name> =>
   hint: names.join("|"),
 });
 
-/** A JSON array in the file, separated by commas elsewhere. */
+/** A list of some of these names: a JSON array in the file, separated by commas in a variable or flag. */
 const someOf = <const Name extends string>(names: readonly Name[]): Kind<readonly Name[]> => ({
   schema: v.pipe(
     v.array(v.picklist(names)),
@@ -228,7 +228,10 @@ function checkVariables(env: Origins["env"]): void {
   }
 }
 
-/** A path that counts from the working directory. Of a name that {@link resolve} would lose bytes of, the dots stay. */
+/**
+ * The absolute path that a path means, counted from the working directory. {@link resolve} would lose bytes of a name that is not of
+ * UTF-8: there `.` and `..` stay as they are.
+ */
 export const absolute = (path: string): string =>
   path.isWellFormed() ? resolve(path) : path.startsWith("/") ? path : below(process.cwd(), path);
 

@@ -18,11 +18,11 @@ export const NOBITS = 8;
 const limits = { info: 4 * 2 ** 30, unit: 64 << 20, strings: 256 << 20, abbreviations: 64 << 20 } as const;
 /** Different types that are kept with their members, of which a kernel has some thousands; and types of one unit. */
 const [mostKept, mostSeen] = [1 << 20, 1 << 20];
-/** Texts whose answers are kept. */
+/** How many texts are kept with whether they are a wanted name. */
 const mostTexts = 1 << 20;
 /** Members that BTF can have of one type. */
 const mostMembers = 0xffff;
-/** Compilers nest types no deeper. */
+/** How deep types may be nested; compilers nest none deeper. */
 const DEEPEST = 64;
 
 const set = (...those: number[]): ReadonlySet<number> => new Set(those);
@@ -45,7 +45,7 @@ export function dwarfTypes(file: InputFile, elf: Elf, wanted: WantedTypes): Uint
     return header === undefined ? null : new Section(file, header);
   };
   const [info, abbreviations] = [section(".debug_info"), section(".debug_abbrev")];
-  // What is not linked has its places in relocations.
+  // In a file that is not linked (a module) places stand in relocations, which are not read.
   if (elf.type === "relocatable" || info === null || abbreviations === null) return null;
   const strings = (name: string): Buffer => section(name)?.whole(limits.strings) ?? Buffer.alloc(0);
   const reader = new Reader(wanted, strings);

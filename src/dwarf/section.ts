@@ -13,7 +13,7 @@ export class Section {
   readonly #file: InputFile;
   readonly #header: SectionHeader;
   readonly #compression: number | null;
-  /** Bytes, once it is unpacked. */
+  /** Bytes of the section once it is unpacked. */
   readonly size: number;
 
   /** The file stays the caller's. @throws InputError where it is compressed by what is not known */

@@ -57,7 +57,7 @@ export const slots = {
   ...{ sibling: 0, name: 1, byteSize: 2, bitOffset: 3, bitSize: 4, value: 5, upperBound: 6, count: 7 },
   ...{ location: 8, declaration: 9, type: 10, dataBitOffset: 11, stringsBase: 12 },
 } as const;
-/** DW_AT_* of them, in that order. */
+/** The DW_AT_* of the slots, in their order. */
 const attributes: ReadonlyMap<number, number> = new Map(
   [0x01, 0x03, 0x0b, 0x0c, 0x0d, 0x1c, 0x2f, 0x37, 0x38, 0x3c, 0x49, 0x6b, 0x72].map((name, slot) => [
     name,
@@ -187,7 +187,10 @@ export interface UnitOptions {
 export class Unit {
   readonly #options: UnitOptions;
   readonly #cursor: Cursor;
-  /** Of the entry that was read last, by {@link slots}; not a number: told by what is no constant. References lead to places, -1: to another unit. */
+  /**
+   * Of the entry that was read last, by {@link slots}; not a number: told by what is no constant. References lead to places, -1: to
+   * another unit.
+   */
   readonly values: (number | undefined)[] = new Array(Object.keys(slots).length).fill(undefined);
   /** One of {@link nameForms}. */
   nameForm = 0;

@@ -114,7 +114,7 @@ export interface Dynamic {
 /** The version nodes of a file's dynamic symbols, e.g. `OPENSSL_3.2.0`; both empty where it has none. */
 export interface VersionNodes {
   readonly defined: readonly string[];
-  /** Without the weak ones, which a linker only warns of. `file`: the soname that has to define them. */
+  /** Nodes that it needs, by the soname that has to define them. Weak ones are left out: a linker only warns where they are missing. */
   readonly needed: readonly { readonly file: string; readonly nodes: readonly string[] }[];
 }
 
@@ -148,7 +148,7 @@ class Table {
     if (Number.isSafeInteger(value)) return value;
     throw new InputError(this.#path, this.#at + offset, "a 64-bit number larger than any file");
   }
-  /** The same with a sign. */
+  /** A signed number of 64 bits. @throws InputError where it is beyond 2^53 */
   i64(offset: number): number {
     const value = this.#view.getInt32(offset + 4, true) * 2 ** 32 + this.u32(offset);
     return Number.isSafeInteger(value) ? value : this.u64(offset);
@@ -156,7 +156,10 @@ class Table {
 }
 
 export interface ElfOptions {
-  /** Addresses are a kernel's: its half of the address space begins with ones, and they are told as below 0. */
+  /**
+   * Whether addresses are a kernel's: in its half of the address space the highest bits are ones, so that they are told as numbers below
+   * 0.
+   */
   readonly isKernel?: boolean;
 }
 
@@ -291,7 +294,7 @@ export class Elf implements Disposable {
     const definitions = table(tag.verdef, tag.verdefnum);
     if (definitions !== null) {
       for (const { at, record } of chain(definitions.start, definitions.most, verdef.size, verdef.next)) {
-        // The base is the file's own name.
+        // The base definition is no version node: it has the file's own name.
         if ((record.u16(verdef.flags) & verdef.base) !== 0) continue;
         const name = this.#table(at + record.u32(verdef.aux), verdaux.size, "version name", verdaux.size);
         defined.push(text(name.u32(verdaux.name)));
@@ -477,7 +480,10 @@ export class Elf implements Disposable {
     }
   }
 
-  /** Up to `size` bytes of what is loaded at an address, before relocation; fewer where the file has no more there, or nothing. @throws InputError */
+  /**
+   * Up to `size` bytes of what is loaded at an address, before relocation; fewer where the file has no more there, or nothing.
+   * @throws InputError
+   */
   loaded(address: number, size: number): Buffer {
     const header = this.programHeaders.find(
       (one) => one.type === segment.load && address >= one.vaddr && address < one.vaddr + one.filesz,
@@ -487,7 +493,10 @@ export class Elf implements Disposable {
     return this.#file.read(header.offset + at, Math.min(size, header.filesz - at), "data", limits.code);
   }
 
-  /** Where relocations with an addend lie (DT_RELA, DT_RELASZ), as addresses before relocation; null where there are none. @throws InputError */
+  /**
+   * Where relocations with an addend lie (DT_RELA, DT_RELASZ), as addresses before relocation; null where there are none.
+   * @throws InputError
+   */
   relocations(): { readonly address: number; readonly size: number } | null {
     const header = this.programHeaders.find((one) => one.type === segment.dynamic);
     if (header === undefined) return null;
@@ -569,7 +578,7 @@ export class Elf implements Disposable {
     for (let step = 0; index !== 0 && step < limits.chain; step++, index = word(buckets + index)) yield index;
   }
 
-  /** What needs no read of the file answers no more either. @throws ClosedError */
+  /** Refuses once the file is closed, also what could be answered without reading it. @throws ClosedError */
   #checkOpen(): void {
     void this.#file.fd;
   }

@@ -11,9 +11,9 @@ const symtab = 2;
 const mostPlaces = 10_000;
 
 export interface FunctionSymbol {
-  /** Before relocation. */
+  /** The function's address before relocation. */
   readonly address: number;
-  /** Bytes; 0 where it is not told. */
+  /** Bytes of the function; 0 where the symbol does not tell. */
   readonly size: number;
 }
 
@@ -43,7 +43,7 @@ export function findFunctions(
   return found;
 }
 
-/** Two of them tell as much as all: that there are several. */
+/** The addresses of two answers together, at most two: more would say no more than that there are several. */
 const joined = (
   functions: readonly FunctionSymbol[],
   { address, size }: FunctionSymbol,

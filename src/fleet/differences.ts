@@ -77,7 +77,10 @@ const side = ({ path, root, deleted, build_id, library, version, layout, bytecod
   bytecode,
 });
 
-/** By what a library is the same one in another document, the strictest first: a container's root has another number each time. */
+/**
+ * Keys by which a library is found again in another document, the strictest first. The later ones leave a container's root out, in which
+ * another number stands each time.
+ */
 const likenesses: readonly ((library: EarlierLibrary) => string | null)[] = [
   ({ path, root, deleted, build_id }) => path && [root, path, deleted, build_id].join("\0"),
   ({ path, root, deleted }) => path && [root, path, deleted].join("\0"),

@@ -7,7 +7,7 @@ import { surest } from "./sureness.ts";
 
 /** Names that are kept of machines that have something in common. */
 const FEW = 10;
-/** Odd ones and failures that are named; how many there are besides is told. */
+/** How many odd machines and how many failures are named; of the rest the number is told. */
 const MOST_NAMED = 1000;
 
 type KernelLayout = Merged["layouts"]["kernels"][number];
@@ -17,7 +17,7 @@ type Odd = Merged["odd"][number];
 type Merging = Pick<KernelLayout, "machines" | "first" | "constants" | "fields">;
 type Constants = EarlierLibrary["constants"];
 
-/** Names, of which the first are kept. */
+/** Counts names and keeps the first of them. */
 class Names {
   count = 0;
   readonly kept: string[] = [];
@@ -167,7 +167,7 @@ function withFunctions({
   };
 }
 
-/** The two again, a function by its name. */
+/** The reverse of {@link withFunctions}: constants, and functions by their names. */
 function functionsApart(
   { constants, fields, ...layout }: Merging,
   names: ReadonlySet<string>,
@@ -209,7 +209,7 @@ const withoutBuildId = ({ count, kept }: Names): Merged["diagnostics"][number] =
 /** What a machine can tell of a constant, where it knows. */
 type Told = Odd["constants"][string]["told"];
 
-/** Null: nothing. */
+/** What a machine tells of a constant; null where it tells nothing. */
 const toldIn = ({ constants, fields }: Telling, name: string): Told | null =>
   constants[name] ?? (fields[name]?.status === "absent" ? "absent" : null);
 

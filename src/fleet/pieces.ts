@@ -82,7 +82,7 @@ async function* linesOf(input: string): AsyncGenerator<Buffer> {
   if (rest.length > 0) yield Buffer.concat(rest);
 }
 
-/** The bytes as they come, each chunk in memory of its own. */
+/** The bytes of an input as they come, each chunk in memory of its own. */
 async function* chunksOf(input: string): AsyncGenerator<Buffer> {
   const fd = input === "-" ? 0 : openInput(input);
   try {

@@ -1,8 +1,8 @@
 /** What changed between two looks at processes. */
 export interface Changes {
-  /** Used now, and by nobody before, or by none of those who use it now: it may be another file by the same name. */
+  /** Files that are used now and were not before, or only by other processes than now: it may be another file by the same name. */
   readonly begun: readonly string[];
-  /** Used by nobody any more. */
+  /** Files that no process uses any more. */
   readonly ended: readonly string[];
 }
 

@@ -14,7 +14,7 @@ import { RememberedReports } from "../tls/remembered.ts";
 import { type TlsOptions, tlsReports } from "../tls/tls.ts";
 import { Usage } from "./usage.ts";
 
-/** Which file something is told of, and who uses it. */
+/** The file that an event is about, and the processes that use it. */
 export interface WatchedFile extends Pick<LibraryReport, "root" | "build_id"> {
   readonly path: string;
   readonly used_by: readonly number[];
@@ -43,7 +43,7 @@ export interface WatchOptions {
 const [shortest, restPerLook] = [1000, 19];
 /** Milliseconds after which a program that was started is looked at: it maps its libraries first, or opens them later. */
 const delays = [2, 15, 60, 250];
-/** Programs that were started and are still to be looked at, of which more wait for the next look at all. */
+/** How many programs that were started wait for a look of their own; any more are seen with the next look at all processes. */
 const mostPending = 256;
 /** Milliseconds of such looks between two looks at all, for root's and this user's programs and for all others'. */
 const mostForPending = 100;
@@ -61,7 +61,7 @@ const keyOf = (file: MappedFile): string => keyInMaps(file).replace(/ \(deleted\
 interface Entry {
   report: LibraryReport;
   readonly place: Place;
-  /** What maps know it by: it may be mounted at several places. */
+  /** The keys by which maps know it, several where it is mounted at several places. */
   readonly keys: Set<string>;
   /** What lies at its path, and what lay there the last time that it was another; null where nothing of it could be seen. */
   at: Stamp | null;
@@ -122,7 +122,7 @@ export async function watch(options: WatchOptions): Promise<void> {
     next = events?.next() ?? never;
     for (const event of happened) note(event);
   }
-  if (events !== null) await next; // it reads of what is closed then
+  if (events !== null) await next; // the read that goes on uses the descriptor that is closed behind this
 
   function note({ kind, pid }: ProcessEvent): void {
     const [delay = 0] = delays;
@@ -161,7 +161,7 @@ class Watch {
 
   knows = (pid: number): boolean => this.#usage.has(pid);
 
-  /** Whether it is root's or this user's; not, where it is gone. */
+  /** Whether a process is root's or this user's; false where it is gone. */
   isOwn = (pid: number): boolean => {
     try {
       return !isOthers(`${this.#options.tls.proc}/${pid}`);
@@ -242,7 +242,7 @@ class Watch {
     for (const entry of new Set(this.#entries.values())) {
       const stamp = this.#stampAt(entry);
       if (stamp === null || entry.at === null || stamp.content === entry.at.content) continue;
-      // Nobody writes to it any more.
+      // Two looks found the same content there: whoever wrote it is done.
       const isDone = stamp.content === entry.next?.content;
       entry.next = stamp;
       if (isDone) await this.#replace(entry, stamp);
@@ -276,7 +276,7 @@ class Watch {
     return { path: path ?? "", ...(root !== undefined && { root }), build_id, used_by };
   }
 
-  /** Null where it is gone from there, or its root is. */
+  /** The stamp of what lies at a file's path; null where nothing does, or its root is gone. */
   #stampAt({ place }: Pick<Entry, "place">): Stamp | null {
     if (place.deleted) return null;
     try {

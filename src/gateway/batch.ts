@@ -8,7 +8,7 @@ import { type GatewayQuestion, parseQuestion } from "./question.ts";
 
 /** Two addresses with scopes and a path of PATH_MAX are shorter. */
 const LONGEST_LINE = 4096 + 256;
-/** What is written at once. */
+/** Bytes that are written at once. */
 const LARGEST_WRITE = 64 << 10;
 const NEWLINE = 10;
 
@@ -26,7 +26,7 @@ const FLIGHT = 16;
 
 /** What answers questions, each in the network namespace of a name; undefined: none is named. */
 export interface Lookup {
-  /** Those that come next. */
+  /** Told the questions that come next, before they are asked. */
   expect(coming: readonly AskedRoute[]): void;
   lookup(question: GatewayQuestion, netns: string | undefined): Promise<GatewayAnswer>;
 }
@@ -108,7 +108,7 @@ function failed(line: number, error: unknown): Extract<GatewayLine, { code: stri
 }
 
 interface Line {
-  /** Counted from 1. */
+  /** The line's number, counted from 1. */
   readonly number: number;
   /** Undefined where it is too long: it was not kept. */
   readonly text: string | undefined;

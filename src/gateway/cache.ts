@@ -2,9 +2,9 @@
 export interface CacheStatistics {
   readonly hits: number;
   readonly misses: number;
-  /** Entries that made room for others. */
+  /** How many entries were dropped to make room for others. */
   readonly evicted: number;
-  /** Entries that were too old. */
+  /** How many entries were dropped because they were too old. */
   readonly expired: number;
   readonly size: number;
 }
@@ -12,7 +12,7 @@ export interface CacheStatistics {
 /** A bounded map of values with an age. When it is full, the one that was not asked for the longest goes. */
 export class Cache<Value> {
   readonly #entries = new Map<string, { readonly value: Value; readonly until: number }>();
-  /** Goes on from the entry it gave last: a new one would pass all that were deleted since the map was compacted. */
+  /** An iterator that is kept: a new one would pass all entries that were deleted since the map was compacted. */
   readonly #oldest = this.#entries.keys();
   #youngest: string | undefined;
   #hits = 0;

@@ -30,7 +30,7 @@ export const capacities = { routes: 10_000, interfaces: 256, subnets: 256, names
 /** What the routes do with a packet. */
 interface Routing {
   readonly kind: GatewayAnswer["route"];
-  /** Null where none takes it. */
+  /** The route that takes the packet; null where none does. */
   readonly route: Route | null;
   /** Why there is no gateway; undefined where there is one. */
   readonly reason?: string;
@@ -52,9 +52,9 @@ export class GatewayLookup implements Disposable {
   readonly #namespaces: Namespaces;
   readonly #networks: Cache<AskedNetwork>;
   readonly #routes: Cache<Routing>;
-  /** Those of the questions that were told last to come, by the keys of `#routes`. */
+  /** Routes of the questions that `expect` was told of, by the keys of `#routes`. */
   readonly #coming = new Map<string, Routing>();
-  /** Networks that were looked at since then; what comes after a wait looks again. */
+  /** Networks whose routing was seen to be unchanged since `expect`; a lookup behind a wait looks again. */
   readonly #unchanged = new Set<AskedNetwork>();
   readonly #links: Cache<Link | null>;
   readonly #subnets: Cache<Subnets>;
@@ -116,14 +116,14 @@ export class GatewayLookup implements Disposable {
     for (const netns of new Set(coming.map((each) => each.netns))) {
       try {
         const network = this.#networks.peek(this.#namespaces.find(netns).key);
-        // Where there is none, the first lookup opens it.
+        // A network that is not open yet is opened by the first lookup.
         if (network !== undefined)
           this.#expectIn(
             network,
             coming.flatMap((each) => (each.netns === netns ? [each.question] : [])),
           );
       } catch (error) {
-        // It stands in the way of the lookup as well, which tells it.
+        // Whatever this error is, the lookup meets it as well and tells it.
         if (![Failure, NetlinkError, SystemError].some((kind) => error instanceof kind)) throw error;
       }
     }
@@ -179,7 +179,7 @@ export class GatewayLookup implements Disposable {
     return kept(this.#routes, key, () => [this.#coming.get(key) ?? routing(network, question), ROUTE_TTL_MS]);
   }
 
-  /** Null where it was removed. */
+  /** An interface by its index; null where it was removed. */
   #link(network: AskedNetwork, version: number, index: number): Link | null {
     return kept(this.#links, `${version} ${index}`, () => [
       orNull("ENODEV", () => network.netlink.link(index)),
@@ -255,7 +255,7 @@ function kept<Value>(
 interface Refusal {
   readonly type: RefusingType;
   readonly does: string;
-  /** What there must be of that type. */
+  /** What has to be there of that type for the errno to mean a refusal. */
   readonly by: readonly ("route" | "rule")[];
 }
 

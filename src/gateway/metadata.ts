@@ -12,7 +12,7 @@ const LARGEST_ANSWER = 4096;
 const TOKEN_SECONDS = 21_600;
 const TOKEN_MARGIN_MS = 60_000;
 
-/** The runtime's fetch takes a proxy from these; the service is on the link, and a token must not leave it. */
+/** Variables by which the runtime's fetch takes a proxy. The service is on the link, and its token must not leave that. */
 const proxyVariables = ["http_proxy", "HTTP_PROXY", "https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"];
 
 const tokenSchema = v.pipe(v.string(), v.regex(/^[\x21-\x7e]{1,1024}$/));
@@ -101,7 +101,7 @@ export class MetadataService {
     }
   }
 
-  /** Undefined stays what it is. @throws MetadataError where the text is not of its kind */
+  /** A text of the service as its schema has it; undefined where there is none. @throws MetadataError where it is of another kind */
   #parse<Schema extends v.GenericSchema<string, unknown>>(
     schema: Schema,
     text: string | undefined,

@@ -10,10 +10,10 @@ import { RouteNetlink, routeMonitor } from "../net/route.ts";
 import { Failure } from "../output/failure.ts";
 import { codeOf } from "../self/thrown.ts";
 
-/** Read where it is needed: 0 chooses among next hops by the two addresses alone. */
+/** The sysctl that says by what IPv4 chooses among next hops; 0: by the two addresses alone. */
 const HASH_POLICY = "/proc/sys/net/ipv4/fib_multipath_hash_policy";
 
-/** Makes each version of each network's routing a number of its own. */
+/** Counts versions of routing, so that no two versions of any networks have one number. */
 let versions = 0;
 
 /** A network namespace that is asked about. Its sockets stay in it, this thread does not. */
@@ -47,7 +47,7 @@ export class AskedNetwork implements Disposable {
     return this.#version;
   }
 
-  /** The version that was told last. */
+  /** The version as it was told last, without a look at the network. */
   get seen(): number {
     return this.#version;
   }

@@ -9,7 +9,7 @@ export interface WrittenAddress extends IpAddress {
 
 /** What a lookup is asked. */
 export interface GatewayQuestion {
-  /** Undefined: the kernel is to choose. */
+  /** The source address; undefined: the kernel chooses. */
   readonly source: WrittenAddress | undefined;
   readonly destination: WrittenAddress;
   /** What NAT makes of the destination; the route to this one is asked for. */

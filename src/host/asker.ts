@@ -6,8 +6,8 @@ const [STDIN, STDOUT] = [0, 1];
 
 /**
  * Asks the mounts on stdin (a JSON array of paths) for what the kernel does not remember of a file system, so that its server
- * has to answer, and writes at the place of each on stdout that it did. An error is an answer too. One that is silent blocks
- * this process, of late in a way that not even SIGKILL ends.
+ * has to answer, and writes on stdout, at the place of each mount, that it did. An error is an answer too. A mount whose server is silent
+ * blocks this process; where the server is a FUSE one that took the question, not even SIGKILL ends it.
  *
  * @param from the first to ask
  */

@@ -58,7 +58,7 @@ export function capabilitiesOf(mask: bigint): string[] {
 export interface ProcessStatus {
   /** Names of the effective capabilities. */
   readonly effective: readonly string[];
-  /** A seccomp filter may refuse system calls whatever the capabilities say. */
+  /** Whether a seccomp filter is in force, which may refuse system calls whatever the capabilities say. */
   readonly seccompFilter: boolean;
 }
 

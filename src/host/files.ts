@@ -58,7 +58,7 @@ function readBounded(root: string, path: string, limit: number): FileRead {
   }
 }
 
-/** Twice as long, at most `limit`. */
+/** The same bytes in a buffer that is twice as long, at most `limit`. */
 function grown(bytes: Uint8Array, limit: number): Uint8Array<ArrayBuffer> {
   const longer = new Uint8Array(Math.min(limit, bytes.length * 2));
   longer.set(bytes);

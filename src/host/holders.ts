@@ -32,7 +32,7 @@ export function otherHolder(
 function holds(folder: string, { dev, ino }: { readonly dev: bigint; readonly ino: bigint }): boolean {
   const isIt = (fd: string): boolean => {
     try {
-      // What lies on such a mount is no file in memory.
+      // The mount does not answer: what lies on it is no file in memory.
       if (isOnDeadMount(`${folder}/fdinfo/${fd}`)) return false;
       const stat = statSync(`${folder}/fd/${fd}`, { bigint: true });
       return stat.dev === dev && stat.ino === ino;

@@ -53,7 +53,7 @@ export function probeHost(files: HostFiles = hostFiles()): Host {
   const release = files.read("/proc/sys/kernel/osrelease");
   const kernel = kernelIdentity({
     release: textOf(release) ?? unameRelease(),
-    // The runtime has a name of its own for it.
+    // The runtime says arm64 where uname -m says aarch64.
     machine: unameMachine().replace(/^arm64$/, "aarch64"),
     version: text("/proc/version"),
     signature: text("/proc/version_signature"),

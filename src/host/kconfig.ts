@@ -6,13 +6,13 @@ export interface KernelConfig {
   readonly options: ReadonlyMap<string, string>;
 }
 
-/** Reads it when it is first asked for: few hosts leave a question open that it has to answer. */
+/** Gives the build options, which are read when they are asked for the first time: on few hosts they have to answer anything. */
 export type LaterConfig = () => KernelConfig | undefined;
 
 /** Largest unpacked config that is read, in bytes; Debian's has about 280 KB. */
 const configLimit = 4 << 20;
 
-/** Loaded where it is needed: the runtime's streams come with it. */
+/** Unpacks gzip. The module is loaded only when it is needed, since it brings the runtime's streams with it. */
 const gunzip = (bytes: Uint8Array): Buffer =>
   process.getBuiltinModule("node:zlib").gunzipSync(bytes, { maxOutputLength: configLimit });
 

@@ -10,7 +10,7 @@ export interface Missing {
   readonly help: string;
 }
 
-/** What the guess would make use of, and what it costs where it is not there. */
+/** What a guess makes use of, each with what is not known where the host lacks it. */
 const parts = [
   ["lockdown", "lockdown level", "only by trying is it known whether eBPF may read the kernel's memory"],
   ["bpf", "the right to load eBPF", "nothing is guessed; BTF alone tells of the kernel"],
@@ -19,7 +19,7 @@ const parts = [
   ["btf", "BTF", "nothing confirms the guess"],
 ] as const;
 
-/** What is missing on this host that something would help against. One cause is told once. */
+/** What this host lacks and a command, capability or setting would bring. A cause that stands behind several is told once. */
 export function missingHere(host: Host, withoutConntrack: string | null): readonly Missing[] {
   const rows: Missing[] = parts.flatMap(([part, what, cost]) => {
     const { why, help } = host[part];

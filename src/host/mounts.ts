@@ -16,7 +16,7 @@ const ETIMEDOUT = 110;
 export interface MountPoint {
   /** Its number, which no other mount of this kernel has. */
   readonly id: string;
-  /** Of its file system, as /proc/PID/maps writes it: `00:2d`. */
+  /** The device of its file system, as /proc/PID/maps writes it: `00:2d`. */
   readonly device: string;
   /** The folder or file it is mounted on, in the namespace it is of. */
   readonly point: string;
@@ -57,17 +57,17 @@ interface Served extends Pick<MountPoint, "type" | "user"> {
   readonly name: string;
 }
 
-/** One whose server does not answer, or may choose not to. */
+/** A file system whose server does not answer, or may choose not to. */
 interface Dead extends Served {
   /** Numbers of its mounts. */
   readonly ids: Set<string>;
   /** Its mount points, as this host calls them. */
   readonly points: Set<string>;
-  /** What was not looked at for it. */
+  /** Files that were not looked at because they lie on it. */
   readonly skipped: Set<string>;
 }
 
-/** By device, as of the last time that was asked. */
+/** The dead file systems by their device, as they were when they were asked last. */
 let dead: ReadonlyMap<string, Dead> = new Map();
 
 /** A file that is not looked at because the server of the mount it lies on does not answer. */
@@ -127,7 +127,7 @@ export async function askMounts(proc: string | null, milliseconds: number): Prom
   dead = new Map([...systems].filter(([, system]) => !answered.has(system.name)));
 }
 
-/** The same of a file that a person named. @throws Failure */
+/** Checks that the mounts answer on which a file lies that a person named. @throws Failure E_MOUNT where one does not */
 export async function checkNamed(path: string): Promise<void> {
   try {
     await checkAnswers(resolve(path), 1000);
@@ -166,7 +166,7 @@ async function answersOf(paths: readonly string[], milliseconds: number): Promis
     for (let [from, seen, since] = [0, -1, 0]; ; await Bun.sleep(pause)) {
       readSync(answers.fd, bytes, 0, bytes.length, 0);
       if (now() >= end || !bytes.includes(0)) return [...bytes].map((byte) => byte === 1);
-      // The first that the youngest child has no answer of.
+      // The first mount for which the youngest child has no answer yet.
       const silent = bytes.indexOf(0, from);
       const isStuck = children.length === 0 || (silent === seen && now() - since >= patience);
       if (isStuck && silent >= 0 && seen + 1 < paths.length && children.length < mostChildren) {
@@ -268,7 +268,7 @@ function skip(path: string, mount: Dead): never {
   throw new DeadMountError(path, mount);
 }
 
-/** Files that are named of those that were skipped. */
+/** How many of the skipped files a message names. */
 const mostNamed = 3;
 
 /** One line for each dead mount for which something was skipped since it was asked. */

@@ -17,7 +17,7 @@ export type LockdownLevel = (typeof lockdownLevels)[number];
 export interface LockdownAnswer {
   readonly level: LockdownLevel | null;
   readonly why: string;
-  /** What would tell the level. */
+  /** The command that would make the level known, where it is not. */
   readonly help?: string;
 }
 
@@ -160,7 +160,7 @@ export interface BpfSigns {
   readonly lockedMemory: number | undefined;
 }
 
-/** What the maps and programs of a guess take of the limit on locked memory at most, in bytes. */
+/** Bytes of locked memory that the maps and programs of a guess take at most. */
 const LOCKED_MEMORY = 2 << 20;
 
 /** Whether this process may load tracing programs by bpf(2). */
@@ -182,7 +182,7 @@ export function bpf(signs: BpfSigns): Answer {
       "run outside of the user namespace, as root of the host",
     );
   }
-  // From Linux 5.11 on the memory of maps is the cgroup's affair.
+  // Since Linux 5.11 the memory of maps is charged to the cgroup, and RLIMIT_MEMLOCK does not matter.
   if (!isAtLeast(version, 5, 11) && !has("CAP_SYS_RESOURCE") && lockedMemory < LOCKED_MEMORY) {
     const need = `needs CAP_SYS_RESOURCE, or ${LOCKED_MEMORY >> 10} KiB`;
     const why = `the limit on locked memory (ulimit -l) is ${lockedMemory >> 10} KiB: ${need}`;
@@ -230,14 +230,14 @@ export function rawTracepoints(signs: RawTracepointSigns): Answer {
 /** Rights with which the stimulus has network namespaces of its own. */
 const namespaceRights = ["CAP_SYS_ADMIN", "CAP_NET_ADMIN"];
 
-/** The stimulus tells namespaces apart by two. */
+/** Network namespaces that a guess makes: it takes two to tell which pointer leads to a socket's own. */
 const NAMESPACES_OF_A_GUESS = 2;
 
 export interface NamespaceSigns {
   readonly privileges: readonly string[];
   /** /proc/sys/user/max_net_namespaces. */
   readonly limit: FileRead;
-  /** The kernel has none (isWithoutNamespaces). */
+  /** Whether the kernel has no network namespaces at all (isWithoutNamespaces). */
   readonly isWithout: boolean;
 }
 

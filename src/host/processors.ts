@@ -22,7 +22,7 @@ export function processors(files: HostFiles, affinity = availableParallelism()):
   return Math.max(1, Math.ceil(Math.min(affinity, ...quotas)));
 }
 
-/** A group's path, and those of the groups above it; in a namespace of its own a group sees none of them. */
+/** A control group's path, and those of the groups above it; inside a cgroup namespace none of them can be seen. */
 const above = (path: string): readonly string[] => {
   const parts = path.split("/").filter((part) => part !== "" && part !== "..");
   return [0, ...parts.keys().map((index) => index + 1)].map((count) =>
@@ -30,7 +30,10 @@ const above = (path: string): readonly string[] => {
   );
 };
 
-/** Processors' time: microseconds that may be used of each period. `max` and -1 are no limit, nor is what is no number. */
+/**
+ * How many processors' time a group may use: a quota of microseconds, divided by the period. `max`, -1 and what is no number are no
+ * limit.
+ */
 function quotaOf(text: string): number {
   const [, quota = 0, period = 0] = (/^(\d{1,15}) (\d{1,15})$/.exec(text) ?? []).map(Number);
   return quota > 0 && period > 0 ? quota / period : Number.POSITIVE_INFINITY;

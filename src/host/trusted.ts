@@ -79,7 +79,7 @@ export interface OpenedFile {
   readonly tree: Tree;
   /** Its real path inside the tree: no link on the way. */
   readonly path: string;
-  /** It lies there no longer. */
+  /** Whether it lies there no longer. */
   readonly deleted?: boolean;
 }
 
@@ -187,7 +187,7 @@ export function checkLacking(name: string, { mode }: BigIntStats): void {
   throw new UntrustedError(`${name} can be added to by group or others`);
 }
 
-/** No folder has it: whoever has it open may write to it by the mode that all such files are made with, unless it is sealed. */
+/** Whether a file lies in memory alone (memfd_create): it is in no folder, and whoever has it open may write to it, unless it is sealed. */
 const isInMemory = (fd: number): boolean => readlinkSync(linkTo(fd)).startsWith("/memfd:");
 
 function checkMemory(name: string, fd: number, { stat, proc }: { stat: BigIntStats; proc: string }): void {

@@ -16,7 +16,7 @@ import type { ImageKernel, SoughtTypes } from "./kernel-file.ts";
 
 /** What is asked of a kernel that does not run here. */
 export interface ImageQuestion {
-  /** Those of its types that may speak. */
+  /** The kinds of type information that are read: BTF, DWARF. */
   readonly sources: readonly TypeSource[];
   readonly families: Families;
   /** Members of its types besides, and whether they are all that is wanted. */
@@ -29,10 +29,10 @@ export interface ImageTypes {
   /** The runtime's name of what the kernel is for; `unknown` where neither its file nor its types tell. */
   readonly arch: "x64" | "arm64" | "unknown";
   readonly release: string | null;
-  /** Its BTF, and the same to be read. */
+  /** Its BTF as bytes, and parsed. */
   readonly bytes: Buffer;
   readonly btf: Btf;
-  /** Where they stood. */
+  /** The kind of type information that it was read from. */
   readonly source: TypeSource;
 }
 
@@ -115,7 +115,7 @@ function identityOf(kernel: ImageKernel, machine: string): Document["host"]["ker
     const { version: numbers, distro } = kernelIdentity({ release, machine, version: told, signature });
     return { release, version: [...numbers], distro, machine };
   } catch (error) {
-    // It names a file of this host, which has nothing to do with it.
+    // The error names a file of this host (/proc/version), which has nothing to do with the image.
     if (error instanceof InputError) throw new InputError(kernel.path, 0, `no version in "${release}"`);
     throw error;
   }

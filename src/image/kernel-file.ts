@@ -29,7 +29,7 @@ export interface ImageKernel {
   readonly buildId: string | null;
   /** Null: raw BTF, which does not say. */
   readonly machine: Machine | null;
-  /** Its own type information; null where it was built without. What was wanted of DWARF is BTF by now. */
+  /** Its type information as BTF; null where it has none. What was read of DWARF was made into BTF. */
   readonly btf: {
     readonly bytes: Buffer;
     readonly path: string;
@@ -43,11 +43,11 @@ export class NoKernelError extends InputError {}
 
 /** Bytes of a kernel once it is unpacked, which lies in memory then. With everything in it and no debug information it has 200 MB. */
 const largestKernel = 512 << 20;
-/** Bytes that are unpacked on the way to one in a package. */
+/** Bytes that may be unpacked on the way to a kernel in a package. */
 const largestPackage = 2 ** 33;
 /** BTF of a kernel with everything in it has 10 MiB. */
 const largestBtf = 128 << 20;
-/** A package, the vmlinuz in it, the vmlinux in that: nothing is packed deeper. */
+/** How deep a kernel may be packed: a package, the vmlinuz in it, the vmlinux in that. */
 const deepest = 3;
 
 /** What is looked for in a kernel's file: by which sources, the first that is there, and what of DWARF, in which all is too much. */
@@ -282,7 +282,7 @@ function arm64Image(file: InputFile): ImageKernel {
   const { path } = file;
   const at = largestBtfIn(image);
   const ids = new Set(placesOf(image, BUILD_ID).map((note) => buildIdAt(image, note)));
-  // Those of the vDSOs, whole ELF files inside.
+  // Build-ids of the vDSOs, which are whole ELF files within the image, are not the kernel's.
   for (const id of embeddedIds(image)) ids.delete(id);
   const [buildId = null, ...others] = ids;
   return {

@@ -12,9 +12,9 @@ import { type ImageQuestion, imageDocument, soughtFor } from "./image.ts";
 import type { Image } from "./images.ts";
 import { kernelIn, NoKernelError } from "./kernel-file.ts";
 
-/** The code of what may be sound and is no kernel. */
+/** The code of a failure: the file may be sound, but is no kernel. */
 export const NO_KERNEL = "E_NO_KERNEL";
-/** Where a child finds the file. */
+/** The descriptor by which a child has the file. */
 const FILE = 3;
 /** Bytes that an answer may have: a document with a hundred members has some 100 KB. */
 const largestAnswer = 32 << 20;
@@ -57,7 +57,7 @@ export function readImage(file: InputFile, question: ImageQuestion): Document {
   }
 }
 
-/** What is wrong with an image is a failure. */
+/** An InputError, which says what is wrong with an image, as a Failure; any other error as it is. */
 export const failureOf = (error: unknown): unknown =>
   error instanceof InputError
     ? new Failure(error instanceof NoKernelError ? NO_KERNEL : "E_IMAGE", error.message)
@@ -80,9 +80,9 @@ export async function answerImage(): Promise<void> {
 }
 
 /**
- * The documents of many images, in the order of the images, or why there is none; of what was not named and is no kernel
- * nothing. Each is read in a process of its own, as many at a time as there are processors: what is wrong with one costs
- * the others nothing.
+ * The documents of many images in their order, or why there is none of one. A file that was not named itself and is no kernel is passed
+ * over. Each is read in a process of its own, as many at a time as there are processors: what is wrong with one costs the others
+ * nothing.
  *
  * @param milliseconds that each may take
  * @param progress told of each file that is read

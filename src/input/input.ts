@@ -3,7 +3,7 @@ import { AT_FDCWD, open, openPath } from "../../ffi/descriptors.ts";
 import type { FileDescriptor } from "../../ffi/libc.ts";
 import { bytesOf } from "./name.ts";
 
-/** A program of more than this many bytes is none: with symbols and debug information the largest have 4 GiB. It is read in pieces. */
+/** Bytes that a file may have: with symbols and debug information the largest programs have 4 GiB. They are read in pieces. */
 export const largestFile = 2 ** 34;
 
 export interface OpenOptions {
@@ -36,7 +36,7 @@ export class InputFile implements Disposable {
   readonly #file: FileDescriptor;
   /** The name used in errors. */
   readonly path: string;
-  /** Bytes, as of opening. */
+  /** Bytes that it had when it was opened. */
   readonly size: number;
   /** Device and inode, which no two files of a machine share. */
   readonly identity: string;
@@ -100,7 +100,7 @@ export class InputFile implements Disposable {
   }
 
   #check(offset: number, length: number, what: string): void {
-    void this.fd; // nothing is read of a closed file, not even nothing
+    void this.fd; // throws once the file is closed, also where no byte is asked for
     if (offset < 0 || length < 0 || offset + length > this.size) {
       throw new InputError(this.path, offset, `${what} of ${length} bytes beyond the end of ${this.size}`);
     }

@@ -12,7 +12,7 @@ export const foreign = /[\udc80-\udcff]/u;
 const escaped = /([\udc80-\udcff])/u;
 const everyEscaped = /[\udc80-\udcff]/gu;
 
-/** The name that these bytes are. */
+/** The string that stands for a name of these bytes. */
 export function nameOf(bytes: Uint8Array): string {
   const buffer = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   if (isUtf8(buffer)) return buffer.toString("utf8");
@@ -31,7 +31,7 @@ export function nameOf(bytes: Uint8Array): string {
   return pieces.join("") + buffer.toString("utf8", start);
 }
 
-/** The bytes of a name. */
+/** The bytes of a name, as the kernel takes them. */
 export const bytesOf = (name: string): Buffer =>
   escaped.test(name)
     ? Buffer.concat(

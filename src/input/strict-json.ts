@@ -1,6 +1,6 @@
 import { foreign } from "./name.ts";
 
-/** JSON that is none: what is wrong, and where (both counted from 1, columns in UTF-16 units). */
+/** A text is no JSON: what is wrong with it, and in which line and column (counted from 1, columns in UTF-16 units). */
 export class JsonError extends Error {
   override readonly name = "JsonError";
 
@@ -13,7 +13,10 @@ export class JsonError extends Error {
 /** Deeper nesting than this is refused: it would only eat the stack. */
 const deepest = 16;
 
-/** One token of RFC 8259 after white space, of a string its first quote alone; empty at the end and where no token is. */
+/**
+ * One token of RFC 8259 after white space; of a string only its first quote. It matches nothing at the end of the text, and where there is
+ * no token.
+ */
 const tokens =
   /[ \t\n\r]*([{}[\]:,"]|(?:-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][+-]?\d+)?|true|false|null)(?![\w.+-])|)/y;
 /** Characters of a string that stand for themselves, and one that is written otherwise. A pattern for all would eat the stack. */

@@ -6,7 +6,7 @@ import { enterNetwork } from "../../ffi/thread.ts";
 /** This thread's network namespace; opening it keeps the namespace alive. */
 export const THREAD_NAMESPACE = "/proc/thread-self/ns/net";
 
-/** Why there is no other network than the one everything is in. */
+/** The reason that is told where the kernel has no network namespaces. */
 export const NO_NAMESPACES = "this kernel has no network namespaces (CONFIG_NET_NS)";
 
 /** Whether this kernel has none: each thread has a folder of namespaces, and in it an entry for each kind there is. */

@@ -140,7 +140,7 @@ export class Netlink implements Disposable {
     throw new NetlinkError(`${what}: things changed during each of ${DUMP_ATTEMPTS} dumps`);
   }
 
-  /** Null where things changed meanwhile. */
+  /** One dump; null where things changed while it went on, so that it may mix old and new. */
   #dumpOnce(type: number, body: Uint8Array, what: string): Uint8Array[] | null {
     const sequence = this.#send(type, NLM_F_DUMP, body);
     const bodies: Uint8Array[] = [];

@@ -38,7 +38,7 @@ const [SIZE_OF_NLMSGHDR, SIZE_OF_CN_MSG, TOLD] = [16, 20, 16];
 const patience = 200;
 /** Microseconds after which a waiting read comes back, so that it ends with the watch. */
 const turn = 200_000;
-/** Bytes of what was told and not yet read. */
+/** Bytes of events that wait to be read. */
 const room = 1 << 20;
 const largestMessage = 4096;
 
@@ -127,7 +127,10 @@ function listenRequest(mark: number): Buffer {
   return message;
 }
 
-/** struct proc_event: u32 what, u32 cpu, u64 timestamp, and what is told. An answer's ack is one more than that of its question. Those cut short are passed over. */
+/**
+ * struct proc_event: u32 what, u32 cpu, u64 timestamp, and what is told. An answer's ack is one more than that of its question. Those
+ * cut short are passed over.
+ */
 function eventsIn(datagram: Uint8Array): readonly { what: number; told: Buffer; asked: number }[] {
   return [...messagesOf(datagram)].flatMap(({ body }) => {
     const message = Buffer.from(body.buffer, body.byteOffset, body.byteLength);
@@ -137,7 +140,7 @@ function eventsIn(datagram: Uint8Array): readonly { what: number; told: Buffer; 
   });
 }
 
-/** Of a whole process alone: pid_t process_pid, process_tgid come first in both. */
+/** The events of whole processes; those of single threads are left out. In both structs pid_t process_pid and process_tgid come first. */
 export const processEvents = (datagram: Uint8Array): readonly ProcessEvent[] =>
   eventsIn(datagram).flatMap(({ what, told }): readonly ProcessEvent[] => {
     const [pid, group] = [told.readInt32LE(0), told.readInt32LE(4)];

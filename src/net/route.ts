@@ -96,7 +96,7 @@ export interface Link {
 export interface InterfaceAddress {
   readonly index: number;
   readonly local: IpAddress;
-  /** Of a point-to-point link the other end's, else `local`. */
+  /** The address by which the prefix is told: the other end's on a point-to-point link, else `local`. */
   readonly network: IpAddress;
   readonly prefix: number;
 }

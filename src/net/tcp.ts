@@ -148,7 +148,7 @@ export class TcpSocket implements Disposable {
     this.#acknowledge(1);
   }
 
-  /** A wish: where a socket was made one of MPTCP, as an eBPF program can, the kernel knows no such option. */
+  /** Sets TCP_QUICKACK where the kernel can: a socket that an eBPF program made one of MPTCP has no such option, and goes without. */
   #acknowledge(quickly: 0 | 1): void {
     try {
       setsockopt(this.#descriptor.fd, SOL_TCP, TCP_QUICKACK, quickly);

@@ -21,7 +21,7 @@ export interface Evidence {
   readonly candidates: readonly number[];
   /** Only for the `table` source. */
   readonly match?: TableMatch;
-  /** There is no such member: in the struct of this version, or, of any other source than `table`, in this very thing. */
+  /** There is no such member: a table says so of this version, any other source of this very thing. */
   readonly absent?: true;
   /** Only for the `table` source: why this figure is shown but never believed. */
   readonly disputed?: string;
@@ -29,5 +29,5 @@ export interface Evidence {
   readonly reason?: string;
 }
 
-/** Why a source that was not chosen says nothing. */
+/** The reason of a source that says nothing because it was not chosen (--source). */
 export const unchosen = "not among the sources that may speak";

@@ -15,7 +15,7 @@ export type Facts = ReadonlyMap<string, Expectation>;
 
 /** The bytes of one struct instance, with the values known to be in it. */
 export interface Observation {
-  /** From the start of the instance. */
+  /** The bytes from the start of the instance on. */
   readonly bytes: Uint8Array;
   /** The parts of `bytes` that could be read, ascending and apart; the rest says nothing. */
   readonly readable: readonly Range[];

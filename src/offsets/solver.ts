@@ -242,7 +242,7 @@ function rules(constants: readonly string[], relations: readonly Relation[]): re
   return [...related, ...apart];
 }
 
-/** False only where the other field's last place is. */
+/** Whether a place leaves the other field alone. It is refuted only where that field has a single place left, and the two would overlap. */
 const isApart: Rule["fits"] = (mine, one, { unknown, offsets: [at, ...others] }) =>
   at === undefined ||
   others.length > 0 ||

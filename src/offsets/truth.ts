@@ -24,13 +24,13 @@ export interface Refutation {
   readonly constant: string;
   /** The table's number; null: that there is no such member. */
   readonly described: number | null;
-  /** None: that there is no such member. */
+  /** The measured offsets; empty where it was measured that there is no such member. */
   readonly measured: readonly number[];
 }
 
-/** What is told though nothing vouches for it. */
+/** Which values are told though nothing vouches for them. */
 export interface Allowance {
-  /** The number of a table that nothing measured stands beside. */
+  /** Whether a table's number is told that no measured member vouches for. */
   readonly assumed: boolean;
 }
 
@@ -98,7 +98,7 @@ const COARSE = 8;
 const vouches = (anchor: number, described: number): boolean =>
   described <= anchor && (anchor % COARSE !== 0 || described % COARSE === 0);
 
-/** What was measured of a struct, against what the table says of it. */
+/** What was measured of a struct, and how that agrees with the table. */
 interface Struct {
   readonly name: string;
   readonly refuting: readonly Reading[];
@@ -201,7 +201,7 @@ function verdictOf(reading: Reading, struct: Struct, allow: Allowance): Verdict 
   return verdict(allow.assumed ? described : null, "assumed", why);
 }
 
-/** How what was measured of a struct falls short of a place in it. */
+/** Why the measured members of a struct do not vouch for a place in it, in words. */
 function shortOf({ anchors }: Struct, described: number): string {
   if (anchors.length === 0) return "";
   const farthest = Math.max(...anchors);

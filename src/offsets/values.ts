@@ -4,7 +4,7 @@ const bigEndianHost = new Uint8Array(new Uint16Array([1]).buffer)[0] === 0;
 
 function encode(width: number, littleEndian: boolean, value: number | bigint): Uint8Array {
   const bytes = new Uint8Array(width);
-  // Most values are small, which takes no big number.
+  // Most values are small, and a number is faster than a bigint.
   let rest = Number.isSafeInteger(value) && value >= 0 ? value : BigInt.asUintN(64, BigInt(value));
   for (let index = 0; index < width; index++) {
     bytes[littleEndian ? index : width - 1 - index] =

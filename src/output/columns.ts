@@ -5,7 +5,7 @@ import { printable } from "./printable.ts";
 export interface Screen {
   /** Whether it shows colours. */
   readonly colour: boolean;
-  /** Columns of a line; what is none but a file or a pipe has no end. */
+  /** Columns of a line; endless for a file or a pipe. */
   readonly width: number;
 }
 
@@ -33,7 +33,7 @@ export const statusCell = (status: Status): Cell => ({ text: status, colour: sta
 
 const textOf = (cell: Cell): string => printable(typeof cell === "string" ? cell : cell.text);
 
-/** In its colour, where the screen shows any. */
+/** The text of a cell, in its colour where the screen shows colours. */
 export const shown = (cell: Cell, { colour }: Screen): string =>
   colour && typeof cell !== "string" ? `\x1b[${cell.colour}m${textOf(cell)}\x1b[39m` : textOf(cell);
 

@@ -29,7 +29,7 @@ export const fieldSchema = v.strictObject({
 
 /** Where a function begins that programs attach to. Absent: the library has none. */
 export const functionSchema = v.strictObject({
-  /** Before relocation. */
+  /** Its address in the file's program headers, before relocation. */
   address: v.nullable(offset),
   /** The same in bytes from the file's beginning, which is what a uprobe takes. */
   offset: v.nullable(offset),
@@ -61,7 +61,7 @@ export const hostSchema = v.strictObject({
 
 /** A kernel's constants. */
 export const kernelSchema = v.strictObject({
-  /** It does not run here: it was read of this file. */
+  /** The file that it was read from, of a kernel that does not run here. */
   image: v.optional(v.strictObject({ path: v.string(), build_id: v.nullable(v.string()) })),
   bytecode: v.nullable(v.string()),
   strategy: v.nullable(v.picklist(strategies)),
@@ -86,7 +86,10 @@ export const libraries = [
 ] as const;
 
 const library = {
-  /** Inside `root`; as it was given where an absolute path was named. Bytes that are not of UTF-8 are `\xff`. Null where a version was asked for instead of a file. */
+  /**
+   * Inside `root`; as it was given where an absolute path was named. Bytes that are not of UTF-8 are `\xff`. Null where a version was
+   * asked for instead of a file.
+   */
   path: v.nullable(v.string()),
   /** Where the tree it lies in begins, such as a container's `/proc/PID/root`; without it, the machine's own. */
   root: v.optional(v.string()),
@@ -108,7 +111,7 @@ const library = {
 /** What is known of a file with a TLS library in it. */
 export const librarySchema = v.strictObject({ ...library, constants, fields, functions });
 
-/** The same, with what this kernel can read its connections with. */
+/** A library in a document: the same, with the eBPF object that reads its connections on this kernel. */
 export const tlsSchema = v.strictObject({
   ...library,
   /** The embedded eBPF object for the library and the kernel: see `offsetof bytecode`. */
@@ -166,7 +169,7 @@ export const diagnosticSchema = v.strictObject({
 const verifiedKernelSchema = v.strictObject({
   bytecode: v.string(),
   attached: v.array(v.string()),
-  /** Of each constant: how often it was compared, how often that held, and the first time that it did not. */
+  /** By constant: how often it was compared, how often it held, and the first time that it did not. */
   constants: v.record(
     v.string(),
     v.strictObject({
@@ -197,7 +200,7 @@ const verifiedTlsSchema = v.strictObject({
   events: v.number(),
   /** Events that found no room. */
   lost: v.number(),
-  /** Of each item of a connection: how often it was compared, how often that held, and the constants that lead to it. */
+  /** By item of a connection: how often it was compared, how often it held, and the constants that lead to it. */
   items: v.record(
     v.string(),
     v.strictObject({ compared: v.number(), held: v.number(), constants: v.array(v.string()) }),
@@ -235,7 +238,7 @@ export const documentSchema = v.strictObject({
 });
 
 const planned = {
-  /** `null`: it is known only by trying. */
+  /** `null`: only trying would tell. */
   would: triState,
   reason: v.string(),
 };

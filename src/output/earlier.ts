@@ -75,7 +75,7 @@ const earlierSchema = v.object({
   ),
 });
 
-/** The same of what documents of many machines were merged into. */
+/** What is taken from a document that those of many machines were merged into. */
 const layoutsSchema = v.object({
   format_version: format,
   layouts: v.object({
@@ -88,16 +88,16 @@ const layoutsSchema = v.object({
 export type MergedLayouts = v.InferOutput<typeof layoutsSchema>["layouts"];
 /** A document of this or of an earlier run. */
 export type Earlier = v.InferOutput<typeof earlierSchema>;
-/** A library in it. */
+/** A library in such a document. */
 export type EarlierLibrary = NonNullable<Earlier["tls"]>[number];
 /** Statuses by constant; empty where a document was written by hand. */
 export type EarlierFields = EarlierLibrary["fields"];
 
-/** A document's file of more bytes than this is none. */
+/** Bytes that a document's file may have. */
 export const largestDocument = 64 << 20;
 
 /**
- * The same, sooner, of text that is most often right: a key that stands twice is not looked for.
+ * Reads a document as {@link readEarlier} does, but faster where the text is right, as it mostly is: a key that stands twice is not found.
  * @throws Failure as {@link readEarlier}
  */
 export function readQuickly(text: string, path: string): Earlier {

@@ -82,7 +82,7 @@ const told = <Name extends string>(
     meaning: words[source] + (numbers.length > 1 ? "; which of them it is was not told apart" : ""),
   }));
 
-/** The same for people. */
+/** Explanations as text for people. */
 export function toExplanation({ explain }: Explained, screen: Screen = paper): string {
   const blocks = explain.map(({ constant, of, member, value, status, meaning, reason, evidence }) => {
     const what = member === null ? "where the function begins in the file" : `bytes to ${member}`;

@@ -11,10 +11,10 @@ const unprintable = /[\p{C}\p{Zl}\p{Zp}]/gu;
 export const printable = (text: string): string =>
   wellFormed(text).replace(unprintable, (char) => `\\x${char.codePointAt(0)?.toString(16).padStart(2, "0")}`);
 
-/** The lines of JSON are its own: in its strings an end of line is escaped already. */
+/** The same characters but the end of a line: those in JSON are its own layout, since in its strings they are escaped already. */
 const unprintableInJson = /[^\P{C}\n]|[\p{Zl}\p{Zp}]/gu;
 
-/** The same for JSON, whose own escapes say it: what reads it gets the text as it was. */
+/** The same for JSON, with its own escapes: a program that reads it gets the text as it was. */
 export const printableJson = (json: string): string => json.replace(unprintableInJson, escapes);
 
 const escapes = (char: string): string =>

@@ -46,7 +46,10 @@ export const functionNumbers = (
   ];
 };
 
-/** Of a bit-field, besides the byte that it begins in: the bit of that byte, counted from the lowest, and how many it has. */
+/**
+ * Names of what is told of a bit-field beside the byte that it begins in: its first bit, counted from that byte's lowest, and how many
+ * it has.
+ */
 export const bitConstants = (constant: string): readonly [offset: string, size: string] => [
   `${constant}_bit_offset`,
   `${constant}_bit_size`,
@@ -54,7 +57,7 @@ export const bitConstants = (constant: string): readonly [offset: string, size: 
 
 /**
  * The document with these constants and functions alone. One that no part of it has is asked for and not known, which is told.
- * @param besides are kept where they are there
+ * @param besides names that are kept where the document has them
  */
 export function keepOnly(
   document: Document,
@@ -98,7 +101,7 @@ export interface Single {
 
 /** @throws Failure where several libraries have a constant of this name */
 export function singleOf({ kernel, tls = [], diagnostics }: Document, name: string): Single {
-  // What was not reached may have another value of it.
+  // A library that was not reached in time may have another value for this name.
   const late = diagnostics.find(({ code }) => code === "E_DEADLINE");
   if (late !== undefined) return { value: null, why: late.message, isSettled: false };
   const part = kernel !== undefined && Object.hasOwn(kernel.fields, name) ? kernel : libraryOf(name, tls);

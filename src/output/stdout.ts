@@ -6,7 +6,7 @@ import { STDOUT } from "./terminal.ts";
 /** O_CLOEXEC in the flags of /proc/PID/fdinfo, which are octal. */
 const closeOnExec = 0o2000000;
 
-/** Asked once. */
+/** Whether standard output was closed at the start; undefined until that is asked for the first time. */
 let closed: boolean | undefined;
 
 /**

@@ -16,7 +16,7 @@ import type {
 } from "./document.ts";
 import { printable } from "./printable.ts";
 
-/** What stands before the others, which are as good as each other. */
+/** Statuses whose rows stand first, the worst before the others; all other statuses are equally good. */
 const worst: readonly Status[] = ["conflict", "unresolved", "assumed"];
 const rankOf = (status: Status): number => (worst.includes(status) ? worst.indexOf(status) : worst.length);
 
@@ -75,7 +75,7 @@ const verifiedBlocks = ({ kernel, tls = [] }: Verified, screen: Screen): readonl
   ...tls.map((library) => verifiedTls(library, screen)),
 ];
 
-/** Of what was compared, whether all of it held. */
+/** The cell that says whether all comparisons held. */
 const held = (isHeld: boolean): Cell =>
   isHeld ? { text: "held", colour: colours.green } : { text: "WRONG", colour: colours.red };
 
@@ -213,7 +213,7 @@ const fieldTable = (fields: KernelReport["fields"], screen: Screen): string =>
     { right: [1], screen },
   );
 
-/** Behind that of the constants; empty where nothing is told of functions. */
+/** The table of functions, which stands behind that of the constants; empty where nothing is told of functions. */
 function functionTable(functions: TlsReport["functions"], screen: Screen): string {
   const rows = Object.entries(functions).map(([name, { address, offset, status, reason = "" }]) => ({
     status,

@@ -4,10 +4,13 @@ import { fstatSync } from "node:fs";
 export const STDOUT = 1;
 export const STDERR = 2;
 
-/** Of memory devices, /dev/null among them: include/uapi/linux/major.h. */
+/** The major number of memory devices, /dev/null among them: include/uapi/linux/major.h. */
 const MEM_MAJOR = 1;
 
-/** Whether a person looks at it. What is no device, or one of memory, as in most scripts, is known without the streams. */
+/**
+ * Whether a descriptor is a terminal. In most scripts it is no device, or /dev/null: that is known without loading the runtime's
+ * streams.
+ */
 export function isTerminal(fd: typeof STDOUT | typeof STDERR): boolean {
   try {
     const stat = fstatSync(fd);

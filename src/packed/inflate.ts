@@ -13,7 +13,7 @@ const formats = [
   { name: "bzip2", magic: "425a68" },
   { name: "lzo", magic: "894c5a4f000d0a1a0a" },
 ].map(({ name, magic }) => ({ name, magic: Buffer.from(magic, "hex") }));
-/** Its decoder takes zlib's streams as well. */
+/** The number of gzip among the formats; its decoder takes streams of zlib as well. */
 const gzip = formats.findIndex(({ name }) => name === "gzip");
 const longest = Math.max(...formats.map(({ magic }) => magic.length));
 
@@ -42,7 +42,7 @@ const exportsSchema = v.object({
 
 let compiled: WebAssembly.Module | undefined;
 
-/** An unpacker of its own: its memory goes with it. It imports nothing, so that all it can do is to compute. */
+/** A new unpacker with memory of its own. The WebAssembly imports nothing, so that it can do nothing but compute. */
 function unpacker(): v.InferOutput<typeof exportsSchema> {
   compiled ??= new WebAssembly.Module(assetBytes("inflate.wasm"));
   const exports = v.parse(exportsSchema, { ...new WebAssembly.Instance(compiled, {}).exports });
@@ -50,7 +50,7 @@ function unpacker(): v.InferOutput<typeof exportsSchema> {
   return exports;
 }
 
-/** What bytes are packed in, as they begin; null where in nothing that is known. */
+/** The format that bytes are packed in, as their beginning tells; null where it is none that is known. */
 export function packingOf(head: Uint8Array): string | null {
   return formats[numberOf(head)]?.name ?? null;
 }

@@ -25,7 +25,7 @@ export class Stream implements Disposable {
     return new Stream(chunksOf(file, start, end), file.path, start);
   }
 
-  /** Bytes before the next. */
+  /** How many bytes were read: the offset of the next one. */
   get offset(): number {
     return this.#offset;
   }
@@ -95,7 +95,7 @@ export class Stream implements Disposable {
     return bytes;
   }
 
-  /** Ends what the bytes come from. */
+  /** Ends the source of the bytes. */
   [Symbol.dispose](): void {
     this.#chunks.return?.();
   }

@@ -9,7 +9,7 @@ export const packagedAssets: readonly string[] = ["node_modules/capstone-wasm/di
 /** Folders under assets/ whose files serve one architecture, or all; the executable embeds these and no others, side by side. */
 export const assetFolders = (arch: Arch): string[] => [`lib/${arch}`, `bpf/${arch}`, "wasm"];
 
-/** What this program runs on. */
+/** The architecture that this program runs on. */
 export const arch: Arch = process.arch === "arm64" ? "arm64" : "x64";
 
 /** True in the executable, false from source. */

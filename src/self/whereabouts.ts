@@ -3,13 +3,13 @@ const room = 4096;
 /** Words of 32 bits before the text: how often it was written (odd while it is), and its length in bytes. */
 const [WRITES, LENGTH, HEADER] = [0, 1, 8];
 
-/** What a run is at that has said nothing more. */
+/** The name of what a run is at before it says anything. */
 export const START = "the start";
 
 /** Memory that holds what a run is at: one thread writes it, and another reads it though the first is blocked. */
 export type Whereabouts = SharedArrayBuffer;
 
-/** Some of a run. */
+/** A part of a run. */
 export interface Stage {
   readonly what: string;
   /** Milliseconds that it took, or has taken. */
@@ -18,7 +18,7 @@ export interface Stage {
 
 interface Written {
   readonly what: string;
-  /** By {@link now}. */
+  /** When it began, by {@link now}. */
   readonly since: number;
   /** The one that took longest of those that are over. */
   readonly longest: Stage;
@@ -30,7 +30,7 @@ export const now = (): number => {
   return seconds * 1000 + nanoseconds / 1e6;
 };
 
-/** Some of a run that goes on. */
+/** A part of a run that goes on. */
 interface Open {
   readonly what: string;
   /** How many were begun before it. */
@@ -42,9 +42,9 @@ interface Open {
 let memory: Whereabouts | null = null;
 let end = Number.POSITIVE_INFINITY;
 let begun = 0;
-/** What this thread is at; each inside of the one before it. */
+/** What this thread is at: each stage is inside of the one before it. */
 const stages: Open[] = [];
-/** What goes on beside that, such as a child's work. */
+/** What goes on beside this thread, such as a child's work. */
 const waits = new Set<Open>();
 let longest: Stage = { what: START, milliseconds: 0 };
 
@@ -108,7 +108,7 @@ export async function awaiting<Value>(what: string, value: Promise<Value>): Prom
 
 const nothing: Disposable = { [Symbol.dispose]() {} };
 
-/** The clock of what this thread is at stops. */
+/** Stops the clock of the innermost stage. */
 function pause(): void {
   const stage = stages.at(-1);
   if (stage !== undefined) over(stage);

@@ -17,7 +17,7 @@ export interface Expected {
 export interface Comparison {
   /** e.g. `fd`, or a label of the key log. */
   readonly item: string;
-  /** What leads to it. */
+  /** The constants that lead to it. */
   readonly constants: readonly string[];
   readonly held: boolean;
 }
@@ -31,10 +31,13 @@ interface Path {
 const version = /_ST_VERSION$|_STATE_VERSION$/;
 const session = /_ST_SESSION$|_ESTABLISHED_SESSION$/;
 const cipher = [session, /^SSL_SESSION_ST_CIPHER$/];
-/** BoringSSL keeps one or the other. */
+/** A cipher's number: BoringSSL keeps it in one of two members. */
 const cipherNumber = /^SSL_CIPHER_ST_(PROTOCOL_)?ID$/;
 const bio = /_ST_RBIO$|^BIO_/;
-/** Only TLS 1.3 has such a secret, and the cipher's hash says how long it is. */
+/**
+ * The constants that lead to a secret of TLS 1.3: its own, the version's, since only 1.3 has it, and the cipher's, whose hash is as
+ * long.
+ */
 const secret = (own: RegExp): Path => ({ all: [own, ...cipher], any: [cipherNumber, version] });
 const handshake = secret(/_HANDSHAKE_SECRET$|_HANDSHAKE_TRAFFIC_HASH$/);
 
@@ -168,7 +171,7 @@ interface Item {
 }
 
 function* itemsOf({ version, cipher_id, fds, secrets }: Expected): Generator<Item> {
-  // Without it the connection would not have been found.
+  // The random is not compared again: by it the connection was found.
   yield { item: "random", isTrue: () => true };
   if (version !== undefined) yield { item: "version", isTrue: (end) => end.version === version };
   if (cipher_id !== undefined) yield { item: "cipher_id", isTrue: (end) => end.cipher_id === cipher_id };

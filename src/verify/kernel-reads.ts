@@ -17,7 +17,7 @@ export type SocketKind = "tcp4" | "tcp6" | "udp4" | "udp6";
 
 /** One value that the program read, and what the kernel says of the same socket by its API. */
 export interface SocketComparison {
-  /** What leads to the value: all of them are wrong together, or one of them. */
+  /** The constants that lead to the value. Where it is wrong, at least one of them is. */
   readonly constants: readonly string[];
   readonly socket: SocketKind;
   /** As text: an address in hex, a number in decimal. */
@@ -47,7 +47,7 @@ interface Rung {
   readonly target: string;
   /** The sockets that pass it. */
   readonly sees: readonly SocketKind[];
-  /** They pass it for sure: kprobes may be turned off, and what a sockmap redirects is not received by TCP. */
+  /** Whether they pass it always. Kprobes may be turned off, and what a sockmap redirects is not received by TCP. */
   readonly always?: true;
 }
 
@@ -68,10 +68,10 @@ function attach(object: BpfObject, { kind, target }: Rung): { readonly where: st
 /** Round-trip times stand still when two readings so many microseconds apart agree. */
 const stability = { window: 100, attempts: 20 };
 const PRIMING_ROUNDS = 2;
-/** Microseconds. */
+/** Microseconds that an echo waits, so that round trips can be measured. */
 const PRIMING_PAUSE = 300;
 const TCP_ESTABLISHED = 1;
-/** A program does not run when it interrupts another one (bpf_prog_active), which is rare. */
+/** How often a look is repeated that no program saw: one does not run where it interrupts another one (bpf_prog_active), which is rare. */
 const MOST_MISSES = 3;
 
 export interface VerifyOptions {
@@ -211,7 +211,7 @@ function lookAtTcp(network: Network, family: Family, socket: SocketKind, during:
     sleep(PRIMING_PAUSE);
     server.receive(byte);
     server.send(byte);
-    // The last byte stays, to be looked at.
+    // The last byte stays in the queue, so that a read which leaves it there (MSG_PEEK) passes the program.
     if (round < PRIMING_ROUNDS - 1) client.receive(byte);
   }
   const before = stableInfo(client, stability);
@@ -271,7 +271,7 @@ function compareAddresses(
   ];
 }
 
-/** Of several events the first that is wrong tells most. */
+/** The comparisons of a socket: where several events tell of it, those of the first that is wrong. */
 function compare(
   constants: readonly (string | undefined)[],
   socket: SocketComparison["socket"],

@@ -5,7 +5,7 @@ import { digestOf } from "../tls/probe/sessions.ts";
 /** What a key log may gain while it is watched; bytes. */
 export const largestGain = 64 << 20;
 
-/** Of each connection, by its client's random in hex: label of the key log to SHA-256 of the secret in hex. */
+/** The secrets of each connection by the client's random (in hex): by the key log's label, the SHA-256 of the secret in hex. */
 export type Digests = ReadonlyMap<string, ReadonlyMap<string, string>>;
 
 /** What a program adds to a key log from now on. Its secrets become digests as they are read, and no text before. */

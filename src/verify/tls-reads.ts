@@ -44,7 +44,7 @@ export interface TlsVerification extends Compared {
   readonly lost: number;
 }
 
-/** Nothing could be compared, and why. */
+/** The reason why nothing could be compared. */
 export interface Unverified {
   readonly reason: string;
 }
@@ -171,7 +171,7 @@ class Watch implements Disposable {
     this.#capture = new TlsCapture(libbpf, { ...object, elf, pid }, (event) => this.#connections.add(event));
   }
 
-  /** Nothing could be attached. */
+  /** Whether nothing could be attached. */
   get isBlind(): boolean {
     return this.#capture.attached.length === 0;
   }

@@ -19,8 +19,8 @@ import {
 const ROUNDS = 8;
 
 /**
- * Left out: OpenSSL calls these from within, some 20 times a handshake at each end, and what they would tell is told by the
- * program's own next call.
+ * Programs that are left out: OpenSSL itself calls these functions some 20 times a handshake at each end, and the next function that the
+ * application calls tells the same.
  */
 const chatty: ReadonlySet<string> = new Set(["uprobe_SSL_in_init", "uprobe_SSL_in_before"]);
 
@@ -99,7 +99,7 @@ export interface VerifiedLibrary {
   readonly path: string;
   readonly root?: string | undefined;
   readonly subject: BakeSubject;
-  /** Where they begin, as far as that is known. */
+  /** Where the library's functions begin, as far as that is known. */
   readonly functions: LibraryReport["functions"];
   readonly open: OpenLibrary;
   readonly watched?: Watched;
