@@ -13,7 +13,7 @@ import {
 import type { Files, OpenFile } from "./open-files.ts";
 import { defined, read } from "./procfs.ts";
 
-/** So many of each kind are looked at. */
+/** How many interrupts and how many disks are looked at. */
 const MOST = 6;
 
 /** A disk, and what all of it is as a device. */
@@ -30,6 +30,7 @@ export class Devices {
 
   constructor(private readonly files: Files) {}
 
+  /** Adds the first interrupts and disks of sysfs to the files of the scene. */
   lookAtAll(): void {
     for (const { folder, interrupt, name } of interrupts())
       this.#add(folder, () => aroundInterrupt.of({ action: irqaction.of({ interrupt, name }) }));
