@@ -40,7 +40,7 @@ const failureOf = ({ status, stdout, stderr }: ReturnType<typeof run>) => {
   };
 };
 
-test("list: every object with its programs and constants", () => {
+test("list names every object with its programs and constants", () => {
   const { bytecode } = v.parse(
     bytecodeListSchema,
     jsonOf("bytecode-list", offsetof("bytecode", "list").stdout),

@@ -49,19 +49,19 @@ describe("offsetof config", () => {
     expect(config.retries?.from).toBe("default");
   });
 
-  test("jq reads it", () => {
+  test("jq reads the settings as JSON", () => {
     const pipe = `${executable} config --stability-window 250 | jq -r .config.stability_window.value`;
     expect(run(["sh", "-c", pipe])).toEqual({ status: 0, stdout: "250\n", stderr: "" });
   });
 
-  test("as a table for people", () => {
+  test("a table for people has the same settings", () => {
     const { stdout } = run([...ask, "--format", "table", "--source", "guess,btf"]);
     expect(stdout).toMatch(
       /^SETTING +VALUE +FROM\nstrategy +snapshot +default\nbytecode +auto +default\nsource +guess,btf +--source\n/,
     );
   });
 
-  test("as an ordinary user, whose own file is good", () => {
+  test("a user's own configuration file is good for that user, and refused for root", () => {
     using theirs = new Scratch();
     copyFileSync(executable, theirs.at("offsetof"));
     writeFileSync(theirs.at("own.json"), '{"retries": 5}');
@@ -193,7 +193,7 @@ describe("settings at work", () => {
     expect(pauses(12_345)).toBeGreaterThan(3);
   });
 
-  test("--proc-root: the host's /proc, and the tree of its first process", () => {
+  test("--proc-root has processes read there, and libraries looked for in the tree of its first process", () => {
     const [library] = documentOf(run([executable, "tls", "/usr/bin/openssl"])).tls ?? [];
     if (library?.path == null) throw new Error("this machine has no libssl");
     using host = new Scratch();

@@ -58,7 +58,7 @@ describe("one lookup", () => {
     });
   });
 
-  test("by the default gateway", () => {
+  test("a packet to elsewhere leaves by the default gateway, in the subnet that the gateway is in", () => {
     const result = inHost("10.1.0.2", "8.8.8.8");
     expect({ status: result.status, stderr: result.stderr }).toEqual({ status: 0, stderr: "" });
     expect(answerOf(result)).toEqual({
@@ -73,7 +73,7 @@ describe("one lookup", () => {
     });
   });
 
-  test("IPv6, a process as namespace, an IPv4-mapped address", () => {
+  test("IPv6 is looked up too, a namespace may be named by a process, and an IPv4-mapped address is the IPv4 one", () => {
     expect(answerOf(gateway("::", "2001:db8::1", "--netns", String(host.pid)))).toMatchObject({
       gateway: "fd01::1",
       subnet: { cidr: "fd01::/64" },
@@ -102,7 +102,7 @@ describe("one lookup", () => {
     });
   });
 
-  test("the destination that NAT puts in its place", () => {
+  test("with --translated the route is that of the address which NAT puts in place of the destination", () => {
     const translated = inHost("10.1.0.2", "10.96.0.1", "--translated", "10.1.0.44");
     expect(answerOf(translated)).toMatchObject({
       destination: "10.96.0.1",
@@ -129,7 +129,7 @@ describe("one lookup", () => {
     });
   });
 
-  test("as a table", () => {
+  test("a table for people has the same answer", () => {
     const { stdout } = inHost("10.1.0.2", "8.8.8.8", "--format", "table");
     expect(stdout).toContain("\ngateway      10.1.0.1\n");
     expect(stdout).toContain("\nsubnet       10.1.0.0/24 by interface\n");
@@ -236,7 +236,7 @@ describe("the metadata service", () => {
     expect(paths).toEqual(["/latest/api/token"]);
   });
 
-  test("refuses", () => {
+  test("refuses: the subnet is null with the reason", () => {
     const result = inHost("10.1.0.2", "8.8.8.8", "--cloud", "aws", "--imds", "http://127.0.0.1:1");
     expect(result.status).toBe(3);
     expect(answerOf(result).reasons.subnet).toContain(

@@ -37,7 +37,7 @@ describe("sessions that it makes with itself", () => {
   test.each([
     { choice: "current", bytecode: "tls_gnutls" },
     { choice: "old", bytecode: "tls_gnutls_old" },
-  ])("the system's, the $choice object", ({ choice, bytecode }) => {
+  ])("every comparison holds with the $choice object", ({ choice, bytecode }) => {
     const { one, status } = verify("--bytecode", choice);
     expect(one).toMatchObject({ path: library, bytecode, connections: 5, ends: 10, missed: 0, lost: 0 });
     expect(Object.keys(one.items).sort()).toEqual(own.toSorted());
@@ -71,7 +71,7 @@ describe("sessions that it makes with itself", () => {
   });
 });
 
-test("git's connections against its key log; what is printed holds no secret", async () => {
+test("git's connections hold against its key log, and what is printed holds no secret", async () => {
   const keys = scratch.at("keys");
   writeFileSync(keys, "");
   const args = ["verify", "tls", library, "--against", keys, "--seconds", "600", "--format", "json"];

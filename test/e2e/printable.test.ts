@@ -54,7 +54,7 @@ test("a name is written as it is found: the executable gets it whole", () => {
 });
 
 test.each([["json"], ["table"], ["header"]])(
-  "the path of a library under --format %s, and --verbose",
+  "steers no terminal: the path of a library under --format %s, and --verbose",
   (format) => {
     const { text, exitCode } = check(...tls, "--format", format, "--verbose");
     expect([0, 3]).toContain(exitCode);
@@ -76,7 +76,7 @@ test("the path of a library under --format env: as it is for a shell, shown on a
   for (const each of steering.slice(0, 2)) expect(typed).not.toContain(each);
 });
 
-test("what a failure says, and where it was thrown", () => {
+test("steers no terminal: what a failure says, and where it was thrown", () => {
   for (const format of ["json", "table"]) {
     const flags = ["--format", format, "--verbose"];
     const nowhere = `/nowhere/${hostile}`;
@@ -111,7 +111,7 @@ test("what a failure says, and where it was thrown", () => {
   }
 });
 
-test("a configuration file's keys and values, and variables", () => {
+test("steers no terminal: a configuration file's keys and values, and variables", () => {
   const config = scratch.at("config.json");
   for (const content of [
     { [hostile]: 1 },
@@ -134,7 +134,7 @@ test("a configuration file's keys and values, and variables", () => {
   }
 });
 
-test("a document of another's: paths, names and reasons in it", () => {
+test("steers no terminal: paths, names and reasons in a document of somebody else", () => {
   const file = scratch.at("document.json");
   const subject = { constants: { offset_family: 16 }, fields: {} };
   const base = {
@@ -181,7 +181,7 @@ test("a file that is written has the name that was asked for, and the table show
   expect(readdirSync(scratch.at("made"), { encoding: "buffer" }).map((each) => nameOf(each))).toEqual([name]);
 });
 
-test("names inside an eBPF object, and inside a library", () => {
+test("steers no terminal: names inside an eBPF object, and inside a library", () => {
   const bytes = readFileSync(`${repository}/assets/bpf/x64/socket_reader.o`);
   // Names of the same length, so that the object is sound.
   for (const [name, other] of [
@@ -211,7 +211,7 @@ test("names inside an eBPF object, and inside a library", () => {
   check("detect", "--format", "table", "--verbose");
 });
 
-test("lines of a batch, and the namespaces they name", () => {
+test("steers no terminal: lines of a batch, and the namespaces they name", () => {
   const oneLine = hostile.replaceAll("\n", "");
   const lines = [`${oneLine} 8.8.8.8`, `127.0.0.1 127.0.0.1 /nowhere/${oneLine}`];
   const { stdout, stderr } = Bun.spawnSync([executable, "gateway", "--batch"], {
@@ -225,7 +225,7 @@ test("lines of a batch, and the namespaces they name", () => {
   );
 });
 
-test("an interface with a name of its own", () => {
+test("steers no terminal: the name of an interface", () => {
   const name = `a\x9b\u202e\udcff`;
   const script = `ip link set lo name "$(printf '%b' '${octal(name)}')" up
     for format in json table; do ${executable} gateway 127.0.0.1 127.0.0.1 --format $format; done`;

@@ -108,7 +108,7 @@ describe("where several children are at work", () => {
     await until(() => !pids.some(isAtWork));
   });
 
-  test("on one processor one library is looked at after the other", async () => {
+  test("on one processor libraries are looked at one after the other", async () => {
     const one = started(["taskset", "-c", "0"], "--deadline", "5000");
     let most = 0;
     while (one.exitCode === null && one.signalCode === null) {

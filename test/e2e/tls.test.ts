@@ -47,7 +47,7 @@ test("a TLS library that is not supported ends with 3 and is named, in every for
   }
 });
 
-test("--pid: the library of that process alone", () => {
+test("--pid reports the library of that process alone", () => {
   const script = `sleep 600 | openssl base64 & until pid=$(pidof -s openssl) && grep -q libssl /proc/$pid/maps; do :; done
     echo $pid; exec ${executable} tls --pid $pid`;
   const result = run(["unshare", "--pid", "--fork", "--mount-proc", "bash", "-c", script]);
@@ -155,7 +155,7 @@ test("progress is for terminals: one line, taken back when it is done, none unde
   expect(onTerminal("--quiet")).toBe("");
 });
 
-test("a process that is watched for some time: how long already, on a terminal", () => {
+test("verify tls tells on a terminal how long it has watched a process", () => {
   using scratch = new Scratch();
   run(["touch", scratch.at("keys")]);
   const watched = (keylog: string) =>

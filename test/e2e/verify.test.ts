@@ -37,7 +37,7 @@ describe("sessions that a library makes with itself", () => {
   test.each([
     { choice: "current", bytecode: "tls_openssl_3_0" },
     { choice: "old", bytecode: "tls_openssl_3_0_old" },
-  ])("the system's libssl, the $choice object", ({ choice, bytecode }) => {
+  ])("of the system's libssl: every comparison holds with the $choice object", ({ choice, bytecode }) => {
     const { one, status } = verify("--bytecode", choice);
     expect(one).toMatchObject({ path: system, bytecode, connections: 4, ends: 8, missed: 0, lost: 0 });
     expect(Object.keys(one.items).sort()).toEqual(openssl.toSorted());
@@ -169,7 +169,7 @@ describe("run --verify", () => {
   });
 });
 
-test("Bun's own TLS, stripped as it comes: every secret of a server and a client, against its --tls-keylog", async () => {
+test("every secret of a Bun's server and client holds against its --tls-keylog, stripped as Bun comes", async () => {
   const program = join(import.meta.dir, "../../node_modules/bun/bin/bun.exe");
   const [key, cert] = [certificate.at("key.pem"), certificate.at("cert.pem")];
   const keys = certificate.at("bun.keys");

@@ -35,7 +35,7 @@ const all = [
   "random",
 ];
 
-describe("curl and nginx over TLS 1.2 and 1.3, against curl's SSLKEYLOGFILE", () => {
+describe("connections of curl and nginx over TLS 1.2 and 1.3 hold against curl's SSLKEYLOGFILE", () => {
   test.each([
     { name: "nginx's worker alone", args: () => ["--pid", `${peers.worker}`], ends: 1 },
     { name: "every process that uses the library: both ends", args: () => [LIBSSL], ends: 2 },

@@ -43,7 +43,7 @@ const rows = process.env.OFFSETOF_LAB === undefined ? [] : chosenKernels(["amd64
 for (const row of rows.filter(({ suite }) => suite === "bookworm")) {
   describe(row.name, () => {
     test(
-      "C, Go and bpftrace print the connection that is made",
+      "the examples in C, Go and bpftrace print the connection that is made",
       async () => {
         const { object, program } = await buildExamples();
         const runs = {

@@ -22,7 +22,7 @@ test.each([
   ["fe80::2%eth0", "fe80::1%eth0", { source: "fe80::2", target: "fe80::1", through: "eth0" }],
   ["fe80::2%eth0", "ff02::1", { source: "fe80::2", target: "ff02::1", through: "eth0" }],
   ["::1", "ff05::1", { source: "::1", target: "ff05::1", through: undefined }],
-])("%s to %s", (source, destination, expected) => {
+])("%s to %s is read as the addresses and the link that it means", (source, destination, expected) => {
   expect(asked(source, destination)).toEqual(expected);
 });
 

@@ -16,7 +16,7 @@ test("a bit newer than the list keeps its number", () => {
   expect(capabilitiesOf((1n << 60n) | 1n)).toEqual(["CAP_CHOWN", "CAP_60"]);
 });
 
-test("reads /proc/self/status", () => {
+test("the effective capabilities and the seccomp filter are read of /proc/self/status", () => {
   const text =
     "Name:\tcat\nUid:\t0\t0\t0\t0\nCapInh:\t0000000000000000\nCapPrm:\t000001ffffffffff\nCapEff:\t000000c000000000\nSeccomp:\t2\nSeccomp_filters:\t1\n";
   expect(parseStatus(text)).toEqual({ effective: ["CAP_PERFMON", "CAP_BPF"], seccompFilter: true });

@@ -127,7 +127,7 @@ describe("kprobes", () => {
 });
 
 describe("tracefs", () => {
-  test("read, refused, not mounted, not to be told", () => {
+  test("can be read: yes; refused or not mounted: no; mounts that cannot be read: could not be told", () => {
     expect(tracefs([absent("a"), read("b", "tracing mini-HOWTO")], mounts).is).toBe("yes");
     expect(tracefs([denied("a"), absent("b")], withTracefs)).toEqual({
       is: "no",

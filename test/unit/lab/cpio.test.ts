@@ -40,7 +40,7 @@ test("the same entries give the same bytes", () => {
   expect(cpioArchive(ENTRIES)).toEqual(cpioArchive(ENTRIES));
 });
 
-test("parents stand before what they hold", () => {
+test("folders stand before what they hold", () => {
   expect(parentFolders(["usr/lib/x/libc.so", "usr/bin/sh", "init"])).toEqual([
     "usr",
     "usr/bin",

@@ -74,7 +74,7 @@ test.each([0, 3])("an attribute whose length is %d does not end the program", (l
   );
 });
 
-test("the loopback interface by index and by name; one that is not there is ENODEV", () => {
+test("an interface is found by its index and by its name; one that is not there is ENODEV", () => {
   using netlink = new RouteNetlink();
   const lo = { index: 1, name: "lo", isLoopback: true, hardwareAddress: "00:00:00:00:00:00" };
   expect(netlink.link(1)).toEqual(lo);

@@ -20,7 +20,7 @@ afterEach(() => rmSync(folder, { recursive: true }));
 const at = (name: string): string => join(folder, name);
 const bytes = Uint8Array.of(1, 2, 3);
 
-test("a new file, one that is replaced, and one at the end of a link", () => {
+test("a file is written whole: a new one, one that is replaced, one at the end of a link", () => {
   writeFileSync(at("old"), "old");
   symlinkSync("old", at("link"));
   for (const name of ["new", "link"]) writeFileWhole(at(name), bytes);

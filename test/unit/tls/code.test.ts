@@ -211,7 +211,7 @@ describe("Node.js with OpenSSL inside", () => {
 });
 
 describe("what cannot be followed is no evidence", () => {
-  test("without libcrypto, and in a file without accessors", async () => {
+  test("nothing is told without libcrypto, nor of a file without accessors", async () => {
     const library = libraries[1];
     if (library === undefined) throw new Error("no library");
     using ssl = Elf.open(pathOf(library, "ssl"));
@@ -230,7 +230,7 @@ describe("what cannot be followed is no evidence", () => {
     );
   });
 
-  test("accessors that do another thing than OpenSSL's", async () => {
+  test("nothing is told by accessors that do another thing than OpenSSL's", async () => {
     const [source, library] = [join(folder, "other.c"), join(folder, "libother.so")];
     writeFileSync(
       source,

@@ -173,7 +173,7 @@ describe("what processes use", () => {
     ]);
   });
 
-  test("odd names, a device and a huge file: each once, told as it is", async () => {
+  test("odd names, a device and a huge file are each told once, as what they are", async () => {
     const place = join(folder, "odd");
     mkdirSync(place);
     const library = join(debianPackage("bullseye", "amd64", "libssl1.1").root, lib, "libssl.so.1.1");
@@ -231,7 +231,7 @@ describe("what processes use", () => {
   });
 });
 
-test("--all: folders and files of any name", async () => {
+test("--all looks into folders and files of any name", async () => {
   const root = join(folder, "walked");
   const library = join(debianPackage("bullseye", "amd64", "libssl1.1").root, lib, "libssl.so.1.1");
   const script = `d=$(printf '%s/opt/\\377/new\\nline' "$1"); mkdir -p "$d"; for n in 'a\\376.so' 'b.so'; do cp "$2" "$d/$(printf "$n")"; done`;
@@ -246,7 +246,7 @@ test("--all: folders and files of any name", async () => {
 describe("files the user names", () => {
   const named = (...paths: string[]) => look({ kind: "files", paths });
 
-  test("a program that imports: the library ldd says it is linked with", async () => {
+  test("of a program that imports TLS the library counts that ldd says it is linked with", async () => {
     const linked = /libssl\S+ => (\S+)/.exec(output(["ldd", "/usr/bin/openssl"]))?.[1] ?? "";
     const { reports, diagnostics } = await named("/usr/bin/openssl");
     expect(reports.map((one) => one.path)).toEqual([realpathSync(linked)]);
@@ -278,7 +278,7 @@ describe("files the user names", () => {
   });
 
   test(
-    "Node.js: the OpenSSL inside, as it says itself",
+    "the OpenSSL inside Node.js has the version that Node.js tells itself",
     async () => {
       const samples = nodeSamples.filter(
         ({ arch, version }) => arch === "x64" && /^(10|16|20)\./.test(version),
@@ -298,7 +298,7 @@ describe("files the user names", () => {
 });
 
 describe("a program with TLS inside", () => {
-  test("stripped of symbols: Bun has BoringSSL", async () => {
+  test("one that is stripped of symbols is recognised: Bun has BoringSSL", async () => {
     expect(output(["readelf", "--dyn-syms", "--wide", own])).not.toContain(" SSL_new");
     const { reports } = await look({ kind: "files", paths: [own] });
     expect(reports).toMatchObject([{ path: own, library: "boringssl", version: null }]);

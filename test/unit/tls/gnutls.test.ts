@@ -88,7 +88,7 @@ test("references and code alone: no number is wrong, and the secrets of TLS 1.3 
   ]);
 });
 
-test("the published layouts are those of the headers, where there are headers", async () => {
+test("the published layouts agree with the headers, where there are headers", async () => {
   const layouts = await loadLayouts("gnutls");
   for (const [version, layout] of [
     ["3.7.1", "gnutls_3_7_0"],
@@ -108,7 +108,7 @@ test("the published layouts are those of the headers, where there are headers", 
   }
 });
 
-test("a version by its text: the table's figures, nearest older for one that is not published", async () => {
+test("a version by its text has the table's figures, those of the nearest older one where it is not published", async () => {
   const said = async (text: string) => (await offlineReport(identityNamed(text), ["table"])).reports[0];
   expect(await said("gnutls 3.7.11")).toMatchObject({
     library: "gnutls",

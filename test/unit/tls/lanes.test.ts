@@ -48,7 +48,7 @@ describe("side by side", () => {
     expect(done).toEqual([1]);
   });
 
-  test("nothing to do", async () => {
+  test("with nothing to do it ends at once", async () => {
     expect(await sideBySide([], 4, async () => 1)).toEqual([]);
   });
 });

@@ -56,7 +56,7 @@ test.each([
 );
 
 test(
-  "GnuTLS in OpenSSL's clothes, met in a tree",
+  "GnuTLS's library with OpenSSL's functions is named as that, and not taken for OpenSSL",
   async () => {
     const { root } = await loadPackage("bookworm", "libgnutls-openssl27");
     const { diagnostics } = await tlsReports({
@@ -76,7 +76,7 @@ test(
   fetchTimeout,
 );
 
-test("rustls, by the paths of its sources in a program", async () => {
+test("rustls in a program is known by the paths of its sources, with its version", async () => {
   const path = join(import.meta.dir, "../../../node_modules/@biomejs/cli-linux-x64/biome");
   const strings = Bun.spawnSync(["grep", "-aoE", "/rustls-[0-9.]+/src/", path]).stdout.toString();
   const version = /rustls-([\d.]+)/.exec(strings)?.[1];
@@ -133,7 +133,7 @@ test(
   fetchTimeout,
 );
 
-test("a libssl that defines no SSL_new", async () => {
+test("a libssl that defines no SSL_new is told as no library that is known", async () => {
   const source = join(folder, "empty.c");
   writeFileSync(source, "int nothing;\n");
   const path = join(folder, "libssl.so.3");

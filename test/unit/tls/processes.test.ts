@@ -41,7 +41,7 @@ const read = (budget: Budget) => {
   return { uses: uses.map(({ pid }) => pids.indexOf(pid)), unread: pids.map((pid) => unread.includes(pid)) };
 };
 
-test("root's processes are read first, whatever their numbers", () => {
+test("root's processes are read first, whatever numbers they have", () => {
   const { uses, unread } = read(new Budget(600_000));
   expect(uses.slice(0, 2)).toEqual([2, 3]);
   expect(uses.slice(2).sort()).toEqual([0, 1]);

@@ -60,11 +60,11 @@ test.each([
   ["CLIENT_TRAFFIC_SECRET_0", { secrets: new Map([...secrets, ["CLIENT_TRAFFIC_SECRET_0", "x"]]) }],
   ["SERVER_TRAFFIC_SECRET_0", { secrets: new Map([["CLIENT_TRAFFIC_SECRET_0", "c"]]) }],
   ["server", { server: true }],
-] as const)("%s that is not what it should be at one end", (item, change) => {
+] as const)("%s that is not what it should be at one end did not hold there", (item, change) => {
   expect(wrong([{ ...client, ...change }, server]).map((one) => one.item)).toEqual([item]);
 });
 
-test("a descriptor of neither end", () => {
+test("a descriptor that is neither end's did not hold", () => {
   expect(wrong([{ ...client, fd: 6 }, server]).map(({ item }) => item)).toEqual(["fd"]);
 });
 
