@@ -1,4 +1,5 @@
-import type { Libbpf, SharedArray } from "../../ffi/libbpf.ts";
+import type { SharedArray } from "../../ffi/bpf-map.ts";
+import type { Libbpf } from "../../ffi/libbpf.ts";
 import { AF_INET } from "../../ffi/socket-calls.ts";
 import { differ, type Expectation, type Facts, holds } from "../offsets/observation.ts";
 import { host } from "../offsets/values.ts";

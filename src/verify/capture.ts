@@ -1,4 +1,5 @@
-import type { BpfObject, EventReader, Libbpf } from "../../ffi/libbpf.ts";
+import type { EventReader } from "../../ffi/bpf-map.ts";
+import type { BpfObject, Libbpf } from "../../ffi/libbpf.ts";
 import { readTlsEvent, type TlsEvent } from "../bytecode/events.ts";
 import type { Elf } from "../elf/elf.ts";
 import { findFunctions } from "../elf/symbols.ts";

@@ -1,5 +1,7 @@
+import type { SharedArray } from "../../../ffi/bpf-map.ts";
+import type { BpfLink } from "../../../ffi/bpf-program.ts";
 import { SystemError } from "../../../ffi/error.ts";
-import type { BpfLink, BpfObject, Libbpf, SharedArray } from "../../../ffi/libbpf.ts";
+import type { BpfObject, Libbpf } from "../../../ffi/libbpf.ts";
 import { FaultingPage, openPageFaults } from "../../../ffi/perf.ts";
 import { GETPGID, getProcessGroup, sleep } from "../../../ffi/thread.ts";
 import type { Range } from "../../offsets/observation.ts";

@@ -1,5 +1,7 @@
+import type { SharedArray } from "../../../ffi/bpf-map.ts";
+import type { BpfLink, BpfProgram } from "../../../ffi/bpf-program.ts";
 import { SystemError } from "../../../ffi/error.ts";
-import type { BpfLink, BpfObject, BpfProgram, Libbpf, SharedArray } from "../../../ffi/libbpf.ts";
+import type { BpfObject, Libbpf } from "../../../ffi/libbpf.ts";
 import { crop, extend, type Range } from "../../offsets/observation.ts";
 import { ladder, type Offers, type Rung, structs, type WatchedStruct } from "../fields/ladder.ts";
 import { splitNamesHere } from "../running/kallsyms.ts";

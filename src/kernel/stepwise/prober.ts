@@ -1,4 +1,5 @@
-import type { Libbpf, SharedArray } from "../../../ffi/libbpf.ts";
+import type { SharedArray } from "../../../ffi/bpf-map.ts";
+import type { Libbpf } from "../../../ffi/libbpf.ts";
 import { type Rung, stepwiseLadder } from "../fields/ladder.ts";
 import { NamedThread } from "../running/named-thread.ts";
 import { attach } from "../snapshot/recorder.ts";
