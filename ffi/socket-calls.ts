@@ -123,14 +123,28 @@ export function setsockoptBytes(fd: number, level: number, option: number, value
 /** Has a connection reset when it is closed, so that no TIME_WAIT stays for a minute. What a listener accepts inherits it. */
 export const resetOnClose = (fd: number): void => setsockopt(fd, SOL_SOCKET, SO_LINGER, 1, 0);
 
-/** Whatever comes for a socket is dropped, by a filter of one instruction: BPF_RET | BPF_K, no byte. */
-export function dropIncoming(fd: number): void {
-  const filter = new Uint16Array([BPF_RET_K, 0, 0, 0]); // struct sock_filter: u16 code, u8 jt, jf, u32 k
+/** An instruction of a socket's filter (struct sock_filter of linux/filter.h): how many are left out where a jump is taken, or not. */
+export interface Instruction {
+  readonly code: number;
+  readonly k: number;
+  readonly taken?: number;
+  readonly not?: number;
+}
+
+/** Puts a filter before a socket: of what comes it keeps as many bytes as that returns. @throws SystemError */
+export function setFilter(fd: number, instructions: readonly Instruction[]): void {
+  const filter = new Uint32Array(
+    instructions.flatMap(({ code, k, taken = 0, not = 0 }) => [code | (taken << 16) | (not << 24), k]),
+  );
   withAddresses([filter], (at) => {
-    const program = new BigUint64Array([1n, BigInt(at)]); // struct sock_fprog: u16 len, struct sock_filter *filter
+    // struct sock_fprog: u16 len, struct sock_filter *filter
+    const program = new BigUint64Array([BigInt(instructions.length), BigInt(at)]);
     setsockoptBytes(fd, SOL_SOCKET, SO_ATTACH_FILTER, new Uint8Array(program.buffer));
   });
 }
+
+/** Whatever comes for a socket is dropped. */
+export const dropIncoming = (fd: number): void => setFilter(fd, [{ code: BPF_RET_K, k: 0 }]);
 
 /** Closes one direction of a connection. @throws SystemError */
 export function shutdown(fd: number, how: number): void {

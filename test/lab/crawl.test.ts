@@ -127,6 +127,7 @@ const core = [
   "sk_buff.pkt_type",
   "sk_buff.tail",
   "sk_buff.end",
+  "sk_buff.hash",
   "socket.flags",
   "net_device.mtu",
   "kobject.name",

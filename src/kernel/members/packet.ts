@@ -31,6 +31,8 @@ export interface BufferFacts {
   /** Bytes that it is counted with in the reader's receive buffer. */
   readonly size: number;
   readonly from: number;
+  /** Of its hash the low bits alone, as many as {@link HASH_BITS} has. */
+  readonly hash: number;
   /** PACKET_HOST and so on of include/uapi/linux/if_packet.h. */
   readonly type: number;
   /** Where its data and its buffer end, from where that begins. */
@@ -38,6 +40,9 @@ export interface BufferFacts {
   readonly end: number;
   readonly device: Thing | null;
 }
+
+/** What a filter tells of a packet's hash: so many bytes it leaves of the packet. */
+export const HASH_BITS = 0x7ff;
 
 /** A byte of bit-fields, under a name of ours. */
 export const PACKET_TYPE = "pkt_type and so on";
@@ -57,6 +62,7 @@ export const skBuff = struct<BufferFacts>(
     [PACKET_TYPE]: { ...value(u8, ({ type }) => known(type, (it) => masked(1, it, 7))), isNamed: true },
     tail: value(skBuffData, ({ tail }) => known(tail, (it) => host(4, it))),
     end: value(skBuffData, ({ end }) => known(end, (it) => host(4, it))),
+    hash: value(u32, ({ hash }) => known(hash, (it) => masked(4, it, HASH_BITS))),
     skb_iif: value(s32, ({ from }) => known(from, (it) => host(4, it))),
     dev: leads(to("net_device"), ({ device }) => device),
   },

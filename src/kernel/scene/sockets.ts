@@ -19,6 +19,8 @@ import {
   listen,
   MSG_MORE,
   MSG_OOB,
+  MSG_PEEK,
+  MSG_TRUNC,
   recv,
   resetOnClose,
   SHUT_WR,
@@ -31,6 +33,7 @@ import {
   SOL_SOCKET,
   SOL_TCP,
   send,
+  setFilter,
   setsockopt,
   setsockoptBytes,
   shutdown,
@@ -43,7 +46,7 @@ import {
 import { sleep } from "../../../ffi/thread.ts";
 import { bindSomewhere, encodeSockaddr, type Family, portOf, type SocketAddress } from "../../net/address.ts";
 import { RouteNetlink } from "../../net/route.ts";
-import { type BufferFacts, type DeviceFacts, skBuff } from "../members/packet.ts";
+import { type BufferFacts, type DeviceFacts, HASH_BITS, skBuff } from "../members/packet.ts";
 import { once, type Thing } from "../members/row.ts";
 import {
   type InetFacts,
@@ -247,6 +250,24 @@ function sendFrame(
   const tail = paged === undefined ? undefined : HEADROOM + length - paged;
   return { ...defined({ length, paged, protocol, mark, priority, tail }), type, device: null };
 }
+
+/** A segment that a filter may cut to as many bytes as a hash has values, and more. */
+const [LEAST_CUT, LONGEST_CUT] = [64, 64 + HASH_BITS];
+
+/**
+ * What comes for a socket is cut to a length that tells its hash; of segments without so much data nothing is left. Codes of
+ * linux/bpf_common.h, SKF_AD_RXHASH of linux/filter.h.
+ */
+const tellHash = (fd: number): void =>
+  setFilter(fd, [
+    { code: 0x80, k: 0 }, // A = length of the packet
+    { code: 0x25, k: LONGEST_CUT, not: 4 }, // where it is greater
+    { code: 0x20, k: 2 ** 32 - 0x1000 + 32 }, // A = hash
+    { code: 0x54, k: HASH_BITS }, // A &= HASH_BITS
+    { code: 0x04, k: LEAST_CUT }, // A += LEAST_CUT
+    { code: 0x16, k: 0 }, // return A
+    { code: 0x06, k: 0 }, // return 0
+  ]);
 
 /** Has segments be lost on their way, and sent again: the last as a probe, after some milliseconds, and so the others. */
 function lose({ fd }: FileDescriptor, into: FileDescriptor, segments: number): void {
@@ -549,6 +570,7 @@ export class Sockets {
         this.#vary(reader, true);
         if (queue.length === count) this.#add(reader, AF_PACKET, { queue });
       }
+      for (let turn = 0; turn < 2; turn++) tried(() => this.#openHashed());
       // Who reads all sees what is sent, too, which came from nowhere.
       const reader = this.#open(AF_PACKET, SOCK_RAW);
       bind(reader.fd, packetAddress(ETH_P_ALL), "a socket of AF_PACKET");
@@ -563,6 +585,33 @@ export class Sockets {
           ],
         });
     });
+  }
+
+  /** A reader of what a connection sends, which has a hash of its own. */
+  #openHashed(): void {
+    const reader = this.#open(AF_PACKET, SOCK_RAW);
+    tellHash(reader.fd);
+    const listener = this.#open(AF_INET, SOCK_STREAM);
+    const client = this.#open(AF_INET, SOCK_STREAM);
+    const to = this.#bind(listener, AF_INET, this.#address(AF_INET));
+    for (const { fd } of [listener, client]) resetOnClose(fd);
+    listen(listener.fd, 1);
+    connect(client.fd, encodeSockaddr(to), "a socket of ours");
+    bind(reader.fd, packetAddress(ETH_P_IP), "a socket of AF_PACKET");
+    send(client.fd, new Uint8Array(LONGEST_CUT + 1));
+    if (!waitReadable(reader.fd, PATIENCE)) return;
+    dropIncoming(reader.fd);
+    const length = recv(reader.fd, new Uint8Array(1), MSG_PEEK | MSG_TRUNC);
+    const buffer = skBuff.of({
+      length,
+      hash: length - LEAST_CUT,
+      protocol: ETH_P_IP,
+      from: LOOPBACK,
+      type: 0,
+      device: null,
+    });
+    this.#vary(reader, true);
+    this.#add(reader, AF_PACKET, { queue: [buffer] });
   }
 
   /** One that has been told that nobody listens, and has not told it yet. */
