@@ -124,7 +124,7 @@ export function setsockoptBytes(fd: number, level: number, option: number, value
 export const resetOnClose = (fd: number): void => setsockopt(fd, SOL_SOCKET, SO_LINGER, 1, 0);
 
 /** An instruction of a socket's filter (struct sock_filter of linux/filter.h): how many are left out where a jump is taken, or not. */
-export interface Instruction {
+export interface FilterInstruction {
   readonly code: number;
   readonly k: number;
   readonly taken?: number;
@@ -132,7 +132,7 @@ export interface Instruction {
 }
 
 /** Puts a filter before a socket: of what comes it keeps as many bytes as that returns. @throws SystemError */
-export function setFilter(fd: number, instructions: readonly Instruction[]): void {
+export function setFilter(fd: number, instructions: readonly FilterInstruction[]): void {
   const filter = new Uint32Array(
     instructions.flatMap(({ code, k, taken = 0, not = 0 }) => [code | (taken << 16) | (not << 24), k]),
   );
