@@ -63,11 +63,12 @@ export function solve(
   relations: readonly Relation[],
   observations: readonly Observation[],
 ): Map<string, Solution> {
-  return settle(
-    unknowns.map((unknown) => scan(unknown, observations)),
-    relations,
-  );
+  return settle(scanAll(unknowns, observations), relations);
 }
+
+/** What the observations alone say of every field. */
+export const scanAll = (unknowns: readonly Unknown[], observations: readonly Observation[]): Candidates[] =>
+  unknowns.map((unknown) => scan(unknown, observations));
 
 /** Tells the candidates of the fields of one struct apart by what C says of them, and what is left of each. */
 export function settle(fields: readonly Candidates[], relations: readonly Relation[]): Map<string, Solution> {
@@ -85,12 +86,12 @@ function scan(unknown: Unknown, observations: readonly Observation[]): Candidate
   // An array may be longer than what is surely the field's, and is as long as what it is to hold.
   const width = Math.max(shape.width, ...samples.map(({ expectation }) => expectation.value.length));
   // The sample with the fewest zero bytes comes first: it leaves the fewest offsets for the others to look at.
-  const [first, ...others] = samples.toSorted((a, b) => nonZero(b) - nonZero(a));
+  const first = fullest(samples);
   const offsets =
     first === undefined
       ? []
       : unrefuted(first, { ...shape, width }, longest).filter((at) =>
-          others.every((one) => !refutes(one, at)),
+          samples.every((one) => one === first || !refutes(one, at)),
         );
   const proven = offsets.filter((at) =>
     differ(samples.filter((one) => isRead(one, at)).map(({ expectation }) => expectation)),
@@ -104,10 +105,16 @@ interface Sample {
   readonly expectation: Expectation;
 }
 
-function nonZero({ expectation }: Sample): number {
-  let count = 0;
-  for (const byte of expectation.value) if (byte !== 0) count++;
-  return count;
+/** The first of those with the most bytes that are not zero. */
+function fullest(samples: readonly Sample[]): Sample | undefined {
+  let [best, most]: [Sample | undefined, number] = [undefined, -1];
+  for (const sample of samples) {
+    const { value } = sample.expectation;
+    let count = 0;
+    for (let index = 0; index < value.length; index++) if (value[index] !== 0) count++;
+    if (count > most) [best, most] = [sample, count];
+  }
+  return best;
 }
 
 /** Whether all that is compared was read there. */

@@ -1,7 +1,15 @@
 import { crop, type Expectation, type Facts, holds, isReadable } from "../../offsets/observation.ts";
 import { type Addressing, pointerAt, pointersInAll, untagged } from "../../offsets/pointers.ts";
 import { recheck } from "../../offsets/recheck.ts";
-import { placesOf, type Relation, type Solution, solve, type Unknown } from "../../offsets/solver.ts";
+import {
+  placesOf,
+  type Relation,
+  type Solution,
+  scanAll,
+  settle,
+  solve,
+  type Unknown,
+} from "../../offsets/solver.ts";
 import { host, pointer } from "../../offsets/values.ts";
 import type { Struct, Thing } from "../members/row.ts";
 import { alignOf, sizeOf } from "../synthetic/ctype.ts";
@@ -283,7 +291,7 @@ export class Graph {
   /** Whether pointers are the same where they lead to the same thing, others elsewhere, and lead to what is known already. */
   #fits(leading: readonly (Sight & { readonly to: Thing })[], at: number): boolean {
     const byThing = new Map<Thing, bigint>();
-    const byAddress = new Map<bigint, Thing>();
+    const byAddress = new Map<number, Thing>();
     return leading.every(({ landing, to }) => {
       const word = this.#pointer(landing, at, to);
       if (word === null) return false;
@@ -291,9 +299,9 @@ export class Graph {
       if (isAnywhere(to)) return true;
       const address = untagged(word, this.addressing);
       const before = byThing.get(to) ?? this.#seen.get(to)?.address ?? address;
-      const other = byAddress.get(address) ?? to;
+      const other = byAddress.get(keyOf(address)) ?? to;
       byThing.set(to, address);
-      byAddress.set(address, to);
+      byAddress.set(keyOf(address), to);
       return before === address && other === to;
     });
   }
@@ -344,15 +352,15 @@ export class Graph {
 
   /** Whether pointers of fixed places are the same where they lead to the same thing, others elsewhere, and null where they should be. */
   #isFixed({ thing, landing }: Sight): boolean {
-    const [byThing, byWord] = [new Map<Thing, bigint>(), new Map<bigint, Thing>()];
+    const [byThing, byWord] = [new Map<Thing, bigint>(), new Map<number, Thing>()];
     return [...thing.leads()].every(([member, to]) => {
       const at = thing.struct.members.get(member)?.fixed ?? 0;
       if (to === null) return holds(landing.bytes, at, host(8, 0));
       const word = this.#pointer(landing, at);
       if (word === null) return false;
-      const isSame = (byThing.get(to) ?? word) === word && (byWord.get(word) ?? to) === to;
+      const isSame = (byThing.get(to) ?? word) === word && (byWord.get(keyOf(word)) ?? to) === to;
       byThing.set(to, word);
-      byWord.set(word, to);
+      byWord.set(keyOf(word), to);
       return isSame;
     });
   }
@@ -378,10 +386,10 @@ export class Graph {
         ? [unknownOf(struct, member)]
         : [],
     );
-    const first = solve(unknowns, struct.relations, observations);
+    const scanned = scanAll(unknowns, observations);
+    const first = settle(scanned, struct.relations);
     const order = orderOf(struct, first);
-    const solutions =
-      order.length === 0 ? first : solve(unknowns, [...struct.relations, ...order], observations);
+    const solutions = order.length === 0 ? first : settle(scanned, [...struct.relations, ...order]);
     return new Map(
       [...members]
         .filter(([, { fixed }]) => fixed === undefined)
@@ -410,6 +418,12 @@ export class Graph {
     });
   }
 }
+
+/**
+ * Of an address in maps and sets, which take a hundred times as long with keys of 64 bits. The bits above are a tag, or the same in
+ * all; where they were not a place would be refused.
+ */
+const keyOf = (address: bigint): number => Number(BigInt.asUintN(53, address));
 
 /** Whether a thing lies anywhere: a text is not aligned. */
 const isAnywhere = ({ struct }: Thing): boolean => struct.members.get("text")?.fixed === 0;

@@ -278,8 +278,10 @@ function encoded({ root = 0n, path = [], displacement = 0, size }: Walk, length:
   view.setUint32(WALK.length, path.length, true);
   for (const [step, offset] of path.entries()) view.setUint32(WALK.path + 4 * step, offset, true);
   view.setBigInt64(WALK.displacement, BigInt(displacement), true);
-  // It is not known yet where in its first page the copy begins.
-  view.setUint32(WALK.wanted, Math.ceil((size + PIECE - 8) / PIECE), true);
+  // Behind pointers it is not known yet where in its first page the copy begins.
+  const isKnown = root !== 0n && path.length === 0;
+  const start = isKnown ? Number((root + BigInt(displacement)) & BigInt(PIECE - 1)) : PIECE - 8;
+  view.setUint32(WALK.wanted, Math.ceil((start + size) / PIECE), true);
   return bytes;
 }
 

@@ -14,7 +14,7 @@ import type { Files, OpenFile } from "./open-files.ts";
 import { defined, read } from "./procfs.ts";
 
 /** How many interrupts and how many disks are looked at. */
-const MOST = 6;
+const MOST = 4;
 
 /** A disk, and what all of it is as a device. */
 interface Disk {
