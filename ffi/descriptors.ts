@@ -177,8 +177,9 @@ export class Mapping implements Disposable {
   #address: number;
   readonly #bytes: Uint8Array;
 
-  constructor(fd: number, size: number, what: string) {
-    const address = check(c.mmap(null, size, PROT_READ_WRITE, MAP_SHARED, fd, 0), `mmap ${what}`);
+  /** @param offset in the file, in bytes: a multiple of a page's */
+  constructor(fd: number, size: number, what: string, offset = 0) {
+    const address = check(c.mmap(null, size, PROT_READ_WRITE, MAP_SHARED, fd, offset), `mmap ${what}`);
     this.#address = address;
     this.#bytes = new Uint8Array(toArrayBuffer(address as Pointer, 0, size));
   }

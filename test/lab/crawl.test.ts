@@ -132,6 +132,8 @@ const core = [
   "net_device.mtu",
   "kobject.name",
   "irqaction.name",
+  "kiocb.ki_filp",
+  "kiocb.ki_pos",
 ];
 
 /** What those ask for that look at disks. */

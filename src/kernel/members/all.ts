@@ -5,6 +5,7 @@ import { type Derived, derived } from "./derived.ts";
 import { dentry, fdtable, file, filesStruct, fsStruct, inode, mount, superBlock, vfsmount } from "./file.ts";
 import { namespaces, nsproxy } from "./namespaces.ts";
 import { netDevice, skBuff } from "./packet.ts";
+import { kiocb } from "./requests.ts";
 import type { Struct, Version } from "./row.ts";
 import { signalStruct, ttyDriver, ttyFile, ttyStruct } from "./signal.ts";
 import {
@@ -69,6 +70,7 @@ const structs: readonly Struct[] = [
   blockDevice,
   requestQueue,
   irqaction,
+  kiocb,
 ];
 
 /** A member that is known by a crawl. */

@@ -186,9 +186,14 @@ export class Files {
     this.#tryOpen(() => this.#add(this.owned.use(openFile("/dev/null", O_WRONLY)), { name: "null", cred }));
   }
 
-  /** A file by its descriptor. @param data what its kind keeps of it @returns the file that it is */
-  add(descriptor: FileDescriptor, data: Thing): Thing {
-    return this.#add(descriptor, { data }).file;
+  /**
+   * A file by its descriptor.
+   * @param data what its kind keeps of it
+   * @param isAnonymous whether it shares its inode with all of its kind, and has a dentry of its own
+   * @returns the file that it is
+   */
+  add(descriptor: FileDescriptor, data: Thing, isAnonymous = false): Thing {
+    return this.#add(descriptor, { data, isAnonymous }).file;
   }
 
   /** A folder, as a place to work in. @param isNamed whether its own name is the last of its path, as where nothing is mounted */
@@ -236,6 +241,7 @@ export class Files {
       position,
       isFolder = false,
       isForeign = false,
+      isAnonymous = false,
       data,
       cred = this.cred,
     }: {
@@ -245,6 +251,7 @@ export class Files {
       readonly isFolder?: boolean;
       /** Of a file system that may tell of another inode than its own, as overlayfs does. */
       readonly isForeign?: boolean;
+      readonly isAnonymous?: boolean;
       readonly data?: Thing;
       readonly cred?: Thing;
     },
@@ -266,7 +273,7 @@ export class Files {
         ...(!isForeign && this.#areNumbersKnown && { uid: Number(stat.uid), gid: Number(stat.gid) }),
       });
     this.#inodes.set(key, { thing: inodeThing, facts: nodeFacts, ...(node !== undefined && { node }) });
-    const dentryKey = `${key} ${name ?? ""}`;
+    const dentryKey = isAnonymous ? `${key} of ${descriptor.fd}` : `${key} ${name ?? ""}`;
     const named =
       this.#dentries.get(dentryKey) ?? newDentry(name, inodeThing, isForeign ? undefined : block.thing);
     this.#dentries.set(dentryKey, named);

@@ -47,6 +47,7 @@ import { Files, type OpenFile } from "./open-files.ts";
 import { defined, isFirstNumbering, isFirstPids, namespaceOf, read, statOf, statusOf } from "./procfs.ts";
 import { LOOPBACK, Sockets } from "./sockets.ts";
 import { type Terminal, Terminals } from "./terminals.ts";
+import { waitForEvents } from "./waiting-reads.ts";
 
 /** Of include/linux/sched.h. */
 const TASK_INTERRUPTIBLE = 1;
@@ -125,6 +126,7 @@ class SceneMaker {
     const devices = new Devices(files);
     devices.lookAtAll();
     files.deviceOf = (dev) => devices.of(dev);
+    waitForEvents(this.owned, files, this.#limits);
     const groups = openGroups(this.owned, files, this.#limits);
     const sockets = new Sockets(this.owned, files);
     const network = this.#network();
