@@ -178,6 +178,18 @@ ${table(
 statsnoop of Debian 12 attaches to nothing, whatever BTF there is; offcputime and others whose objects are *empty* above need a
 kernel that knows its own BTF.
 
+## What no crawl tells
+
+Members that objects above ask for, of structs that nothing of ours is led to at rest, or that hold nothing we know:
+
+| struct | what stands in the way, by the kernel's source |
+| --- | --- |
+| \`request\` | It is made for an input or output and under way for less than a millisecond. A queue keeps its requests when they are over (\`blk_mq_tags.static_rqs\`), but they hold what the last one who used them wanted, which nobody tells; to have one of a size of our own a disk would have to be read. \`request.q\` leads to the queue, of which a machine with one disk has one: a pointer that is the same in all proves nothing. |
+| \`bio\` | As request, without a place where they are kept. |
+| \`oom_control\` | It lies on the stack of a thread that found no memory, while a victim is chosen. A control group of ours that runs out of memory would be in the kernel's log. |
+| \`task_struct.se.cfs_rq\`, \`cfs_rq.nr_running\` | There is one of each processor for each group of tasks, so that it says who is in it with whom; but nothing in it is known: \`nr_running\` counts who is runnable at that moment, of other programs too, and to have a number of our choice in it processors would have to be kept busy. Linux 7.2 has no such member any more (\`nr_queued\`). |
+| \`gendisk\`, before Linux 5.11 | A folder of sysfs leads into its midst, and nothing back to where it begins. |
+
 ## eCapture's objects
 
 An object that asks what those for OpenSSL and BoringSSL ask (\`test/core/capture.bpf.c\`: structs of packets, and a socket's pairs of
