@@ -28,8 +28,6 @@ const limits = {
   /** A segment; Chromium's code has 280 MB. */
   segments: 2 ** 30,
   code: 1 << 20,
-  /** How often one name may stand among the symbol names. */
-  places: 10_000,
   /** Steps through one hash chain; a linker makes them a few long. */
   chain: 4096,
   /** Version nodes that a file defines or needs; libc has some 60. */
@@ -40,7 +38,7 @@ const chunk = { size: 256 << 10, overlap: 512 };
 
 export const segment = { load: 1, dynamic: 2, interp: 3, note: 4, ehFrame: 0x6474e550 } as const;
 export const segmentFlag = { execute: 1, write: 2, read: 4 } as const;
-const section = { progbits: 1, symtab: 2, note: 7 } as const;
+const section = { progbits: 1, note: 7 } as const;
 const tag = {
   null: 0,
   needed: 1,
@@ -352,38 +350,6 @@ export class Elf implements Disposable {
       if (!this.#file.read(at, bytes.length, "symbol name", limits.string).equals(bytes)) continue;
       yield { type: symbol.u16(4) & 15, address: symbol.u64(8), size: symbol.u64(16) };
     }
-  }
-
-  /**
-   * Whether the full symbol table, where the file was not stripped of it, defines a name or one that ends in `_` and
-   * it: a prefixed build calls them `prefix_SSL_new`. @throws InputError
-   */
-  definesStatic(...wanted: readonly string[]): boolean {
-    const sections = this.sections();
-    const symtab = sections.find((one) => one.type === section.symtab);
-    const strtab = symtab === undefined ? undefined : sections[symtab.link];
-    if (symtab === undefined || strtab === undefined) return false;
-    const texts = wanted.map((name) => Buffer.from(`${name}\0`));
-    const names = new Set<number>();
-    for (const { offset, bytes } of this.bytes(strtab)) {
-      const base = offset - strtab.offset;
-      for (const text of texts) {
-        for (let at = bytes.indexOf(text); at >= 0; at = bytes.indexOf(text, at + 1)) {
-          const start = at === 0 ? 0 : bytes.lastIndexOf(0, at - 1) + 1;
-          // A name that begins before this piece ended in the one before.
-          if (start === 0 && base > 0) continue;
-          if (start === at || bytes[at - 1] === "_".charCodeAt(0)) names.add(base + start).add(base + at);
-          if (names.size > limits.places)
-            throw this.#error(strtab.offset, `${wanted.join(", ")} stand there too often`);
-        }
-      }
-    }
-    if (names.size === 0) return false;
-    for (const bytes of this.records(symtab, symbolSize)) {
-      for (let at = 0; at < bytes.length; at += symbolSize)
-        if (names.has(bytes.readUInt32LE(at)) && bytes.readUInt16LE(at + 6) !== 0) return true;
-    }
-    return false;
   }
 
   /** The GNU build-id in lower-case hexadecimal, null where the file has none. @throws InputError */

@@ -50,7 +50,40 @@ const joined = (
 ): readonly FunctionSymbol[] =>
   functions.length > 1 || functions[0]?.address === address ? functions : [...functions, { address, size }];
 
-function search(elf: Elf, section: SectionHeader, strings: SectionHeader, names: readonly string[]) {
+/** Functions of these names by one symbol table. */
+function search(elf: Elf, table: SectionHeader, strings: SectionHeader, names: readonly string[]) {
+  const found = new Map<string, readonly FunctionSymbol[]>();
+  for (const { name, type, address, size } of symbolsCalled(elf, table, strings, names))
+    if (type === functionType) found.set(name, joined(found.get(name) ?? [], { address, size }));
+  return found;
+}
+
+/**
+ * Whether the full symbol table, where the file was not stripped of it, defines one of these names or one that ends in `_` and
+ * it: a prefixed build calls them `prefix_SSL_new`. @throws InputError
+ */
+export function definesStatic(elf: Elf, ...names: readonly string[]): boolean {
+  const sections = elf.sections();
+  const table = sections.find((one) => one.type === symtab);
+  const strings = table === undefined ? undefined : sections[table.link];
+  if (table === undefined || strings === undefined) return false;
+  return !symbolsCalled(elf, table, strings, names, "_").next().done;
+}
+
+/**
+ * The symbols of these names that a table defines. Its strings are looked through first, so that of the symbols themselves
+ * only numbers are compared.
+ *
+ * @param joint what may stand between a longer name's beginning and the name; without it the whole name is meant
+ * @throws InputError
+ */
+function* symbolsCalled(
+  elf: Elf,
+  table: SectionHeader,
+  strings: SectionHeader,
+  names: readonly string[],
+  joint?: string,
+): Generator<FunctionSymbol & { readonly name: string; readonly type: number }> {
   /** Each place in the strings a wanted name could be named by: a name may be the end of a longer one. */
   const wanted = new Map<number, string>();
   const sought = names.map((name) => ({ name, whole: Buffer.from(`${name}\0`) }));
@@ -61,22 +94,24 @@ function search(elf: Elf, section: SectionHeader, strings: SectionHeader, names:
         if (wanted.size >= mostPlaces)
           throw new InputError(elf.path, strings.offset, `the same names more than ${mostPlaces} times`);
         wanted.set(base + at, name);
+        if (at === 0 || String.fromCharCode(bytes[at - 1] ?? 0) !== joint) continue;
+        const start = bytes.lastIndexOf(0, at - 1) + 1;
+        // A name that begins before this piece ended in the one before.
+        if (start > 0 || base === 0) wanted.set(base + start, name);
       }
     }
   }
-  const found = new Map<string, readonly FunctionSymbol[]>();
-  if (wanted.size === 0) return found;
-  for (const bytes of elf.records(section, symbol.size)) {
+  if (wanted.size === 0) return;
+  for (const bytes of elf.records(table, symbol.size)) {
     for (let at = 0; at < bytes.length; at += symbol.size) {
       const name = wanted.get(bytes.readUInt32LE(at));
-      if (name === undefined || ((bytes[at + symbol.info] ?? 0) & 15) !== functionType) continue;
-      if (bytes.readUInt16LE(at + symbol.section) === undefinedSection) continue;
-      const one = {
+      if (name === undefined || bytes.readUInt16LE(at + symbol.section) === undefinedSection) continue;
+      yield {
+        name,
+        type: (bytes[at + symbol.info] ?? 0) & 15,
         address: Number(bytes.readBigUInt64LE(at + symbol.value)),
         size: Number(bytes.readBigUInt64LE(at + symbol.length)),
       };
-      found.set(name, joined(found.get(name) ?? [], one));
     }
   }
-  return found;
 }

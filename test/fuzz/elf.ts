@@ -2,7 +2,7 @@ import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { memoryFile } from "../../ffi/descriptors.ts";
 import { Elf } from "../../src/elf/elf.ts";
-import { findFunctions } from "../../src/elf/symbols.ts";
+import { definesStatic, findFunctions } from "../../src/elf/symbols.ts";
 import { InputFile } from "../../src/input/input.ts";
 import { holdsTls } from "../../src/tls/find/holds.ts";
 import { otherInside, otherLibrary } from "../../src/tls/find/other-libraries.ts";
@@ -139,7 +139,7 @@ function readAll(elf: Elf): void {
     () => elf.dynamic(),
     () => elf.versionNodes(),
     () => elf.buildId(),
-    () => elf.definesStatic("SSL_new"),
+    () => definesStatic(elf, "SSL_new"),
     () => holdsTls(elf),
     () => new Signatures().of(elf),
     () => names.map((name) => elf.defines(name)),

@@ -1,4 +1,5 @@
 import type { Elf } from "../../elf/elf.ts";
+import { definesStatic } from "../../elf/symbols.ts";
 import { constructors } from "./search-path.ts";
 
 /** A source file that every TLS library is made of, whose path stands in the errors it makes. */
@@ -38,5 +39,5 @@ export function holdsTls(elf: Elf): boolean {
       }
     }
   }
-  return elf.definesStatic(...constructors);
+  return definesStatic(elf, ...constructors);
 }

@@ -14,6 +14,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { ClosedError } from "../../../ffi/error.ts";
 import { Elf } from "../../../src/elf/elf.ts";
+import { definesStatic } from "../../../src/elf/symbols.ts";
 import { InputError, InputFile } from "../../../src/input/input.ts";
 import { debianPackage, fetchTimeout, loadSamples, samples } from "../tls/debian.ts";
 import { seeded } from "./seeded.ts";
@@ -80,7 +81,7 @@ function readAll(path: string): "answered" | "refused" {
     () => opened.sections(),
     () => opened.defines("SSL_new"),
     () => opened.defines("no such symbol"),
-    () => opened.definesStatic("SSL_new"),
+    () => definesStatic(opened, "SSL_new"),
     () => {
       for (const region of opened.readOnly()) for (const _ of opened.bytes(region));
     },
@@ -388,7 +389,7 @@ test("a closed file answers nothing, not even what it would not have to read", (
       () => elf.dynamic(),
       () => elf.versionNodes(),
       () => elf.defines("SSL_new"),
-      () => elf.definesStatic("SSL_new"),
+      () => definesStatic(elf, "SSL_new"),
       () => elf.buildId(),
       () => elf.readOnly(),
       () => [...elf.bytes({ name: "nothing", offset: 0, size: 0 })],
