@@ -2,6 +2,7 @@
 import { expect, test } from "bun:test";
 import { readFileSync } from "node:fs";
 import { basename, dirname, join, relative, resolve } from "node:path";
+import { documentFormats } from "../../src/commands/flags.ts";
 import { everyCommand } from "../../src/commands/program.ts";
 import { knownLibraries } from "../../src/tls/layouts/layouts.ts";
 
@@ -70,7 +71,7 @@ test("no arrow runs up, nor between folders of one floor", () => {
 const roleOf = (file: string, commands: readonly string[]): string | null => {
   const [folder, name] = [dirname(file), basename(file, ".ts")];
   if (folder === "src/commands" && commands.includes(name)) return `the command ${name}`;
-  if (folder === "src/output") return `writes ${name}`;
+  if (folder === "src/output" && [...commands, ...documentFormats].includes(name)) return `writes ${name}`;
   if (name === basename(folder)) return `the front of ${folder}`;
   return knownLibraries.some((library) => library === name) ? `what ${folder} has of ${name}` : null;
 };
