@@ -81,7 +81,7 @@ const libbpf = (): Libbpf => {
 
 /**
  * A failure where the kernel has no eBPF, or lockdown forbids what a verification does: each try would be a line in the
- * kernel's log.
+ * kernel's log (lockdown_is_locked_down).
  */
 function attemptWhere({ proc_root: proc, bytecode: choice }: Config): Where | Failure {
   const { kernel, lockdown, kprobes, ebpf } = probeHost(hostFiles("/", proc));

@@ -42,7 +42,7 @@ export function parseQuestion(texts: QuestionTexts): GatewayQuestion {
     if (isUnspecified(end)) throw usage(`${end.text} is no host's address: there is no route to it`);
   }
   if (isMulticast(source)) throw usage(`${source.text} cannot be a source: it is no one host's address`);
-  // IPv4 needs a source of 0.0.0.0 alone: the kernel refuses the rest of that network and the broadcast address.
+  // Of IPv4's 0.0.0.0/8 only 0.0.0.0 is a source: the kernel refuses the others and 255.255.255.255 (ip_route_output_key_hash_rcu).
   if (source.family === AF_INET && !isUnspecified(source) && [0, 255].includes(source.address[0] ?? 0))
     throw usage(`${source.text} cannot be a source: it is no one host's address`);
   if (source.family !== target.family && !isUnspecified(source))

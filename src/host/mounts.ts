@@ -95,10 +95,10 @@ const [pause, patience] = [5, 100];
 const mostChildren = 32;
 
 /**
- * Asks each mounted file system that has a server whether it is there, for so many milliseconds at most. From then on
- * what lies on one that did not answer is skipped, and on one whose server is a program of another user: that could answer
- * now, and not when its files are opened, and who waits for it cannot even be killed. Child processes ask, and only where there are such mounts: one that is
- * not answered may not even be killed, and is left behind to end when the server or its mount is gone.
+ * Asks each mounted file system that has a server whether that answers, for so many milliseconds at most. From then on files on one that
+ * did not answer are skipped, and files on one that a program of another user serves: that program could answer now and not when a file
+ * is opened, and a process that waits for it cannot even be killed. Child processes ask, and only where there are such mounts. A child
+ * that gets no answer may not be killable either: it is left behind, and ends when the server or its mount is gone.
  *
  * @param proc where procfs is mounted; null: only this process's own mounts are asked
  */

@@ -45,8 +45,9 @@ function endOfString(text: string, from: number): number {
 const shortened = (token: string): string => (token.length > 64 ? `${token.slice(0, 64)}…` : token);
 
 /**
- * Reads JSON as JSON.parse does, which in this runtime cannot tell where an error is. Stricter in one thing: a key
- * must not stand twice in an object; and in one less: a byte order mark may stand first. What is wrong is told without quoting the text, which may be a secret.
+ * Reads JSON as JSON.parse does, which in this runtime cannot tell where an error is. It is stricter in one thing, a key must not stand
+ * twice in an object, and less strict in another, a byte order mark may stand first. What is wrong is told without quoting the text,
+ * which may be a secret.
  * @throws JsonError with line and column
  */
 export function parseJson(text: string): unknown {

@@ -1,6 +1,6 @@
 import { existsSync } from "node:fs";
 
-/** There unless the kernel has no IPv6 or was booted with ipv6.disable=1. */
+/** A file of each network namespace, there unless the kernel has no IPv6 or was booted with ipv6.disable=1 (if6_proc_net_init). */
 export const IPV6_INTERFACES = "/proc/self/net/if_inet6";
 
 /** Whether this network namespace has IPv6. */

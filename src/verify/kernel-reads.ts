@@ -83,7 +83,7 @@ export interface VerifyOptions {
   readonly name: string;
   /** How many sockets of each kind. */
   readonly rounds: number;
-  /** Whether kprobes may be attached: where ftrace is off they never run, and the kernel does not survive them. */
+  /** Whether kprobes may be attached. Where ftrace is off they never run, and kernels up to 6.12 warn and lose them (ftrace_shutdown). */
   readonly kprobes: Answer;
 }
 

@@ -1,12 +1,12 @@
 /**
  * bun run bench [--sections NAME,…] [--kernels NAME,…] [--runs N] [--before PATH]: measures whole processes side by side and writes
- * docs/benchmarks.md; with --sections these alone, the others stay as they are. --before: another build of the executable, which
- * some sections run beside this one.
+ * docs/benchmarks.md; with --sections only these sections, the others stay as they are. --before: another build of the executable,
+ * which some sections run beside this one.
  *
- * The executable's start against that of what Bun makes. In guests: the snapshot strategy against the stepwise
- * one, with BTF hidden. On this machine: offsetof against the
- * tools that read the same BTF, its gateway lookups against ip(8), its reports of TLS libraries, of programs without symbols, of
- * a machine with Node.js and Bun running, of many libraries at once and beside a hostile user, and what a server loses while its connections are verified. Machines are noisy, so the ratios of medians are what counts.
+ * Sections measure the executable's start against that of a program that Bun makes; in guests, with BTF hidden, the snapshot strategy
+ * against the stepwise one; on this machine offsetof against tools that read the same BTF, its gateway lookups against ip(8), its reports
+ * of TLS libraries, of programs without symbols, of a machine with Node.js and Bun running, of many libraries at once and beside a
+ * hostile user, and what a server loses while its connections are verified. Machines are noisy: the ratios of medians are what counts.
  */
 
 import { join } from "node:path";

@@ -1,6 +1,6 @@
 /**
- * bun run members [--count N] [--seed S] [--dwarf VMLINUX] [KERNEL...]: asks the executable for N members of the BTF of each of these kernels of the
- * lab, chosen by chance, bit-fields and elements of arrays among them, and compares with what bpftool and pahole print of
+ * bun run members [--count N] [--seed S] [--dwarf VMLINUX] [KERNEL...]: asks the executable for N members of the BTF of each of these
+ * kernels of the lab, chosen by chance, bit-fields and elements of arrays among them, and compares with what bpftool and pahole print of
  * the same BTF. Ends with 1 where one differs. With --dwarf it asks for what the debug information of that file tells, as
  * that of Debian's package of debug symbols, and compares with the BTF that pahole made of it when the kernel was built.
  */

@@ -17,7 +17,7 @@ import { addressing } from "../running/addressing.ts";
 import { facts } from "../stimulus/facts.ts";
 import type { GuessScene, Site } from "./sites.ts";
 
-/** There once the kernel has packet sockets; without it, to ask for one would load their module. */
+/** There once the kernel has packet sockets. Where it is not, asking for one would load their module (__sock_create). */
 const PACKET_SOCKETS = "/proc/self/net/packet";
 /** `lo` is the first interface of every network namespace. */
 const LOOPBACK = 1;

@@ -60,7 +60,10 @@ export function whyNoCtnetlink(): string | null {
   return missing("nf_conntrack_netlink");
 }
 
-/** The file that says how many entries a namespace may have; 0: any number. One more makes the kernel log "table full". */
+/**
+ * The file that says how many entries a namespace may have; 0: any number. One more makes the kernel log "table full"
+ * (__nf_conntrack_alloc).
+ */
 const MOST_ENTRIES = "/proc/sys/net/netfilter/nf_conntrack_max";
 
 /** How many entries each network namespace has room for; null where there is no limit. */

@@ -140,7 +140,7 @@ export function confine(parent: string, seconds: number): void {
 
 /**
  * The engine reserves gigabytes of address space when it starts, so memory is limited by what comes after that. Not
- * RLIMIT_DATA: the kernel logs where that is reached.
+ * RLIMIT_DATA: the kernel logs where that is reached (may_expand_vm).
  */
 function limits(seconds: number): readonly (readonly [resource: number, limit: number])[] {
   return [

@@ -159,7 +159,7 @@ const jumpIfEqual = (value: number, jumpTrue: number, jumpFalse: number): Instru
 const answer = (action: number): Instruction => [0x06, 0, 0, action]; // BPF_RET | BPF_K
 
 const ALLOW = answer(0x7fff0000);
-/** SECCOMP_RET_ERRNO. Never SECCOMP_RET_KILL or a trap: the kernel logs a process that a filter ends. */
+/** SECCOMP_RET_ERRNO. Never SECCOMP_RET_KILL or a trap: the kernel logs a process that a filter ends (audit_seccomp). */
 const EPERM = answer(0x50000 | 1);
 const ENOSYS = answer(0x50000 | 38);
 

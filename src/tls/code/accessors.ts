@@ -1,8 +1,8 @@
 import type { KnownLibrary } from "../layouts/layouts.ts";
 
 /**
- * What the accessor functions of OpenSSL, BoringSSL and GnuTLS reveal. Each does one thing, by its manual page, since it was introduced: so the
- * offset it loads from, or copies from, is the member's. Sources: ssl/ssl_lib.c, ssl/ssl_sess.c, ssl/ssl_ciph.c and
+ * What the accessor functions of OpenSSL, BoringSSL and GnuTLS reveal. Each does one thing, by its manual page, since it was introduced:
+ * so the offset it loads from, or copies from, is the member's. Sources: ssl/ssl_lib.c, ssl/ssl_sess.c, ssl/ssl_ciph.c and
  * crypto/bio/bio_lib.c of OpenSSL 1.0.2 to 4.0; the same names in ssl/*.cc and crypto/bio/bio.c of BoringSSL; lib/protocols.c,
  * lib/state.c of GnuTLS 3.6 to 3.8.
  */
