@@ -334,7 +334,7 @@ describe("a batch", () => {
     const script = `yes 10.1.0.2 8.8.8.8 | { echo $BASHPID > $0; exec ${batched}; } | {
       until pid=$(cat $0 2> /dev/null) && [ -n "$pid" ]; do sleep 0.1; done
       has_read() { sed -n 's/^rchar: //p' /proc/$pid/io; }
-      until early=$(has_read); sleep 0.5; [ $early -gt 100000 ] && [ $(($(has_read) - early)) -lt 4096 ]; do :; done
+      until early=$(has_read); sleep 0.5; [ $early -gt 60000 ] && [ $(($(has_read) - early)) -lt 4096 ]; do :; done
       grep VmRSS /proc/$pid/status; head -n 1; }`;
     using scratch = new Scratch();
     const { stdout } = run(["bash", "-c", script, scratch.at("pid")]);
