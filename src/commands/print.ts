@@ -1,6 +1,6 @@
 import * as v from "valibot";
 import { isNumber } from "../offsets/truth.ts";
-import { paper, type Screen } from "../output/columns.ts";
+import { heading, paper, type Screen } from "../output/columns.ts";
 import { toDetectTable } from "../output/detect.ts";
 import { type Diagnostic, type Document, detectDocumentSchema, documentSchema } from "../output/document.ts";
 import { toEnv } from "../output/env.ts";
@@ -89,7 +89,8 @@ const writers: Readonly<Record<DocumentFormat, Writer>> = {
   table: {
     isWhole: true,
     write: (document, style) =>
-      toTable(document, style) + (style.isTerminal && style.isLive ? `\n${nextStep(document)}\n` : ""),
+      toTable(document, style) +
+      (style.isTerminal && style.isLive ? `\n${heading(nextStep(document), style)}\n` : ""),
   },
   env: { isWhole: false, write: toEnv },
   header: { isWhole: false, write: toHeader },

@@ -37,6 +37,8 @@ const textOf = (cell: Cell): string => printable(typeof cell === "string" ? cell
 export const shown = (cell: Cell, { colour }: Screen): string =>
   colour && typeof cell !== "string" ? `\x1b[${cell.colour}m${textOf(cell)}\x1b[39m` : textOf(cell);
 
+const widthOf = (cell: Cell): number => Bun.stringWidth(textOf(cell));
+
 const GAP = "  ";
 /** Columns that a last cell needs beside the others; where there are fewer its text goes below them. */
 const LEAST = 30;
@@ -44,7 +46,7 @@ const INDENT = 4;
 
 /**
  * Rows of equally many cells, the cells of a column equally wide. Where the screen is not wide enough, the text of the last
- * cell goes on in further lines of its row.
+ * cell goes on below itself, and cells that would end beyond the screen stand in lines of their own below the row.
  *
  * @param right columns of numbers, which stand to the right
  * @returns a text for each row, without a newline behind it
@@ -54,30 +56,42 @@ export function columns(
   { screen = paper, right = [] }: { readonly screen?: Screen; readonly right?: readonly number[] } = {},
 ): string[] {
   const count = Math.max(0, ...rows.map((cells) => cells.length));
-  const widthOf = (at: number): number =>
-    Math.max(0, ...rows.map((cells) => Bun.stringWidth(textOf(cells[at] ?? ""))));
-  const widths = Array.from({ length: count }, (_, at) => widthOf(at));
+  const widths = Array.from({ length: count }, (_, at) =>
+    Math.max(0, ...rows.map((cells) => widthOf(cells[at] ?? ""))),
+  );
+  const starts = widths.map((_, at) =>
+    widths.slice(0, at).reduce((sum, width) => sum + width + GAP.length, 0),
+  );
   const last = count - 1;
-  const beside = widths.slice(0, last).reduce((sum, width) => sum + width + GAP.length, 0);
-  const isBelow = screen.width - beside < Math.min(LEAST, widths[last] ?? 0);
-  const room = screen.width - (isBelow ? INDENT : beside);
+  const room = screen.width - (starts[last] ?? 0);
+  const hasRoom = room >= Math.min(LEAST, widths[last] ?? 0);
+  const padded = (cell: Cell, at: number): string => {
+    const padding = " ".repeat(Math.max(0, (widths[at] ?? 0) - widthOf(cell)));
+    return right.includes(at) ? padding + shown(cell, screen) : shown(cell, screen) + padding;
+  };
+  const fits = (cell: Cell, at: number): boolean => {
+    if (at === last) return hasRoom && Math.max(...textOf(cell).split(" ").map(widthOf)) <= room;
+    return (starts[at] ?? 0) + (right.includes(at) ? (widths[at] ?? 0) : widthOf(cell)) <= screen.width;
+  };
 
   return rows.map((cells) => {
-    const padded = (cell: Cell, at: number): string => {
-      const padding = " ".repeat(Math.max(0, (widths[at] ?? 0) - Bun.stringWidth(textOf(cell))));
-      return right.includes(at) ? padding + shown(cell, screen) : shown(cell, screen) + padding;
-    };
-    const head = cells.slice(0, last).map(padded);
     const end = cells[last] ?? "";
-    if ((widths[last] ?? 0) <= room && !isBelow) return [...head, padded(end, last)].join(GAP).trimEnd();
-    const [first = "", ...more] = wrapped(textOf(end), room);
-    const [beginning, indent] = isBelow
-      ? [[head.join(GAP).trimEnd(), ...(first === "" ? [] : [" ".repeat(INDENT) + first])].join("\n"), INDENT]
-      : [[...head, first].join(GAP).trimEnd(), beside];
-    return [beginning, ...more.map((line) => " ".repeat(indent) + line)].join("\n");
+    const beyond = cells.findIndex((cell, at) => at > 0 && !fits(cell, at));
+    const beside = cells.slice(0, beyond < 0 ? last : beyond).map(padded);
+    if (beyond >= 0) {
+      const below = cells.slice(beyond).map((cell) => shown(cell, screen));
+      const lines = wrapped(below.filter(Boolean).join(GAP), screen.width - INDENT);
+      return [beside.join(GAP).trimEnd(), ...lines].join(`\n${" ".repeat(INDENT)}`).trimEnd();
+    }
+    if ((widths[last] ?? 0) <= room) return [...beside, padded(end, last)].join(GAP).trimEnd();
+    const lines = wrapped(shown(end, screen), room);
+    return [...beside, lines.join(`\n${" ".repeat(starts[last] ?? 0)}`)].join(GAP).trimEnd();
   });
 }
 
 /** Broken between words into lines of at most so many columns; a longer word has a line of its own. */
-export const wrapped = (text: string, width: number): string[] =>
+const wrapped = (text: string, width: number): string[] =>
   Number.isFinite(width) ? Bun.wrapAnsi(text, width).split("\n") : [text];
+
+/** A line above a table, broken between words where the screen ends. */
+export const heading = (text: string, { width }: Screen): string => wrapped(text, width).join("\n");

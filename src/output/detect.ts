@@ -1,4 +1,4 @@
-import { type Cell, colours, columns, paper, type Screen } from "./columns.ts";
+import { type Cell, colours, columns, heading, paper, type Screen } from "./columns.ts";
 import type { DetectDocument } from "./document.ts";
 import { printable } from "./printable.ts";
 import { diagnosticsBlock, hostBlock } from "./table.ts";
@@ -16,7 +16,7 @@ export function toDetectTable(
   screen: Screen = paper,
 ): string {
   const block = (title: string, rows: readonly (readonly Cell[])[]): string =>
-    [printable(title), ...columns(rows, { screen })].join("\n");
+    [heading(printable(title), screen), ...columns(rows, { screen })].join("\n");
   const { kernel, tls, missing } = detect;
   const how = [kernel.strategy, kernel.bytecode].filter(Boolean).join(" · ") || "nothing would be guessed";
   const libraries = tls.map(({ path, library, version, bytecode, sources }) => {

@@ -1,4 +1,4 @@
-import { type Cell, type Colour, colours, columns, paper, type Screen } from "./columns.ts";
+import { type Cell, type Colour, colours, columns, heading, paper, type Screen } from "./columns.ts";
 import type { Diff } from "./document.ts";
 import { printable } from "./printable.ts";
 import { diagnosticsBlock } from "./table.ts";
@@ -79,7 +79,7 @@ const step = (from: string | null, to: string | null): string | null =>
   from === to ? to : `${from ?? "none"} -> ${to ?? "none"}`;
 
 function block(head: readonly (string | null)[], constants: KernelDiff["constants"], screen: Screen): string {
-  const title = printable(head.filter(Boolean).join("  "));
+  const title = heading(printable(head.filter(Boolean).join("  ")), screen);
   const rows = Object.entries(constants).map(
     ([name, { change, from, to, from_status, to_status, reason }]): readonly Cell[] => [
       name,

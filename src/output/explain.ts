@@ -1,6 +1,6 @@
 import type { Source } from "../offsets/evidence.ts";
 import type { Status } from "../offsets/truth.ts";
-import { type Cell, columns, paper, type Screen, statusCell, wrapped } from "./columns.ts";
+import { type Cell, columns, heading, paper, type Screen, statusCell } from "./columns.ts";
 import type { Document, Explained, FieldReport, FunctionReport, TlsReport } from "./document.ts";
 import { printable } from "./printable.ts";
 
@@ -92,8 +92,8 @@ export function toExplanation({ explain }: Explained, screen: Screen = paper): s
       ...evidence.map(({ source, numbers, meaning }) => [source, numbers.join(" "), meaning]),
     ];
     return [
-      ...wrapped(printable(`${constant} = ${value ?? "not known"}  ${what}`), screen.width),
-      ...wrapped(printable(`of ${of}`), screen.width),
+      heading(printable(`${constant} = ${value ?? "not known"}  ${what}`), screen),
+      heading(printable(`of ${of}`), screen),
       ...columns(rows, { screen, right: [1] }),
     ].join("\n");
   });

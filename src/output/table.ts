@@ -1,5 +1,5 @@
 import type { Status } from "../offsets/truth.ts";
-import { type Cell, colours, columns, paper, type Screen, statusCell } from "./columns.ts";
+import { type Cell, colours, columns, heading, paper, type Screen, statusCell } from "./columns.ts";
 import type {
   Baked,
   BytecodeList,
@@ -62,7 +62,7 @@ export function toBakedTable(
     name,
     value?.toString() ?? "absent",
   ]);
-  const head = `${printable(output)}  ${facts([bytecode, reason, `for ${baked.for}`])}`;
+  const head = heading(`${printable(output)}  ${facts([bytecode, reason, `for ${baked.for}`])}`, screen);
   return `${head}\n${columns([["CONSTANT", "VALUE"], ...rows], { screen }).join("\n")}\n`;
 }
 
@@ -97,7 +97,8 @@ function verifiedKernel(kernel: VerifiedKernel, screen: Screen): string {
   ]);
   const header = ["CONSTANT", "HELD", "RESULT", "FIRST MISMATCH"];
   const table = columns([header, ...rows, ...missing, ...unseen], { screen });
-  return [`VERIFIED  ${facts(["kernel", kernel.bytecode, kernel.attached.join(" ")])}`, ...table].join("\n");
+  const head = `VERIFIED  ${facts(["kernel", kernel.bytecode, kernel.attached.join(" ")])}`;
+  return [heading(head, screen), ...table].join("\n");
 }
 
 function verifiedTls(
@@ -106,7 +107,8 @@ function verifiedTls(
 ): string {
   const counts = [`${connections} connections`, `${ends} ends`, `${events} events`];
   const gaps = [missed > 0 ? `${missed} ends MISSED` : null, lost > 0 ? `${lost} events LOST` : null];
-  const head = `VERIFIED  ${printable(path)}  ${facts([bytecode, ...counts, ...gaps, library.reason ?? null])}`;
+  const told = facts([bytecode, ...counts, ...gaps, library.reason ?? null]);
+  const head = heading(`VERIFIED  ${printable(path)}  ${told}`, screen);
   const rows = Object.entries(library.items).map(([item, { compared, held: right, constants }]) => [
     item,
     `${right} of ${compared}`,
@@ -172,7 +174,7 @@ function kernelBlock(kernel: KernelReport, screen: Screen): string {
     kernel.attached.join(" "),
     image === undefined ? `${kernel.events} events in ${kernel.duration_ms.toFixed(1)} ms` : null,
   ];
-  return `KERNEL  ${facts(how)}\n${fieldTable(kernel.fields, screen)}`;
+  return `${heading(`KERNEL  ${facts(how)}`, screen)}\n${fieldTable(kernel.fields, screen)}`;
 }
 
 function tlsBlock(tls: TlsReport, screen: Screen): string {
@@ -193,7 +195,9 @@ function tlsBlock(tls: TlsReport, screen: Screen): string {
   return `TLS  ${where
     .filter(Boolean)
     .map((text) => printable(text ?? ""))
-    .join(" ")}\n${facts(how)}\n${fieldTable(tls.fields, screen)}${functionTable(tls.functions, screen)}`;
+    .join(
+      " ",
+    )}\n${heading(facts(how), screen)}\n${fieldTable(tls.fields, screen)}${functionTable(tls.functions, screen)}`;
 }
 
 const facts = (texts: readonly (string | null)[]): string =>

@@ -62,6 +62,34 @@ describe("colours mean something", () => {
   });
 });
 
+describe("a table fits the terminal", () => {
+  test.each([
+    ["kernel --member no.such,task_struct.pid"],
+    [`tls ${LIBRARY}`],
+    ["tls --version-text 'gnutls 3.8.9'"],
+    ["detect"],
+    [`explain SSL_ST_RBIO ${LIBRARY}`],
+    ["config"],
+    ["gateway 127.0.0.1 127.0.0.1"],
+  ])("%s: in 80 columns nothing is wider but a longer word", (args) => {
+    const shown = onTerminal(`stty cols 80; ${executable} ${args} --quiet --format table`);
+    const lines = Bun.stripANSI(shown).split("\r\n");
+    expect(lines.length).toBeGreaterThan(3);
+    expect(lines.filter((line) => line.length > 80 && line.trim().includes(" "))).toEqual([]);
+  });
+
+  test("the last line says what to do next; in a pipe there is none", () => {
+    const known = `${executable} kernel --only offset_daddr`;
+    expect(onTerminal(known)).toMatch(/\r\nNEXT {2}offsetof verify kernel[\s\S]*\r\n$/);
+    const open = onTerminal(`${executable} kernel --member no.such`);
+    expect(open).toMatch(/\r\nNEXT {2}offsetof explain no_such: why it is not known[\s\S]*\r\n$/);
+    expect(onTerminal(`${executable} tls /no/such`)).toMatch(
+      /\r\nNEXT {2}offsetof tls: what is found[\s\S]*\r\n$/,
+    );
+    expect(run(["sh", "-c", `${known} --format table | cat`]).stdout).not.toContain("NEXT");
+  });
+});
+
 describe("what takes long says what it is at, on stderr where that is a terminal, in one line that goes again", () => {
   test("kernels in a folder: how many files are read", () => {
     using scratch = new Scratch();
