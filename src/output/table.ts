@@ -240,7 +240,7 @@ interface StatusRow {
 /** What stands for the reason of the row above. */
 const DITTO = '"';
 
-/** The worst first; rows that share a reason stand together, and it is told once. */
+/** The worst first; rows that share a reason stand together, and it is told once. Where none has one there is no column of reasons. */
 function statusTable(
   header: readonly string[],
   rows: readonly StatusRow[],
@@ -253,7 +253,9 @@ function statusTable(
   const told = byRank.flatMap((group) =>
     group.map(({ cells, reason }, at) => [...cells, at > 0 && reason !== "" ? DITTO : reason]),
   );
-  return columns([header, ...told], how).join("\n");
+  const hasReasons = rows.some(({ reason }) => reason !== "");
+  const shown = [header, ...told].map((cells) => (hasReasons ? cells : cells.slice(0, -1)));
+  return columns(shown, how).join("\n");
 }
 
 /** The diagnostics, a row each: what failed in red, what is only told in yellow. */

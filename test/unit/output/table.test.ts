@@ -109,6 +109,17 @@ test("what was verified stands behind it: what is wrong, missed or lost leaps to
     expect(text).toMatch(line);
 });
 
+test("a column of reasons is there where one has a reason, and only there", () => {
+  const rbio = { value: 16, status: "single", member: "ssl_st.rbio", evidence: {} } as const;
+  const text = (reason?: string) =>
+    toTable({
+      ...document,
+      tls: [libraryWith({ fields: { SSL_ST_RBIO: reason === undefined ? rbio : { ...rbio, reason } } })],
+    });
+  expect(text()).toMatch(/^CONSTANT +OFFSET +STATUS +MEMBER\nSSL_ST_RBIO +16 +single +ssl_st\.rbio$/m);
+  expect(text("because")).toMatch(/^CONSTANT +OFFSET +STATUS +MEMBER +REASON\nSSL_ST_RBIO .* because$/m);
+});
+
 test("the worst stands first, and what several share is told once", () => {
   const fields = (document.kernel?.fields ?? {}) as NonNullable<Document["kernel"]>["fields"];
   const base = fields.offset_family;
