@@ -75,11 +75,14 @@ export class Graph {
    */
   explore(roots: readonly (readonly [Thing, bigint])[]): void {
     for (const sight of this.#look(roots).flat()) this.#see([sight]);
-    // What is found later may be what tells pointers of earlier structs apart.
-    for (let before = -1; before < this.#seen.size; ) {
-      before = this.#seen.size;
-      for (const name of [...this.#sights.keys()]) this.#exploreStruct(name);
+    // What is found later may be what tells pointers of earlier structs apart: these are tried again where nothing else is left.
+    for (let isAgain = false, isOver = false; !isOver; ) {
+      const before = this.#seen.size;
+      for (const name of [...this.#sights.keys()]) this.#exploreStruct(name, isAgain);
       this.#exploreWholes();
+      const hasGrown = this.#seen.size > before;
+      isOver = isAgain && !hasGrown;
+      isAgain = !hasGrown;
     }
     const all = [...this.#seen].map(([thing, { address }]) => [thing, address] as const);
     const again = this.#look(all, (walks) => this.follow(walks));
@@ -151,11 +154,12 @@ export class Graph {
     return walks.map((walk) => this.#reads.get(key(walk)) ?? null);
   }
 
-  #exploreStruct(name: string): void {
+  /** @param isAgain whether pointers that led nowhere are tried again */
+  #exploreStruct(name: string, isAgain: boolean): void {
     const sights = [...(this.#sights.get(name) ?? [])];
     for (const member of pointersOf(sights)) {
       const key = `${name}.${member}`;
-      if (!this.has(key)) continue;
+      if (!this.has(key) || (this.#why.has(key) && !isAgain)) continue;
       const isOpen = sights.some(({ thing }) => {
         const to = thing.leads().get(member);
         return to != null && !this.#seen.has(to);

@@ -269,15 +269,20 @@ const tellHash = (fd: number): void =>
     { code: 0x06, k: 0 }, // return 0
   ]);
 
-/** Has segments be lost on their way, and sent again: the last as a probe, after some milliseconds, and so the others. */
-function lose({ fd }: FileDescriptor, into: FileDescriptor, segments: number): void {
+/**
+ * Has segments be lost on their way, and sent again: the last as a probe, after some milliseconds, and so the others.
+ * @returns what waits for that
+ */
+function lose({ fd }: FileDescriptor, into: FileDescriptor, segments: number): () => void {
   const bytes = new Uint8Array(segments * (told(fd, SOL_TCP, TCP.maxSegment) ?? 536));
   dropIncoming(into.fd);
   send(fd, bytes);
   set(into.fd, SOL_SOCKET, SO.detachFilter, 0);
-  const until = performance.now() + PATIENCE;
-  while (infoOf(fd)?.(INFO.inFlight) !== 0 && performance.now() < until) sleep(500);
-  if (waitReadable(into.fd, PATIENCE)) recv(into.fd, bytes);
+  return () => {
+    const until = performance.now() + PATIENCE;
+    while (infoOf(fd)?.(INFO.inFlight) !== 0 && performance.now() < until) sleep(500);
+    if (waitReadable(into.fd, PATIENCE)) recv(into.fd, bytes);
+  };
 }
 
 /** Whether so many frames come to a socket of AF_PACKET that has none yet. */
@@ -343,19 +348,22 @@ export class Sockets {
   /** Sockets of all kinds. */
   openAll(network: Network, namespace: Thing | undefined): void {
     this.#inside(network, namespace, () => {
+      const unfinished: (() => void)[] = [];
       for (let turn = 0; turn < 2; turn++) {
         tried(() => this.#openUnix(turn === 0));
         tried(() => this.#openNetlink());
         for (const family of [AF_INET, AF_INET6] as const) {
           if (family === AF_INET6 && network.withoutIpv6 !== null) continue;
           tried(() => this.#openDatagram(family));
-          tried(() => this.#openConnection(family, turn + (family === AF_INET ? 1 : 3)));
+          const finish = tried(() => this.#openConnection(family, turn + (family === AF_INET ? 1 : 3)));
+          if (finish !== undefined) unfinished.push(finish);
         }
       }
       // What a network that others share has sent to it may answer.
       if (network.shared === null)
         for (const variant of [0, 1, 2, 3]) tried(() => this.#openRepaired(AF_INET, variant));
       tried(() => this.#openRefused());
+      for (const finish of unfinished) tried(finish);
     });
   }
 
@@ -446,8 +454,11 @@ export class Sockets {
     ];
   }
 
-  /** One that listens, with so many connections that nobody takes, and the two ends of one over which data went both ways. */
-  #openConnection(family: Family, waiting: number): void {
+  /**
+   * One that listens, with so many connections that nobody takes, and the two ends of one over which data went both ways.
+   * @returns what is left to do, after some milliseconds; undefined where nothing connected
+   */
+  #openConnection(family: Family, waiting: number): (() => void) | undefined {
     const listener = this.#open(family, SOCK_STREAM);
     resetOnClose(listener.fd); // these may be in the machine's own network, where it has no namespaces
     set(listener.fd, SOL_TCP, TCP.maxSegment, random(300, 1200));
@@ -463,7 +474,7 @@ export class Sockets {
       return one;
     };
     const client = dial();
-    if (!waitReadable(listener.fd, PATIENCE)) return;
+    if (!waitReadable(listener.fd, PATIENCE)) return undefined;
     const server = this.owned.use(accept(listener.fd));
     for (let left = waiting; left > 0; left--) dial();
     // So much at once makes the congestion window larger.
@@ -478,14 +489,19 @@ export class Sockets {
         if (waitReadable(into.fd, PATIENCE)) recv(into.fd, bytes);
       }
     // Each loss is counted and halves the congestion window. Counters of a single recovery begin anew with the next.
-    if (family === AF_INET) for (let left = waiting; left > 0; left--) lose(client, server, 3 + left);
-    for (const one of [client, server, client]) set(one.fd, SOL_TCP, TCP_QUICKACK, 1);
-    this.#vary(listener, true);
-    this.#add(listener, family, { state: SS_UNCONNECTED, isListening: true });
-    for (const one of [client, server]) {
-      this.#vary(one, true);
-      this.#add(one, family, { state: SS_CONNECTED });
-    }
+    const losses = family === AF_INET ? waiting : 0;
+    const recover = losses > 0 ? lose(client, server, 3 + losses) : () => {};
+    return () => {
+      recover();
+      for (let left = losses - 1; left > 0; left--) lose(client, server, 3 + left)();
+      for (const one of [client, server, client]) set(one.fd, SOL_TCP, TCP_QUICKACK, 1);
+      this.#vary(listener, true);
+      this.#add(listener, family, { state: SS_UNCONNECTED, isListening: true });
+      for (const one of [client, server]) {
+        this.#vary(one, true);
+        this.#add(one, family, { state: SS_CONNECTED });
+      }
+    };
   }
 
   /**
