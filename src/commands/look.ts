@@ -104,7 +104,7 @@ export async function look(
     const isGuessing = asked !== undefined && config.source.includes("guess");
     const { crawlFor } = isGuessing ? await import("../kernel/crawled.ts") : {};
     const crawl = crawlFor?.(asked ?? []);
-    const kernel = kernelReport({
+    const kernel = await kernelReport({
       host,
       asset: assetBytes,
       sources: config.source,

@@ -1,4 +1,3 @@
-import { readdirSync } from "node:fs";
 import { type Btf, kinds } from "../btf/btf.ts";
 import { type MemberPath, parsePath, placeOf, typesOf } from "../btf/member.ts";
 import type { WantedTypes } from "../dwarf/dwarf.ts";
@@ -7,7 +6,7 @@ import { judge, type Verdict } from "../offsets/truth.ts";
 import { bitConstants } from "../output/selection.ts";
 import { didYouMean } from "../output/suggest.ts";
 import { type KernelField, kernelFields } from "./fields/fields.ts";
-import { KERNEL_BTF, readKernelBtf, type TypeSource } from "./fields/type-information.ts";
+import type { Types } from "./fields/type-information.ts";
 import { wideMembers } from "./members/all.ts";
 
 /** Something of the kernel's types that a person named: a member, a type's size, or an enum's value. */
@@ -131,34 +130,6 @@ interface Told {
 function rowsOf({ constant, isByte }: Asked, { value, bits }: Told): Record<string, number> {
   const [offset, size] = bitConstants(constant);
   return { [constant]: value, ...(bits && !isByte && { [offset]: bits.offset, [size]: bits.size }) };
-}
-
-/** The kernel's types, and those of its modules, which are read where the kernel's own have no answer. */
-export class Types {
-  #modules: readonly Btf[] | undefined;
-
-  constructor(
-    readonly kernel: Btf,
-    private readonly readModules: () => readonly Btf[] = () => [],
-    readonly source: TypeSource = "btf",
-  ) {}
-
-  get modules(): readonly Btf[] {
-    this.#modules ??= this.readModules();
-    return this.#modules;
-  }
-}
-
-/** The types of the running kernel and its modules. @throws InputError, or the system's error */
-export function runningTypes(): Types {
-  const kernel = readKernelBtf();
-  const folder = KERNEL_BTF.slice(0, KERNEL_BTF.lastIndexOf("/"));
-  return new Types(kernel, () =>
-    readdirSync(folder)
-      .filter((name) => `${folder}/${name}` !== KERNEL_BTF)
-      .sort()
-      .map((name) => readKernelBtf(`${folder}/${name}`, kernel)),
-  );
 }
 
 /** What the kernel's types say of something that was asked for; a text where they say nothing: why. */

@@ -1,5 +1,5 @@
 import { ClosedError, SystemError } from "../../ffi/error.ts";
-import { Libbpf } from "../../ffi/libbpf.ts";
+import type { Libbpf } from "../../ffi/libbpf.ts";
 import type { Answer } from "../host/answer.ts";
 import { hasIpv6 } from "../net/ipv6.ts";
 import { type Evidence, type Source, unchosen } from "../offsets/evidence.ts";
@@ -7,16 +7,14 @@ import { judge, type Verdict } from "../offsets/truth.ts";
 import type { Diagnostic, KernelReport, Strategy } from "../output/document.ts";
 import { toFields } from "../output/verdicts.ts";
 import { during } from "../self/whereabouts.ts";
-import { type Asked, askedVerdicts, isMeasured, runningTypes, type Types } from "./asked.ts";
+import type { Asked } from "./asked.ts";
 import { kernelFields } from "./fields/fields.ts";
 import { ladder, type Offers, type Rung, stepwiseLadder } from "./fields/ladder.ts";
 import type { Families, GuessOptions } from "./fields/options.ts";
 import { kernelFlags } from "./fields/switches.ts";
-import { btfEvidence } from "./fields/type-information.ts";
+import { btfEvidence, runningTypes, type Types } from "./fields/type-information.ts";
 import { type Bytecode, isForbiddenToRead, isUnknownToKernel, objectsOf } from "./running/variants.ts";
-import { type Guess, guess } from "./snapshot/guess.ts";
-import { stepwise } from "./stepwise/stepwise.ts";
-import { typedReads } from "./typed.ts";
+import type { Guess } from "./snapshot/guess.ts";
 
 /** What the kernel's report has to know of the host. */
 export interface KernelHost {
@@ -62,40 +60,50 @@ export interface CrawlReport {
 interface Way {
   readonly program: string;
   readonly ladder: readonly Rung[];
-  readonly guess: (libbpf: Libbpf, bytecode: Uint8Array, offers: Offers, options: GuessOptions) => Guess;
+  /** Loaded where something is guessed. */
+  readonly load: () => Promise<Guesser>;
 }
 
+type Guesser = (libbpf: Libbpf, bytecode: Uint8Array, offers: Offers, options: GuessOptions) => Guess;
+
 export const ways: Readonly<Record<Strategy, Way>> = {
-  snapshot: { program: "socket_guess", ladder, guess },
-  stepwise: { program: "socket_stepwise", ladder: stepwiseLadder, guess: stepwise },
+  snapshot: {
+    program: "socket_guess",
+    ladder,
+    load: async () => (await import("./snapshot/guess.ts")).guess,
+  },
+  stepwise: {
+    program: "socket_stepwise",
+    ladder: stepwiseLadder,
+    load: async () => (await import("./stepwise/stepwise.ts")).stepwise,
+  },
 };
 
 /** Of typed reads, which confirm what BTF tells where nothing can be guessed. */
 export const TYPED_BYTECODE = "socket_typed";
 
 /** Asks every source for the running kernel's constants and joins what they say. */
-export function kernelReport(options: KernelOptions): { report: KernelReport; diagnostics: Diagnostic[] } {
-  const { host, asset, strategy, asked = [], isOnlyAsked = false } = options;
-  const isGuessNeeded = !isOnlyAsked || isMeasured(asked);
+export async function kernelReport(
+  options: KernelOptions,
+): Promise<{ report: KernelReport; diagnostics: Diagnostic[] }> {
+  const { host, strategy, asked = [], isOnlyAsked = false } = options;
+  const members = asked.length === 0 ? null : await import("./asked.ts");
+  const isGuessNeeded = !isOnlyAsked || members?.isMeasured(asked) === true;
   const sources = isGuessNeeded ? options.sources : options.sources.filter((source) => source !== "guess");
   const diagnostics: Diagnostic[] = [];
   const note = (code: string) => (message: string) => void diagnostics.push({ code, message });
   const started = performance.now();
-  let loaded: Libbpf | undefined;
-  const libbpf = (): Libbpf => {
-    loaded ??= new Libbpf(asset("libbpf.so"), options.trace);
-    return loaded;
-  };
+  const libbpf = options.sources.includes("guess") ? await libbpfOf(options) : refuse;
   const types = sources.includes("btf") ? readTypes(host, note("W_NO_BTF")) : unchosen;
   const btf = typeof types === "string" ? silent("btf", types) : btfEvidence(types.kernel);
   const tried = sources.includes("guess")
-    ? tryGuess(guesserOf(libbpf, options, note("W_BYTECODE")), host, note("W_RUNG"), note("E_NO_GUESS"))
+    ? tryGuess(await guesserOf(libbpf, options, note("W_BYTECODE")), host, note("W_RUNG"), note("E_NO_GUESS"))
     : { guess: null, evidence: silent("guess", unchosen) };
   const reason = tried.guess === null ? tried.evidence[0]?.reason : undefined;
   const isTold = btf.some(({ candidates }) => candidates.length > 0);
   const typed =
     reason !== undefined && reason !== unchosen && isTold && host.bpf.is !== "no"
-      ? tryTyped(libbpf, options, reason, note("W_RUNG"))
+      ? await tryTyped(libbpf, options, reason, note("W_RUNG"))
       : null;
   const measured = tried.guess ?? typed;
   for (const limit of measured?.limits ?? []) note("W_GUESS_LIMITED")(limit);
@@ -108,7 +116,7 @@ export function kernelReport(options: KernelOptions): { report: KernelReport; di
   const evidence = [...(measured?.evidence ?? tried.evidence), ...btf];
   const verdicts = [
     ...(isOnlyAsked ? [] : verdictsOn(evidence, possibleHere(options.families))),
-    ...askedVerdicts(asked, types, [...evidence, ...(crawled?.evidence ?? [])]),
+    ...(members?.askedVerdicts(asked, types, [...evidence, ...(crawled?.evidence ?? [])]) ?? []),
   ];
   const report: KernelReport = {
     bytecode: tried.guess?.bytecode ?? (typed === null ? null : TYPED_BYTECODE),
@@ -122,6 +130,20 @@ export function kernelReport(options: KernelOptions): { report: KernelReport; di
   return { report, diagnostics };
 }
 
+/** libbpf, opened when it is first used. */
+async function libbpfOf({ asset, trace }: KernelOptions): Promise<() => Libbpf> {
+  const { Libbpf } = await import("../../ffi/libbpf.ts");
+  let opened: Libbpf | undefined;
+  return () => {
+    opened ??= new Libbpf(asset("libbpf.so"), trace);
+    return opened;
+  };
+}
+
+function refuse(): never {
+  throw new TypeError("libbpf is for guesses");
+}
+
 /** A guess, and the name of the eBPF object that it used. */
 type ObjectGuess = Guess & { readonly bytecode: string };
 
@@ -129,12 +151,13 @@ type ObjectGuess = Guess & { readonly bytecode: string };
  * The guess of the strategy that was asked for, on the rungs that it is offered, with the first object that the kernel
  * understands. `note` hears of those that it does not.
  */
-function guesserOf(
+async function guesserOf(
   libbpf: () => Libbpf,
   options: KernelOptions,
   note: (message: string) => void,
-): (offers: Offers) => ObjectGuess {
-  const { program, guess } = ways[options.strategy];
+): Promise<(offers: Offers) => ObjectGuess> {
+  const { program, load } = ways[options.strategy];
+  const guess = await load();
   const objects = objectsOf(program, options.bytecode, options.host.kernel.version);
   return (offers) => {
     for (const [index, bytecode] of objects.entries()) {
@@ -222,12 +245,13 @@ function tryGuess(
 }
 
 /** Where nothing can be guessed: measures what typed reads reach at the offsets that BTF tells. Null where refused. */
-function tryTyped(
+async function tryTyped(
   libbpf: () => Libbpf,
   options: KernelOptions,
   otherwise: string,
   note: (message: string) => void,
-): Guess | null {
+): Promise<Guess | null> {
+  const { typedReads } = await import("./typed.ts");
   try {
     return typedReads(libbpf(), options.asset(`${TYPED_BYTECODE}.o`), options, otherwise);
   } catch (error) {

@@ -21,9 +21,9 @@ const asset = (name: string) => readFileSync(`/opt/assets/${name}`);
 const host = probeHost();
 const { report, diagnostics } = hostReport(host);
 
-function ask(): Document {
+async function ask(): Promise<Document> {
   const { collect_tcpv4: tcpv4, collect_tcpv6: tcpv6, collect_udpv4: udpv4, collect_udpv6: udpv6 } = config;
-  const kernel = kernelReport({
+  const kernel = await kernelReport({
     host,
     asset,
     sources: config.source,
@@ -44,9 +44,9 @@ function ask(): Document {
 }
 
 /** The constants and the document, or what was thrown. */
-function asked(): [constants: string, text: string] {
+async function asked(): Promise<[constants: string, text: string]> {
   try {
-    const document = ask();
+    const document = await ask();
     return [JSON.stringify(document.kernel?.constants), JSON.stringify(document)];
   } catch (error) {
     return [String(error), Bun.inspect(error)];
@@ -55,7 +55,7 @@ function asked(): [constants: string, text: string] {
 
 const kinds = new Map<string, Kind>();
 for (let time = 0; time < times; time++) {
-  const [constants, text] = asked();
+  const [constants, text] = await asked();
   const kind = kinds.get(constants);
   kinds.set(constants, { count: (kind?.count ?? 0) + 1, text: kind?.text ?? text });
 }

@@ -1,3 +1,4 @@
+import { readdirSync } from "node:fs";
 import { mappedForEver } from "../../../ffi/descriptors.ts";
 import { Btf } from "../../btf/btf.ts";
 import { parsePath, placeOf } from "../../btf/member.ts";
@@ -23,6 +24,34 @@ export function readKernelBtf(path: string = KERNEL_BTF, base?: Btf): Btf {
 /** Where a kernel's types are told, by the source that reads them there. */
 export const typeSources = { btf: "BTF", dwarf: "DWARF" } as const;
 export type TypeSource = keyof typeof typeSources;
+
+/** The kernel's types, and those of its modules, which are read where the kernel's own have no answer. */
+export class Types {
+  #modules: readonly Btf[] | undefined;
+
+  constructor(
+    readonly kernel: Btf,
+    private readonly readModules: () => readonly Btf[] = () => [],
+    readonly source: TypeSource = "btf",
+  ) {}
+
+  get modules(): readonly Btf[] {
+    this.#modules ??= this.readModules();
+    return this.#modules;
+  }
+}
+
+/** The types of the running kernel and its modules. @throws InputError, or the system's error */
+export function runningTypes(): Types {
+  const kernel = readKernelBtf();
+  const folder = KERNEL_BTF.slice(0, KERNEL_BTF.lastIndexOf("/"));
+  return new Types(kernel, () =>
+    readdirSync(folder)
+      .filter((name) => `${folder}/${name}` !== KERNEL_BTF)
+      .sort()
+      .map((name) => readKernelBtf(`${folder}/${name}`, kernel)),
+  );
+}
 
 /** What a kernel's own type information says of every field. @param source where it stood before it was BTF */
 export function btfEvidence(btf: Btf, source: TypeSource = "btf"): Evidence[] {
