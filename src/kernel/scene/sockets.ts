@@ -697,9 +697,9 @@ export class Sockets {
     const { fd } = descriptor;
     const own: Mutable<Partial<SocketFacts>> = {};
     const thing = socketStruct.of(own);
-    const facts = (): Partial<SockFacts> => ({ ...this.#sockFacts(fd, known), socket: thing });
+    const before = { ...this.#sockFacts(fd, known), socket: thing };
     // Several structs begin at this address. Facts are asked once for all of them, after the last one was read.
-    const [before, again] = [facts(), once(facts)];
+    const again = once(() => ({ ...before, ...movingFacts(fd, known) }));
     const parts = [
       sockCommon.of(before, { again }),
       ...(isInet(family) ? this.#inetParts(fd, known, family) : []),
@@ -734,9 +734,8 @@ export class Sockets {
 
   #sockFacts(fd: number, known: Known): Partial<SockFacts> {
     const at = (option: number) => told(fd, SOL_SOCKET, option);
-    const memory = memoryOf(fd);
-    const info = known.isListening ? infoOf(fd) : undefined;
     return defined({
+      ...movingFacts(fd, known),
       family: at(SO.domain),
       type: at(SO.type),
       protocol: at(SO.protocol),
@@ -745,22 +744,14 @@ export class Sockets {
       reusePort: at(SO.reusePort),
       ipv6Only: told(fd, SOL_IPV6, IPV6.only),
       boundTo: at(SO.boundTo),
-      incomingCpu: at(SO.incomingCpu),
       mark: at(SO.mark),
       priority: at(SO.priority),
-      sendBuffer: at(SO.sendBuffer),
-      receiveBuffer: at(SO.receiveBuffer),
       lowMark: at(SO.lowMark),
       peekOffset: at(SO.peekOffset),
       pacing: toldLong(fd, SO.pacing),
       uid: this.#areUsersKnown ? fstatSync(fd).uid : undefined,
       error: known.error ?? 0,
       shut: known.shut ?? 0,
-      backlog: info?.(INFO.inFlight),
-      mostBacklog: info?.(INFO.mostBacklog),
-      received: memory?.[0],
-      forward: memory?.[4],
-      queued: memory?.[5],
       network: this.#place?.namespace,
       queue: known.queue,
       proto: this.#protocols.get(`${at(SO.domain)} ${at(SO.protocol)}`),
@@ -797,6 +788,22 @@ export class Sockets {
     const [before, more] = [tcpFacts(), { again: once(tcpFacts) }];
     return [inet, inetConnectionSock.of(before, more), tcpSock.of(before, more)];
   }
+}
+
+/** What the kernel itself may change of a sock. */
+function movingFacts(fd: number, { isListening }: Known): Partial<SockFacts> {
+  const memory = memoryOf(fd);
+  const info = isListening ? infoOf(fd) : undefined;
+  return defined({
+    incomingCpu: told(fd, SOL_SOCKET, SO.incomingCpu),
+    sendBuffer: told(fd, SOL_SOCKET, SO.sendBuffer),
+    receiveBuffer: told(fd, SOL_SOCKET, SO.receiveBuffer),
+    backlog: info?.(INFO.inFlight),
+    mostBacklog: info?.(INFO.mostBacklog),
+    received: memory?.[0],
+    forward: memory?.[4],
+    queued: memory?.[5],
+  });
 }
 
 /** Undefined where one of them is not told. */
