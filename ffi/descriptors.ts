@@ -1,4 +1,5 @@
 import { type Pointer, toArrayBuffer } from "bun:ffi";
+import { type BigIntStats, fstatSync } from "node:fs";
 import { bind } from "./bind.ts";
 import { ClosedError, SystemError } from "./error.ts";
 import { check, cString, FileDescriptor, lastErrno, terminated, withAddresses } from "./libc.ts";
@@ -70,6 +71,19 @@ export const PROC_SUPER_MAGIC = 0x9fa0;
 export function openPath(folder: number, path: Uint8Array, follow: boolean, shown: string): FileDescriptor {
   const fd = c.openat(folder, terminated(path), O_PATH | O_CLOEXEC | (follow ? 0 : O_NOFOLLOW), 0);
   return new FileDescriptor(check(fd, `open ${shown}`), shown);
+}
+
+/**
+ * What a descriptor or handle leads to. @param shown the name in errors
+ * @throws SystemError such as ENOTCONN, ESTALE or EACCES, where a file system behind a server cannot or does not want to say
+ */
+export function statusOf(fd: number, shown: string): BigIntStats {
+  try {
+    return fstatSync(fd, { bigint: true });
+  } catch (error) {
+    const errno = error instanceof Error && "errno" in error ? Math.abs(Number(error.errno)) : 0;
+    throw new SystemError(`stat ${shown}`, errno);
+  }
 }
 
 /** Where the link leads that {@link openPath} gave: bytes, as they stand in it. @throws SystemError */

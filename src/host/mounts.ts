@@ -9,6 +9,7 @@ import { askArgument } from "../self/child-arguments.ts";
 import { program } from "../self/executable.ts";
 import { now } from "../self/whereabouts.ts";
 import { isOther, isOthers } from "./others.ts";
+import { awaitedDevices, type Questions } from "./stuck-askers.ts";
 
 const ETIMEDOUT = 110;
 
@@ -98,17 +99,19 @@ const mostChildren = 32;
  * Asks each mounted file system that has a server whether that answers, for so many milliseconds at most. From then on files on one that
  * did not answer are skipped, and files on one that a program of another user serves: that program could answer now and not when a file
  * is opened, and a process that waits for it cannot even be killed. Child processes ask, and only where there are such mounts. A child
- * that gets no answer may not be killable either: it is left behind, and ends when the server or its mount is gone.
+ * that gets no answer may not be killable either: it is left behind, ends when the server or its mount is gone, and tells until then
+ * that this one need not be asked (stuck-askers.ts).
  *
  * @param proc where procfs is mounted; null: only this process's own mounts are asked
  */
 export async function askMounts(proc: string | null, milliseconds: number): Promise<void> {
   const systems = new Map<string, Dead>();
-  const paths: string[] = [];
+  const questions: Questions = [];
+  const isAwaited = awaited(proc ?? "/proc");
   for (const { root, mounts } of namespaces(proc)) {
     for (const { id, device, point, type, user } of mounts) {
       const path = `${root}${point}`;
-      if (!systems.has(device) && !isForeign({ user })) paths.push(path);
+      if (!systems.has(device) && !isForeign({ user }) && !isAwaited(device)) questions.push([path, device]);
       const system = systems.get(device) ?? {
         name: path,
         type,
@@ -122,9 +125,11 @@ export async function askMounts(proc: string | null, milliseconds: number): Prom
       systems.set(device, system);
     }
   }
-  const answers = paths.length === 0 ? [] : await answersOf(paths, milliseconds);
-  const answered = new Set(paths.filter((_, index) => answers[index] === true));
-  dead = new Map([...systems].filter(([, system]) => !answered.has(system.name)));
+  const answers = questions.length === 0 ? [] : await answersOf(questions, milliseconds);
+  const answered = new Set(
+    questions.filter((_, index) => answers[index] === true).map(([, device]) => device),
+  );
+  dead = new Map([...systems].filter(([device]) => !answered.has(device)));
 }
 
 /** Checks that the mounts answer on which a file lies that a person named. @throws Failure E_MOUNT where one does not */
@@ -147,19 +152,32 @@ export async function checkAnswers(path: string, milliseconds: number): Promise<
     .flatMap(({ mounts }) => mounts)
     .filter(({ point }) => `${path}/`.startsWith(`${point}/`));
   if (above.length === 0) return;
-  const answers = await answersOf(
-    above.map(({ point }) => point),
-    above.some(isForeign) ? 0 : milliseconds,
-  );
-  const silent = above.find((mount, index) => isForeign(mount) || answers[index] !== true);
+  const isAwaited = awaited("/proc");
+  const isHopeless = (mount: MountPoint): boolean => isForeign(mount) || isAwaited(mount.device);
+  const answers = above.some(isHopeless)
+    ? []
+    : await answersOf(
+        above.map(({ point, device }) => [point, device]),
+        milliseconds,
+      );
+  const silent = above.find((mount, index) => isHopeless(mount) || answers[index] !== true);
   if (silent !== undefined) throw new DeadMountError(path, { ...silent, name: silent.point });
 }
 
-/** Whether each path was answered for in time. */
-async function answersOf(paths: readonly string[], milliseconds: number): Promise<readonly boolean[]> {
-  using questions = memoryFile("mounts", Buffer.from(JSON.stringify(paths)));
-  using answers = memoryFile("answers", new Uint8Array(paths.length));
-  const bytes = new Uint8Array(paths.length);
+/** Whether a device is awaited by an asker of an earlier run; processes are looked through when the first is asked for. */
+function awaited(proc: string): (device: string) => boolean {
+  let devices: ReadonlySet<string> | undefined;
+  return (device) => {
+    devices ??= awaitedDevices(proc);
+    return devices.has(device);
+  };
+}
+
+/** Whether each mount was answered for in time. */
+async function answersOf(asked: Questions, milliseconds: number): Promise<readonly boolean[]> {
+  using questions = memoryFile("mounts", Buffer.from(JSON.stringify(asked)));
+  using answers = memoryFile("answers", new Uint8Array(asked.length));
+  const bytes = new Uint8Array(asked.length);
   const children: Bun.Subprocess[] = [];
   const end = now() + milliseconds;
   try {
@@ -169,7 +187,7 @@ async function answersOf(paths: readonly string[], milliseconds: number): Promis
       // The first mount for which the youngest child has no answer yet.
       const silent = bytes.indexOf(0, from);
       const isStuck = children.length === 0 || (silent === seen && now() - since >= patience);
-      if (isStuck && silent >= 0 && seen + 1 < paths.length && children.length < mostChildren) {
+      if (isStuck && silent >= 0 && seen + 1 < asked.length && children.length < mostChildren) {
         from = seen + 1;
         children.push(start(from, questions, answers));
         [seen, since] = [from, now()];

@@ -1,5 +1,12 @@
 import { type BigIntStats, type Dirent, fstatSync, lstatSync, readdirSync } from "node:fs";
-import { AT_FDCWD, fileSystem, openPath, PROC_SUPER_MAGIC, readLink } from "../../ffi/descriptors.ts";
+import {
+  AT_FDCWD,
+  fileSystem,
+  openPath,
+  PROC_SUPER_MAGIC,
+  readLink,
+  statusOf,
+} from "../../ffi/descriptors.ts";
 import { SystemError } from "../../ffi/error.ts";
 import type { FileDescriptor } from "../../ffi/libc.ts";
 import { InputFile, identityOf } from "../input/input.ts";
@@ -258,10 +265,10 @@ export class Root implements Tree, Disposable {
 
 /** Whether a handle leads into a procfs. @throws SystemError */
 export const isProc = ({ fd }: FileDescriptor): boolean => fileSystem(fd).type === PROC_SUPER_MAGIC;
-/** What a handle leads to. @throws DeadMountError where its file system could not say */
+/** What a handle leads to. @throws DeadMountError where its file system could not say, SystemError where it does not */
 export function statOf(handle: FileDescriptor, path: string): BigIntStats {
   checkHandle(handle.fd, path);
-  return fstatSync(handle.fd, { bigint: true });
+  return statusOf(handle.fd, shownName(path));
 }
 
 /** The index of the folder that a process (or thread) has in procfs, among folders; null where none is one. */

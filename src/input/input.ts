@@ -1,5 +1,5 @@
-import { type BigIntStats, fstatSync, readSync } from "node:fs";
-import { AT_FDCWD, open, openPath } from "../../ffi/descriptors.ts";
+import { type BigIntStats, readSync } from "node:fs";
+import { AT_FDCWD, open, openPath, statusOf } from "../../ffi/descriptors.ts";
 import type { FileDescriptor } from "../../ffi/libc.ts";
 import { bytesOf } from "./name.ts";
 
@@ -65,7 +65,7 @@ export class InputFile implements Disposable {
    * @param shown name used in errors @throws as {@link open}
    */
   static of(handle: number, shown: string): InputFile {
-    const stat = fstatSync(handle, { bigint: true });
+    const stat = statusOf(handle, shown);
     if (stat.isSymbolicLink()) throw new InputError(shown, 0, "a symbolic link (ELOOP)");
     if (!stat.isFile()) throw new InputError(shown, 0, "not a regular file");
     if (stat.size > largestFile) throw new InputError(shown, 0, `${stat.size} bytes are more than 16 GiB`);

@@ -1,5 +1,6 @@
-import { fstatSync } from "node:fs";
+import { statusOf } from "../../ffi/descriptors.ts";
 import { digestOf } from "../input/digest.ts";
+import type { InputFile } from "../input/input.ts";
 import type { LibraryReport } from "../output/document.ts";
 
 /** How many entries each map keeps: then the one that was asked for longest ago goes. */
@@ -27,7 +28,7 @@ class Recent<Value> {
 /** What a report is of. */
 export interface Measurable {
   /** The open files that it was measured of. */
-  readonly files: readonly { readonly fd: number; readonly size: number }[];
+  readonly files: readonly Pick<InputFile, "fd" | "path" | "size">[];
   readonly buildId: string | null;
   /** What else it depends on. */
   readonly about: string;
@@ -46,7 +47,7 @@ export class RememberedReports {
     { files, buildId, about }: Measurable,
     measure: () => Promise<LibraryReport>,
   ): Promise<LibraryReport> {
-    const keys = [[about, ...files.map(({ fd }) => stampOf(fd))].join(" ")];
+    const keys = [[about, ...files.map(stampOf)].join(" ")];
     const isSmall = files.reduce((sum, { size }) => sum + size, 0) <= small;
     const known = this.#reports.get(keys[0] ?? "");
     if (known !== undefined) return known;
@@ -60,7 +61,7 @@ export class RememberedReports {
 }
 
 /** What identifies a file as it is now: whoever writes to it changes its ctime. */
-function stampOf(fd: number): string {
-  const { dev, ino, size, mtimeNs, ctimeNs } = fstatSync(fd, { bigint: true });
+function stampOf({ fd, path }: Pick<InputFile, "fd" | "path">): string {
+  const { dev, ino, size, mtimeNs, ctimeNs } = statusOf(fd, path);
   return [dev, ino, size, mtimeNs, ctimeNs].join(":");
 }

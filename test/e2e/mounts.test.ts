@@ -1,5 +1,13 @@
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
-import { copyFileSync, mkdirSync, symlinkSync, writeFileSync } from "node:fs";
+import {
+  copyFileSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  readlinkSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
 import { basename, join } from "node:path";
 import * as v from "valibot";
 import { detectDocumentSchema } from "../../src/output/document.ts";
@@ -149,6 +157,37 @@ describe("a mount whose server does not answer", () => {
       const reason = `the server of the mount ${folder} (fuse.server) does not answer`;
       expect(errorOf(result)).toMatchObject({ code: "E_MOUNT", message: `${path} is not read: ${reason}` });
     }
+  });
+
+  test("holds one process that asked it, not one more with each run", async () => {
+    const folder = scratch.at("held-up");
+    mkdirSync(folder);
+    const copy = scratch.at("libssl.so.6");
+    copyFileSync(library, copy);
+    using served = await Served.on(folder, [copy]);
+    const asking = (): readonly string[] =>
+      readdirSync("/proc").filter((pid) => {
+        try {
+          const words = readFileSync(`/proc/${pid}/cmdline`, "utf8").split("\0");
+          if (!words.includes("@ask") || readlinkSync(`/proc/${pid}/exe`) !== executable) return false;
+          return readFileSync(`/proc/${pid}/fd/0`, "utf8").includes(folder);
+        } catch {
+          return false; // no process, or gone
+        }
+      });
+    const path = `${folder}/libssl.so.6`;
+    await served.mapping(path);
+    served.die();
+    const [first, ...more] = [served.run("tls"), served.run("tls"), served.run("tls", path)];
+    const left = asking();
+    expect(left.length).toBe(1);
+    expect(told(first, "E_TLS_MOUNT")).toEqual([
+      expect.stringContaining(`${folder} (fuse.server) does not answer`),
+    ]);
+    expect(more.map(({ status }) => status)).toEqual([3, 3]);
+    expect(told(more[0] ?? first, "E_TLS_MOUNT")).toEqual(told(first, "E_TLS_MOUNT"));
+    served[Symbol.dispose]();
+    await until(() => asking().length === 0);
   });
 
   test("that nothing of the run lies on is no matter", async () => {

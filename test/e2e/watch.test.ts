@@ -185,14 +185,17 @@ describe("nothing stays attached", () => {
   }
 
   test("after a crash of the child that makes sessions, which is told", async () => {
-    // On a busy machine the child may be done before it is caught: then the next one is.
-    let [running, held] = await crashed();
-    while (held.length === 0) [running, held] = await crashed();
-    const result = await running.end();
-    const [one] = verifiedIn(result);
-    expect(one).toMatchObject({ connections: 0, items: {}, reason: expect.stringContaining("SIGKILL") });
-    expect(result.status).toBe(3);
-    await leavesNothing(held);
+    // On a busy machine the child may be done before it is killed: then the next one is.
+    for (let attempt = 1; ; attempt++) {
+      const [running, held] = await crashed();
+      const result = await running.end();
+      const [one] = verifiedIn(result);
+      await leavesNothing(held);
+      if (one?.connections === 4 && attempt < 20) continue;
+      expect(one).toMatchObject({ connections: 0, items: {}, reason: expect.stringContaining("SIGKILL") });
+      expect(result.status).toBe(3);
+      return;
+    }
   });
 });
 

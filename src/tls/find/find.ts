@@ -1,5 +1,5 @@
-import { type BigIntStats, fstatSync, statSync } from "node:fs";
-import { openPath } from "../../../ffi/descriptors.ts";
+import { type BigIntStats, statSync } from "node:fs";
+import { openPath, statusOf } from "../../../ffi/descriptors.ts";
 import type { FileDescriptor } from "../../../ffi/libc.ts";
 import { Elf } from "../../elf/elf.ts";
 import { DeadMountError } from "../../host/mounts.ts";
@@ -404,7 +404,7 @@ class Scan {
     try {
       const fd = taken.use(handle.reach());
       if (!isSure && !holds(fd)) return [];
-      const identity = identityOf(fstatSync(fd.fd, { bigint: true }));
+      const identity = identityOf(statusOf(fd.fd, name));
       this.#held.use(taken.move());
       return [{ fd, identity, place: place(identity), named: named ?? null, isOthers }];
     } catch (error) {
@@ -466,7 +466,7 @@ class Scan {
     const path = shownName(shownPath(pathsOf(file.path)).path);
     if (handle === null || handle === "denied") throw new InputError(path, 0, "no process has it any more");
     using fd = handle.reach();
-    return openAt(fd.fd, this.#locator.place(file, identityOf(fstatSync(fd.fd, { bigint: true }))));
+    return openAt(fd.fd, this.#locator.place(file, identityOf(statusOf(fd.fd, path))));
   }
 
   #cryptos: ReadonlyMap<number, readonly Crypto[]> | undefined;

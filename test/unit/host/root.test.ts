@@ -10,7 +10,9 @@ import {
 } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { SystemError } from "../../../ffi/error.ts";
 import { Root } from "../../../src/host/root.ts";
+import { InputFile } from "../../../src/input/input.ts";
 
 let folder = "";
 beforeAll(() => {
@@ -101,4 +103,28 @@ test("a library whose folder is changed for a link while it is looked for never 
   const root = new Root(tree);
   const outside = identityAt(new Root(folder), "/outside/file");
   for (let round = 0; round < 20_000; round++) expect(identityAt(root, "/lib/file")).not.toBe(outside);
+});
+
+test("a file system whose server has gone hides what it has, and ends nothing", async () => {
+  const path = join(folder, "etc/served");
+  writeFileSync(path, "");
+  const program = join(folder, "fuse");
+  const source = join(import.meta.dir, "fuse.c");
+  expect(Bun.spawnSync(["cc", "-O1", "-Wall", "-o", program, source]).success).toBe(true);
+  const server = Bun.spawn([program, path], { stdout: "pipe" });
+  try {
+    for await (const said of server.stdout) {
+      expect(Buffer.from(said).toString()).toBe("ready\n");
+      break;
+    }
+    server.kill("SIGKILL");
+    await server.exited;
+    const root = new Root(folder);
+    expect(root.resolve("/etc/served")).toBeNull();
+    expect(() => root.find("/etc/served")).toThrow(SystemError);
+    expect(() => InputFile.open(path)).toThrow(`stat ${path}: ENOTCONN`);
+  } finally {
+    Bun.spawnSync(["umount", "--lazy", path]);
+    server.kill("SIGKILL");
+  }
 });
