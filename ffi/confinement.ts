@@ -38,11 +38,11 @@ export const PR_CAP_AMBIENT_CLEAR_ALL = 4;
 const SECCOMP_SET_MODE_FILTER = 1;
 const SECCOMP_FILTER_FLAG_TSYNC = 1;
 export const SIGKILL = 9;
-/** capget(2) and capset(2) have none in the C library at all. */
+/** capget(2) and capset(2) have no wrapper in the C library. */
 const SYS_CAPGET = process.arch === "arm64" ? 90 : 125;
 const SYS_CAPSET = process.arch === "arm64" ? 91 : 126;
 const LINUX_CAPABILITY_VERSION_3 = 0x20080522;
-/** seccomp(2) never had one. */
+/** seccomp(2) has no wrapper in the C library. */
 const SYS_SECCOMP = process.arch === "arm64" ? 277 : 317;
 
 /** The signals by which the kernel and abort(3) end a process for its own mistakes: SIGILL, TRAP, ABRT, BUS, FPE, SEGV. */
@@ -50,7 +50,8 @@ export const faultSignals: readonly number[] = [4, 5, 6, 7, 8, 11];
 
 /**
  * From now on a mistake of native code ends the process at once, with the signal's number as its exit code: without the
- * runtime's report, and without the line that the kernel logs of a process that dies by such a signal.
+ * runtime's report, and without the line that the kernel logs of a process that dies by such a signal (show_signal_msg,
+ * arm64_show_signal).
  * @throws Error where the C library has no _exit
  */
 export function exitOnFault(): void {

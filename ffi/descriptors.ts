@@ -40,7 +40,7 @@ const MAP_PRIVATE = 2;
 const MAP_ANONYMOUS = 0x20;
 /** Bytes of a page at most, on any of the architectures. */
 const LARGEST_PAGE = 0x10000;
-/** Bytes that are mapped of a file whose contents are not asked for. */
+/** Bytes that are mapped of a file when only the mapping itself matters. */
 const SOME = 4096;
 const EACCES = 13;
 /** memfd_create has no wrapper in glibc before 2.27, so it goes by number. */

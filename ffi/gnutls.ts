@@ -62,7 +62,7 @@ export interface GnutlsSuite {
   readonly version: number;
   /** gnutls_mac_algorithm_t of its digest. */
   readonly mac: number;
-  /** Who they are: by a certificate, or by a key that both have. */
+  /** How the ends know each other: by the server's certificate, or by a key that both have. */
   readonly by: "certificate" | "psk";
 }
 
@@ -283,7 +283,7 @@ export class GnutlsSession extends Made<Functions> {
 
   /** Goes on with the handshake; whether it is done. @throws TlsCallError where it failed */
   handshake(): boolean {
-    // Asked once more, the library would begin another one.
+    // A further call would begin another handshake.
     if (this.#isDone) return true;
     const result = this.bound.calls.gnutls_handshake(this.pointer);
     if (result !== GNUTLS_E_SUCCESS && result !== GNUTLS_E_AGAIN)

@@ -15,7 +15,7 @@ const [PROT_READ, PROT_WRITE, MAP_SHARED, MAP_ANONYMOUS, MADV_DONTNEED] = [1, 2,
 /** More than a page has anywhere. */
 const LARGEST_PAGE = 0x10000;
 const SYS_PERF_EVENT_OPEN = process.arch === "arm64" ? 241 : 298;
-/** Of linux/perf_event.h: a kind of event, one of that kind, and bits of struct perf_event_attr. */
+/** Constants of linux/perf_event.h: a kind of event, an event of that kind, a flag of perf_event_open(2). */
 const [PERF_TYPE_SOFTWARE, PERF_COUNT_SW_PAGE_FAULTS, PERF_FLAG_FD_CLOEXEC] = [1, 2, 8];
 const [INHERIT, EXCLUDE_KERNEL] = [1n << 1n, 1n << 5n];
 
@@ -42,7 +42,7 @@ export class FaultingPage implements Disposable {
 
   /** @throws SystemError */
   constructor() {
-    // Of memory that may be shared the contents stay where its pages are dropped.
+    // Shared memory keeps its contents when this process drops its pages.
     const address = c.mmap(0, LARGEST_PAGE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     this.#address = check(address, "mmap memory");
     this.#bytes = new Uint8Array(toArrayBuffer(this.#address as Pointer, 0, LARGEST_PAGE));

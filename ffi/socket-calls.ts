@@ -217,7 +217,7 @@ export class Datagrams {
 
 /** Whether whoever could read what is written to `fd` has closed its end. */
 export function isAbandoned(fd: number): boolean {
-  const entry = new Int32Array([fd, 0]); // what is asked for here is told unasked
+  const entry = new Int32Array([fd, 0]); // POLLERR is reported without being asked for
   if (c.poll(entry, 1, 0) <= 0) return false;
   return (((entry[1] ?? 0) >> 16) & (POLLERR | POLLHUP)) !== 0;
 }

@@ -10,7 +10,7 @@ const c = bind("libc.so.6", {
 
 /** The same numbers on x86-64 and arm64, and EFD_CLOEXEC of sys/eventfd.h. */
 const [SYS_IO_URING_SETUP, SYS_IO_URING_ENTER, EFD_CLOEXEC] = [425, 426, 0x80000];
-/** Of include/uapi/linux/io_uring.h: an operation, and where the queue's memory and its entries are mapped from. */
+/** Constants of include/uapi/linux/io_uring.h: an operation, and the offsets by which the queue's memory and its entries are mapped. */
 const [IORING_OP_READ, IORING_OFF_SQ_RING, IORING_OFF_SQES, SIZE_OF_SQE] = [22, 0, 0x10000000, 64];
 /** Words of 32 bits in struct io_uring_params: how many entries there are, and where the queue's tail and its array are. */
 const PARAMS = { words: 30, entries: 0, tail: 11, array: 16 } as const;

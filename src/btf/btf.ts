@@ -31,7 +31,7 @@ export const kinds = {
 
 /** A member of a struct or union in the making. */
 export interface NewMember {
-  /** Empty for an anonymous one. */
+  /** The member's name; empty for an anonymous one. */
   readonly name: string;
   /** Number of its type. */
   readonly type: number;

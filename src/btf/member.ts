@@ -83,7 +83,7 @@ function walk(btf: Btf, start: number, { type: name, steps }: MemberPath): Membe
 const DEEPEST = 16;
 
 /**
- * Null: no such member. A text: what the type is, which has no members.
+ * The member of a type by its name. Null: there is no such member. A text: the type has no members, and is this.
  * @param seen types that have no such member: of those that hold each other many times there would be no end
  */
 function find(

@@ -12,7 +12,7 @@ import type { CoreQuestion } from "./core-question.ts";
 export interface AccessStep {
   /** The struct or union that has the member, or the array's element type. */
   readonly type: number;
-  /** Null: an element, of this index. */
+  /** The member's name; null for an element of an array. */
   readonly name: string | null;
   readonly index: number;
   /** The type that it leads to. */

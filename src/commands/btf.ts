@@ -46,7 +46,7 @@ export default defineCommand({
       process.exitCode = made.unplaced.length === 0 ? exitCodes.known : exitCodes.incomplete;
       return;
     }
-    // Of fewer types each has another number.
+    // BTF with fewer types numbers them otherwise than the kernel's own.
     const isMade = !isOwn || args.minimal === true;
     const asked = objects.map((path) => askedOf(path, { btf, isMade, isOwn, made, traced }));
     if (args.output === undefined) await tell(args, release, asked);

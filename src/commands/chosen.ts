@@ -48,7 +48,7 @@ export async function constantsFor(
   return { chosen: measured, subject: subjectIn(measured, path) };
 }
 
-/** Those of a kernel that does not run here. */
+/** The constants of a kernel that does not run here. */
 async function constantsOfImage(
   image: string,
   wanted: string,

@@ -35,6 +35,6 @@ export interface Printing {
   readonly command: "document" | "detect";
   readonly choice: Choice;
   readonly style: Style;
-  /** consola's level. */
+  /** The level of the log: 0 errors, 3 information, 4 debug. */
   readonly verbosity: number;
 }

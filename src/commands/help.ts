@@ -41,7 +41,7 @@ export function takenBy({ args }: Command): Taken {
       .filter(([flag, arg]) => arg.type !== "positional" && isWanted(flag))
       .map(([flag, arg]) => [term(flag, arg), arg.description ?? ""]);
   const isSetting = (flag: string): boolean => settingFlags.includes(flag);
-  // One of the same name that takes something else is the command's own.
+  // A flag that has a common one's name but takes something else is the command's own.
   const isCommon = (flag: string): boolean =>
     !isSetting(flag) &&
     Object.entries(flags).some(([each, arg]) => each === flag && hintOf(arg) === hintOf(args[flag] ?? {}));

@@ -59,7 +59,7 @@ export async function collect(
   );
 }
 
-/** Who is told of a document while it grows, and what is asked for besides the constants of ours. */
+/** Callbacks that hear of a document while it grows, and what is asked for besides the constants of ours. */
 export interface Details {
   /** Members of the kernel's types, and whether they are all that is wanted of the kernel. */
   readonly asked?: readonly Asked[];
@@ -68,12 +68,12 @@ export interface Details {
   /** Called with each library while its files are open. */
   readonly each?: TlsOptions["each"];
   readonly isAttached?: TlsOptions["isAttached"];
-  /** Told what is ready. */
+  /** Called with each part of the document as soon as it is ready. */
   readonly tell?: Tell;
 }
 
 /**
- * The same without a deadline.
+ * Looks at this machine as {@link collect} does, without a deadline.
  * @throws Failure where the kernel alone is asked for and has neither eBPF nor BTF
  */
 export async function look(
@@ -184,10 +184,10 @@ async function tlsAnswers(
   }
 }
 
-/** What is told though nothing vouches for it. */
+/** Which values are told though nothing vouches for them (--allow). */
 export const allowanceOf = ({ allow }: Config): Allowance => ({ assumed: allow === "assumed" });
 
-/** Of which kinds sockets are asked of. */
+/** The kinds of sockets that a guess makes, as the settings say. */
 export const familiesOf = (config: Config): Families => ({
   tcpv4: config.collect_tcpv4,
   tcpv6: config.collect_tcpv6,

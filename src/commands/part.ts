@@ -21,7 +21,7 @@ export async function printPart(ready: Patch, late: Failure, printing: Printing)
   try {
     return command === "detect" ? await printDetect(document, style) : await print(document, choice, style);
   } catch {
-    // Not even the host was looked at, or this format cannot show it.
+    // There is no document yet, since not even the host was looked at, or this format cannot show what there is.
     return tellFailure(late, style.isSingle ? "table" : style.format);
   }
 }

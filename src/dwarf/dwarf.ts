@@ -232,7 +232,7 @@ class Reader {
     const counts: number[] = [];
     unit.children(at, ofDimensions, () => {
       const last = unit.values[slots.upperBound];
-      // One without an end says so by none, or by the highest number.
+      // An array without a length has no count and no upper bound, or the highest number there is.
       const count = unit.values[slots.count] ?? (last === undefined ? 0 : last + 1);
       counts.push(count > 0 && count < 2 ** 32 - 1 ? count : 0);
     });

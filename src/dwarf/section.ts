@@ -39,7 +39,7 @@ export class Section {
       : `${this.#file.path}: ${this.#header.name} (unpacked)`;
   }
 
-  /** Its bytes from the first on, for the caller to close. */
+  /** The section's bytes from the first on, unpacked, as a stream that the caller closes. */
   open(): Stream {
     const { offset, size, name } = this.#header;
     if (this.#compression === null) return Stream.of(this.#file, offset, offset + size);
@@ -48,7 +48,7 @@ export class Section {
     return this.#compression === compressions.zlib ? inflated(packed) : unpacked(packed, this.size);
   }
 
-  /** All of it. @param limit most bytes it may have @throws InputError */
+  /** All bytes of the section, unpacked. @param limit most bytes it may have @throws InputError */
   whole(limit: number): Buffer {
     if (this.size > limit) throw this.error(0, `${this.size} bytes, at most ${limit}`);
     using stream = this.open();

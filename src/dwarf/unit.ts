@@ -183,13 +183,13 @@ export interface UnitOptions {
   readonly error: (offset: number, what: string) => InputError;
 }
 
-/** Places in it are counted from its bytes' first, behind its length. */
+/** A unit. Places in it are counted from the first byte behind its length. */
 export class Unit {
   readonly #options: UnitOptions;
   readonly #cursor: Cursor;
   /**
-   * Of the entry that was read last, by {@link slots}; not a number: told by what is no constant. References lead to places, -1: to
-   * another unit.
+   * Attributes of the entry that was read last, by {@link slots}; NaN where one is no constant (an expression). A reference is the place
+   * that it leads to, -1 where that is in another unit.
    */
   readonly values: (number | undefined)[] = new Array(Object.keys(slots).length).fill(undefined);
   /** One of {@link nameForms}. */

@@ -248,7 +248,7 @@ export class Elf implements Disposable {
     if (header === undefined) return { needed: [], filtees: [], soname: null, rpath: null, runpath: null };
     const entries = this.#dynamicEntries(header);
     const text = (offset: number): string => this.#dynamicString(header, entries, offset);
-    // Of several entries of one key the dynamic linker keeps the last.
+    // Where a key stands several times, the dynamic linker keeps the last entry.
     const one = (key: number): string | null => {
       const offset = entries.findLast((entry) => entry.key === key)?.value;
       return offset === undefined ? null : text(offset);

@@ -37,7 +37,7 @@ interface Telling {
   readonly machines: Names;
 }
 
-/** One thing, a kernel release or a build id, as machines tell of it. */
+/** A kernel release or a library's build id, with what machines tell of it. */
 class Thing<Facts> {
   readonly tellings = new Map<string, Telling>();
   readonly machines = new Names(FEW);

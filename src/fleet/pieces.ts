@@ -10,7 +10,7 @@ const CHUNK = 1 << 20;
 
 /** One value of JSON in an input. */
 export interface Piece {
-  /** Counted from 1. */
+  /** The value's number, counted from 1. */
   readonly number: number;
   /** A byte that is not of UTF-8 stands as in names. Undefined where it is longer than any document: it was not kept. */
   readonly text: string | undefined;

@@ -6,7 +6,7 @@ export interface Changes {
   readonly ended: readonly string[];
 }
 
-/** Who uses which file, by what maps know it by. Only what is used now is kept. */
+/** Which processes use which files, by the keys that maps have for them. Only what is used now is kept. */
 export class Usage {
   readonly #files = new Map<number, ReadonlySet<string>>();
   readonly #users = new Map<string, Set<number>>();

@@ -110,7 +110,7 @@ function failed(line: number, error: unknown): Extract<GatewayLine, { code: stri
 interface Line {
   /** The line's number, counted from 1. */
   readonly number: number;
-  /** Undefined where it is too long: it was not kept. */
+  /** The line's text; undefined where it was too long to be kept. */
   readonly text: string | undefined;
 }
 

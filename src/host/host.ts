@@ -38,7 +38,7 @@ export interface Host {
 /** Where tracefs is mounted by custom; the second is its automount inside debugfs. */
 const tracefsFolders = ["/sys/kernel/tracing", "/sys/kernel/debug/tracing"] as const;
 
-/** Those of them that may be looked into: to look into the second one would mount it. */
+/** The folders of tracefs that may be looked into. Looking into the second one would mount it, so it is left out until it is. */
 export const visibleTracefs = (mounts: string | undefined): string[] => {
   const [own, automount] = tracefsFolders;
   return mounts?.includes(` ${automount} tracefs `) ? [own, automount] : [own];

@@ -57,7 +57,7 @@ export class Reached implements Disposable {
     readonly root: Root,
     /** The folders on the way, the root first, and then itself. */
     readonly steps: readonly [HeldStep, ...HeldStep[]],
-    /** Nobody knows where in the root it lies. */
+    /** Whether it is not known where in the root it lies. */
     readonly isLost: boolean,
     held: DisposableStack,
   ) {

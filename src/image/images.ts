@@ -13,7 +13,7 @@ const folders = ["boot", "lib/modules", "usr/lib/modules"] as const;
 /** A file to be read, open. */
 export interface Image {
   readonly file: InputFile;
-  /** It was named, or is called as a root calls its kernels: then it must be one. */
+  /** Whether it must be a kernel: it was named itself, or is called as a root calls its kernels. */
   readonly isNamed: boolean;
 }
 

@@ -27,7 +27,7 @@ export interface ImageKernel {
   readonly signature: string | undefined;
   /** The GNU build-id in lower-case hexadecimal; null: the file does not say. */
   readonly buildId: string | null;
-  /** Null: raw BTF, which does not say. */
+  /** The machine that it is for; null for raw BTF, which does not say. */
   readonly machine: Machine | null;
   /** Its type information as BTF; null where it has none. What was read of DWARF was made into BTF. */
   readonly btf: {

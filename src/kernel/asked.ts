@@ -15,9 +15,9 @@ export interface Asked {
   readonly text: string;
   /** An identifier of it, under which it stands in every format. */
   readonly constant: string;
-  /** Of a bit-field only the byte that it begins in is wanted. */
+  /** Whether of a bit-field only the byte that it begins in is wanted. */
   readonly isByte?: true;
-  /** Nobody typed it: where there is none it is not asked what was meant. */
+  /** Whether this program asks for it and no person typed it, so that no similar name is suggested where there is none. */
   readonly isOurs?: true;
 }
 

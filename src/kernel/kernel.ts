@@ -79,7 +79,7 @@ export const ways: Readonly<Record<Strategy, Way>> = {
   },
 };
 
-/** Of typed reads, which confirm what BTF tells where nothing can be guessed. */
+/** The eBPF object of typed reads, which confirm what BTF tells where nothing can be guessed. */
 export const TYPED_BYTECODE = "socket_typed";
 
 /** Asks every source for the running kernel's constants and joins what they say. */
@@ -172,7 +172,7 @@ async function guesserOf(
   };
 }
 
-/** What of that this host can do. */
+/** The kinds of sockets among these that can be made on this host. */
 const possibleHere = (families: Families): Families => {
   const isThere = hasIpv6();
   return { ...families, tcpv6: families.tcpv6 && isThere, udpv6: families.udpv6 && isThere };

@@ -43,7 +43,7 @@ export interface Candidates {
   readonly seen: boolean;
   /** Offsets that no observation refuted. */
   readonly offsets: readonly number[];
-  /** Those of them that were seen to hold values that differ: zeroed or constant memory holds one value alone as well. */
+  /** Offsets that were seen to hold values that differ: zeroed or constant memory holds a single value as well. */
   readonly proven: ReadonlySet<number>;
 }
 

@@ -31,7 +31,7 @@ export const fieldSchema = v.strictObject({
 export const functionSchema = v.strictObject({
   /** Its address in the file's program headers, before relocation. */
   address: v.nullable(offset),
-  /** The same in bytes from the file's beginning, which is what a uprobe takes. */
+  /** Where it begins in the file, in bytes, which is what a uprobe takes. */
   offset: v.nullable(offset),
   status: v.picklist(statuses),
   /** Addresses, by what told them: the file's symbols, or strings and tables that lead to its code. */
@@ -322,7 +322,7 @@ export const bytecodeListSchema = v.strictObject({
   bytecode: v.array(
     v.strictObject({
       name: v.string(),
-      /** Whose constants are written into it. */
+      /** The subject whose constants are written into it. */
       for: v.picklist(["kernel", "tls"]),
       /** Bytes of the object. */
       size: v.number(),
@@ -594,12 +594,12 @@ export const routeKinds = [
   "blackhole",
 ] as const;
 
-/** Who told a subnet: the interface's own addresses, or a cloud's metadata service. */
+/** Sources of subnets: the interface's own addresses, or a cloud's metadata service. */
 export const subnetSources = ["interface", "aws"] as const;
 
 /** One gateway lookup. What is null has its reason in `reasons`. */
 export const gatewaySchema = v.strictObject({
-  /** Null: the kernel was to choose. */
+  /** The source address that was asked for; null where the kernel was to choose. */
   source: v.nullable(v.string()),
   destination: v.string(),
   /** The address that was looked up instead of the destination, which NAT translates to it. */

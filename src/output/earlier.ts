@@ -59,7 +59,7 @@ const earlierSchema = v.object({
   format_version: format,
   tool: v.object({ arch: v.string() }),
   host: v.object({
-    // Who writes one by hand may know no more than the version.
+    // A document that is written by hand may tell no more of the kernel than its version.
     kernel: v.object({ release: v.optional(v.string(), unknownRelease), version }),
   }),
   kernel: v.optional(v.object(subject)),

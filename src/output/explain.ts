@@ -6,7 +6,7 @@ import { printable } from "./printable.ts";
 
 type Explanation = Explained["explain"][number];
 
-/** Who speaks, and how it knows. */
+/** What each source's word on an offset rests on. */
 const witnesses: Readonly<Record<Source, string>> = {
   guess: "this kernel was watched at work on sockets of our own, whose values are known, and they lie there",
   btf: "the kernel's own type information (BTF) has it there",

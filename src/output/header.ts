@@ -79,7 +79,7 @@ type Fields = TlsReport["fields"];
 /** eCapture's flag of a BoringSSL that keeps secrets in vectors, as from Android 16 on (its boringssl_const.h). */
 const flag = "SSL_SESSION_ST_SSL_VERSION";
 
-/** There the version is no more the connection's own. */
+/** Whether a BoringSSL keeps secrets in vectors: since then the version is not a member of the connection any more. */
 const hasVectors = (fields: Fields): boolean =>
   fields.SSL_ST_VERSION?.status === "absent" || typeof fields.BSSL__SSL3_STATE_VERSION?.value === "number";
 

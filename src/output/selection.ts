@@ -129,7 +129,7 @@ function libraryOf(name: string, libraries: readonly TlsReport[]): TlsReport | u
   return libraries[0];
 }
 
-/** That what was asked for is of one library, and there are several. */
+/** The failure that says that something is of one library alone, and several were found. */
 export function several(what: string, libraries: readonly TlsReport[]): Failure {
   const paths = libraries.slice(0, 3).map(({ path }) => path);
   const names = `${paths.join(", ")}${libraries.length > paths.length ? ", ..." : ""}`;

@@ -41,8 +41,8 @@ export interface TlsOptions {
   /** Where procfs is mounted. Default: no process is looked at. */
   readonly proc?: string;
   /**
-   * That tree is none that this machine runs: an unpacked image, a mounted disk. No process is looked at, nothing in it is executed, and
-   * the user's paths are of it. Default: it is the machine's.
+   * Whether the tree is none that this machine runs: an unpacked image, a mounted disk. Then no process is looked at, nothing in it is
+   * executed, and the user's paths are inside it. Default: it is the machine's.
    */
   readonly isImage?: boolean;
   /** Default: where dynamic linkers look, and what processes have mapped. */
@@ -60,7 +60,7 @@ export interface TlsOptions {
   /** What was measured before, by all bytes that it was measured of, and what is measured now. Default: nothing is kept. */
   readonly memory?: RememberedReports;
   readonly trace?: (message: string) => void;
-  /** Told how many of how many are done, and of what. */
+  /** Called with the progress: of what, how many are done, of how many. */
   readonly progress?: (what: string, done: number, total: number) => void;
   /** Told what is ready, as soon as it is, and by rank where in the whole it stands. */
   readonly tell?: (ready: TlsReports, rank: number) => void;
@@ -75,7 +75,7 @@ export interface OpenLibrary {
   readonly files: LibraryFiles;
   /** Another library has its build id. */
   readonly hasTwin: boolean;
-  /** It lies in a tree that this machine does not run: nothing of that is executed. */
+  /** Whether it lies in a tree that this machine does not run, of which nothing is executed. */
   readonly isImage: boolean;
   readonly trust: Trust;
   /** How this host calls the file, whatever the user called it. */

@@ -94,7 +94,7 @@ function constantsOf(item: string, values: ReadonlyMap<string, bigint | null>): 
 }
 
 /**
- * Those of a key log that were surely watched: in the log's order, from the first to the last that was read; all where
+ * The connections of a key log that were surely watched: in the log's order, those from the first to the last that was read; all where
  * none was. Programs log late, Node.js by its pool of threads: what stands before the first may have been over when the
  * watch began, and what stands behind the last may not have gone on before it ended.
  */

@@ -22,7 +22,7 @@ export interface SocketComparison {
   readonly socket: SocketKind;
   /** As text: an address in hex, a number in decimal. */
   readonly expected: string;
-  /** Null: it was not read. */
+  /** The value that the program read; null where it read none. */
   readonly got: string | null;
 }
 

@@ -11,7 +11,7 @@ import { Crawler, type RungOffers } from "./reader.ts";
 
 /** What a crawl found, and how. */
 export interface Crawl {
-  /** Of every member of the wide vocabulary, under its `type.member`. */
+  /** The evidence on every member that a crawl can tell, under its `type.member`. */
   readonly evidence: readonly Evidence[];
   /** `kind:target` of the rung in use. */
   readonly attached: string;

@@ -299,7 +299,7 @@ export class Graph {
     return leading.every(({ landing, to }) => {
       const word = this.#pointer(landing, at, to);
       if (word === null) return false;
-      // Who bears the same name may share its text.
+      // Things of one name may share the text of it, so that their pointers may be equal.
       if (isAnywhere(to)) return true;
       const address = untagged(word, this.addressing);
       const before = byThing.get(to) ?? this.#seen.get(to)?.address ?? address;
@@ -424,8 +424,8 @@ export class Graph {
 }
 
 /**
- * Of an address in maps and sets, which take a hundred times as long with keys of 64 bits. The bits above are a tag, or the same in
- * all; where they were not a place would be refused.
+ * The key of an address in maps and sets, which take a hundred times as long with bigints. The bits that are cut off are a tag, or the same
+ * in all addresses. Were they not, two addresses would have one key and a place would be refused, never a wrong one told.
  */
 const keyOf = (address: bigint): number => Number(BigInt.asUintN(53, address));
 

@@ -1,4 +1,4 @@
-/** Of which kinds sockets are made. */
+/** The kinds of sockets that a guess makes. */
 export interface Families {
   readonly tcpv4: boolean;
   readonly tcpv6: boolean;

@@ -78,7 +78,7 @@ export interface WideMember {
   /** `type.member`. */
   readonly member: string;
   readonly type: CType;
-  /** Of a bit-field: its lowest bit, counted from its byte, and how many it has. */
+  /** For a bit-field: its lowest bit, counted from the byte at its place, and how many bits it has. */
   readonly bits?: NonNullable<Derived["bits"]>;
   readonly since?: Version;
   readonly until?: Version;

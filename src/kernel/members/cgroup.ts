@@ -10,9 +10,9 @@ export interface NodeFacts {
   readonly name: string;
   /** The folder above it; null for the first one of its file system. */
   readonly parent: Thing | null;
-  /** Of a control group's folder: the group. */
+  /** The control group, for the folder of one. */
   readonly group: Thing;
-  /** Of a folder of sysfs: its object. */
+  /** The kobject, for a folder of sysfs. */
   readonly object: Thing;
 }
 

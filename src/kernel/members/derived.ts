@@ -11,7 +11,7 @@ type Places = (member: string) => readonly number[];
 export interface Derived {
   readonly member: string;
   readonly type: CType;
-  /** Of a bit-field: its lowest bit, counted from there, and how many it has. */
+  /** For a bit-field: its lowest bit, counted from the byte at its place, and how many bits it has. */
   readonly bits?: { readonly first: number; readonly count: number };
   readonly since?: Version;
   readonly until?: Version;
@@ -98,7 +98,10 @@ const queueOf = ["sock.sk_receive_queue.next", "sock.sk_receive_queue.qlen"] as 
 const mountOf = ["mount.mnt.mnt_root", "mount.mnt.mnt_sb"] as const;
 const numberOf = ["pid.numbers[0].nr", "pid.numbers[1].ns"] as const;
 
-/** Structs of two members that lie within others: include/linux/dcache.h, path.h, pid.h, mount.h, skbuff.h; and bit-fields, net/sock.h, inet_sock.h, linux/skbuff.h. */
+/**
+ * Structs of two members that lie within others: include/linux/dcache.h, path.h, pid.h, mount.h, skbuff.h; and bit-fields, net/sock.h,
+ * inet_sock.h, linux/skbuff.h.
+ */
 export const derived: readonly Derived[] = [
   pair("dentry.d_name", qstr, nameOf, [4, 4]),
   inside("qstr.len", u32, nameOf, 4, 4),

@@ -86,7 +86,7 @@ export interface SuperBlockFacts {
   readonly dev: number;
   readonly magic: number;
   readonly root: Thing;
-  /** Null: it is on none. */
+  /** The block device that it is on; null where it is on none. */
   readonly device: Thing | null;
 }
 
@@ -108,7 +108,7 @@ export interface MountFacts {
   /** The folder that it lies over. */
   readonly over: Thing;
   readonly namespace: Thing;
-  /** One of the kernel's own, which nobody sees. */
+  /** Whether it is one of the kernel's own mounts, which no process sees. */
   readonly isInternal: boolean;
 }
 

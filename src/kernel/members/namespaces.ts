@@ -5,7 +5,7 @@ import { to, u32 } from "./typedefs.ts";
 /** A namespace, by the inode number of its file below /proc/PID/ns. */
 export interface NamespaceFacts {
   readonly inum: number;
-  /** Of a network: its own interface. */
+  /** The loopback interface, for a network namespace. */
   readonly loopback: Thing;
 }
 

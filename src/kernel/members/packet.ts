@@ -31,7 +31,7 @@ export interface BufferFacts {
   /** Bytes that it is counted with in the reader's receive buffer. */
   readonly size: number;
   readonly from: number;
-  /** Of its hash the low bits alone, as many as {@link HASH_BITS} has. */
+  /** The low bits of its hash, as many as {@link HASH_BITS} has. */
   readonly hash: number;
   /** PACKET_HOST and so on of include/uapi/linux/if_packet.h. */
   readonly type: number;

@@ -134,7 +134,7 @@ export interface SockFacts {
   readonly shut: number;
   readonly backlog: number;
   readonly mostBacklog: number;
-  /** Of SO_MEMINFO: bytes that were received, that are to be sent, and that it may still have. */
+  /** Bytes by SO_MEMINFO: those that were received, those that are to be sent, and those that it may still have. */
   readonly received: number;
   readonly queued: number;
   readonly forward: number;
@@ -189,7 +189,7 @@ export const sock = struct<SockFacts>("sock", 1536, ["sk_sndbuf", "sk_rcvbuf", "
 
 /** What is known of a sock of IPv4 or IPv6. */
 export interface InetFacts {
-  /** Of IPv4; a sock that is bound to a group's address sends from none. */
+  /** The IPv4 address that it is bound to (inet_rcv_saddr). A sock that is bound to a multicast group's sends from no address. */
   readonly bound: Uint8Array;
   readonly source: Uint8Array;
   readonly tos: number;

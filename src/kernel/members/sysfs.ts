@@ -11,7 +11,7 @@ const ended = (name: string): Uint8Array => new TextEncoder().encode(`${name}\0`
 export interface ObjectFacts {
   readonly name: string;
   readonly node: Thing;
-  /** That of the folder above. */
+  /** The object of the folder above. */
   readonly parent: Thing;
 }
 
@@ -22,7 +22,10 @@ export const kobject = struct<ObjectFacts>("kobject", 64, ["name", "sd"], {
   sd: leads(to("kernfs_node"), ({ node }) => node),
 });
 
-/** Such an object lies in what it is of: so far before it, at most, a pointer of that is looked for; and as far behind it as `limit`. */
+/**
+ * Bytes. A kobject lies within another struct, whose pointers are looked for at most so far before the kobject, and behind it as far as
+ * `limit` says.
+ */
 const BEFORE = 768;
 
 /** What the object of a block device lies in: since Linux 5.11 struct block_device. */
@@ -39,10 +42,10 @@ export interface DiskFacts {
   readonly name: string;
   readonly major: number;
   readonly minor: number;
-  /** The device that all of it is. */
+  /** The block device that is the whole disk. */
   readonly device: Thing;
   readonly queue: Thing;
-  /** It has no parts. */
+  /** Whether it has no partitions. */
   readonly isWhole: boolean;
 }
 
@@ -55,7 +58,7 @@ export const gendisk = struct<DiskFacts>(
     major: value(s32, ({ major }) => known(major, (it) => host(4, it))),
     first_minor: value(s32, ({ minor }) => known(minor, (it) => host(4, it))),
     disk_name: value(array(char, 32), ({ name }) => known(name, (it) => raw(ended(it)))),
-    // Of a disk that is in one piece it is what part0 is.
+    // A disk without partitions has part0 alone in this table, so that its head is that pointer.
     "part_tbl.xa_head": {
       ...leads(to("void"), ({ device, isWhole }) => (isWhole === true ? device : undefined)),
       isNamed: true,

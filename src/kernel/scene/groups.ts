@@ -73,7 +73,7 @@ export function openGroups(owned: DisposableStack, files: Files, limits: string[
 function groupOf({ known, node }: OpenFile, name: string | undefined, parent: OpenFile | undefined): Thing {
   const group = cgroup.of(node === undefined ? {} : { node });
   known.node.group = group;
-  // Of other texts it is not told here how the kernel has them.
+  // A name with other characters is left out: the text that was read of it need not be what the kernel has.
   if (name !== undefined && /^[\x21-\x7e]+$/.test(name)) known.node.name = name;
   if (parent?.node !== undefined) known.node.parent = parent.node;
   return group;

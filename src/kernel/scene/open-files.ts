@@ -37,7 +37,7 @@ export interface OpenFile {
   readonly file: Thing;
   readonly inode: Thing;
   readonly dentry: Thing;
-  /** Undefined where the kernel does not tell it. */
+  /** The mount that it was opened by; undefined where the kernel does not tell it. */
   readonly mount?: Thing;
   /** Its kernfs_node, which only files of sysfs and of control groups have. */
   readonly node?: Thing;

@@ -29,5 +29,5 @@ export type Outcome =
   | { readonly state: "answered"; readonly answer: unknown }
   /** The foreign code ran, or may have: it failed, crashed, took too long, or wrote what is no answer. */
   | { readonly state: "failed"; readonly reason: string }
-  /** It did not run. */
+  /** The foreign code did not run. */
   | { readonly state: "refused"; readonly reason: string };

@@ -143,7 +143,7 @@ const others: readonly Accessor[] = [
   methodType,
 ];
 
-/** Those of BoringSSL. Its SSL_version, SSL_get_session and SSL_is_server answer from several places. */
+/** Accessors of BoringSSL. Its SSL_version, SSL_get_session and SSL_is_server are left out: they answer from several places. */
 export const boringsslAccessors: readonly Accessor[] = [
   returns("SSL_get_rbio", pointer, "SSL_ST_RBIO"),
   returns("SSL_get_wbio", pointer, "SSL_ST_WBIO"),
@@ -165,13 +165,13 @@ export const boringsslAccessors: readonly Accessor[] = [
   methodType,
 ];
 
-/** Those of GnuTLS. The session begins with its security_parameters. */
+/** Accessors of GnuTLS. The session begins with its security_parameters. */
 export const gnutlsAccessors: readonly Accessor[] = [
   returns("gnutls_protocol_get_version", int, "SECURITY_PARAMETERS_ST_PVERSION", "VERSION_ENTRY_ST_ID"),
   returns("gnutls_prf_hash_get", int, "GNUTLS_SESSION_INT_SECURITY_PARAMETERS_PRF", "MAC_ENTRY_ST_ID"),
 ];
 
-/** Of OpenSSL: those of the connection where its shape is known, and of the structs that are the same in both. */
+/** Accessors of OpenSSL: those of the connection, where it is known which struct holds it, and those of structs that are always the same. */
 export const opensslAccessors = (shape: ConnectionStruct | null): readonly Accessor[] => [
   ...(shape === null ? [] : connection[shape]),
   ...others,

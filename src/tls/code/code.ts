@@ -68,7 +68,7 @@ function opensslEvidence(reader: AccessorReader): readonly Evidence[] {
   return [...evidence, ...evidenceOf(unsaid, () => ({ reason }))];
 }
 
-/** One evidence a constant. Of two functions that reveal the same, one is enough; where both do, they must agree. */
+/** The evidence on each constant. Where two functions reveal the same constant one is enough; where both do, they must agree. */
 function evidenceOf(
   accessors: readonly Accessor[],
   find: (accessor: Accessor) => Found,

@@ -43,7 +43,7 @@ export interface FoundLibrary extends Place {
   readonly companions: readonly Companion[];
   /** Only processes of other users, who are not root, lead to it. */
   readonly isOthers: boolean;
-  /** It lies in a tree that this machine does not run: nothing of that is executed. */
+  /** Whether it lies in a tree that this machine does not run, of which nothing is executed. */
   readonly isImage: boolean;
 }
 
@@ -167,10 +167,10 @@ interface Candidate {
   /** Where the file of this device and inode lies. */
   readonly place: (identity: string) => Place;
   readonly named?: string;
-  /** Its name or its finder says that it is one, so that what is wrong with it is told. */
+  /** Whether its name, or how it was found, says that it is a TLS library: then what is wrong with it is told. */
   readonly isSure: boolean;
   readonly isOthers?: boolean;
-  /** It lies in a tree that this machine does not run. */
+  /** Whether it lies in a tree that this machine does not run. */
   readonly isImage?: boolean;
 }
 
@@ -491,7 +491,7 @@ class Scan {
     return this.#cryptos.get(process) ?? [];
   }
 
-  /** Nothing where it is no library. */
+  /** The soname that a mapped file gives itself; empty where it is no library. */
   #soname(file: MappedFile): string {
     try {
       using located = this.#openMapped(file);
@@ -561,7 +561,7 @@ class Scan {
   /** @throws SystemError where there is nothing, or no permission to look */
   #reachNamed(name: string): Reached & { readonly place: Place } {
     if (!this.#images.has(this.#here)) return this.#locator.named(this.#here, name);
-    // Of an image's own procfs no link is followed: it would lead out.
+    // A link in an image's own procfs is not followed: it would lead out of the image.
     const reached = this.#here.find(name);
     const place = { root: this.#here, path: reached.path, container: this.#container, deleted: false };
     return Object.assign(reached, { place });
@@ -686,7 +686,7 @@ class Scan {
     ];
     if (refused.length > 0) {
       const message = `${refused.join(" and ")} may not be looked at${rootAdvice()}`;
-      // Of a process that was asked for it may be the library that was meant.
+      // Where one process was asked for, what could not be read may be the very library that was meant.
       const isAsked =
         scope.kind === "process" &&
         refusedHandles.some(([{ uses }]) => uses.some(({ pid }) => pid === scope.pid));

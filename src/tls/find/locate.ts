@@ -41,7 +41,10 @@ export interface Located extends Disposable {
 export interface Companion {
   /** Last part of its path. */
   readonly name: string;
-  /** One of them is root's or this user's: what another user has put together proves nothing of a library that others use. */
+  /**
+   * Whether a process of root or of this user has it mapped: what another user's process loads proves nothing of a library that others
+   * use.
+   */
   readonly isSure: boolean;
   readonly open: () => Located;
 }

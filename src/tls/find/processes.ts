@@ -7,7 +7,7 @@ import { type FileMapping, parseMaps } from "./maps.ts";
 
 /** A file that processes execute from. */
 export interface MappedFile extends Pick<FileMapping, "device" | "inode" | "path"> {
-  /** One a process: where in it the file is mapped. Those of root's and this user's come first. */
+  /** For each process that has the file mapped, where. Processes of root and of this user come first. */
   readonly uses: { readonly pid: number; readonly range: string }[];
 }
 
@@ -16,11 +16,11 @@ export interface Processes {
   /** Each file once, as far as maps can tell. */
   readonly files: readonly MappedFile[];
   readonly count: number;
-  /** Those whose maps were asked for and of which all is known: of one that has ended meanwhile, nothing. */
+  /** Processes whose maps were read whole; of one that ended meanwhile there is nothing. */
   readonly read: readonly number[];
-  /** Those whose maps may not be read. */
+  /** Processes whose maps may not be read. */
   readonly denied: readonly number[];
-  /** Those whose maps are longer than the {@link longestMaps} bytes that are read of each. */
+  /** Processes whose maps are longer than the {@link longestMaps} bytes that are read of each. */
   readonly cut: readonly number[];
   /** Other users' processes for whose maps no time, or no room, was left. */
   readonly unread: readonly number[];

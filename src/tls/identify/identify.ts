@@ -204,7 +204,7 @@ function bareVersionsIn(elf: Elf): readonly Finding[] {
       if (found.size < 64) found.set(text, { library: "openssl", version: text, text, from: name });
     }
   }
-  // Of a vendor's build both are there, without its suffix and with it.
+  // A vendor's build has its version in it twice, with the suffix and without: the one with it counts.
   const isPlain = (text: string) =>
     [...found.keys()].some((other) => /^[-+]/.test(other.slice(text.length)) && other.startsWith(text));
   return [...found.values()].filter(({ text }) => !isPlain(text));

@@ -180,7 +180,7 @@ export function tableFields(
 ): readonly TableField[] {
   const isOf = (text: string, suffix: string): boolean =>
     text.includes(suffix) && layouts.versions[text] === choice.layout;
-  // Of builds with a suffix only what was measured without it is disputed.
+  // A figure that was measured on builds without a suffix is disputed for builds that have one.
   const disputes = layouts.disputed.filter(
     ({ group, suffix }) =>
       group === choice.layout ||

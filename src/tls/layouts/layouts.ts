@@ -27,7 +27,7 @@ export const layoutsSchema = v.pipe(
         measured_on: v.string(),
         /** The newest version of which somebody says that it has this layout. */
         checked_up_to: v.strictObject({ version: v.string(), by: v.string() }),
-        /** It has more members than are known: what it says nothing of may be there. */
+        /** Whether the struct has members that the group does not know: what it says nothing of may be there. */
         partial: v.optional(v.literal(true)),
         constants: v.record(name, offset),
       }),

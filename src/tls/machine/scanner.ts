@@ -38,7 +38,7 @@ export type Sought = { [Name in keyof Module]: Module[Name] extends Look ? Name 
 /** What is looked for, and in how many of the window's bytes. Addresses before relocation. */
 interface Question {
   readonly sought: Sought;
-  /** Not changed afterwards. */
+  /** The addresses that are looked for. The set must not be changed afterwards. */
   readonly wanted: ReadonlySet<number>;
   readonly length: number;
   readonly about: number;

@@ -19,7 +19,7 @@ export interface State {
   /** By distance from the stack pointer at entry, in bytes; as `registers`. */
   stack: ReadonlyMap<number, Slot>;
   flags: ProcessorFlags | null;
-  /** What of it this way alone holds, and may change in place. */
+  /** The registers and the stack, where this way alone holds them and may change them in place; null where they are shared. */
   readonly own: { registers: (Value | undefined)[] | null; stack: Map<number, Slot> | null };
 }
 

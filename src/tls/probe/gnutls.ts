@@ -146,7 +146,7 @@ class GnutlsProbe {
 
   observe(): void {
     for (const suite of Object.values(suites)) {
-      // Of a library that has no such suite the others still tell.
+      // A library may lack a suite: the others still tell what does not depend on it.
       const constants = suite.by === "psk" ? ["GNUTLS_SESSION_INT_KEY_PROTO_TLS13_E_CKEY"] : [everything];
       for (let count = 0; count < (suite.by === "psk" ? 2 : 1); count++)
         this.#attempts.try(constants, () => this.#note(suite, shakeHands(this.#library, suite)));
@@ -217,7 +217,7 @@ class GnutlsProbe {
   }
 }
 
-/** Of a member of the session, where it lies within the struct that begins at another. */
+/** A finding on a member of the session, counted from the start of the struct that it lies in, which begins at another member. */
 function within(finding: Finding, start: Finding | undefined): Finding {
   const { constant, candidates } = finding;
   const [begin, ...others] = start?.candidates ?? [];

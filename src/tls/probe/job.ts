@@ -17,7 +17,7 @@ import { makeSessions, type Session } from "./sessions.ts";
 /** What is done with a library that is loaded, and by which functions it is known that its own files answer. */
 interface Kind {
   readonly defines: string;
-  /** Of its libcrypto, which may be the file itself. */
+  /** A function that its libcrypto defines, which may be the same file. */
   readonly cryptoDefines: string;
   readonly probe: (library: NativeLibrary) => readonly Finding[];
   readonly sessions: (library: NativeLibrary, fds: readonly [number, number]) => readonly Session[];

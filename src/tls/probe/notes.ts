@@ -60,7 +60,7 @@ export class Notes {
 export interface Finding {
   readonly constant: string;
   readonly candidates: readonly number[];
-  /** There is no such member. */
+  /** Whether it was seen that there is no such member. */
   readonly absent?: true;
   readonly reason?: string;
 }

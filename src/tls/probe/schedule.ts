@@ -14,7 +14,7 @@ const digests: ReadonlyMap<number, Digest> = new Map([
   [0x1303, "sha256"],
 ]);
 
-/** Of a handshake's messages, one after the other. */
+/** The hash of a handshake's messages, one after the other. */
 export function transcriptHash(digest: Digest, ...messages: readonly Uint8Array[]): Uint8Array {
   const hash = createHash(digest);
   for (const message of messages) hash.update(message);

@@ -165,7 +165,7 @@ function derivedExporter(subject: Subject, found: Witnesses, entry: number, s3: 
   }
 }
 
-/** It calls ssl->ctx->keylog_callback, where there is one, and writes the client's random, 32 bytes one after the other. */
+/** ssl_log_secret calls ssl->ctx->keylog_callback, where there is one, and writes the client's random, 32 bytes one after the other. */
 function keyLogFunction(subject: Subject, found: Witnesses, log: number): void {
   const events = subject.events(log);
   const callbacks = callsIn(events).flatMap(({ target }) => {

@@ -134,7 +134,10 @@ const changers = (subject: Subject): readonly number[] =>
 const changed = (subject: Subject, entry: number, which: number): readonly Event[] =>
   subject.events(entry, { given: new Map([[1, which]]) });
 
-/** It goes on to a function that calls the context's callback with what it wrote; which of the structs has the context, tells which. */
+/**
+ * Which struct holds the connection, as ssl_log_secret tells: it leads to a function that calls the context's callback, and the context is
+ * a member of that struct. @returns the prefix of its constants; null where that is not told
+ */
 function connectionOf(subject: Subject, found: Witnesses, log: number): string | null {
   const next = callsIn(subject.events(log)).flatMap(({ target }) => numberOf(target) ?? []);
   for (const entry of [log, ...next]) {
@@ -355,7 +358,7 @@ function quicConnection(subject: Subject, found: Witnesses): void {
         found.say("QUIC_CONN_ST_TLS", tls, `put into a new connection in ${hex(entry)}`);
 }
 
-/** Who asks for the connection inside asks for the type first, and goes on with what is none of QUIC. */
+/** Functions that ask for the connection inside a QUIC one test the type before, and go on with a connection that is none of QUIC. */
 function typeAsked(subject: Subject, found: Witnesses, helper: number): void {
   for (const entry of subject.naming("ssl_lib.c")) {
     const events = subject.events(entry, { steps: 1000 });

@@ -104,7 +104,11 @@ export async function readReferences(
   }
 }
 
-/** The same of constants alone. @param open those that are asked for; null: all @throws InputError for what is in the file */
+/**
+ * What references tell of constants alone.
+ * @param open the constants that are asked for; null: all
+ * @throws InputError for what is in the file
+ */
 export const referenceEvidence = async (
   library: KnownLibrary,
   elf: Elf,

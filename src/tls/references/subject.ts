@@ -15,7 +15,7 @@ export interface SoughtNames {
   readonly files: readonly string[];
   /** Files whose code a table alone leads to: near it nothing else is looked for. */
   readonly apart?: readonly string[];
-  /** Those of the files that code names more often than anything else. */
+  /** The source files that code names more often than anything else. */
   readonly many?: readonly string[];
   /** What is looked for: each text and each name of a file holds one of these. Few, since each is one pass over all data. */
   readonly needles: readonly string[];
