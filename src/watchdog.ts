@@ -1,7 +1,8 @@
 import { write } from "node:fs";
 import { EXPIRED, LINE, RUN, RUNNING, SHOWN, type Watch, WRITING } from "./commands/deadline-state.ts";
 import { assembled, type Patch, type RankedPatch } from "./output/partial.ts";
-import { eraseLine, writeStderr } from "./output/stderr.ts";
+import { eraseLine, progressLine, writeStderr } from "./output/stderr.ts";
+import { STDERR } from "./output/terminal.ts";
 import { now, readWhereabouts, START } from "./self/whereabouts.ts";
 
 /** Milliseconds that a run is at one thing before a line tells of it, and between two looks. */
@@ -41,14 +42,12 @@ async function tell({ state, whereabouts, columns }: Watch): Promise<void> {
   if (before === WRITING) return;
   Atomics.store(state, LINE, WRITING);
   const { what, milliseconds } = told.current;
-  const time = `, ${Math.floor(milliseconds / 1000)} s`;
-  const text = printable(what).slice(0, Math.max(0, columns - time.length)) + time;
+  const text = `${Math.floor(milliseconds / 1000)} s: ${printable(what)}`;
   const over = (line: number): void => {
     Atomics.store(state, LINE, line);
     Atomics.notify(state, LINE);
   };
-  if (Atomics.load(state, RUN) === RUNNING)
-    write(process.stderr.fd, `${eraseLine}${text}`, () => over(SHOWN));
+  if (Atomics.load(state, RUN) === RUNNING) write(STDERR, progressLine(text, columns), () => over(SHOWN));
   else over(before);
 }
 

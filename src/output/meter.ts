@@ -1,6 +1,6 @@
 import { LogLevels } from "consola/core";
 import { log } from "./log.ts";
-import { eraseLine, writeStderr } from "./stderr.ts";
+import { eraseLine, progressLine, writeStderr } from "./stderr.ts";
 import { isTerminal, STDERR } from "./terminal.ts";
 
 /** Milliseconds before the first line, so that a quick run shows none, and between two. */
@@ -23,7 +23,7 @@ export class Meter {
     if (this.#columns === 0 || performance.now() < this.#next) return;
     this.#next = performance.now() + pause.next;
     const amount = total === undefined ? done : `${done} of ${total}`;
-    writeStderr(`${eraseLine}${`${amount} ${what}`.slice(0, this.#columns)}`);
+    writeStderr(progressLine(`${amount} ${what}`, this.#columns));
     this.#isShown = true;
   }
 

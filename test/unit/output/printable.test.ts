@@ -2,6 +2,7 @@ import { expect, test } from "bun:test";
 import fc from "fast-check";
 import { toJsonLine } from "../../../src/output/json.ts";
 import { printable } from "../../../src/output/printable.ts";
+import { progressLine } from "../../../src/output/stderr.ts";
 
 /** Any text, lone surrogates included. */
 const text = fc
@@ -23,4 +24,13 @@ test("nor of JSON, which means the same", () => {
       return !steers.test(json) && JSON.parse(json)[each] === each;
     }),
   );
+});
+
+test("a line of progress takes the place of the one before, and is cut to the screen's columns, of which wide characters take two", () => {
+  expect(progressLine("3 of 5 libraries", 79)).toBe("\r\x1b[K3 of 5 libraries");
+  for (const text of ["日本".repeat(50), "/a very/long path".repeat(9)]) {
+    const line = progressLine(text, 21).slice("\r\x1b[K".length);
+    expect(text).toStartWith(line);
+    expect([20, 21]).toContain(Bun.stringWidth(line));
+  }
 });
