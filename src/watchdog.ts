@@ -1,7 +1,7 @@
 import { write } from "node:fs";
 import { EXPIRED, LINE, RUN, RUNNING, SHOWN, type Watch, WRITING } from "./commands/deadline-state.ts";
 import { assembled, type Patch, type RankedPatch } from "./output/partial.ts";
-import { eraseLine, progressLine, writeStderr } from "./output/stderr.ts";
+import { eraseLine, progressLine } from "./output/stderr.ts";
 import { STDERR } from "./output/terminal.ts";
 import { now, readWhereabouts, START } from "./self/whereabouts.ts";
 
@@ -13,10 +13,10 @@ async function expire(watch: Watch, ready: Patch): Promise<void> {
   if (Atomics.compareExchange(watch.state, RUN, RUNNING, EXPIRED) !== RUNNING) return;
   // Whatever comes of it, this is the end: the other thread waits for it.
   const { exitNow } = await import("../ffi/libc.ts");
-  // The line, or the other thread's meter, may stand there.
-  if (watch.columns > 0 && Atomics.load(watch.state, LINE) !== WRITING) writeStderr(eraseLine);
   let exit = 1;
   try {
+    // The line, or the other thread's meter, may stand there.
+    if (watch.columns > 0 && Atomics.load(watch.state, LINE) !== WRITING) await erased();
     exit = await printed(watch, ready);
   } finally {
     exitNow(exit);
@@ -32,6 +32,10 @@ async function printed({ printing, format, ...watch }: Watch, ready: Patch): Pro
   const late = lateness(watch);
   return printing === null ? tellFailure(late, format) : printPart(ready, late, printing);
 }
+
+/** Takes the line away; where the terminal was stopped (^S) that is not waited for long. */
+const erased = (): Promise<void> =>
+  Promise.race([new Promise<void>((done) => write(STDERR, eraseLine, () => done())), Bun.sleep(pause.next)]);
 
 /** Tells a person on a terminal what the run is at, where that takes long. A thread of the pool writes it, since a terminal may block. */
 async function tell({ state, whereabouts, columns }: Watch): Promise<void> {

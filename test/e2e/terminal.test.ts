@@ -1,6 +1,10 @@
 /** What a person sees on a terminal, a real one (script(1) makes it): colours that mean something, and that a long run is at work. */
 import { describe, expect, test } from "bun:test";
-import { copyFileSync, readFileSync, writeFileSync } from "node:fs";
+import { copyFileSync, existsSync, readFileSync, writeFileSync } from "node:fs";
+import * as v from "valibot";
+import { documentSchema } from "../../src/output/document.ts";
+import { jsonOf } from "../schema.ts";
+import { until } from "../until.ts";
 import { documentOf, executable, run, Scratch } from "./executable.ts";
 
 const BTF = "/sys/kernel/btf/vmlinux";
@@ -113,5 +117,21 @@ describe("what takes long says what it is at, on stderr where that is a terminal
     expect(lines.some((text) => /^\d+ documents$/.test(text))).toBe(true);
     expect(onTerminal(`${merge} 2> ${scratch.at("told")} > /dev/null`)).toBe("");
     expect(readFileSync(scratch.at("told"), "utf8")).toBe("");
+  });
+
+  test("a terminal that was stopped holds no run beyond its deadline", async () => {
+    using scratch = new Scratch();
+    const [out, status] = [scratch.at("out"), scratch.at("status")];
+    const ask = `${executable} tls --all --source table --format json --deadline 4000 > ${out}; echo \\$? > ${status}`;
+    // XOFF, as ^S sends it: from then on nothing is taken of what is written there.
+    const script = `{ printf '\\023'; sleep 600; } | script -qec "${ask}" /dev/null > /dev/null`;
+    const child = Bun.spawn(["setsid", "bash", "-c", script], { stdin: "ignore", stdout: "ignore" });
+    try {
+      const code = await until(() => existsSync(status) && readFileSync(status, "utf8").trim());
+      expect(["0", "3"]).toContain(code);
+      v.parse(documentSchema, jsonOf("document", readFileSync(out, "utf8")));
+    } finally {
+      process.kill(-child.pid, "SIGKILL");
+    }
   });
 });
