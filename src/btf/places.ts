@@ -9,7 +9,7 @@ export interface BtfPlace {
 }
 
 /** @param release of the kernel, as uname -r names it */
-export const placesOf = (release: string): readonly BtfPlace[] => [
+export const btfPlacesOf = (release: string): readonly BtfPlace[] => [
   {
     // Old ones read an ELF file alone there; all look further in /lib/modules and /usr/lib/debug.
     loader: "libbpf, and tools that leave it to that: bpftrace",

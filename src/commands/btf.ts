@@ -4,7 +4,7 @@ import * as v from "valibot";
 import { Btf } from "../btf/btf.ts";
 import { btfOf } from "../btf/encode.ts";
 import { minimalTypes } from "../btf/minimal.ts";
-import { placesOf } from "../btf/places.ts";
+import { btfPlacesOf } from "../btf/places.ts";
 import { EbpfObject, largestObject } from "../bytecode/object.ts";
 import { type AskedProgram, askedBy } from "../bytecode/relocations.ts";
 import { elfOf } from "../elf/write.ts";
@@ -213,7 +213,7 @@ async function tellPlaces(args: BtfFlags): Promise<void> {
   const document = v.parse(placesSchema, {
     format_version: formatVersion,
     release,
-    places: placesOf(release).map((place) => ({
+    places: btfPlacesOf(release).map((place) => ({
       ...place,
       command: `offsetof btf${place.format === "elf" ? " --elf" : ""} -o ${place.file ?? "FILE"}`,
     })),

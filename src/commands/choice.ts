@@ -21,7 +21,7 @@ export interface Choice {
 /** The constants and functions that a part can hold. Loaded on demand: without --only and --get nobody needs them. */
 export const constantsOf: Readonly<Record<Part, () => Promise<readonly string[]>>> = {
   kernel: async () => {
-    const [{ kernelFields }, { kernelFlags }] = await Promise.all([
+    const [{ kernelFields }, { kernelSwitches: kernelFlags }] = await Promise.all([
       import("../kernel/fields/fields.ts"),
       import("../kernel/fields/switches.ts"),
     ]);

@@ -3,7 +3,7 @@ import { checkNamed } from "../host/mounts.ts";
 import { type ImageQuestion, type ImageTypes, imageTypes } from "../image/image.ts";
 import { type Image, imagesOf } from "../image/images.ts";
 import { kernelIn } from "../image/kernel-file.ts";
-import { failureOf, NO_KERNEL, readAll, readImage } from "../image/readers.ts";
+import { imageFailure, NO_KERNEL, readAll, readImage } from "../image/readers.ts";
 import type { InputFile } from "../input/input.ts";
 import { bytesOf, shownName } from "../input/name.ts";
 import type { Asked } from "../kernel/asked.ts";
@@ -116,7 +116,7 @@ export const imageTypesFor = (image: string, args: Flags): Promise<ImageTypes> =
     try {
       return imageTypes(kernelIn(file));
     } catch (error) {
-      throw failureOf(error);
+      throw imageFailure(error);
     }
   });
 

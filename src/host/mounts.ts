@@ -6,7 +6,7 @@ import type { FileDescriptor } from "../../ffi/libc.ts";
 import { nameOf, shownName } from "../input/name.ts";
 import { Failure } from "../output/failure.ts";
 import { askArgument } from "../self/child-arguments.ts";
-import { program } from "../self/executable.ts";
+import { ownProgram } from "../self/executable.ts";
 import { now } from "../self/whereabouts.ts";
 import { isOther, isOthers } from "./others.ts";
 import { awaitedDevices, type Questions } from "./stuck-askers.ts";
@@ -203,7 +203,7 @@ function start(from: number, questions: FileDescriptor, answers: FileDescriptor)
   // What it prints fails: there may be no /dev/null here.
   const nowhere = openSync("/", "r");
   try {
-    const child = Bun.spawn([...program, askArgument, String(from)], {
+    const child = Bun.spawn([...ownProgram, askArgument, String(from)], {
       cwd: "/",
       env: {},
       stdio: [questions.fd, answers.fd, nowhere],

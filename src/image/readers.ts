@@ -7,7 +7,7 @@ import { type Document, documentSchema } from "../output/document.ts";
 import { asFailure, Failure, failureKinds, failureSchema } from "../output/failure.ts";
 import { STDOUT } from "../output/terminal.ts";
 import { imageArgument } from "../self/child-arguments.ts";
-import { program } from "../self/executable.ts";
+import { ownProgram } from "../self/executable.ts";
 import { type ImageQuestion, imageDocument, soughtFor } from "./image.ts";
 import type { Image } from "./images.ts";
 import { kernelIn, NoKernelError } from "./kernel-file.ts";
@@ -53,12 +53,12 @@ export function readImage(file: InputFile, question: ImageQuestion): Document {
   try {
     return imageDocument(kernelIn(file, soughtFor(question)), question);
   } catch (error) {
-    throw failureOf(error);
+    throw imageFailure(error);
   }
 }
 
 /** An InputError, which says what is wrong with an image, as a Failure; any other error as it is. */
-export const failureOf = (error: unknown): unknown =>
+export const imageFailure = (error: unknown): unknown =>
   error instanceof InputError
     ? new Failure(error instanceof NoKernelError ? NO_KERNEL : "E_IMAGE", error.message)
     : error;
@@ -140,7 +140,7 @@ function start(fd: number, request: unknown, milliseconds: number) {
   // What it prints besides fails: there may be no /dev/null here.
   const nowhere = openSync("/", "r");
   try {
-    return Bun.spawn([...program, imageArgument], {
+    return Bun.spawn([...ownProgram, imageArgument], {
       cwd: "/",
       env: {},
       stdio: [new Blob([JSON.stringify(request)]), "pipe", nowhere, fd],

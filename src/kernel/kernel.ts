@@ -11,7 +11,7 @@ import type { Asked } from "./asked.ts";
 import { kernelFields } from "./fields/fields.ts";
 import { ladder, type Offers, type Rung, stepwiseLadder } from "./fields/ladder.ts";
 import type { Families, GuessOptions } from "./fields/options.ts";
-import { kernelFlags } from "./fields/switches.ts";
+import { kernelSwitches } from "./fields/switches.ts";
 import { btfEvidence, runningTypes, type Types } from "./fields/type-information.ts";
 import { type Bytecode, isForbiddenToRead, isUnknownToKernel, objectsOf } from "./running/variants.ts";
 import type { Guess } from "./snapshot/guess.ts";
@@ -182,7 +182,7 @@ const possibleHere = (families: Families): Families => {
 export function verdictsOn(evidence: readonly Evidence[], families: Families): [constant: string, Verdict][] {
   const offsets = judge(kernelFields, evidence);
   return [...offsets].flatMap(([constant, verdict]) => {
-    const flags = kernelFlags.filter(({ after }) => after === constant);
+    const flags = kernelSwitches.filter(({ after }) => after === constant);
     return [
       [constant, verdict],
       ...flags.map((flag) => [flag.constant, flag.verdict(offsets, families)]),

@@ -1,7 +1,7 @@
 import { release } from "node:os";
 import type { Asked } from "./asked.ts";
 import { kernelFields } from "./fields/fields.ts";
-import { kernelFlags } from "./fields/switches.ts";
+import { kernelSwitches } from "./fields/switches.ts";
 
 /**
  * What programs that read the kernel's memory call the numbers that they need: the same truth under their names. A name that is
@@ -204,7 +204,7 @@ export function termsOf(
 }
 
 const published: ReadonlySet<string> = new Set(
-  [...kernelFields, ...kernelFlags].map(({ constant }) => constant),
+  [...kernelFields, ...kernelSwitches].map(({ constant }) => constant),
 );
 
 function versionOf(text: string): Version {

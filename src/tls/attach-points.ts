@@ -1,7 +1,7 @@
 import { type Elf, segment, segmentFlag } from "../elf/elf.ts";
 import { InputError } from "../input/input.ts";
 import type { FunctionReport, LibraryReport } from "../output/document.ts";
-import { symbolsOf } from "./code/library-symbols.ts";
+import { librarySymbols } from "./code/library-symbols.ts";
 import { type Attachable, attachable, type FunctionEvidence, whyAbsent } from "./layouts/attachable.ts";
 
 /** What the symbols of a file say of the functions of a library, by name. A file that cannot be read says nothing, and why. */
@@ -12,7 +12,7 @@ export function functionSymbols(
   const rows = attachable[library] ?? [];
   if (rows.length === 0) return new Map();
   try {
-    const symbols = symbolsOf(elf, "ssl", library);
+    const symbols = librarySymbols(elf, "ssl", library);
     return new Map(rows.map((row) => [row.name, foundAs(row, symbols)]));
   } catch (error) {
     if (!(error instanceof InputError)) throw error;
@@ -23,7 +23,7 @@ export function functionSymbols(
 
 function foundAs(
   { name, symbols: names }: Attachable,
-  symbols: ReturnType<typeof symbolsOf>,
+  symbols: ReturnType<typeof librarySymbols>,
 ): FunctionEvidence {
   const addresses = [
     ...new Set(names.flatMap((one) => (symbols.get(one) ?? []).map(({ address }) => address))),

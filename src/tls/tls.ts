@@ -30,7 +30,7 @@ import {
   type Measured as Values,
 } from "./layouts/describe.ts";
 import { isKnownLibrary, type Layouts, loadLayouts } from "./layouts/layouts.ts";
-import { fieldsOf, measuredIn } from "./layouts/library-fields.ts";
+import { libraryFields, measuredIn } from "./layouts/library-fields.ts";
 import type { Trust } from "./probe/closure.ts";
 import type { LibraryFiles, Probed } from "./probe/probe.ts";
 import type { References, WantedReferences } from "./references/references.ts";
@@ -237,7 +237,7 @@ async function answer(
       ? named
       : describe(layouts, named, version, values);
   const described = layouts === null || choice === null ? [] : fieldsBy(layouts, choice, version, values);
-  const fields = fieldsOf(described, measured, layouts?.members ?? {});
+  const fields = libraryFields(described, measured, layouts?.members ?? {});
   const evidence = [...measured, ...described.map((one) => one.evidence)];
   const errors = refutations(fields, evidence);
   return {

@@ -1,6 +1,6 @@
 import { secretsOf } from "../bytecode/event-secrets.ts";
 import type { TlsEvent } from "../bytecode/events.ts";
-import { digestOf } from "../tls/probe/sessions.ts";
+import { secretDigest } from "../tls/probe/sessions.ts";
 
 /** More ends of connections than these are not kept; each has less than a kilobyte. */
 const MOST_ENDS = 100_000;
@@ -88,7 +88,7 @@ function wipe(event: TlsEvent): void {
 /** Digests of what the event's key log would have. */
 function digestsOf(event: TlsEvent): ReadonlyMap<string, string> {
   const secrets = secretsOf(event);
-  const digests = new Map([...secrets].map(([label, secret]) => [label, digestOf(secret)]));
+  const digests = new Map([...secrets].map(([label, secret]) => [label, secretDigest(secret)]));
   for (const secret of secrets.values()) secret.fill(0);
   return digests;
 }

@@ -1,6 +1,6 @@
 import { InputFile } from "../input/input.ts";
 import { shownName } from "../input/name.ts";
-import { digestOf } from "../tls/probe/sessions.ts";
+import { secretDigest } from "../tls/probe/sessions.ts";
 
 /** What a key log may gain while it is watched; bytes. */
 export const largestGain = 64 << 20;
@@ -87,7 +87,7 @@ function digestOfHex(text: Uint8Array): string | null {
       if (Number.isNaN(byte)) return null;
       secret[at] = byte;
     }
-    return digestOf(secret);
+    return secretDigest(secret);
   } finally {
     secret.fill(0);
   }

@@ -12,7 +12,7 @@ import { parseConfig, readConfig } from "../../src/host/kconfig.ts";
 import { parseLockdown } from "../../src/host/probes.ts";
 import { kernelFields } from "../../src/kernel/fields/fields.ts";
 import { memberOffset } from "../../src/kernel/fields/type-information.ts";
-import { splitNames, symbolsOf } from "../../src/kernel/running/kallsyms.ts";
+import { kernelSymbols, splitNames } from "../../src/kernel/running/kallsyms.ts";
 import { btfTypes } from "../../src/kernel/synthetic/numbering.ts";
 import { placeMembers } from "../../src/kernel/synthetic/place.ts";
 import { uapi } from "../../src/kernel/synthetic/uapi.ts";
@@ -109,8 +109,8 @@ export const host: Target = {
       const text = bytes.toString();
       for (const name of splitNames(text, "ip_make_skb"))
         if (!text.includes(` ${name}`)) throw new Wrong(`a name that is not there: ${name}`);
-      symbolsOf(text).hasFunction("tcp_sendmsg");
-      symbolsOf(text).hasTracepoint("sys_enter");
+      kernelSymbols(text).hasFunction("tcp_sendmsg");
+      kernelSymbols(text).hasTracepoint("sys_enter");
       for (const [name, value] of parseConfig(text))
         if (!text.includes(`${name}=${value}`)) throw new Wrong(`an option that is not there: ${name}`);
       const files: HostFiles = { read: (path) => ({ state: "read", path, bytes }), exists: () => true };

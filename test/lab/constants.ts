@@ -1,5 +1,5 @@
 import { kernelFields } from "../../src/kernel/fields/fields.ts";
-import { kernelFlags } from "../../src/kernel/fields/switches.ts";
+import { kernelSwitches } from "../../src/kernel/fields/switches.ts";
 import { truthOf } from "./truth.ts";
 
 /** What the stepwise strategy guesses. */
@@ -41,6 +41,6 @@ export async function trueConstants(btfFile: string): Promise<Record<string, num
   );
   return Object.fromEntries([
     ...kernelFields.map(({ constant, member }) => [constant, truth.get(member) ?? null]),
-    ...kernelFlags.map(({ constant }) => [constant, 1]),
+    ...kernelSwitches.map(({ constant }) => [constant, 1]),
   ]);
 }

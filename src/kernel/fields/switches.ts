@@ -13,7 +13,7 @@ export interface Flag {
 }
 
 /** Every flag, by what it is published behind. */
-export const kernelFlags: readonly Flag[] = [
+export const kernelSwitches: readonly Flag[] = [
   allOf("fl4_offsets", "flowi4", [
     "offset_saddr_fl4",
     "offset_daddr_fl4",

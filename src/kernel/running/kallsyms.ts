@@ -31,7 +31,7 @@ export interface Symbols {
 }
 
 /** Read from the text of /proc/kallsyms, which has the names for every user, though not the addresses. */
-export function symbolsOf(kallsyms: string): Symbols {
+export function kernelSymbols(kallsyms: string): Symbols {
   const isThere = (name: string, types = "\\w"): boolean =>
     new RegExp(` ${types} ${name}(?:\\t|$)`, "m").test(kallsyms);
   // A tracepoint's own variable and the function that calls its probes (Linux 5.10): the first only with KALLSYMS_ALL.
@@ -53,7 +53,7 @@ export function kallsymsHere(): string {
 }
 
 /** The symbols of the running kernel; all unknown where they cannot be read. */
-export const symbolsHere = (): Symbols => symbolsOf(kallsymsHere());
+export const symbolsHere = (): Symbols => kernelSymbols(kallsymsHere());
 
 /** The place of a name's first suffix in the order of preference; behind all where it is none of them. */
 function rank(name: string, target: string): number {

@@ -5,7 +5,7 @@ import { during } from "../../self/whereabouts.ts";
 import type { Composite } from "../synthetic/ctype.ts";
 import {
   classesIn,
-  fieldsOf,
+  recordFields,
   recordOf,
   systemCallStructs,
   systemCalls,
@@ -40,7 +40,7 @@ export function tracedHere(files: HostFiles = hostFiles()): Traced {
   const places = formatsIn(`${folder}/events`, dynamicIn(files, folder));
   const fields = (tracepoint: string) => {
     const [first, ...others] = (places.get(tracepoint) ?? []).map((path) =>
-      fieldsOf(textOf(files.read(path, largestFormat)) ?? ""),
+      recordFields(textOf(files.read(path, largestFormat)) ?? ""),
     );
     // Two tracepoints have this name and differ: which of them is of the class is not known.
     return first !== undefined && others.every((other) => Bun.deepEquals(first, other)) ? first : null;

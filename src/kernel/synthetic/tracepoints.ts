@@ -70,7 +70,7 @@ export function tracepointOf(name: string, isThere: (tracepoint: string) => bool
 }
 
 /** @returns null where it is no format file */
-export function fieldsOf(format: string): readonly Field[] | null {
+export function recordFields(format: string): readonly Field[] | null {
   const fields = [
     ...format.matchAll(/^\tfield:(.{1,400});\toffset:(\d{1,6});\tsize:(\d{1,6});(?:\tsigned:([01]);)?$/gm),
   ].map(([, declaration = "", offset, size, sign]): Field => {

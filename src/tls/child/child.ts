@@ -5,7 +5,7 @@ import { faultSignals, setUndumpable } from "../../../ffi/confinement.ts";
 import type { LibraryKind } from "../../../ffi/libc.ts";
 import { withRemedy } from "../../../ffi/remedies.ts";
 import { childArgument, muslVariable } from "../../self/child-arguments.ts";
-import { program } from "../../self/executable.ts";
+import { ownProgram } from "../../self/executable.ts";
 import { codeOf, messageOf } from "../../self/thrown.ts";
 import { type JobName, messageSchema, type Outcome } from "./outcome.ts";
 
@@ -65,7 +65,7 @@ function spawn(args: readonly string[], request: unknown, { files, milliseconds,
   // What it prints fails: there may be no /dev/null here.
   const nowhere = openSync("/", "r");
   try {
-    return Bun.spawn([...program, ...args], {
+    return Bun.spawn([...ownProgram, ...args], {
       cwd: "/",
       env: libc === "musl" ? muslVariable : {},
       stdio: [new Blob([JSON.stringify(request)]), "pipe", nowhere, ...files],

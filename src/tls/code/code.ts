@@ -17,7 +17,7 @@ import {
   shapeAccessor,
   typeConstant,
 } from "./accessors.ts";
-import { symbolsOf } from "./library-symbols.ts";
+import { librarySymbols } from "./library-symbols.ts";
 import { type WalkedWays, type WalkOptions, walk } from "./walk.ts";
 
 const dialects: Readonly<Record<Elf["machine"], Dialect>> = { x86_64: x86, aarch64: arm64 };
@@ -178,7 +178,7 @@ class AccessorReader {
   }
 
   #symbol(elf: Elf, file: Accessor["file"], name: string): FunctionSymbol | { readonly reason: string } {
-    const symbols = symbolsOf(elf, file, this.#library);
+    const symbols = librarySymbols(elf, file, this.#library);
     const [symbol, ...more] = symbols.get(name) ?? [];
     if (symbol === undefined) return { reason: `it has no symbol ${name}` };
     return more.length > 0 ? { reason: `it has several functions ${name}` } : symbol;

@@ -17,7 +17,7 @@ const read = {
  * The functions of a library's file that anything is asked of, by name: looked up all at once and once a file, also where it cannot be
  * read, since each look into a full symbol table reads all its names. @throws InputError
  */
-export function symbolsOf(elf: Elf, file: Accessor["file"], library: LibraryReport["library"]): Symbols {
+export function librarySymbols(elf: Elf, file: Accessor["file"], library: LibraryReport["library"]): Symbols {
   const before = read[file].get(elf);
   const symbols = before ?? lookUp(elf, file, library);
   read[file].set(elf, symbols);

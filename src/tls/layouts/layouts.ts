@@ -74,7 +74,7 @@ export const isKnownLibrary = (library: string): library is KnownLibrary => Obje
 
 /** Every constant that any library can have. @throws ValiError when an embedded file is bad */
 export async function tlsConstants(): Promise<readonly string[]> {
-  const all = await Promise.all(knownLibraries.map(constantsOf));
+  const all = await Promise.all(knownLibraries.map(libraryConstants));
   return [...new Set(all.flat())];
 }
 
@@ -116,7 +116,7 @@ export async function boundsOf(library: string): Promise<ReadonlyMap<string, num
 }
 
 /** Every constant that a library of this kind can have. @throws ValiError when the embedded file is bad */
-export async function constantsOf(library: string): Promise<readonly string[]> {
+export async function libraryConstants(library: string): Promise<readonly string[]> {
   const layouts = await loadLayouts(library);
   return layouts === null ? [] : [...Object.keys(layouts.members), ...Object.keys(unpublished)];
 }

@@ -9,7 +9,7 @@ import { unpublished } from "./layouts.ts";
  *
  * @param members constant to `type.member`
  */
-export function fieldsOf(
+export function libraryFields(
   described: readonly TableField[],
   measured: readonly Evidence[],
   members: Readonly<Record<string, string>>,

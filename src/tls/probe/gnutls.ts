@@ -27,7 +27,7 @@ import {
   wordAt,
 } from "./notes.ts";
 import { digestSize } from "./schedule.ts";
-import { digestOf, type Session } from "./sessions.ts";
+import { type Session, secretDigest } from "./sessions.ts";
 import { firstMessage, randomOf } from "./wire.ts";
 
 const secret = bytesShape(digestSize.sha256);
@@ -245,7 +245,7 @@ export function gnutlsSessions(
       const { clientHello, ends } = shakeHands(library, suite);
       const random = Buffer.from(randomOf(clientHello)).toString("hex");
       const log = ends[0]?.keylog() ?? new Map<string, Uint8Array>();
-      const secrets = Object.fromEntries([...log].map(([label, told]) => [label, digestOf(told)]));
+      const secrets = Object.fromEntries([...log].map(([label, told]) => [label, secretDigest(told)]));
       sessions.push({ random, version: wireVersion(suite), client_fd, server_fd, secrets });
       for (const { session } of ends) session.free();
     });

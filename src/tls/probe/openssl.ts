@@ -30,7 +30,7 @@ import {
   rawOf,
   roundsOf,
 } from "./notes.ts";
-import { digestOf, digestSize, earlySecret, findHandshakeSecret, transcriptHash } from "./schedule.ts";
+import { digestSize, earlySecret, findHandshakeSecret, suiteDigest, transcriptHash } from "./schedule.ts";
 import { craftedSecrets, encodeSession } from "./session.ts";
 import { SharedStructs } from "./shared.ts";
 import { cipherOf, randomOf } from "./wire.ts";
@@ -207,7 +207,7 @@ class OpensslProbe {
 
   /** The secrets of TLS 1.3; before it there are none. */
   #secrets({ connection }: HandshakeEnd, { clientHello, serverHello, keylog }: Shaken): KnownMembers {
-    const digest = digestOf(cipherOf(serverHello));
+    const digest = suiteDigest(cipherOf(serverHello));
     if (digest === undefined) return {};
     const hellos = transcriptHash(digest, clientHello, serverHello);
     const logged = (label: string) => () => rawOf(keylog().get(label));

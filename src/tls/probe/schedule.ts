@@ -7,7 +7,7 @@ export type Digest = "sha256" | "sha384";
 export const digestSize: Readonly<Record<Digest, number>> = { sha256: 32, sha384: 48 };
 
 /** The digest of a cipher suite of TLS 1.3 by its two bytes on the wire (RFC 8446, appendix B.4); undefined for any other. */
-export const digestOf = (cipher: number): Digest | undefined => digests.get(cipher);
+export const suiteDigest = (cipher: number): Digest | undefined => digests.get(cipher);
 const digests: ReadonlyMap<number, Digest> = new Map([
   [0x1301, "sha256"],
   [0x1302, "sha384"],

@@ -30,7 +30,7 @@ export const sessionsSchema = v.pipe(
 export type Session = v.InferOutput<typeof sessionsSchema>[number];
 
 /** What a secret is recognised by. */
-export const digestOf = (secret: Uint8Array): string => createHash("sha256").update(secret).digest("hex");
+export const secretDigest = (secret: Uint8Array): string => createHash("sha256").update(secret).digest("hex");
 
 /**
  * Has the library make one session of each suite that it knows, over two connected descriptors that do not block, and
@@ -75,7 +75,7 @@ function makeSession(library: TlsLibrary, context: Context, clientFd: number, se
   const random = lines[0]?.split(" ")[1] ?? "";
   for (const connection of [client, server]) connection.free();
   const secrets = Object.fromEntries(
-    [...secretsIn(lines)].map(([label, secret]) => [label, digestOf(secret)]),
+    [...secretsIn(lines)].map(([label, secret]) => [label, secretDigest(secret)]),
   );
   return { random, ...known, client_fd: clientFd, server_fd: serverFd, secrets };
 }

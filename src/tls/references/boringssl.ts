@@ -13,7 +13,7 @@ import {
   isReached,
   memberOf,
   numberOf,
-  placesOf,
+  placesToldBy,
   pointersTo,
   storesIn,
 } from "./value-paths.ts";
@@ -174,7 +174,7 @@ function keyLogFunction(subject: Subject, found: Witnesses, log: number): void {
       ? [member.from]
       : [];
   });
-  const tested = events.flatMap((event) => (event.kind === "compare" ? placesOf(event) : []));
+  const tested = events.flatMap((event) => (event.kind === "compare" ? placesToldBy(event) : []));
   for (const from of callbacks) {
     found.say("SSL_CTX_ST_KEYLOG_CALLBACK", from.add, `called in ${hex(log)}`);
     const isTested = tested.some((one) => {
@@ -198,7 +198,7 @@ function randomsOfLog(events: readonly Event[]): readonly (readonly [number, num
   const places = events.flatMap((event): readonly ValuePlace[] => {
     if (event.kind === "indexed" && event.width === 1) return [event.from];
     if (event.kind === "call" && event.arguments.some((one) => numberOf(one) === randomSize))
-      return placesOf(event);
+      return placesToldBy(event);
     return event.kind === "load" && event.width === 1 ? [event.from] : [];
   });
   const offsets = new Map<number, number>();

@@ -13,7 +13,7 @@ import {
   isReached,
   memberOf,
   numberOf,
-  placesOf,
+  placesToldBy,
   storesIn,
 } from "./value-paths.ts";
 import type { Witnesses } from "./witnesses.ts";
@@ -143,7 +143,9 @@ function connectionOf(subject: Subject, found: Witnesses, log: number): string |
   for (const entry of [log, ...next]) {
     if (!subject.image.isCode(entry)) continue;
     const events = subject.events(entry);
-    const tested = events.flatMap((event) => (event.kind === "compare" ? placesOf(event).map(memberOf) : []));
+    const tested = events.flatMap((event) =>
+      event.kind === "compare" ? placesToldBy(event).map(memberOf) : [],
+    );
     for (const { target } of callsIn(events)) {
       const callback = memberOf(target);
       const [context, ...more] = callback?.from.loads ?? [];

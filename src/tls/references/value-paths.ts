@@ -46,7 +46,7 @@ export const storesIn = (events: readonly Event[]): readonly StoreEvent[] =>
   events.flatMap((event) => (event.kind === "store" ? event : []));
 
 /** Every place that an event tells of. */
-export function placesOf(event: Event): readonly ValuePlace[] {
+export function placesToldBy(event: Event): readonly ValuePlace[] {
   const values: readonly Value[] =
     event.kind === "call"
       ? [event.target, ...event.arguments]

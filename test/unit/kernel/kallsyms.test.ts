@@ -1,7 +1,7 @@
 import { expect, test } from "bun:test";
 import { readFileSync } from "node:fs";
 import { ladder } from "../../../src/kernel/fields/ladder.ts";
-import { splitNames, symbolsHere, symbolsOf } from "../../../src/kernel/running/kallsyms.ts";
+import { kernelSymbols, splitNames, symbolsHere } from "../../../src/kernel/running/kallsyms.ts";
 
 test("the pieces of a function are found, the ones nearest to the whole first, and nothing else", () => {
   const kallsyms = `ffffffff81000000 t tcp_getsockopt.part.0
@@ -45,7 +45,7 @@ test("in this kernel's own symbols each split function is found by its name, as 
 });
 
 test("functions and tracepoints are told by their symbols, and unknown without any", () => {
-  const symbols = symbolsOf(`0000000000000000 T tcp_getsockopt
+  const symbols = kernelSymbols(`0000000000000000 T tcp_getsockopt
 0000000000000000 d tcp_setsockopt
 0000000000000000 t tcp_v6_connect.part.0
 0000000000000000 t nf_conntrack_hash_check_insert\t[nf_conntrack]
@@ -61,10 +61,10 @@ test("functions and tracepoints are told by their symbols, and unknown without a
   expect(functions.map((name) => symbols.hasFunction(name))).toEqual([true, true, true, false, false]);
   const tracepoints = ["tcp_probe", "net_dev_queue", "net_dev", "tcp_getsockopt"];
   expect(tracepoints.map((name) => symbols.hasTracepoint(name))).toEqual([true, true, false, false]);
-  const none = symbolsOf("");
+  const none = kernelSymbols("");
   expect([none.hasFunction("tcp_getsockopt"), none.hasTracepoint("tcp_probe")]).toEqual([null, null]);
   // Linux before 5.10 without KALLSYMS_ALL has functions alone.
-  expect(symbolsOf("0 T tcp_getsockopt").hasTracepoint("tcp_probe")).toBeNull();
+  expect(kernelSymbols("0 T tcp_getsockopt").hasTracepoint("tcp_probe")).toBeNull();
 });
 
 test("this kernel has the tracepoints whose formats its BTF has", () => {

@@ -1,7 +1,7 @@
 import { expect, test } from "bun:test";
 import {
   classesIn,
-  fieldsOf,
+  recordFields,
   recordOf,
   systemCallStructs,
   traceEntry,
@@ -17,12 +17,12 @@ const usual = `
 /** Debian's 6.1-rt, as other kernels with the patches of PREEMPT_RT. */
 const longer = `${usual}	field:unsigned char common_preempt_lazy_count;	offset:8;	size:1;	signed:0;\n`;
 const call = (common: string, number: number, rest: string) =>
-  fieldsOf(`${common}\n	field:int __syscall_nr;	offset:${number};	size:4;	signed:1;\n${rest}`) ?? [];
+  recordFields(`${common}\n	field:int __syscall_nr;	offset:${number};	size:4;	signed:1;\n${rest}`) ?? [];
 const dfd = "	field:int dfd;	offset:16;	size:8;	signed:0;\n";
 const ret = "	field:long ret;	offset:16;	size:8;	signed:1;\n";
 
 test("types that a format does not tell are left out, and the rest is told", () => {
-  const fields = fieldsOf(`name: odd\nID: 7\nformat:${usual}
+  const fields = recordFields(`name: odd\nID: 7\nformat:${usual}
 	field:const void * at;	offset:8;	size:8;	signed:0;
 	field:__data_loc char[] name;	offset:16;	size:4;	signed:0;
 	field:enum zone_type zone;	offset:20;	size:4;	signed:0;
@@ -53,7 +53,7 @@ test.each([
   "no format",
   "	field:;	offset:0;	size:2;",
   "	field:int x[;	offset:0;	size:9999999;	signed:0;",
-])("%p is no format", (text) => expect(fieldsOf(text)).toBeNull());
+])("%p is no format", (text) => expect(recordFields(text)).toBeNull());
 
 test("where a vendor made struct trace_entry longer, nothing is said of a system call's arguments", () => {
   const structs = (common: string, number: number) => {

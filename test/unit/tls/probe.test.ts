@@ -11,7 +11,12 @@ import { Attempts, asked, everything } from "../../../src/tls/probe/attempts.ts"
 import { chainsTo, type Finding, Notes, oneOf, placesIn } from "../../../src/tls/probe/notes.ts";
 import { s3Around } from "../../../src/tls/probe/openssl.ts";
 import { answerSchema } from "../../../src/tls/probe/request.ts";
-import { digestOf, earlySecret, expandLabel, findHandshakeSecret } from "../../../src/tls/probe/schedule.ts";
+import {
+  earlySecret,
+  expandLabel,
+  findHandshakeSecret,
+  suiteDigest,
+} from "../../../src/tls/probe/schedule.ts";
 import { encodeSession } from "../../../src/tls/probe/session.ts";
 import { cipherOf, firstMessage, legacyVersionOf, randomOf } from "../../../src/tls/probe/wire.ts";
 
@@ -71,7 +76,12 @@ describe("flights on the wire", () => {
       const length = (session.length / 2).toString(16).padStart(2, "0");
       expect(cipherOf(bytes(`020000000303${"ab".repeat(32)}${length}${session}130200`))).toBe(0x1302);
     }
-    expect([0x1301, 0x1302, 0x1303, 0xc02b].map(digestOf)).toEqual(["sha256", "sha384", "sha256", undefined]);
+    expect([0x1301, 0x1302, 0x1303, 0xc02b].map(suiteDigest)).toEqual([
+      "sha256",
+      "sha384",
+      "sha256",
+      undefined,
+    ]);
   });
 
   test("what begins otherwise, or is cut, is refused", () => {
