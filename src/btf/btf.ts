@@ -169,8 +169,6 @@ export class Btf {
   readonly #words: Uint32Array;
   /** Where each type begins among the words. */
   readonly #starts: Int32Array;
-  /** Where each type's name lies among the strings. */
-  readonly #names: Int32Array;
   readonly #strings: Buffer;
   readonly #types: number;
   readonly #texts = new Map<string, ReadonlySet<number>>();
@@ -193,28 +191,26 @@ export class Btf {
     const strings = section(header.strings, header.stringsSize, "strings");
     this.#strings = Buffer.from(strings.buffer, strings.byteOffset, strings.byteLength);
     this.#words = wordsOf(section(header.types, header.typesSize, "types"), little);
-    [this.#starts, this.#names] = this.#index();
+    this.#starts = this.#index();
   }
 
-  /** Where each type begins, and where its name lies. A kernel has 130,000 types: on signed words the loop is four times as quick. */
-  #index(): [starts: Int32Array, names: Int32Array] {
+  /** Where each type begins. A kernel has 130,000: on signed words, and with no function called, the loop is four times as quick. */
+  #index(): Int32Array {
     const { buffer, byteOffset, length } = this.#words;
     const words = new Int32Array(buffer, byteOffset, length);
-    let [starts, names] = [new Int32Array(length / USUAL + 1), new Int32Array(length / USUAL + 1)];
+    let starts = new Int32Array(length / USUAL + 1);
     let count = 0;
     for (let at = 0; at < length; ) {
       const info = words[at + TYPE.info] ?? 0;
-      const fixed = fixedWords[kindOf(info)] ?? 0;
-      if (fixed === 0)
-        throw this.#error(this.#types + at * 4, `a type of kind ${kindOf(info)}, which is not known`);
-      if (count === starts.length) [starts, names] = [longer(starts), longer(names)];
-      starts[count] = at;
-      names[count] = words[at + TYPE.name] ?? 0;
-      count++;
-      at += fixed + Math.imul(memberWords[kindOf(info)] ?? 0, countOf(info));
+      const kind = (info >>> 24) & 0x1f;
+      const fixed = fixedWords[kind] ?? 0;
+      if (fixed === 0) throw this.#error(this.#types + at * 4, `a type of kind ${kind}, which is not known`);
+      if (count === starts.length) starts = longer(starts);
+      starts[count++] = at;
+      at += fixed + Math.imul(memberWords[kind] ?? 0, info & 0xffff);
       if (at > length) throw this.#error(this.#types + (starts[count - 1] ?? 0) * 4, "a type beyond the end");
     }
-    return [starts.subarray(0, count), names.subarray(0, count)];
+    return starts.subarray(0, count);
   }
 
   /** The number of its first own type; below lie those of the base. */
@@ -237,10 +233,25 @@ export class Btf {
   #called(name: string): number[] {
     const found: number[] = [];
     for (const offset of this.#offsetsOf(name)) {
-      for (let at = this.#names.indexOf(offset); at >= 0; at = this.#names.indexOf(offset, at + 1))
-        found.push(this.first + at);
+      for (let at = this.#words.indexOf(offset); at >= 0; at = this.#words.indexOf(offset, at + 1)) {
+        const index = this.#indexAt(at);
+        if (index !== null) found.push(this.first + index);
+      }
     }
     return found;
+  }
+
+  /** Which of its own types begins at a word, and has its name there; null where none does, and the number is another one's. */
+  #indexAt(at: number): number | null {
+    // What follows most other numbers has no kind.
+    if (kindOf(this.#words[at + TYPE.info] ?? 0) === kinds.void) return null;
+    let [low, high] = [0, this.#starts.length];
+    while (low < high) {
+      const middle = (low + high) >>> 1;
+      if ((this.#starts[middle] ?? 0) < at) low = middle + 1;
+      else high = middle;
+    }
+    return this.#starts[low] === at ? low : null;
   }
 
   /** Names of its own types of these kinds. */

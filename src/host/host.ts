@@ -106,7 +106,7 @@ export function probeHost(files: HostFiles = hostFiles()): Host {
       config,
       bpf: mayLoad,
       ebpf: hasEbpf,
-      pmuType,
+      hasProbes: pmuType.state !== "absent" || files.exists("/sys/bus/event_source/devices/uprobe/type"),
     }),
     networkNamespaces: networkNamespaces({
       privileges: status?.effective ?? [],

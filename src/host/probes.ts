@@ -109,6 +109,9 @@ export function kprobes(signs: KprobeSigns): Answer {
     return no(`${signs.ftrace.path} is 0, and kprobes rest on ftrace`, "sysctl kernel.ftrace_enabled=1");
   if (pmuType.state !== "absent") return yes(`${pmuType.path} is there`);
   if (signs.tracefsEvents) return yes("tracefs has kprobe_events");
+  // Where there are sources of events they have it as soon as they are built in (kernel/events/core.c, perf_tp_register).
+  if (signs.eventSources && isAtLeast(signs.version, 4, 17))
+    return no(`${pmuType.path} is not there`, builtWith("CONFIG_KPROBE_EVENTS"));
   const config = signs.config();
   if (config !== undefined) {
     const missing = missingOption(config, ["CONFIG_KPROBES", "CONFIG_KPROBE_EVENTS"]);
@@ -116,8 +119,6 @@ export function kprobes(signs: KprobeSigns): Answer {
       ? yes(`${config.path} has CONFIG_KPROBE_EVENTS`)
       : no(`${config.path} has no ${missing}`, builtWith(missing));
   }
-  if (signs.eventSources && isAtLeast(signs.version, 4, 17))
-    return no(`${pmuType.path} is not there`, builtWith("CONFIG_KPROBE_EVENTS"));
   return unknown("no sign of kprobes either way: no /sys, no tracefs, no kernel config", MOUNT_SYSFS);
 }
 
@@ -204,8 +205,8 @@ export interface RawTracepointSigns {
   readonly bpf: Answer;
   /** What {@link ebpf} says. */
   readonly ebpf: Answer;
-  /** /sys/bus/event_source/devices/kprobe/type, which is there where CONFIG_KPROBE_EVENTS and CONFIG_PERF_EVENTS are. */
-  readonly pmuType: FileRead;
+  /** Perf has kprobes or uprobes (/sys/bus/event_source/devices), so CONFIG_PERF_EVENTS and CONFIG_KPROBE_EVENTS or CONFIG_UPROBE_EVENTS are. */
+  readonly hasProbes: boolean;
 }
 
 /** Options without which no raw tracepoint program attaches. */
@@ -220,8 +221,8 @@ export function rawTracepoints(signs: RawTracepointSigns): Answer {
       UNLOCK,
     );
   }
-  // CONFIG_BPF_EVENTS is nobody's choice: it is on where these three are (kernel/trace/Kconfig).
-  const config = signs.ebpf.is === "yes" && signs.pmuType.state !== "absent" ? undefined : signs.config();
+  // CONFIG_BPF_EVENTS is nobody's choice: it is on where these and CONFIG_BPF_SYSCALL are (kernel/trace/Kconfig).
+  const config = signs.ebpf.is === "yes" && signs.hasProbes ? undefined : signs.config();
   const missing = config === undefined ? undefined : missingOption(config, rawTracepointOptions);
   if (missing !== undefined) return no(`${config?.path} has no ${missing}`, builtWith(missing));
   return signs.bpf;

@@ -107,6 +107,11 @@ describe("kprobes", () => {
     ["event sources without the PMU", { eventSources: true }, "no"],
     ["the same before 4.17", { eventSources: true, version: [4, 9, 0] }, "unknown"],
     ["tracefs' kprobe_events", { tracefsEvents: true }, "yes"],
+    [
+      "event sources without the PMU, whatever the config says",
+      { eventSources: true, config: config("CONFIG_KPROBES=y\nCONFIG_KPROBE_EVENTS=y\n") },
+      "no",
+    ],
     ["a config with them", { config: config("CONFIG_KPROBES=y\nCONFIG_KPROBE_EVENTS=y\n") }, "yes"],
     ["a config without them", { config: config("# CONFIG_KPROBES is not set\n") }, "no"],
     ["a config without the events", { config: config("CONFIG_KPROBES=y\n") }, "no"],
@@ -191,7 +196,7 @@ describe("raw tracepoints", () => {
     config: noConfig,
     bpf: able,
     ebpf: able,
-    pmuType: absent("type"),
+    hasProbes: false,
   };
   const rows: readonly [string, Partial<RawTracepointSigns>, "yes" | "no" | "unknown"][] = [
     ["all that is needed", {}, "yes"],
@@ -200,8 +205,8 @@ describe("raw tracepoints", () => {
     ["lockdown", { lockdown: "confidentiality" }, "no"],
     ["a kernel without eBPF events", { config: config("CONFIG_BPF_SYSCALL=y\n") }, "no"],
     [
-      "the same with kprobes for perf",
-      { config: config("CONFIG_BPF_SYSCALL=y\n"), ebpf: { is: "no", why: "" }, pmuType: read("type", "8") },
+      "the same with probes for perf",
+      { config: config("CONFIG_BPF_SYSCALL=y\n"), ebpf: { is: "no", why: "" }, hasProbes: true },
       "no",
     ],
   ];
@@ -210,11 +215,11 @@ describe("raw tracepoints", () => {
     expect(rawTracepoints({ ...fit, ...signs }).is).toBe(is);
   });
 
-  test("what is there with eBPF and kprobes for perf needs no config", () => {
+  test("where eBPF and probes for perf are, no config is needed", () => {
     const config = () => {
       throw new Error("read");
     };
-    expect(rawTracepoints({ ...fit, config, pmuType: read("type", "8") }).is).toBe("yes");
+    expect(rawTracepoints({ ...fit, config, hasProbes: true }).is).toBe("yes");
   });
 });
 
