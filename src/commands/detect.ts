@@ -40,9 +40,9 @@ export default defineCommand({
 async function detect(config: Config, tell: Tell): Promise<DetectDocument> {
   const host = probeHost(hostFiles("/", config.proc_root));
   const { report, diagnostics } = hostReport(host);
-  const withoutConntrack = whyNoCtnetlink();
-  const { source: sources, strategy, bytecode } = config;
   const symbols = symbolsHere();
+  const withoutConntrack = whyNoCtnetlink(symbols);
+  const { source: sources, strategy, bytecode } = config;
   const document: DetectDocument = {
     format_version: formatVersion,
     tool: { name: "offsetof", version, arch, libc: cLibrary() },

@@ -1,4 +1,6 @@
 import { readFileSync } from "node:fs";
+import { type Btf, kinds } from "../../btf/btf.ts";
+import { readKernelBtf } from "../fields/type-information.ts";
 
 const KALLSYMS = "/proc/kallsyms";
 
@@ -52,8 +54,38 @@ export function kallsymsHere(): string {
   }
 }
 
-/** The symbols of the running kernel; all unknown where they cannot be read. */
-export const symbolsHere = (): Symbols => kernelSymbols(kallsymsHere());
+/**
+ * The symbols of the running kernel; all unknown where they cannot be read. What its BTF names is there: pahole takes functions from
+ * the kernel's own symbols, and each tracepoint has a typedef there (include/trace/bpf_probe.h, Linux 5.5). What BTF does not name is
+ * looked for in /proc/kallsyms, which the kernel takes longer to write than a whole run for anything else.
+ */
+export function symbolsHere(): Symbols {
+  const btf = once(typesHere);
+  const kallsyms = once(() => kernelSymbols(kallsymsHere()));
+  const isNamed = (name: string, kind: number): boolean => (btf()?.named(name, [kind]).length ?? 0) > 0;
+  return {
+    hasFunction: (name) => isNamed(name, kinds.function) || kallsyms().hasFunction(name),
+    hasTracepoint: (name) => isNamed(`btf_trace_${name}`, kinds.typedef) || kallsyms().hasTracepoint(name),
+  };
+}
+
+/** The kernel's BTF; null where there is none that can be read. */
+function typesHere(): Btf | null {
+  try {
+    return readKernelBtf();
+  } catch {
+    return null;
+  }
+}
+
+/** Asks when it is first called. */
+function once<Value>(ask: () => Value): () => Value {
+  let known: { readonly value: Value } | undefined;
+  return () => {
+    known ??= { value: ask() };
+    return known.value;
+  };
+}
 
 /** The place of a name's first suffix in the order of preference; behind all where it is none of them. */
 function rank(name: string, target: string): number {

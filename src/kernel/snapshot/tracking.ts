@@ -15,7 +15,7 @@ import type { Solution } from "../../offsets/solver.ts";
 import { host, masked, network, pointer, raw } from "../../offsets/values.ts";
 import type { KernelConstant } from "../fields/fields.ts";
 import { addressing } from "../running/addressing.ts";
-import { kallsymsHere } from "../running/kallsyms.ts";
+import { type Symbols, symbolsHere } from "../running/kallsyms.ts";
 import { facts } from "../stimulus/facts.ts";
 import { whyNoNamespaces } from "../stimulus/private-network.ts";
 import { INTERRUPTIONS } from "./recorder.ts";
@@ -49,14 +49,14 @@ export function solveTracking(scene: GuessScene, netnsOffset: number | null): [K
 }
 
 /** Why no entries can be made. A request to nfnetlink would load the modules; a run must not load any. */
-export function whyNoCtnetlink(): string | null {
+export function whyNoCtnetlink(symbols: Symbols = symbolsHere()): string | null {
   if (isWithoutNamespaces()) return NO_NAMESPACES;
   if (!TRACKING_SIGNS.some((path) => existsSync(path))) return missing("nf_conntrack");
   const room = roomForEntries();
   if (room !== null && room < statuses.length)
     return `${MOST_ENTRIES} is ${room}, too few for ${statuses.length} entries (sysctl net.netfilter.nf_conntrack_max)`;
   if (existsSync("/sys/module/nf_conntrack_netlink")) return null;
-  if (kallsymsHere().includes(" ctnetlink_new_conntrack\n")) return null; // built in
+  if (symbols.hasFunction("ctnetlink_new_conntrack") === true) return null; // built in
   return missing("nf_conntrack_netlink");
 }
 
