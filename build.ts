@@ -9,7 +9,7 @@ import { closeSync, openSync, writeFileSync, writeSync } from "node:fs";
 import { mkdir, mkdtemp, readdir, rename, rm } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
 import { parseArgs } from "node:util";
-import { universal } from "./assets/build/universal.ts";
+import { LAUNCHER, universal } from "./assets/build/universal.ts";
 import { version } from "./package.json";
 import { helpOf } from "./src/commands/help.ts";
 import { everyCommand, program } from "./src/commands/program.ts";
@@ -75,6 +75,7 @@ try {
     // Compiled ahead: starts in 7 ms instead of 16.
     bytecode: true,
     format: "esm",
+    define: values.plain ? {} : { LAUNCHER: `${LAUNCHER}` },
     compile: {
       outfile: built,
       target: runtime.bun,

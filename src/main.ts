@@ -1,4 +1,4 @@
-import { askArgument, childArgument, imageArgument } from "./self/child-arguments.ts";
+import { askArgument, childArgument, imageArgument, lateArgument } from "./self/child-arguments.ts";
 
 /** The parts of itself that this program starts as children, by their first argument. They load no command. */
 const children: Readonly<Record<string, (args: readonly string[]) => Promise<void>>> = {
@@ -10,6 +10,7 @@ const children: Readonly<Record<string, (args: readonly string[]) => Promise<voi
     return runStage(args, jobs);
   },
   [imageArgument]: async () => (await import("./image/readers.ts")).answerImage(),
+  [lateArgument]: async () => (await import("./late.ts")).answerLate(),
   [askArgument]: async ([mounts]) => (await import("./host/asker.ts")).answerAll(Number(mounts)),
 };
 

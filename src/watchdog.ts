@@ -17,20 +17,11 @@ async function expire(watch: Watch, ready: Patch): Promise<void> {
   try {
     // The line, or the other thread's meter, may stand there.
     if (watch.columns > 0 && Atomics.load(watch.state, LINE) !== WRITING) await erased();
+    const { printed } = await import("./late.ts");
     exit = await printed(watch, ready);
   } finally {
     exitNow(exit);
   }
-}
-
-/** @returns the exit code */
-async function printed({ printing, format, ...watch }: Watch, ready: Patch): Promise<number> {
-  const [{ lateness }, { printPart, tellFailure }] = await Promise.all([
-    import("./commands/lateness.ts"),
-    import("./commands/part.ts"),
-  ]);
-  const late = lateness(watch);
-  return printing === null ? tellFailure(late, format) : printPart(ready, late, printing);
 }
 
 /** Takes the line away; where the terminal was stopped (^S) that is not waited for long. */

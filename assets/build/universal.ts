@@ -4,6 +4,9 @@
  */
 import { Elf, type ProgramHeader, type SectionHeader, segment } from "../../src/elf/elf.ts";
 
+/** Where the launcher lies, behind all of Bun, so that the program knows it (ffi/launcher-thread.ts). */
+export const LAUNCHER = 0x1000_0000;
+
 /** Bytes: the largest page of the architectures, to which each part is aligned in the file and in memory. */
 const PAGE = 0x10000;
 const TABLE_LIMIT = 1 << 20;
@@ -72,7 +75,9 @@ export async function universal(parts: Parts, { version, help }: Spoken): Promis
     throw new Error(
       `${program.path}: expected a program at fixed addresses whose first segment has the header`,
     );
-  const start = { offset: up(bytes.length), vaddr: up(Math.max(...loads.map(endOf))) };
+  if (Math.max(...loads.map(endOf)) > LAUNCHER)
+    throw new Error(`${program.path}: reaches behind address ${LAUNCHER}, where the launcher is to be`);
+  const start = { offset: up(bytes.length), vaddr: LAUNCHER };
   const launched = appended(launcher, launcherBytes, start);
   const musl = appended(libc, libcBytes, {
     offset: up(start.offset + launched.image.length),

@@ -30,6 +30,9 @@ export interface Watch {
   readonly printing: Printing | null;
 }
 
+/** What a process is told that prints what another one knew; lines of JSON with what is ready follow. */
+export type Late = Pick<Watch, "milliseconds" | "end" | "format" | "printing">;
+
 /** What the printing of a document takes beside it. */
 export interface Printing {
   readonly command: "document" | "detect";

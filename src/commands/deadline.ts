@@ -1,3 +1,4 @@
+import { watchNatively } from "../../ffi/launcher-thread.ts";
 import type { Diagnostic } from "../output/document.ts";
 import type { Failure } from "../output/failure.ts";
 import { progressColumns } from "../output/meter.ts";
@@ -8,6 +9,7 @@ import { follow, now } from "../self/whereabouts.ts";
 import {
   DONE,
   EXPIRED,
+  type Late,
   LINE,
   type Printing,
   RUN,
@@ -43,25 +45,15 @@ export async function withinDeadline<Result>(
   { milliseconds, format, printing = null, late = refuse }: Deadline<Result>,
   act: (tell: Tell) => Promise<Result>,
 ): Promise<Result> {
-  const state = new Int32Array(new SharedArrayBuffer(2 * Int32Array.BYTES_PER_ELEMENT));
   const end = now() + milliseconds;
-  const watch: Watch = {
-    state,
-    whereabouts: follow(end),
-    columns: progressColumns(),
-    milliseconds,
-    end,
-    format,
-    printing,
-  };
-  const guard = new Worker(watchdog);
-  guard.postMessage(watch);
-  guard.unref();
+  const whereabouts = follow(end);
+  const watch = { whereabouts, columns: progressColumns(), milliseconds, end, format, printing };
+  const { state, tell } = watchOf(watch);
   try {
     const result = await act((patch, rank = 0) => {
-      if (printing !== null) guard.postMessage({ patch, rank } satisfies RankedPatch);
+      if (printing !== null) tell({ patch, rank });
     });
-    return now() > watch.end ? late(result, lateness(watch)) : result;
+    return now() > end ? late(result, lateness({ milliseconds, whereabouts })) : result;
   } finally {
     // Only one of the two threads has the last word. Where it is the watchdog's, the process ends in this wait.
     if (Atomics.compareExchange(state, RUN, RUNNING, DONE) === EXPIRED) Atomics.wait(state, RUN, EXPIRED);
@@ -69,6 +61,27 @@ export async function withinDeadline<Result>(
     Atomics.wait(state, LINE, WRITING, 1000);
     if (Atomics.load(state, LINE) === SHOWN) writeStderr(eraseLine);
   }
+}
+
+/**
+ * Has another thread watch the time. One of the launcher's starts this program anew at the deadline; one of this runtime's also tells
+ * a person on a terminal what takes long, and does where there is no launcher.
+ */
+function watchOf(watch: Omit<Watch, "state">): {
+  readonly state: Watch["state"];
+  readonly tell: (part: RankedPatch) => void;
+} {
+  const { whereabouts, columns, ...late } = watch;
+  const native = columns === 0 ? watchNatively(late.milliseconds, whereabouts) : null;
+  if (native !== null) {
+    native.tell(JSON.stringify(late satisfies Late));
+    return { state: native.state, tell: (part) => native.tell(JSON.stringify(part)) };
+  }
+  const state = new Int32Array(new SharedArrayBuffer(2 * Int32Array.BYTES_PER_ELEMENT));
+  const guard = new Worker(watchdog);
+  guard.postMessage({ ...watch, state } satisfies Watch);
+  guard.unref();
+  return { state, tell: (part) => guard.postMessage(part) };
 }
 
 function refuse(_: unknown, late: Failure): never {

@@ -6,8 +6,9 @@ import type { Watch } from "./deadline-state.ts";
 export function lateness({
   milliseconds,
   whereabouts,
-}: Pick<Watch, "milliseconds" | "whereabouts">): Failure {
-  const told = readWhereabouts(whereabouts);
+  end,
+}: Pick<Watch, "milliseconds" | "whereabouts"> & Partial<Pick<Watch, "end">>): Failure {
+  const told = readWhereabouts(whereabouts, end);
   const where = told === null ? "" : `: ${whereTo(told)}`;
   return new Failure("E_DEADLINE", `not done after ${milliseconds} ms${where}; allow more with --deadline`);
 }

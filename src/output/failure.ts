@@ -43,7 +43,7 @@ const exhausted = [
     message: "memory ran out (ulimit -v, systemd's LimitAS, vm.overcommit_memory=2): allow 1 GB",
   },
   {
-    thrown: /^Failed to spawn worker thread/,
+    thrown: /^(?:Failed to spawn worker thread|pthread_create: (?:EAGAIN|EWOULDBLOCK))/,
     code: "E_NO_TASK",
     message:
       "no thread can be started (ulimit -u, pids.max of the cgroup, systemd's TasksMax): allow 32 more",

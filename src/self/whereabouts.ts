@@ -142,8 +142,11 @@ function write(): void {
   Atomics.add(words, WRITES, 1);
 }
 
-/** What the other thread is at, and before that what took it longest; null where that is being written all the time. */
-export function readWhereabouts(memory: Whereabouts): { current: Stage; longest: Stage } | null {
+/**
+ * What the other thread is at, and before that what took it longest; null where that is being written all the time.
+ * @param at when it was, by that thread's {@link now}: the clock of another process began at another time
+ */
+export function readWhereabouts(memory: Whereabouts, at = now()): { current: Stage; longest: Stage } | null {
   const words = new Int32Array(memory, 0, HEADER / 4);
   for (let tries = 0; tries < 1000; tries += 1) {
     const before = Atomics.load(words, WRITES);
@@ -152,7 +155,7 @@ export function readWhereabouts(memory: Whereabouts): { current: Stage; longest:
     );
     if (before % 2 !== 0 || Atomics.load(words, WRITES) !== before) continue;
     const { what, since, longest }: Written = JSON.parse(text);
-    return { current: { what, milliseconds: now() - since }, longest };
+    return { current: { what, milliseconds: at - since }, longest };
   }
   return null;
 }

@@ -17,6 +17,7 @@ import { bootGuest, type CommandResult, HIDE_BTF, text } from "../lab/guest.ts";
 import { labKernel, loadKernel } from "../lab/kernels.ts";
 import { type Figures, medians, round, row, sideBySide, table } from "./figures.ts";
 import { gatewaySection } from "./gateway.ts";
+import { goalsSection } from "./goals.ts";
 import { manySection } from "./many.ts";
 import { scanSection } from "./scan.ts";
 import { startSection } from "./start.ts";
@@ -166,6 +167,7 @@ the ratios, not single times. All figures are medians.
 `;
 /** In the page's order, with what their headings begin with. */
 const sections = {
+  goals: { heading: "## Short runs", measure: () => goalsSection(values.before) },
   host: { heading: "## On one machine", measure: hostSection },
   start: { heading: "## Starting", measure: startSection },
   tls: { heading: "## TLS reports", measure: tlsSection },

@@ -77,4 +77,5 @@ __attribute__((section(".config"))) const volatile struct config config = {
 	.system_write = (uint64_t)&system_write,
 	.guarded_vfprintf = (uint64_t)guarded_vfprintf,
 	.system_vfprintf = (uint64_t)&system_vfprintf,
+	.watch = (uint64_t)watch,
 };

@@ -21,6 +21,8 @@ struct config {
 	uint64_t help;
 	/* The newest node of glibc's that Bun is linked with, and this program's version. */
 	char glibc[24], version[24];
+	/* Told by the launcher: where watch() is, from its own beginning. ffi/launcher-thread.ts has a thread begin there. */
+	uint64_t watch;
 };
 extern const volatile struct config config;
 
@@ -32,6 +34,29 @@ struct process {
 };
 /* As it is handed on: guard.c looks at the arguments later. */
 extern struct process process;
+
+/* What is told of a run, one behind the other. */
+struct told {
+	uint64_t next, length;
+	char bytes[];
+};
+
+/* A run that has to end in time, as ffi/launcher-thread.ts lays it out. */
+struct watch {
+	/* A futex: who changes it from RUNNING has the last word. */
+	uint32_t state, padding;
+	/* How long it may take from when the thread begins. */
+	uint64_t seconds, nanoseconds;
+	/* Address of the first that is told; where the run writes what it is at, and how many bytes that is. */
+	uint64_t told, where, where_length;
+};
+enum { RUNNING, DONE, EXPIRED };
+
+/*
+ * A thread's beginning: waits until a run is done, or has to be. Then this program is started anew to print what is known
+ * (src/late.ts), and the run's process ends with what that ends with, whatever system call its other threads are in.
+ */
+void *watch(void *run);
 
 struct library {
 	uint64_t base, entry;
