@@ -48,7 +48,7 @@ export async function scanSection(before: string | undefined): Promise<string> {
     return `## A machine with Node.js and Bun running
 
 Both make HTTPS requests to themselves, in a pid namespace of their own where the commands run too, ${RUNS} runs of each in turn, before all
-else on the machine (SCHED_FIFO).${before === undefined ? "" : " Beside it a build of before there were references and addresses of functions."}
+else on the machine (SCHED_FIFO).${before === undefined ? "" : " Beside it an earlier build."}
 
 ${table([...head, ...(before === undefined ? [] : ["wall ÷ before", "cpu ÷ before", "memory ÷ before"])], rows)}
 `;
