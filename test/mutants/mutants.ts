@@ -360,7 +360,7 @@ export const mutants: readonly Mutant[] = [
   {
     name: "deadline: a late result is taken",
     file: "src/commands/deadline.ts",
-    text: "return now() > watch.end ? late(result, lateness(watch)) : result;",
+    text: "return now() > end ? late(result, lateness({ milliseconds, whereabouts })) : result;",
     replacement: "return result;",
     tests: [["test/unit/commands/deadline.test.ts", "too late"]],
     why: "the thread that watches may not be there yet",
