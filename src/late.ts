@@ -19,6 +19,10 @@ export async function printed(
   return printing === null ? tellFailure(late, format) : printPart(ready, late, printing);
 }
 
+/** Paper is endlessly wide (output/columns.ts), of which JSON makes null. */
+const withInfinity = (key: string, value: unknown): unknown =>
+  key === "width" && value === null ? Number.POSITIVE_INFINITY : value;
+
 const anything = v.record(v.string(), v.unknown());
 const lateSchema = v.strictObject({
   milliseconds: v.number(),
@@ -39,7 +43,7 @@ export async function answerLate(): Promise<void> {
   const whereabouts = new SharedArrayBuffer(length);
   new Uint8Array(whereabouts).set(told.subarray(8, 8 + length));
   const [first = "", ...lines] = told.toString("utf8", 8 + length).split("\n");
-  const late = v.parse(lateSchema, JSON.parse(first)) as unknown as Late;
+  const late = v.parse(lateSchema, JSON.parse(first, withInfinity)) as unknown as Late;
   const parts = lines
     .filter((line) => line !== "")
     .map((line): RankedPatch => v.parse(partSchema, JSON.parse(line)));
