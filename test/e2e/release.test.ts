@@ -115,7 +115,7 @@ describe.each(["bookworm", "trixie"])("the .deb in a root of %s", (suite) => {
     inside("dpkg", "--install", "/tmp/offsetof.deb");
     expect(inside("dpkg-query", "--show")).toBe(`offsetof\t${version}\n`);
     expect(inside("dpkg", "--verify", "offsetof")).toBe("");
-    expect(inside("offsetof", "--version")).toBe(`${version}\n`);
+    expect(inside("offsetof", "--version", "--quiet")).toBe(`${version}\n`);
     const detected: unknown = JSON.parse(inside("offsetof", "detect", "--format", "json"));
     expect(detected).toMatchObject({ tool: { version } });
 
@@ -231,7 +231,7 @@ describe("the image", () => {
   // An executable that names a loader needs a C library, which a root FROM scratch has not.
   const isUniversal = !succeed(["readelf", "--program-headers", "--wide", executable]).includes("INTERP");
   test.if(isUniversal)("runs as the whole root", () => {
-    expect(succeed(["chroot", unpack(), "/offsetof", "--version"])).toBe(`${version}\n`);
+    expect(succeed(["chroot", unpack(), "/offsetof", "--version", "--quiet"])).toBe(`${version}\n`);
   });
 });
 
@@ -287,5 +287,5 @@ test.each(["gz", "zst"])("the archive .tar.%s unpacks into one folder of root's"
     "",
   );
   succeed(["cmp", executable, join(into, "offsetof/offsetof")]);
-  expect(succeed([join(into, "offsetof/offsetof"), "--version"])).toBe(`${version}\n`);
+  expect(succeed([join(into, "offsetof/offsetof"), "--version", "--quiet"])).toBe(`${version}\n`);
 });
