@@ -9,6 +9,7 @@ import {
   bpf,
   btf,
   ebpf,
+  kernelReads,
   kprobes,
   type LockdownAnswer,
   lockdown,
@@ -28,6 +29,8 @@ export interface Host {
   readonly ebpf: Answer;
   /** Whether this process may load tracing programs; lockdown and the kernel's own limits aside. */
   readonly bpf: Answer;
+  /** Whether these may read the kernel's memory. */
+  readonly kernelReads: Answer;
   readonly rawTracepoints: Answer;
   /** Whether this process may make network namespaces of its own. */
   readonly networkNamespaces: Answer;
@@ -100,6 +103,7 @@ export function probeHost(files: HostFiles = hostFiles()): Host {
     ),
     ebpf: hasEbpf,
     bpf: mayLoad,
+    kernelReads: kernelReads({ lockdown: locked.level, bpf: mayLoad }),
     rawTracepoints: rawTracepoints({
       version,
       lockdown: locked.level,

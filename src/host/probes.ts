@@ -198,6 +198,15 @@ export function bpf(signs: BpfSigns): Answer {
   return yes("this process has the capabilities");
 }
 
+/** Whether a program that this process loads may read the kernel's memory: each try where it may not is a line in the kernel's log. */
+export const kernelReads = ({ lockdown, bpf }: Pick<RawTracepointSigns, "lockdown" | "bpf">): Answer =>
+  lockdown === "confidentiality"
+    ? no(
+        "lockdown is confidentiality, which forbids reading kernel memory from eBPF (integrity does not)",
+        UNLOCK,
+      )
+    : bpf;
+
 export interface RawTracepointSigns {
   readonly version: readonly [number, number, number];
   readonly lockdown: LockdownLevel | null;
@@ -215,12 +224,7 @@ const rawTracepointOptions = ["CONFIG_BPF_SYSCALL", "CONFIG_BPF_EVENTS"];
 /** Whether this process may load and attach a raw tracepoint program that reads kernel memory. */
 export function rawTracepoints(signs: RawTracepointSigns): Answer {
   if (!isAtLeast(signs.version, 4, 17)) return no("raw tracepoints need Linux 4.17", "Linux 4.17 or later");
-  if (signs.lockdown === "confidentiality") {
-    return no(
-      "lockdown is confidentiality, which forbids reading kernel memory from eBPF (integrity does not)",
-      UNLOCK,
-    );
-  }
+  if (signs.lockdown === "confidentiality") return kernelReads(signs);
   // CONFIG_BPF_EVENTS is nobody's choice: it is on where these and CONFIG_BPF_SYSCALL are (kernel/trace/Kconfig).
   const config = signs.ebpf.is === "yes" && signs.hasProbes ? undefined : signs.config();
   const missing = config === undefined ? undefined : missingOption(config, rawTracepointOptions);

@@ -34,12 +34,12 @@ const report: NonNullable<KernelOptions["crawl"]> = (libbpf, options): CrawlRepo
 
 /**
  * Whether a rung of this kind may be attached to here. A tracepoint needs what a raw one does, but works before Linux 4.17 too; an event
- * of perf needs nothing but that programs may be loaded.
+ * of perf needs nothing but that programs may be loaded and read the kernel's memory.
  */
 function answerTo(kind: RungKind, host: KernelHost): Answer {
-  if (kind === "perf_event") return host.bpf;
+  if (kind === "perf_event") return host.kernelReads;
   if (kind !== "tracepoint") return answerOf(kind, host);
-  return isAtLeast(host.kernel.version, 4, 17) ? answerOf("raw_tp", host) : host.bpf;
+  return isAtLeast(host.kernel.version, 4, 17) ? answerOf("raw_tp", host) : host.kernelReads;
 }
 
 /** A crawl that measured nothing, for one reason. */

@@ -23,6 +23,8 @@ export interface KernelHost {
   readonly kprobes: Answer;
   /** Whether this process may load eBPF programs for tracing. */
   readonly bpf: Answer;
+  /** Whether these may read the kernel's memory. */
+  readonly kernelReads: Answer;
   readonly rawTracepoints: Answer;
 }
 

@@ -11,6 +11,7 @@ const options: PlanOptions = {
     btf: yes("BTF"),
     kprobes: yes("kprobes"),
     bpf: yes("rights"),
+    kernelReads: yes("rights"),
     rawTracepoints: yes("raw tracepoints"),
   },
   sources,
