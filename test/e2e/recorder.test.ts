@@ -201,14 +201,17 @@ test.each(["socket_guess", "socket_guess_old"])(
         witness.moving(act, transitions, sender);
       },
     };
-    const [from, to] = [network.address(AF_INET), network.address(AF_INET)];
-    owned.use(network.inside(() => new Connection(AF_INET, from, to, spectator)));
+    // A packet that left while others' work interrupted this thread is not kept: then the next connection's are.
+    for (let attempt = 0; attempt < 20 && witness.seen("sk_buff").length === 0; attempt++) {
+      const [from, to] = [network.address(AF_INET), network.address(AF_INET)];
+      owned.use(network.inside(() => new Connection(AF_INET, from, to, spectator)));
+    }
     const packets = witness.seen("sk_buff").length;
     expect(packets).toBeGreaterThan(0);
     const stranger = owned.use(UdpSocket.open(AF_INET));
     const peer = stranger.bind({ family: AF_INET, address: Uint8Array.of(127, 0, 0, 1) });
     stranger.connect(peer);
-    witness.moving(() => stranger.send(Uint8Array.of(1)), [], senders[0]);
+    witness.moving(() => stranger.send(Uint8Array.of(1)), [], senders.at(-1));
     expect(witness.seen("sk_buff").length).toBe(packets);
   },
 );
