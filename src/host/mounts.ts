@@ -1,4 +1,4 @@
-import { closeSync, openSync, readdirSync, readFileSync, readlinkSync, readSync } from "node:fs";
+import { closeSync, openSync, readFileSync, readlinkSync, readSync } from "node:fs";
 import { resolve } from "node:path";
 import { memoryFile } from "../../ffi/descriptors.ts";
 import { SystemError } from "../../ffi/error.ts";
@@ -8,7 +8,7 @@ import { Failure } from "../output/failure.ts";
 import { askArgument } from "../self/child-arguments.ts";
 import { ownProgram } from "../self/executable.ts";
 import { now } from "../self/whereabouts.ts";
-import { isOther, isOthers } from "./others.ts";
+import { isOther, isOthers, pidsOf } from "./others.ts";
 import { awaitedDevices, type Questions } from "./stuck-askers.ts";
 
 const ETIMEDOUT = 110;
@@ -244,14 +244,6 @@ function isOthersFolder(folder: string): boolean {
     return isOthers(folder);
   } catch {
     return true; // gone
-  }
-}
-
-function pidsOf(proc: string): readonly string[] {
-  try {
-    return readdirSync(proc).filter((name) => /^\d+$/.test(name));
-  } catch {
-    return [];
   }
 }
 

@@ -1,4 +1,4 @@
-import { readFileSync } from "node:fs";
+import { readdirSync, readFileSync } from "node:fs";
 
 /**
  * Whether one of a process's or thread's four user ids is neither root's nor this user's.
@@ -17,3 +17,12 @@ export function isOthers(folder: string): boolean {
 
 /** Whether a user is neither root nor this one. */
 export const isOther = (uid: number): boolean => uid !== 0 && uid !== (process.geteuid?.() ?? 0);
+
+/** The numbers of the processes of a procfs, as its folders are named; none where it cannot be read. */
+export function pidsOf(proc: string): readonly string[] {
+  try {
+    return readdirSync(proc).filter((name) => /^\d+$/.test(name));
+  } catch {
+    return [];
+  }
+}

@@ -1,7 +1,7 @@
-import { readdirSync, readFileSync } from "node:fs";
+import { readFileSync } from "node:fs";
 import * as v from "valibot";
 import { askArgument } from "../self/child-arguments.ts";
-import { isOthers } from "./others.ts";
+import { isOthers, pidsOf } from "./others.ts";
 
 /** What an asker is asked: mount points, each with the device of its file system as of /proc/PID/maps. */
 export const questionsSchema = v.array(v.tuple([v.string(), v.string()]));
@@ -18,9 +18,7 @@ const isKilled = /^(?:SigPnd|ShdPnd):\s+[\da-f]*[13579bdf][\da-f]{2}$/m;
  * @param proc where procfs is mounted
  */
 export function awaitedDevices(proc: string): ReadonlySet<string> {
-  return new Set(
-    readdirSync(proc).flatMap((name) => (/^\d+$/.test(name) ? (awaitedBy(`${proc}/${name}`) ?? []) : [])),
-  );
+  return new Set(pidsOf(proc).flatMap((pid) => awaitedBy(`${proc}/${pid}`) ?? []));
 }
 
 /** @param folder of a process in procfs @returns null where it is no such asker, of root's or this user's */

@@ -91,6 +91,7 @@ export class Netlink implements Disposable {
    * refused one, or what it said did not fit: to `ask` that one alone tells.
    */
   askAll(type: number, bodies: readonly Uint8Array[]): (Uint8Array | null)[] {
+    if (bodies.length === 0) return [];
     const first = this.#sequence + 1;
     // Each has a length that is a multiple of NLMSG_ALIGNTO: attributes have.
     send(this.#socket.fd, Buffer.concat(bodies.map((body) => this.#message(type, 0, body))));

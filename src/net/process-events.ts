@@ -8,6 +8,7 @@ import {
   bind,
   MSG_DONTWAIT,
   recv,
+  recvNow,
   SO_RCVBUF,
   SO_RCVTIMEO,
   SOCK_DGRAM,
@@ -98,8 +99,9 @@ export class ProcessEvents implements Disposable {
     try {
       const { bytesRead } = await readSome(this.#socket.fd, this.#bytes, 0, this.#bytes.length, null);
       happened.push(...processEvents(this.#bytes.subarray(0, bytesRead)));
-      while (waitReadable(this.#socket.fd, 0)) {
-        const length = recv(this.#socket.fd, this.#bytes, MSG_DONTWAIT);
+      for (;;) {
+        const length = recvNow(this.#socket.fd, this.#bytes);
+        if (length === null) break;
         happened.push(...processEvents(this.#bytes.subarray(0, length)));
       }
     } catch (error) {
