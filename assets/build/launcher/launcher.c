@@ -5,12 +5,18 @@
  *
  * Code is compiled a last time, JavaScript as WebAssembly, when it has run fifteen times as long as Bun would wait: most runs are over
  * before that pays, and it takes a third of their processor time. The first and the second time JavaScript is compiled when it has run
- * twenty and three times as long, for the same reason: a fifth of it.
+ * twenty and thirty times as long, for the same reason: a fifth of it.
  */
 static const char first_javascript[] = "BUN_JSC_thresholdForJITAfterWarmUp=10000";
-static const char second_javascript[] = "BUN_JSC_thresholdForOptimizeAfterWarmUp=3000";
+static const char second_javascript[] = "BUN_JSC_thresholdForOptimizeAfterWarmUp=30000";
 static const char late_javascript[] = "BUN_JSC_thresholdForFTLOptimizeAfterWarmUp=1000000";
 static const char late_wasm[] = "BUN_JSC_thresholdForOMGOptimizeAfterWarmUp=1000000";
+/*
+ * Garbage is first collected when there are so many bytes, four times as many as Bun would wait for (what is mapped of the kernel's BTF
+ * counts, 6 MB), and by one thread: a short run ends before.
+ */
+static const char later_garbage[] = "BUN_JSC_largeHeapSize=33554432";
+static const char one_collector[] = "BUN_JSC_numberOfGCMarkers=1";
 /*
  * Where addresses are short: bytes for compiled code, of which Bun sets aside a gigabyte, and for what its allocator keeps, which
  * is another.
@@ -18,14 +24,14 @@ static const char late_wasm[] = "BUN_JSC_thresholdForOMGOptimizeAfterWarmUp=1000
 static const char fewer_for_code[] = "BUN_JSC_jitMemoryReservationSize=16777216";
 static const char fewer_for_data[] = "mimalloc_arena_reserve=64MiB";
 
-/* Room is left below what the kernel put on the stack, for three times two variables. */
+/* Room is left below what the kernel put on the stack, for four times two variables. */
 #if defined(__x86_64__)
 __asm__(".globl _start\n_start:\n"
-	"xor %ebp, %ebp\n mov %rsp, %rdi\n lea -48(%rsp), %rsp\n and $-16, %rsp\n call launch\n"
+	"xor %ebp, %ebp\n mov %rsp, %rdi\n lea -64(%rsp), %rsp\n and $-16, %rsp\n call launch\n"
 	"mov %rdx, %rsp\n xor %edx, %edx\n jmp *%rax\n");
 #else
 __asm__(".globl _start\n_start:\n"
-	"mov x29, #0\n mov x30, #0\n mov x0, sp\n sub sp, sp, #48\n bl launch\n"
+	"mov x29, #0\n mov x30, #0\n mov x0, sp\n sub sp, sp, #64\n bl launch\n"
 	"mov sp, x1\n mov x16, x0\n mov x0, #0\n br x16\n");
 #endif
 
@@ -68,6 +74,7 @@ __attribute__((used)) struct start launch(uint64_t *stack)
 	if (!is_tuned) {
 		stack = add_two(stack, first_javascript, second_javascript);
 		stack = add_two(stack, late_javascript, late_wasm);
+		stack = add_two(stack, later_garbage, one_collector);
 	}
 	if (is_short && !is_told) stack = add_two(stack, fewer_for_code, fewer_for_data);
 
