@@ -1,9 +1,8 @@
-import { createHash } from "node:crypto";
 import { readSync } from "node:fs";
 
 /** A digest of the bytes of files, one after the other. @throws the system's error */
 export function digestOf(fds: readonly number[]): string {
-  const digest = createHash("sha256");
+  const digest = new Bun.CryptoHasher("sha256");
   const bytes = Buffer.allocUnsafe(1 << 20);
   for (const fd of fds) {
     let at = 0;

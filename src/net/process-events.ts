@@ -1,4 +1,3 @@
-import { randomInt } from "node:crypto";
 import { read } from "node:fs";
 import { promisify } from "node:util";
 import { SystemError } from "../../ffi/error.ts";
@@ -19,6 +18,7 @@ import {
   socket,
   waitReadable,
 } from "../../ffi/socket-calls.ts";
+import { randomInt } from "../self/random.ts";
 import { codeOf } from "../self/thrown.ts";
 import { now } from "../self/whereabouts.ts";
 import { messagesOf } from "./netlink.ts";
@@ -72,7 +72,7 @@ export class ProcessEvents implements Disposable {
     address.writeUInt16LE(AF_NETLINK, 0);
     address.writeUInt32LE(CN_IDX_PROC, 8);
     bind(fd, address, "the process connector");
-    const mark = randomInt(2 ** 32 - 1);
+    const mark = randomInt(0, 2 ** 32 - 1);
     send(fd, listenRequest(mark));
     this.#checkAnswer(mark);
     undo.move();

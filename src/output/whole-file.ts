@@ -1,4 +1,3 @@
-import { randomBytes } from "node:crypto";
 import {
   closeSync,
   constants,
@@ -12,6 +11,7 @@ import {
   writeSync,
 } from "node:fs";
 import { bytesOf, lastOf, nameOf } from "../input/name.ts";
+import { randomBytes } from "../self/random.ts";
 import { codeOf } from "../self/thrown.ts";
 import { Failure } from "./failure.ts";
 

@@ -1,4 +1,3 @@
-import { randomBytes } from "node:crypto";
 import type { OwnMemory } from "../../../ffi/memory.ts";
 import {
   type Suite,
@@ -8,6 +7,7 @@ import {
   type TlsSession,
 } from "../../../ffi/openssl.ts";
 import { host, raw } from "../../offsets/values.ts";
+import { randomBytes } from "../../self/random.ts";
 import { withoutVectorLength } from "../layouts/vector.ts";
 import { Attempts, everything } from "./attempts.ts";
 import { credentials } from "./credentials.ts";

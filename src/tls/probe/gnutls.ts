@@ -1,4 +1,3 @@
-import { randomBytes } from "node:crypto";
 import {
   type GnutlsCredentials,
   type GnutlsLibrary,
@@ -10,6 +9,7 @@ import {
 import { usableSize } from "../../../ffi/libc.ts";
 import { OwnMemory } from "../../../ffi/memory.ts";
 import { host, raw } from "../../offsets/values.ts";
+import { randomBytes } from "../../self/random.ts";
 import { Attempts, asked, everything, whyNot } from "./attempts.ts";
 import { credentials } from "./credentials.ts";
 import type { KeyLogSecrets } from "./key-log-lines.ts";

@@ -1,4 +1,3 @@
-import { randomBytes } from "node:crypto";
 import { usableSize } from "../../../ffi/libc.ts";
 import {
   type Context,
@@ -11,6 +10,7 @@ import {
 import { holds } from "../../offsets/observation.ts";
 import type { Solution } from "../../offsets/solver.ts";
 import { host, raw } from "../../offsets/values.ts";
+import { randomBytes } from "../../self/random.ts";
 import { Attempts, everything } from "./attempts.ts";
 import { type HandshakeEnd, type HandshakePair, makePairs, type Shaken } from "./handshake.ts";
 import {

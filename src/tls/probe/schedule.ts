@@ -1,5 +1,3 @@
-import { createHash, createHmac } from "node:crypto";
-
 /** The digest of a cipher suite, which fixes how long its secrets are. */
 export type Digest = "sha256" | "sha384";
 
@@ -16,7 +14,7 @@ const digests: ReadonlyMap<number, Digest> = new Map([
 
 /** The hash of a handshake's messages, one after the other. */
 export function transcriptHash(digest: Digest, ...messages: readonly Uint8Array[]): Uint8Array {
-  const hash = createHash(digest);
+  const hash = new Bun.CryptoHasher(digest);
   for (const message of messages) hash.update(message);
   return hash.digest();
 }
@@ -24,7 +22,7 @@ export function transcriptHash(digest: Digest, ...messages: readonly Uint8Array[
 /** Without a pre-shared key the early secret is HKDF-Extract of zeros (RFC 8446, section 7.1): the same always. */
 export function earlySecret(digest: Digest): Uint8Array {
   const zeros = new Uint8Array(digestSize[digest]);
-  return createHmac(digest, zeros).update(zeros).digest();
+  return new Bun.CryptoHasher(digest, zeros).update(zeros).digest();
 }
 
 /** HKDF-Expand-Label (RFC 8446, section 7.1) of one block: as many bytes as the digest has. */
@@ -36,7 +34,7 @@ export function expandLabel(
 ): Uint8Array {
   const name = new TextEncoder().encode(`tls13 ${label}`);
   const info = [0, digestSize[digest], name.length, ...name, context.length, ...context, 1];
-  return createHmac(digest, secret).update(new Uint8Array(info)).digest();
+  return new Bun.CryptoHasher(digest, secret).update(new Uint8Array(info)).digest();
 }
 
 /** Random bytes hold hardly a zero; most of a struct is nothing else. */

@@ -1,4 +1,4 @@
-import { randomBytes, randomInt } from "node:crypto";
+import { randomBytes, randomInt } from "../../self/random.ts";
 
 const INTEGER = 2;
 const OCTET_STRING = 4;

@@ -1,4 +1,3 @@
-import { createHash } from "node:crypto";
 import * as v from "valibot";
 import { type Context, suites, type TlsConnection, type TlsLibrary } from "../../../ffi/openssl.ts";
 import { whyNot } from "./attempts.ts";
@@ -30,7 +29,8 @@ export const sessionsSchema = v.pipe(
 export type Session = v.InferOutput<typeof sessionsSchema>[number];
 
 /** What a secret is recognised by. */
-export const secretDigest = (secret: Uint8Array): string => createHash("sha256").update(secret).digest("hex");
+export const secretDigest = (secret: Uint8Array): string =>
+  new Bun.CryptoHasher("sha256").update(secret).digest("hex");
 
 /**
  * Has the library make one session of each suite that it knows, over two connected descriptors that do not block, and

@@ -1,7 +1,7 @@
-import { randomInt } from "node:crypto";
 import { OwnMemory } from "../../../ffi/memory.ts";
 import type { BioKind, TlsLibrary } from "../../../ffi/openssl.ts";
 import { host } from "../../offsets/values.ts";
+import { randomInt } from "../../self/random.ts";
 import type { Attempts } from "./attempts.ts";
 import type { HandshakePair } from "./handshake.ts";
 import { address, type Finding, findingsOf, intShape, Notes, pointerShape } from "./notes.ts";
