@@ -19,6 +19,9 @@ import type { PathStep, Tree } from "./trusted.ts";
 const mostLinks = 40;
 const [ENOTDIR, ELOOP] = [20, 40];
 
+/** Whether a name that was decoded as UTF-8 may have been of other bytes. */
+const isLossy = (name: string): boolean => name.includes("\ufffd");
+
 const parts = (path: string): string[] => path.split("/").filter((part) => part !== "" && part !== ".");
 
 /** A folder or file on the way, held. */
@@ -86,8 +89,11 @@ export class Reached implements Disposable {
 
   /** Names in this folder; none where it cannot be read. */
   names(): readonly string[] {
+    const folder = `/proc/self/fd/${this.fd}`;
     try {
-      return readdirSync(`/proc/self/fd/${this.fd}`, { encoding: "buffer" }).map(nameOf);
+      const names = readdirSync(folder);
+      // A name of other bytes than UTF-8 was lost: all are read again as bytes.
+      return names.some(isLossy) ? readdirSync(folder, { encoding: "buffer" }).map(nameOf) : names;
     } catch {
       return [];
     }
@@ -97,8 +103,8 @@ export class Reached implements Disposable {
   entries(): readonly Pick<Dirent, "name" | "isFile" | "isDirectory">[] {
     try {
       const entries = readdirSync(`/proc/self/fd/${this.fd}`, { withFileTypes: true });
-      // A name of other bytes than UTF-8 was lost: all are read again as bytes, and what each is is asked.
-      if (!entries.some(({ name }) => name.includes("\ufffd"))) return entries;
+      // As of names; what each is is asked.
+      if (!entries.some(({ name }) => isLossy(name))) return entries;
       return this.names().flatMap((name) => {
         const stat = this.statOf(name);
         return stat === null

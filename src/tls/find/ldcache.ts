@@ -37,8 +37,17 @@ export interface CacheEntry {
 export const cacheIn = (file: InputFile): readonly CacheEntry[] =>
   parseCache(file.read(0, file.size, "ld.so cache", largestCache), file.path);
 
+/** What was read last: a run asks the same file for each library. */
+let last: { readonly bytes: Buffer; readonly entries: readonly CacheEntry[] } | undefined;
+
 /** The entries of a cache in memory. @param path name used in errors @throws InputError */
 export function parseCache(bytes: Buffer, path: string): readonly CacheEntry[] {
+  if (last?.bytes.equals(bytes) !== true)
+    last = { bytes: Buffer.from(bytes), entries: entriesOf(bytes, path) };
+  return last.entries;
+}
+
+function entriesOf(bytes: Buffer, path: string): readonly CacheEntry[] {
   const base = newTableAt(bytes, path);
   const count = bytes.readUInt32LE(base + 20);
   // Two low bits; 0 in caches from before glibc 2.33, which did not say.
@@ -50,6 +59,7 @@ export function parseCache(bytes: Buffer, path: string): readonly CacheEntry[] {
   }
   // One decoding for all strings; as latin1 a character is a byte, so that offsets hold.
   const strings = bytes.toString("latin1");
+  const isAscii = !/[\x80-\xff]/.test(strings);
   const known = new Map<number, string>();
   let length = 0;
   const text = (at: number): string => {
@@ -59,13 +69,13 @@ export function parseCache(bytes: Buffer, path: string): readonly CacheEntry[] {
     if (told !== undefined) return told;
     if (start < end || start >= bytes.length)
       throw new InputError(path, at, "a string outside the string table");
-    const size = bytes.subarray(start, start + longestName).indexOf(0);
-    if (size < 0)
+    const size = strings.indexOf("\0", start) - start;
+    if (size < 0 || size >= longestName)
       throw new InputError(path, at, `a string of ${longestName} bytes or more, or without an end`);
     length += size;
     if (length > mostOverlap * bytes.length) throw new InputError(path, at, "strings that overlap too much");
     const raw = strings.slice(start, start + size);
-    const name = /[\x80-\xff]/.test(raw) ? nameOf(Buffer.from(raw, "latin1")) : raw;
+    const name = isAscii ? raw : nameOf(Buffer.from(raw, "latin1"));
     known.set(start, name);
     return name;
   };

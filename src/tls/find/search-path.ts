@@ -55,8 +55,8 @@ export const constructors: readonly string[] = libraries.map(({ defines }) => de
 /** Where a tree's dynamic linkers look for libraries. Read once for all the libraries in it. */
 export interface SearchPath {
   readonly cache: readonly CacheEntry[];
-  /** Real paths inside the root, each once. */
-  readonly folders: readonly string[];
+  /** Real paths inside the root, each once. One is looked for when it is asked for: the cache names most libraries. */
+  readonly folders: () => IteratorObject<string>;
 }
 
 /** Reads where libraries may lie. What cannot be read is left out and told. */
@@ -87,15 +87,28 @@ export function readSearchPath(root: Root): { searchPath: SearchPath; diagnostic
     refuse,
   );
   const named = [...musl, ...conf, ...standardFolders].filter((folder) => folder.startsWith("/"));
-  const folders = new Set(named.map((folder) => root.resolve(folder)).filter((real) => real !== null));
-  return { searchPath: { cache, folders: [...folders] }, diagnostics };
+  const folders = new Set<string>();
+  const todo = named.values();
+  const searchPath = {
+    cache,
+    *folders() {
+      yield* folders;
+      for (const folder of todo) {
+        const real = root.resolve(folder);
+        if (real === null || folders.has(real)) continue;
+        folders.add(real);
+        yield real;
+      }
+    },
+  };
+  return { searchPath, diagnostics };
 }
 
 /** The real paths of all TLS libraries of a tree, by their names: each file once, however many names lead to it; in order of path. */
 export function findLibraries(root: Root, { cache, folders }: SearchPath): readonly string[] {
   const names = [
     ...cache.filter((entry) => libraryCalled(entry.soname) !== null).map((entry) => entry.path),
-    ...folders.flatMap((folder) =>
+    ...[...folders()].flatMap((folder) =>
       root
         .list(folder)
         .filter((name) => libraryCalled(name) !== null)
@@ -128,14 +141,13 @@ export function* findNeeded(
   from: { folder: string; machine: Machine; rpath: string | null; runpath: string | null },
 ): Generator<string> {
   const cached = cache.filter((one) => one.soname === soname && one.flags === cacheFlags[from.machine]);
-  const paths = [
-    ...runFolders(from.runpath ?? from.rpath, from.folder)
-      .filter((folder) => folder.startsWith("/") && !folder.includes("$"))
-      .map((folder) => `${folder}/${soname}`),
-    ...cached.map((entry) => entry.path),
-    ...folders.map((folder) => `${folder}/${soname}`),
-  ];
-  for (const path of paths) {
+  function* paths(): Generator<string> {
+    for (const folder of runFolders(from.runpath ?? from.rpath, from.folder))
+      if (!folder.includes("$")) yield `${folder}/${soname}`;
+    for (const { path } of cached) yield path;
+    for (const folder of folders()) yield `${folder}/${soname}`;
+  }
+  for (const path of paths()) {
     const real = path.startsWith("/") ? root.resolve(path) : null;
     if (real !== null) yield real;
   }

@@ -382,7 +382,7 @@ export function identify(
     const beside = root.resolve(`${folder}/${soname}`);
     const isBeside = beside !== null && hear(inTree(beside));
     // Where the linker does not look by itself, whoever loads the one from there loads the other from there too.
-    const isApart = rpath === null && runpath === null && !searchPath.folders.includes(folder);
+    const isApart = rpath === null && runpath === null && !searchPath.folders().some((one) => one === folder);
     const from = { folder, machine: elf.machine, rpath, runpath };
     const candidates = isBeside && isApart ? [] : findNeeded(root, searchPath, soname, from);
     for (const candidate of candidates) {

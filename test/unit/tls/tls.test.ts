@@ -229,7 +229,7 @@ describe("a tree made by hand", () => {
     const places = ["a", "b", "app"].map((name) => at(`opt/${name}/libcrypto.so.3`));
     for (const place of [...places, at("opt/$LIB/libcrypto.so.3")]) writeFileSync(place, "");
     const needed = (rpath: string | null, runpath: string | null) => [
-      ...findNeeded(new Root(folder), { cache: [], folders: [] }, "libcrypto.so.3", {
+      ...findNeeded(new Root(folder), { cache: [], folders: () => [].values() }, "libcrypto.so.3", {
         folder: "/opt/app",
         machine: "x86_64",
         rpath,
@@ -252,7 +252,10 @@ describe("a tree made by hand", () => {
     ];
     const from = { folder: "/opt", rpath: null, runpath: null };
     const needed = (machine: "x86_64" | "aarch64") => [
-      ...findNeeded(new Root(folder), { cache, folders: [] }, "libcrypto.so.3", { ...from, machine }),
+      ...findNeeded(new Root(folder), { cache, folders: () => [].values() }, "libcrypto.so.3", {
+        ...from,
+        machine,
+      }),
     ];
     expect(needed("x86_64")).toEqual(["/opt/intel/libcrypto.so.3"]);
     expect(needed("aarch64")).toEqual(["/opt/arm/libcrypto.so.3"]);
