@@ -57,32 +57,29 @@ function entriesOf(bytes: Buffer, path: string): readonly CacheEntry[] {
   if (end > bytes.length) {
     throw new InputError(path, base + 20, `${count} entries beyond the end of ${bytes.length} bytes`);
   }
+  const words = new Uint32Array(Uint8Array.from(bytes.subarray(base + newHeaderSize, end)).buffer);
   // One decoding for all strings; as latin1 a character is a byte, so that offsets hold.
   const strings = bytes.toString("latin1");
   const isAscii = !/[\x80-\xff]/.test(strings);
-  const known = new Map<number, string>();
   let length = 0;
-  const text = (at: number): string => {
+  const text = (word: number): string => {
     // Offsets in the new table count from its own header.
-    const start = base + bytes.readUInt32LE(at);
-    const told = known.get(start);
-    if (told !== undefined) return told;
+    const start = base + (words[word] ?? 0);
+    const at = base + newHeaderSize + word * 4;
     if (start < end || start >= bytes.length)
       throw new InputError(path, at, "a string outside the string table");
-    const size = strings.indexOf("\0", start) - start;
-    if (size < 0 || size >= longestName)
+    const close = strings.indexOf("\0", start);
+    if (close < 0 || close - start >= longestName)
       throw new InputError(path, at, `a string of ${longestName} bytes or more, or without an end`);
-    length += size;
+    length += close - start;
     if (length > mostOverlap * bytes.length) throw new InputError(path, at, "strings that overlap too much");
-    const raw = strings.slice(start, start + size);
-    const name = isAscii ? raw : nameOf(Buffer.from(raw, "latin1"));
-    known.set(start, name);
-    return name;
+    const raw = strings.slice(start, close);
+    return isAscii ? raw : nameOf(Buffer.from(raw, "latin1"));
   };
-  return Array.from({ length: count }, (_, index) => {
-    const at = base + newHeaderSize + index * newEntrySize;
-    return { soname: text(at + 4), path: text(at + 8), flags: bytes.readUInt32LE(at) };
-  });
+  const entries: CacheEntry[] = [];
+  for (let word = 0; word < words.length; word += newEntrySize / 4)
+    entries.push({ soname: text(word + 1), path: text(word + 2), flags: words[word] ?? 0 });
+  return entries;
 }
 
 /** Where the new table begins: at 0, or behind an old table that glibc below 2.32 still wrote before it. */
