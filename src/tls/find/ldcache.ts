@@ -1,3 +1,4 @@
+import { isAscii } from "node:buffer";
 import type { Machine } from "../../elf/elf.ts";
 import { InputError, type InputFile } from "../../input/input.ts";
 import { nameOf } from "../../input/name.ts";
@@ -57,10 +58,10 @@ function entriesOf(bytes: Buffer, path: string): readonly CacheEntry[] {
   if (end > bytes.length) {
     throw new InputError(path, base + 20, `${count} entries beyond the end of ${bytes.length} bytes`);
   }
-  const words = new Uint32Array(Uint8Array.from(bytes.subarray(base + newHeaderSize, end)).buffer);
+  const words = new Uint32Array(new Uint8Array(bytes.subarray(base + newHeaderSize, end)).buffer);
   // One decoding for all strings; as latin1 a character is a byte, so that offsets hold.
   const strings = bytes.toString("latin1");
-  const isAscii = !/[\x80-\xff]/.test(strings);
+  const isPlain = isAscii(bytes.subarray(end));
   let length = 0;
   const text = (word: number): string => {
     // Offsets in the new table count from its own header.
@@ -74,7 +75,7 @@ function entriesOf(bytes: Buffer, path: string): readonly CacheEntry[] {
     length += close - start;
     if (length > mostOverlap * bytes.length) throw new InputError(path, at, "strings that overlap too much");
     const raw = strings.slice(start, close);
-    return isAscii ? raw : nameOf(Buffer.from(raw, "latin1"));
+    return isPlain ? raw : nameOf(Buffer.from(raw, "latin1"));
   };
   const entries: CacheEntry[] = [];
   for (let word = 0; word < words.length; word += newEntrySize / 4)
