@@ -179,7 +179,7 @@ export class Datagrams {
   readonly #bytes: Uint8Array;
   readonly #vectors: BigUint64Array;
   readonly #headers: Uint8Array;
-  readonly #numbers: DataView;
+  readonly #numbers: Int32Array;
 
   /** @param count most datagrams @param size bytes of each */
   constructor(
@@ -190,28 +190,33 @@ export class Datagrams {
     this.#bytes = new Uint8Array(count * size);
     this.#vectors = new BigUint64Array((count * SIZE_OF_IOVEC) / 8);
     this.#headers = new Uint8Array(count * mmsghdr.size);
-    this.#numbers = new DataView(this.#headers.buffer);
+    this.#numbers = new Int32Array(this.#headers.buffer);
+    const headers = new BigUint64Array(this.#headers.buffer);
     const [first, vectors] = [ptr(this.#bytes), ptr(this.#vectors)];
     for (let at = 0; at < count; at++) {
       this.#vectors.set([BigInt(first + at * size), BigInt(size)], 2 * at);
-      this.#numbers.setBigUint64(at * mmsghdr.size + mmsghdr.iov, BigInt(vectors + at * SIZE_OF_IOVEC), true);
-      this.#numbers.setBigUint64(at * mmsghdr.size + mmsghdr.iovlen, 1n, true);
+      headers[(at * mmsghdr.size + mmsghdr.iov) / 8] = BigInt(vectors + at * SIZE_OF_IOVEC);
+      headers[(at * mmsghdr.size + mmsghdr.iovlen) / 8] = 1n;
     }
   }
 
   /**
-   * Receives what has come already, good until the next call; null stands for a datagram that is longer than there is room.
-   * Nothing where nothing has come. @throws SystemError
+   * Receives what has come already. A view of each datagram would take longer to make than most take to read.
+   *
+   * @param read is told where in `bytes` each datagram lies, good until it returns; not of one that is longer than there is room
+   * @returns how many came, 0 where nothing has @throws SystemError
    */
-  receive(fd: number): (Uint8Array | null)[] {
+  receive(fd: number, read: (bytes: Uint8Array, start: number, end: number) => void): number {
     const count = c.recvmmsg(fd, this.#headers, this.count, MSG_DONTWAIT, null);
-    if (count < 0 && lastErrno() === EAGAIN) return [];
-    return Array.from({ length: check(count, "recvmmsg") }, (_, at) => {
-      const header = at * mmsghdr.size;
-      const isCut = (this.#numbers.getInt32(header + mmsghdr.flags, true) & MSG_TRUNC) !== 0;
-      const length = this.#numbers.getUint32(header + mmsghdr.length, true);
-      return isCut ? null : this.#bytes.subarray(at * this.#size, at * this.#size + length);
-    });
+    if (count < 0 && lastErrno() === EAGAIN) return 0;
+    check(count, "recvmmsg");
+    for (let which = 0; which < count; which++) {
+      const header = which * mmsghdr.size;
+      const isCut = ((this.#numbers[(header + mmsghdr.flags) / 4] ?? 0) & MSG_TRUNC) !== 0;
+      const start = which * this.#size;
+      if (!isCut) read(this.#bytes, start, start + (this.#numbers[(header + mmsghdr.length) / 4] ?? 0));
+    }
+    return count;
   }
 }
 

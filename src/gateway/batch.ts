@@ -1,9 +1,9 @@
-import { nameOf } from "../input/name.ts";
+import { bytesOf, nameOf } from "../input/name.ts";
 import { StrandedError } from "../net/namespace.ts";
-import type { GatewayAnswer, GatewayLine } from "../output/document.ts";
+import type { GatewayLine } from "../output/document.ts";
 import { asFailure } from "../output/failure.ts";
 import { toJsonLine } from "../output/json.ts";
-import type { AskedRoute } from "./lookup.ts";
+import type { AskedRoute, Way } from "./lookup.ts";
 import { type GatewayQuestion, parseQuestion } from "./question.ts";
 
 /** Two addresses with scopes and a path of PATH_MAX are shorter. */
@@ -28,7 +28,8 @@ const FLIGHT = 16;
 export interface Lookup {
   /** Told the questions that come next, before they are asked. */
   expect(coming: readonly AskedRoute[]): void;
-  lookup(question: GatewayQuestion, netns: string | undefined): Promise<GatewayAnswer>;
+  /** What is told of a question but its addresses; the same object where it is told again. */
+  way(question: GatewayQuestion, netns: string | undefined): Way | Promise<Way>;
 }
 
 /**
@@ -45,18 +46,30 @@ export async function answerBatch(
   usual?: string,
 ): Promise<BatchResult> {
   const result = { lines: 0, errors: 0, incomplete: 0 };
-  for await (const lines of linesOf(input)) {
-    const read = lines.filter(({ text }) => text?.trim() !== "").map((each) => readLine(each, usual));
+  const ways = new WeakMap<Way, WrittenWay>();
+  for await (const { first, texts } of linesOf(input)) {
     let answers = "";
-    for (let at = 0; at < read.length; at += FLIGHT) {
-      const flight = read.slice(at, at + FLIGHT);
+    for (let at = 0; at < texts.length; at += FLIGHT) {
+      const flight: ReadLine[] = [];
+      for (let next = at; next < Math.min(at + FLIGHT, texts.length); next++) {
+        const text = texts[next];
+        if (text?.trim() !== "") flight.push(readLine(first + next, text, usual));
+      }
       lookup.expect(flight.filter((each) => "question" in each));
       for (const line of flight) {
         result.lines++;
-        const answer = await answerLine(line, lookup);
-        if ("code" in answer) result.errors++;
-        else if (!isComplete(answer)) result.incomplete++;
-        answers += `${toJsonLine(answer)}\n`;
+        const told = answerLine(line, lookup);
+        // To wait for what is there takes as long as to tell it.
+        const answer = told instanceof Promise ? await told : told;
+        if ("code" in line || "code" in answer) {
+          result.errors++;
+          answers += `${toJsonLine(answer)}\n`;
+          continue;
+        }
+        const way = ways.get(answer) ?? written(answer);
+        ways.set(answer, way);
+        if (!way.isComplete) result.incomplete++;
+        answers += writeLine(line, way.members);
       }
       if (answers.length < LARGEST_WRITE) continue;
       // Never amid a flight: a reader may be slow, and what was asked for together grows old.
@@ -69,16 +82,34 @@ export async function answerBatch(
 }
 
 /** Whether all that was asked is known: a subnet is asked for where there is a gateway. */
-export const isComplete = ({ route, gateway, subnet }: GatewayAnswer): boolean =>
+export const isComplete = ({ route, gateway, subnet }: Way): boolean =>
   route !== null && (route !== "gateway" || (gateway !== null && subnet !== null));
 
-/** What a line asks, or what is wrong with it. */
-type ReadLine = { readonly line: number } & (
-  | AskedRoute
-  | { readonly code: string; readonly message: string }
-);
+/** A way as the members of a JSON object. */
+interface WrittenWay {
+  readonly members: string;
+  readonly isComplete: boolean;
+}
 
-function readLine({ number: line, text }: Line, usual: string | undefined): ReadLine {
+const written = (way: Way): WrittenWay => ({
+  members: toJsonLine(way).slice(1, -1),
+  isComplete: isComplete(way),
+});
+
+/** A {@link GatewayLine} as JSON. Most of it is told of many lines; the text of an address needs no escapes. */
+function writeLine({ line, question }: AskedLine, members: string): string {
+  const { source, destination, translated } = question;
+  const from = source === undefined ? "null" : `"${source.text}"`;
+  const other = translated === undefined ? "" : `"translated":"${translated.text}",`;
+  return `{"line":${line},"source":${from},"destination":"${destination.text}",${other}${members}}\n`;
+}
+
+/** What a line asks, or what is wrong with it. */
+type ReadLine = AskedLine | WrongLine;
+type AskedLine = AskedRoute & { readonly line: number };
+type WrongLine = Extract<GatewayLine, { code: string }>;
+
+function readLine(line: number, text: string | undefined, usual: string | undefined): ReadLine {
   const wrong = (message: string): ReadLine => ({ line, code: "E_LINE", message });
   if (text === undefined) return wrong(`longer than ${LONGEST_LINE} bytes`);
   // The rest of the line is the namespace: a path may hold spaces.
@@ -91,52 +122,59 @@ function readLine({ number: line, text }: Line, usual: string | undefined): Read
   }
 }
 
-async function answerLine(read: ReadLine, lookup: Lookup): Promise<GatewayLine> {
+function answerLine(read: ReadLine, lookup: Lookup): Way | WrongLine | Promise<Way | WrongLine> {
   if ("code" in read) return read;
   const { line, question, netns } = read;
   try {
-    return { line, ...(await lookup.lookup(question, netns)) };
+    const way = lookup.way(question, netns);
+    return way instanceof Promise ? way.catch((error: unknown) => failed(line, error)) : way;
   } catch (error) {
-    if (error instanceof StrandedError) throw error;
     return failed(line, error);
   }
 }
 
-function failed(line: number, error: unknown): Extract<GatewayLine, { code: string }> {
+/** @throws what ends the batch: a thread that cannot come home would look in the wrong namespace */
+function failed(line: number, error: unknown): WrongLine {
+  if (error instanceof StrandedError) throw error;
   const { code, message } = asFailure(error);
   return { line, code, message };
 }
 
-interface Line {
-  /** The line's number, counted from 1. */
-  readonly number: number;
-  /** The line's text; undefined where it was too long to be kept. */
-  readonly text: string | undefined;
+interface Lines {
+  /** The number of the first, counted from 1. */
+  readonly first: number;
+  /** Undefined where one was too long to be kept. */
+  readonly texts: readonly (string | undefined)[];
 }
 
 /** The lines that each chunk completes; the last one need not end in a newline. */
-async function* linesOf(chunks: AsyncIterable<Uint8Array>): AsyncGenerator<Line[]> {
-  let number = 0;
+async function* linesOf(chunks: AsyncIterable<Uint8Array>): AsyncGenerator<Lines> {
+  let first = 1;
   let rest: Uint8Array = new Uint8Array(0);
   let isTooLong = false;
-  const line = (bytes: Uint8Array): Line => {
-    const isKept = !isTooLong && rest.length + bytes.length <= LONGEST_LINE;
-    // A path may be of any bytes.
-    const text = isKept ? nameOf(rest.length === 0 ? bytes : Buffer.concat([rest, bytes])) : undefined;
-    rest = new Uint8Array(0);
-    isTooLong = false;
-    return { number: ++number, text };
+  const linesIn = (bytes: Uint8Array): Lines => {
+    // A path may be of any bytes; none of a longer character is a newline.
+    const texts = nameOf(rest.length === 0 ? bytes : Buffer.concat([rest, bytes])).split("\n");
+    const lines = {
+      first,
+      texts: texts.map((text, at) => (isLong(text) || (at === 0 && isTooLong) ? undefined : text)),
+    };
+    first += texts.length;
+    return lines;
   };
   for await (const chunk of chunks) {
-    const lines: Line[] = [];
-    let start = 0;
-    for (let end = chunk.indexOf(NEWLINE); end >= 0; end = chunk.indexOf(NEWLINE, start)) {
-      lines.push(line(chunk.subarray(start, end)));
-      start = end + 1;
+    const end = chunk.lastIndexOf(NEWLINE);
+    if (end >= 0) {
+      yield linesIn(chunk.subarray(0, end));
+      rest = new Uint8Array(0);
+      isTooLong = false;
     }
-    isTooLong ||= rest.length + chunk.length - start > LONGEST_LINE;
-    rest = isTooLong ? new Uint8Array(0) : Buffer.concat([rest, chunk.subarray(start)]);
-    if (lines.length > 0) yield lines;
+    isTooLong ||= rest.length + chunk.length - (end + 1) > LONGEST_LINE;
+    rest = isTooLong ? new Uint8Array(0) : Buffer.concat([rest, chunk.subarray(end + 1)]);
   }
-  if (isTooLong || rest.length > 0) yield [line(new Uint8Array(0))];
+  if (isTooLong || rest.length > 0) yield linesIn(new Uint8Array(0));
 }
+
+/** Whether a line has more bytes than are kept: a character has three at most. */
+const isLong = (text: string): boolean =>
+  3 * text.length > LONGEST_LINE && bytesOf(text).length > LONGEST_LINE;

@@ -1,7 +1,7 @@
 import { SystemError } from "../../ffi/error.ts";
 import { AF_INET } from "../../ffi/socket-calls.ts";
 import { shownName } from "../input/name.ts";
-import { formatIp, type IpAddress } from "../net/address.ts";
+import { formatIp, type IpAddress, isSame } from "../net/address.ts";
 import { NetlinkError } from "../net/netlink.ts";
 import { type Link, type RefusingType, type Route, type RouteQuestion, routeTypes } from "../net/route.ts";
 import type { GatewayAnswer } from "../output/document.ts";
@@ -37,9 +37,35 @@ interface Routing {
 }
 
 /** Subnets of an interface, or why they are not known. */
-type Subnets =
-  | { readonly prefixes: readonly Prefix[]; readonly subnets: readonly Subnet[] }
-  | { readonly reason: string };
+type Subnets = KnownSubnets | { readonly reason: string };
+interface KnownSubnets {
+  readonly prefixes: readonly Prefix[];
+  readonly subnets: readonly Subnet[];
+}
+
+const noInterface: Subnets = { reason: "no interface to look at" };
+const noGateway: Subnets = { reason: "looked up for gateways alone" };
+
+/** All that is told of a lookup but the addresses that were asked about: the same of many questions. */
+export type Way = Omit<GatewayAnswer, "source" | "destination" | "translated">;
+
+/** A way, and all that it was told of but the routing. */
+interface ToldWay {
+  readonly way: Way;
+  readonly link: Link | null;
+  readonly subnets: Subnets;
+  readonly source: IpAddress | null;
+}
+
+/** A route that is asked for together with others. */
+interface ComingRoute {
+  /** Of the network when it was asked: at another one, this is no longer true. */
+  readonly version: number;
+  /** In the cache of routes. */
+  readonly key: string;
+  /** Undefined where it has to be asked for alone, or is known. */
+  routing?: Routing;
+}
 
 /** A question, and the network namespace it is asked in: a path or a process's number; undefined: the one this thread is in. */
 export interface AskedRoute {
@@ -52,8 +78,9 @@ export class GatewayLookup implements Disposable {
   readonly #namespaces: Namespaces;
   readonly #networks: Cache<AskedNetwork>;
   readonly #routes: Cache<Routing>;
-  /** Routes of the questions that `expect` was told of, by the keys of `#routes`. */
-  readonly #coming = new Map<string, Routing>();
+  /** Of the questions that `expect` was told of. */
+  readonly #coming = new Map<GatewayQuestion, ComingRoute>();
+  readonly #ways = new WeakMap<Routing, ToldWay>();
   /** Networks whose routing was seen to be unchanged since `expect`; a lookup behind a wait looks again. */
   readonly #unchanged = new Set<AskedNetwork>();
   readonly #links: Cache<Link | null>;
@@ -81,29 +108,61 @@ export class GatewayLookup implements Disposable {
    * @throws Failure E_NETNS where the namespace cannot be entered; SystemError where the kernel answers what no route explains
    */
   async lookup(question: GatewayQuestion, netns?: string): Promise<GatewayAnswer> {
+    const { source, destination, translated } = question;
+    return {
+      source: source?.text ?? null,
+      destination: destination.text,
+      ...(translated && { translated: translated.text }),
+      ...(await this.way(question, netns)),
+    };
+  }
+
+  /** What `lookup` tells but the addresses; no promise where the interface's subnets are known. @throws as `lookup` does */
+  way(question: GatewayQuestion, netns?: string): Way | Promise<Way> {
     const network = this.#network(netns);
     const { version, routing, link } = this.#settled(network, question);
-    const { kind, route, reason } = routing;
-    const gateway = reason === undefined ? (route?.gateway ?? null) : null;
+    const source = question.source ?? routing.route?.source ?? null;
+    const subnets =
+      link === null
+        ? noInterface
+        : gatewayOf(routing) === null
+          ? noGateway
+          : this.#subnetsOf(network, version, link);
+    const told = (subnets: Subnets): Way => this.#told(network, routing, link, subnets, source);
+    return subnets instanceof Promise ? subnets.then(told) : told(subnets);
+  }
+
+  /** The way of an earlier question where nothing differs that it depends on. */
+  #told(
+    { inode }: AskedNetwork,
+    routing: Routing,
+    link: Link | null,
+    subnets: Subnets,
+    source: IpAddress | null,
+  ): Way {
+    const known = this.#ways.get(routing);
+    if (known?.link === link && known.subnets === subnets && isSame(known.source, source)) return known.way;
+    const gateway = gatewayOf(routing);
     const subnet =
-      route !== null && link !== null && gateway !== null
-        ? await this.#subnet(network, version, link, gateway, question.source ?? route.source)
-        : { reason: link === null ? "no interface to look at" : "looked up for gateways alone" };
-    return {
-      source: question.source?.text ?? null,
-      destination: question.destination.text,
-      ...(question.translated && { translated: question.translated.text }),
-      netns: network.inode,
-      route: kind,
+      link === null || gateway === null || "reason" in subnets
+        ? subnets
+        : this.#subnet(subnets, link, gateway, source);
+    const way: Way = {
+      netns: inode,
+      route: routing.kind,
       gateway: gateway === null ? null : formatIp(gateway),
       interface: link === null ? null : { index: link.index, name: shownName(link.name) },
       subnet: "cidr" in subnet ? subnet : null,
       reasons: {
-        ...(reason !== undefined && { gateway: reason }),
+        ...(routing.reason !== undefined && { gateway: routing.reason }),
         ...(link === null && { interface: "no route, no interface" }),
         ...("reason" in subnet && { subnet: subnet.reason }),
       },
     };
+    // Not the source's text, which may be a part of a long one.
+    const kept = source && { family: source.family, address: source.address };
+    this.#ways.set(routing, { way, link, subnets, source: kept });
+    return way;
   }
 
   /**
@@ -132,16 +191,20 @@ export class GatewayLookup implements Disposable {
   #expectIn(network: AskedNetwork, coming: readonly GatewayQuestion[]): void {
     const { version } = network;
     this.#unchanged.add(network);
-    const questions = coming.flatMap((question) => {
+    const unknown: { readonly asked: RouteQuestion; readonly coming: ComingRoute }[] = [];
+    for (const question of coming) {
       const { through } = question;
-      if (typeof through === "string") return []; // a name, which has to be looked up
-      const key = keyOf(version, question);
-      return this.#routes.peek(key) === undefined ? [{ key, asked: asked(question, through) }] : [];
-    });
-    const answers = network.netlink.routes(questions.map((each) => each.asked));
-    for (const [at, { key, asked }] of questions.entries()) {
-      const answer = answers[at];
-      if (answer != null) this.#coming.set(key, described(network, asked, answer.route, answer.hops));
+      if (typeof through === "string") continue; // a name, which has to be looked up
+      const one = { version, key: keyOf(version, question) };
+      this.#coming.set(question, one);
+      if (this.#routes.peek(one.key) === undefined)
+        unknown.push({ asked: asked(question, through), coming: one });
+    }
+    const { routes, hops } = network.netlink.routes(unknown.map((each) => each.asked));
+    for (let at = 0; at < unknown.length; at++) {
+      const [each, route, count] = [unknown[at], routes[at], hops[at]];
+      if (each !== undefined && route !== undefined && count !== undefined)
+        each.coming.routing = described(network, each.asked, route, count);
     }
   }
 
@@ -175,8 +238,12 @@ export class GatewayLookup implements Disposable {
   }
 
   #route(network: AskedNetwork, version: number, question: GatewayQuestion): Routing {
-    const key = keyOf(version, question);
-    return kept(this.#routes, key, () => [this.#coming.get(key) ?? routing(network, question), ROUTE_TTL_MS]);
+    const told = this.#coming.get(question);
+    const coming = told?.version === version ? told : undefined;
+    return kept(this.#routes, coming?.key ?? keyOf(version, question), () => [
+      coming?.routing ?? routing(network, question),
+      ROUTE_TTL_MS,
+    ]);
   }
 
   /** An interface by its index; null where it was removed. */
@@ -187,26 +254,29 @@ export class GatewayLookup implements Disposable {
     ]);
   }
 
-  async #subnet(
-    network: AskedNetwork,
-    version: number,
+  #subnetsOf(network: AskedNetwork, version: number, link: Link): Subnets | Promise<Subnets> {
+    // What a cloud says of an interface stays true when routes change; its own addresses may be part of the change.
+    const key = `${this.cloud === undefined ? version : network.inode} ${link.index} ${link.hardwareAddress}`;
+    return this.#subnets.get(key) ?? this.#lookUpSubnets(network, link, key);
+  }
+
+  async #lookUpSubnets(network: AskedNetwork, link: Link, key: string): Promise<Subnets> {
+    const subnets = link.isLoopback
+      ? { reason: "a loopback interface is in no subnet" }
+      : await this.#askSubnets(network, link);
+    const isForGood = link.isLoopback || "prefixes" in subnets;
+    this.#subnets.set(key, subnets, isForGood ? Number.POSITIVE_INFINITY : NEGATIVE_TTL_MS);
+    return subnets;
+  }
+
+  #subnet(
+    { prefixes, subnets }: KnownSubnets,
     link: Link,
     gateway: IpAddress,
     source: IpAddress | null,
-  ): Promise<NonNullable<GatewayAnswer["subnet"]> | { reason: string }> {
-    // What a cloud says of an interface stays true when routes change; its own addresses may be part of the change.
-    const key = `${this.cloud === undefined ? version : network.inode} ${link.index} ${link.hardwareAddress}`;
-    let subnets = this.#subnets.get(key);
-    if (subnets === undefined) {
-      subnets = link.isLoopback
-        ? { reason: "a loopback interface is in no subnet" }
-        : await this.#askSubnets(network, link);
-      const isForGood = link.isLoopback || "prefixes" in subnets;
-      this.#subnets.set(key, subnets, isForGood ? Number.POSITIVE_INFINITY : NEGATIVE_TTL_MS);
-    }
-    if ("reason" in subnets) return subnets;
-    const subnet = chooseSubnet(subnets.subnets, gateway, source);
-    if (subnet === undefined) return { reason: whyNone(subnets.prefixes, link, gateway) };
+  ): NonNullable<GatewayAnswer["subnet"]> | { reason: string } {
+    const subnet = chooseSubnet(subnets, gateway, source);
+    if (subnet === undefined) return { reason: whyNone(prefixes, link, gateway) };
     return {
       alias: subnet.alias,
       cidr: subnet.cidr,
@@ -339,15 +409,36 @@ function linkWithout({ netlink }: AskedNetwork, question: RouteQuestion): Link |
   }
 }
 
+/** The gateway of packets that are routed like this; null where there is none, or none for certain. */
+const gatewayOf = ({ route, reason }: Routing): IpAddress | null =>
+  reason === undefined ? (route?.gateway ?? null) : null;
+
+const withOneHop = new WeakMap<Route, Routing>();
+
+/** What a route does that has one next hop at most; of one object always the same object. */
+function describedAlone(route: Route): Routing {
+  const known = withOneHop.get(route);
+  if (known !== undefined) return known;
+  const type = routeTypes[route.type];
+  const routing: Routing =
+    type === undefined
+      ? { kind: null, route, reason: `route type ${route.type} is not known` }
+      : type !== "unicast"
+        ? { kind: type, route, reason: `the destination is a ${type} address` }
+        : route.gateway === null
+          ? { kind: "direct", route, reason: "the destination is on the link" }
+          : { kind: "gateway", route };
+  withOneHop.set(route, routing);
+  return routing;
+}
+
 /** @param known the number of next hops; undefined: to be asked for */
 function described(network: AskedNetwork, question: RouteQuestion, route: Route, known?: number): Routing {
-  const type = routeTypes[route.type];
-  if (type === undefined) return { kind: null, route, reason: `route type ${route.type} is not known` };
-  if (type !== "unicast") return { kind: type, route, reason: `the destination is a ${type} address` };
-  if (route.gateway === null) return { kind: "direct", route, reason: "the destination is on the link" };
+  const alone = describedAlone(route);
+  if (alone.kind !== "gateway") return alone;
   const hops = known ?? network.netlink.nextHops(question);
   const isCertain = hops === 1 || (question.source?.family === AF_INET && network.choosesByAddresses());
-  if (isCertain) return { kind: "gateway", route };
+  if (isCertain) return alone;
   const reason = `the route has ${hops} next hops; which one a flow takes depends on more than its addresses`;
   return { kind: "gateway", route, reason };
 }

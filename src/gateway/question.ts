@@ -1,4 +1,4 @@
-import { AF_INET } from "../../ffi/socket-calls.ts";
+import { AF_INET, AF_INET6 } from "../../ffi/socket-calls.ts";
 import { formatIp, type IpAddress, parseIp, sharePrefix } from "../net/address.ts";
 import { Failure } from "../output/failure.ts";
 
@@ -38,22 +38,23 @@ export function parseQuestion(texts: QuestionTexts): GatewayQuestion {
   const destination = parseScoped(texts.destination);
   const translated = texts.translated === undefined ? undefined : parseScoped(texts.translated);
   const target = translated ?? destination;
-  for (const end of [destination, target]) {
-    if (isUnspecified(end)) throw usage(`${end.text} is no host's address: there is no route to it`);
-  }
+  const unspecified = isUnspecified(destination) ? destination : isUnspecified(target) ? target : null;
+  if (unspecified !== null) throw usage(`${unspecified.text} is no host's address: there is no route to it`);
   if (isMulticast(source)) throw usage(`${source.text} cannot be a source: it is no one host's address`);
   // Of IPv4's 0.0.0.0/8 only 0.0.0.0 is a source: the kernel refuses the others and 255.255.255.255 (ip_route_output_key_hash_rcu).
-  if (source.family === AF_INET && !isUnspecified(source) && [0, 255].includes(source.address[0] ?? 0))
+  const isChosen = !isUnspecified(source);
+  const [first = 0] = source.address;
+  if (source.family === AF_INET && isChosen && (first === 0 || first === 255))
     throw usage(`${source.text} cannot be a source: it is no one host's address`);
-  if (source.family !== target.family && !isUnspecified(source))
+  if (source.family !== target.family && isChosen)
     throw usage(`${source.text} and ${target.text} are addresses of two families`);
-  const scopes = new Set([source.scope, target.scope].filter((scope) => scope !== undefined));
-  if (scopes.size > 1) throw usage(`${source.text} and ${target.text} are on two links`);
-  const [through] = scopes;
+  const through = source.scope ?? target.scope;
+  if ((target.scope ?? through) !== through)
+    throw usage(`${source.text} and ${target.text} are on two links`);
   if (isLinkLocal(target) && through === undefined)
     throw usage(`${target.text} means another host on each link: write ${target.text}%INTERFACE`);
   return {
-    source: isUnspecified(source) ? undefined : source,
+    source: isChosen ? source : undefined,
     destination,
     translated,
     through: through !== undefined && /^\d+$/.test(through) ? Number(through) : through,
@@ -70,9 +71,10 @@ interface ScopedAddress extends WrittenAddress {
 
 /** @throws Failure where the text is no address, or has a scope that means nothing */
 function parseScoped(text: string): ScopedAddress {
-  const [plain = "", scope, ...more] = text.split("%");
+  const end = text.indexOf("%");
+  const [plain, scope] = end < 0 ? [text] : [text.slice(0, end), text.slice(end + 1)];
   const ip = parseIp(plain);
-  if (ip === null || more.length > 0) throw usage(`${shown(text)} is no IP address`);
+  if (ip === null || scope?.includes("%")) throw usage(`${shown(text)} is no IP address`);
   if (scope !== undefined) {
     if (!isLinkLocal(ip)) throw usage(`${shown(text)}: only link-local IPv6 addresses have a scope`);
     // dev_valid_name of net/core/dev.c; a number is an index.
@@ -80,10 +82,16 @@ function parseScoped(text: string): ScopedAddress {
     if (!isName || (/^\d+$/.test(scope) && Number(scope) > LARGEST_INDEX))
       throw usage(`${shown(text)}: the scope is no interface's name or index`);
   }
-  return { ...ip, text: formatIp(ip), scope };
+  const { family, address } = ip;
+  // Dotted decimal has one form alone.
+  const isWritten = family === AF_INET && !plain.includes(":");
+  return { family, address, text: isWritten ? plain : formatIp(ip), scope };
 }
 
-const isUnspecified = ({ address }: IpAddress): boolean => address.every((byte) => byte === 0);
+function isUnspecified({ address }: IpAddress): boolean {
+  for (let at = 0; at < address.length; at++) if (address[at] !== 0) return false;
+  return true;
+}
 
 const isMulticast = ({ family, address }: IpAddress): boolean =>
   family === AF_INET ? ((address[0] ?? 0) & 0xf0) === 0xe0 : address[0] === 0xff;
@@ -97,6 +105,7 @@ const linkLocals = [
 
 /** Whether an address is one of IPv6 that needs a link to mean a host. */
 export const isLinkLocal = (ip: IpAddress): boolean =>
+  ip.family === AF_INET6 &&
   linkLocals.some(({ network, prefix }) => network !== null && sharePrefix(ip, network, prefix));
 
 /** A text from outside, short enough for a message. */

@@ -1,4 +1,4 @@
-import { isIPv4, isIPv6 } from "node:net";
+import { isIPv6 } from "node:net";
 import { SystemError } from "../../ffi/error.ts";
 import { AF_INET, AF_INET6 } from "../../ffi/socket-calls.ts";
 
@@ -73,13 +73,36 @@ export function formatAddress({ family, address, port }: SocketAddress): string 
  * address that it stands for. Null where the text is no address.
  */
 export function parseIp(text: string): IpAddress | null {
-  if (isIPv4(text)) return { family: AF_INET, address: new Uint8Array(text.split(".").map(Number)) };
+  const dotted = parseDotted(text);
+  if (dotted !== null) return { family: AF_INET, address: dotted };
   if (!isIPv6(text) || text.includes("%")) return null;
   const [head = [], tail = []] = text.split("::").map(wordsOf);
   const words = [...head, ...new Array<number>(8 - head.length - tail.length).fill(0), ...tail];
   const address = Uint8Array.from(words.flatMap((word) => [word >> 8, word & 0xff]));
   const isMapped = words.slice(0, 5).every((word) => word === 0) && words[5] === 0xffff;
   return isMapped ? { family: AF_INET, address: address.slice(12) } : { family: AF_INET6, address };
+}
+
+const [DOT, ZERO] = [0x2e, 0x30];
+
+/** The bytes of four decimal numbers without leading zeros; null where the text is anything else. */
+function parseDotted(text: string): Uint8Array | null {
+  const address = new Uint8Array(4);
+  let [part, digits, value] = [0, 0, 0];
+  for (let at = 0; at <= text.length; at++) {
+    const code = at < text.length ? text.charCodeAt(at) : DOT;
+    if (code === DOT) {
+      if (digits === 0 || part === 4) return null;
+      address[part++] = value;
+      digits = value = 0;
+      continue;
+    }
+    const isZeroLed = digits > 0 && value === 0;
+    value = 10 * value + code - ZERO;
+    digits++;
+    if (code < ZERO || code > ZERO + 9 || isZeroLed || value > 255) return null;
+  }
+  return part === 4 ? address : null;
 }
 
 /** The 16-bit words of one side of an IPv6 address; a dotted quad at the end is two. */
@@ -102,6 +125,14 @@ export function formatIp({ family, address }: IpAddress): string {
   if (longest === "") return words;
   const at = zeros.find(([run]) => run === longest)?.index ?? 0;
   return `${words.slice(0, at) || ":"}${words.slice(at + longest.length) || ":"}`;
+}
+
+/** Whether two addresses are one. */
+export function isSame(one: IpAddress | null, other: IpAddress | null): boolean {
+  if (one === other || one === null || other === null) return one === other;
+  if (one.family !== other.family) return false;
+  for (let at = 0; at < one.address.length; at++) if (one.address[at] !== other.address[at]) return false;
+  return true;
 }
 
 /** Whether the first `prefix` bits of two addresses of one family agree. */

@@ -27,7 +27,7 @@ const NLA_TYPE_MASK = 0x3fff;
 const SOL_NETLINK = 270;
 const NETLINK_GET_STRICT_CHK = 12;
 const SIZE_OF_NLMSGHDR = 16;
-const SIZE_OF_NLATTR = 4;
+export const SIZE_OF_NLATTR = 4;
 
 /** The kernel never answers with more than this at once (netlink_dump). */
 const LARGEST_DATAGRAM = 32 << 10;
@@ -58,6 +58,7 @@ export interface NetlinkMessage {
 export class Netlink implements Disposable {
   readonly #socket: FileDescriptor;
   readonly #answer = new Uint8Array(LARGEST_DATAGRAM);
+  #questions = new Uint8Array(0);
   #flight: Datagrams | undefined;
   #sequence = 0;
 
@@ -87,28 +88,49 @@ export class Netlink implements Disposable {
   }
 
   /**
-   * Sends questions of one type all at once, and returns the body of the message that answers each. Null where the kernel
-   * refused one, or what it said did not fit: to `ask` that one alone tells.
+   * Sends questions of one type all at once, and has the message that answers each read where it was received. Nothing is read of
+   * one that the kernel refused, or where what it said did not fit: to `ask` that one alone tells.
+   *
+   * @param size bytes of a question's body at most
+   * @param write puts the body of a question there; returns where it ends
+   * @param read is told which question is answered, and where in `bytes` the body lies, good until it returns
    */
-  askAll(type: number, bodies: readonly Uint8Array[]): (Uint8Array | null)[] {
-    if (bodies.length === 0) return [];
-    const first = this.#sequence + 1;
-    // Each has a length that is a multiple of NLMSG_ALIGNTO: attributes have.
-    send(this.#socket.fd, Buffer.concat(bodies.map((body) => this.#message(type, 0, body))));
-    const answers = bodies.map((): Uint8Array | null => null);
+  askAll(
+    type: number,
+    count: number,
+    size: number,
+    write: (which: number, bytes: Uint8Array, at: number) => number,
+    read: (which: number, bytes: Uint8Array, start: number, end: number) => void,
+  ): void {
+    if (count === 0) return;
+    const room = count * (SIZE_OF_NLMSGHDR + size);
+    if (this.#questions.length < room) this.#questions = new Uint8Array(room);
+    const [questions, first] = [this.#questions, this.#sequence + 1];
+    let end = 0;
+    for (let which = 0; which < count; which++) {
+      const start = end;
+      // Each has a length that is a multiple of NLMSG_ALIGNTO: attributes have.
+      end = write(which, questions, start + SIZE_OF_NLMSGHDR);
+      this.#writeHeader(questions, start, end - start, type, 0);
+    }
+    send(this.#socket.fd, questions.subarray(0, end));
     this.#flight ??= new Datagrams(FLIGHT, LARGEST_IN_FLIGHT);
     const flight = this.#flight;
-    // The kernel has answered them all before send returned.
-    for (let left = bodies.length; left > 0; ) {
-      const datagrams = unlessFull(() => flight.receive(this.#socket.fd), [null]);
-      if (datagrams.length === 0) break;
-      left -= datagrams.length;
-      for (const datagram of datagrams) {
-        for (const { type, sequence, body } of datagram === null ? [] : messagesOf(datagram))
-          if (sequence >= first && type !== NLMSG_ERROR) answers[sequence - first] = body;
+    let left = count;
+    const readMessages = (bytes: Uint8Array, from: number, to: number): void => {
+      for (let at = from; at + SIZE_OF_NLMSGHDR <= to; ) {
+        const length = messageLength(bytes, at, to);
+        const which = u32At(bytes, at + 8) - first;
+        if (which >= 0 && which < count) {
+          left--;
+          if (u16At(bytes, at + 4) !== NLMSG_ERROR) read(which, bytes, at + SIZE_OF_NLMSGHDR, at + length);
+        }
+        at += aligned(length);
       }
-    }
-    return answers;
+    };
+    // The kernel has answered them all before send returned: where nothing comes any more, what is left did not fit.
+    const receive = (): number => flight.receive(this.#socket.fd, readMessages);
+    while (left > 0 && unlessFull(receive, 1) > 0);
   }
 
   /**
@@ -163,13 +185,18 @@ export class Netlink implements Disposable {
 
   /** The next message to send. */
   #message(type: number, flags: number, body: Uint8Array): Uint8Array {
-    // struct nlmsghdr: u32 len, u16 type, u16 flags, u32 seq, u32 pid
     const message = new Uint8Array(SIZE_OF_NLMSGHDR + body.length);
-    setU32(message, 0, message.length);
-    setU32(message, 4, ((flags | NLM_F_REQUEST) << 16) | type);
-    setU32(message, 8, ++this.#sequence);
+    this.#writeHeader(message, 0, message.length, type, flags);
     message.set(body, SIZE_OF_NLMSGHDR);
     return message;
+  }
+
+  /** Writes struct nlmsghdr: u32 len, u16 type, u16 flags, u32 seq, u32 pid (0: the kernel knows whose socket it is). */
+  #writeHeader(bytes: Uint8Array, at: number, length: number, type: number, flags: number): void {
+    setU32(bytes, at, length);
+    setU32(bytes, at + 4, ((flags | NLM_F_REQUEST) << 16) | type);
+    setU32(bytes, at + 8, ++this.#sequence);
+    setU32(bytes, at + 12, 0);
   }
 
   /** The messages of the next datagram that answers; what answers a question given up earlier is dropped. */
@@ -241,59 +268,68 @@ function refuseError({ type, body }: NetlinkMessage, what: string): void {
 }
 
 /** A number in host order, which is little-endian on both architectures. A DataView of each message takes longer to make. */
-const u16At = (bytes: Uint8Array, at: number): number => (bytes[at] ?? 0) | ((bytes[at + 1] ?? 0) << 8);
+export const u16At = (bytes: Uint8Array, at: number): number =>
+  (bytes[at] ?? 0) | ((bytes[at + 1] ?? 0) << 8);
 const u32At = (bytes: Uint8Array, at: number): number =>
   (u16At(bytes, at) | (u16At(bytes, at + 2) << 16)) >>> 0;
 
-function setU32(bytes: Uint8Array, at: number, value: number): void {
+/** Writes a u32 in host order. */
+export function setU32(bytes: Uint8Array, at: number, value: number): void {
   bytes[at] = value;
   bytes[at + 1] = value >> 8;
   bytes[at + 2] = value >> 16;
   bytes[at + 3] = value >> 24;
 }
 
+/** Where what follows something of that length begins: NLMSG_ALIGN, NLA_ALIGN. */
+export const aligned = (length: number): number => (length + 3) & ~3;
+
+/** The length of the message at `at`. @throws where it does not lie before `end` */
+function messageLength(bytes: Uint8Array, at: number, end: number): number {
+  const length = u32At(bytes, at);
+  if (length >= SIZE_OF_NLMSGHDR && at + length <= end) return length;
+  throw new NetlinkError(`netlink: a message of ${length} bytes at ${at} of ${end}`);
+}
+
 /** The messages of a datagram, copied out. @throws where one does not lie inside */
 export function* messagesOf(datagram: Uint8Array): Generator<NetlinkMessage> {
   for (let at = 0; at + SIZE_OF_NLMSGHDR <= datagram.length; ) {
-    const length = u32At(datagram, at);
-    if (length < SIZE_OF_NLMSGHDR || at + length > datagram.length)
-      throw new NetlinkError(`netlink: a message of ${length} bytes at ${at} of ${datagram.length}`);
+    const length = messageLength(datagram, at, datagram.length);
     yield {
       type: u16At(datagram, at + 4),
       flags: u16At(datagram, at + 6),
       sequence: u32At(datagram, at + 8),
       body: datagram.slice(at + SIZE_OF_NLMSGHDR, at + length),
     };
-    at += (length + 3) & ~3;
+    at += aligned(length);
   }
 }
 
-/**
- * The attributes by type, from `start` on, copied out; of equal types the last.
- * @param wanted types: the others are passed over @throws where one does not lie inside
- */
-export function attributesOf(
-  body: Uint8Array,
-  start: number,
-  wanted?: ReadonlySet<number>,
-): Map<number, Uint8Array> {
+/** The length of the attribute at `at`, its own header included. @throws where it does not lie before `end` */
+export function attributeLength(bytes: Uint8Array, at: number, end: number): number {
+  const length = u16At(bytes, at);
+  if (length >= SIZE_OF_NLATTR && at + length <= end) return length;
+  throw new NetlinkError(`netlink: an attribute of ${length} bytes at ${at} of ${end}`);
+}
+
+/** The type of the attribute at `at`, without its flags. */
+export const attributeType = (bytes: Uint8Array, at: number): number => u16At(bytes, at + 2) & NLA_TYPE_MASK;
+
+/** The attributes by type, from `start` on, copied out; of equal types the last. @throws where one does not lie inside */
+export function attributesOf(body: Uint8Array, start: number): Map<number, Uint8Array> {
   const attributes = new Map<number, Uint8Array>();
   for (let at = start; at + SIZE_OF_NLATTR <= body.length; ) {
-    const length = u16At(body, at);
-    if (length < SIZE_OF_NLATTR || at + length > body.length)
-      throw new NetlinkError(`netlink: an attribute of ${length} bytes at ${at} of ${body.length}`);
-    const type = u16At(body, at + 2) & NLA_TYPE_MASK;
-    // A view of so few bytes takes longer to make than a copy.
-    if (wanted?.has(type) !== false) attributes.set(type, body.slice(at + SIZE_OF_NLATTR, at + length));
-    at += (length + 3) & ~3;
+    const length = attributeLength(body, at, body.length);
+    attributes.set(attributeType(body, at), body.slice(at + SIZE_OF_NLATTR, at + length));
+    at += aligned(length);
   }
   return attributes;
 }
 
 /** The u32 that these bytes are. @throws where they are not four: the message was cut short, or means something else */
-export function u32Of(bytes: Uint8Array): number {
-  if (bytes.length === 4) return u32At(bytes, 0);
-  throw new NetlinkError(`netlink: ${bytes.length} bytes where a number of 4 should be`);
+export function u32Of(bytes: Uint8Array, start = 0, end = bytes.length): number {
+  if (end - start === 4) return u32At(bytes, start);
+  throw new NetlinkError(`netlink: ${end - start} bytes where a number of 4 should be`);
 }
 
 /** A u32 as an attribute's payload. */
@@ -301,11 +337,19 @@ export const u32 = (value: number): Uint8Array => Uint8Array.of(value, value >> 
 
 /** struct nlattr (rtattr): u16 len, u16 type, then the payload, padded to 4 bytes. */
 export function attribute(type: number, payload: Uint8Array): Uint8Array {
-  const length = SIZE_OF_NLATTR + payload.length;
-  const bytes = new Uint8Array((length + 3) & ~3);
-  bytes.set([length & 0xff, length >> 8, type & 0xff, type >> 8]);
-  bytes.set(payload, SIZE_OF_NLATTR);
+  const bytes = new Uint8Array(aligned(SIZE_OF_NLATTR + payload.length));
+  writeAttribute(bytes, 0, type, payload);
   return bytes;
+}
+
+/** Writes an attribute there; returns where the next one begins. */
+export function writeAttribute(bytes: Uint8Array, at: number, type: number, payload: Uint8Array): number {
+  const [length, start] = [SIZE_OF_NLATTR + payload.length, at + SIZE_OF_NLATTR];
+  const end = at + aligned(length);
+  setU32(bytes, at, (type << 16) | length);
+  // For so few bytes a call of the runtime takes longer.
+  for (let next = start; next < end; next++) bytes[next] = payload[next - start] ?? 0;
+  return end;
 }
 
 /** An attribute that holds attributes. */

@@ -3,14 +3,21 @@ import { AF_INET, AF_INET6 } from "../../ffi/socket-calls.ts";
 import { nameOf, shownName } from "../input/name.ts";
 import { type Family, type IpAddress, sharePrefix } from "./address.ts";
 import {
+  aligned,
   attribute,
+  attributeLength,
   attributesOf,
+  attributeType,
   CREATE,
   Netlink,
   NetlinkError,
   NetlinkMonitor,
+  SIZE_OF_NLATTR,
+  setU32,
+  u16At,
   u32,
   u32Of,
+  writeAttribute,
 } from "./netlink.ts";
 
 /** Numbers of include/uapi/linux/{netlink,rtnetlink,if,if_link,if_addr}.h. */
@@ -74,6 +81,12 @@ export interface Route {
   readonly source: IpAddress | null;
 }
 
+/** The route and the number of next hops that answer each question. */
+export interface RoutesAndHops {
+  readonly routes: readonly (Route | undefined)[];
+  readonly hops: readonly (number | undefined)[];
+}
+
 /** What the names of RTN_… are in words. */
 export const routeTypes: Readonly<
   Record<number, "unicast" | "local" | "broadcast" | "anycast" | "multicast">
@@ -104,6 +117,7 @@ export interface InterfaceAddress {
 /** The links and routes of the network namespace this thread is in when it is made. */
 export class RouteNetlink implements Disposable {
   readonly #netlink = new Netlink(NETLINK_ROUTE);
+  readonly #routes = new RouteReader();
 
   /** Sets an interface up. */
   setLinkUp(index: number): void {
@@ -138,7 +152,7 @@ export class RouteNetlink implements Disposable {
    */
   route(question: RouteQuestion): Route {
     const body = encodeQuestion(question, 0);
-    return parseRoute(this.#netlink.ask(RTM_GETROUTE, body, "look up a route"));
+    return this.#routes.read(this.#netlink.ask(RTM_GETROUTE, body, "look up a route"));
   }
 
   /** How many next hops the route's table entry has; the kernel spreads flows over them. Needs Linux 4.13. */
@@ -148,19 +162,27 @@ export class RouteNetlink implements Disposable {
   }
 
   /**
-   * What `route` and `nextHops` tell of many questions, all asked at once; null where one of the two has to say why it tells
+   * What `route` and `nextHops` tell of many questions, all asked at once; undefined where one of the two has to say why it tells
    * nothing.
    */
-  routes(questions: readonly RouteQuestion[]): ({ readonly route: Route; readonly hops: number } | null)[] {
-    const bodies = questions.flatMap((each) => {
-      const body = encodeQuestion(each, 0);
-      return [body, withFlags(body.slice(), RTM_F_FIB_MATCH)];
-    });
-    const answers = this.#netlink.askAll(RTM_GETROUTE, bodies);
-    return questions.map((_, at) => {
-      const [route, entry] = [answers[2 * at], answers[2 * at + 1]];
-      return route == null || entry == null ? null : { route: parseRoute(route), hops: countNextHops(entry) };
-    });
+  routes(questions: readonly RouteQuestion[]): RoutesAndHops {
+    const routes: (Route | undefined)[] = questions.map(() => undefined);
+    const hops: (number | undefined)[] = questions.map(() => undefined);
+    this.#netlink.askAll(
+      RTM_GETROUTE,
+      2 * questions.length,
+      LARGEST_QUESTION,
+      (which, bytes, at) => {
+        const question = questions[which >> 1];
+        if (question === undefined) return at;
+        return writeQuestion(bytes, at, question, which % 2 === 0 ? 0 : RTM_F_FIB_MATCH);
+      },
+      (which, bytes, start, end) => {
+        if (which % 2 === 0) routes[which >> 1] = this.#routes.read(bytes, start, end);
+        else hops[which >> 1] = countNextHops(bytes, start, end);
+      },
+    );
+    return { routes, hops };
   }
 
   /** Whether any table has a route of this type that covers the destination. */
@@ -224,40 +246,91 @@ export const routeMonitor = (): NetlinkMonitor => new NetlinkMonitor(NETLINK_ROU
 
 const text = (value: string): Uint8Array => new TextEncoder().encode(`${value}\0`);
 
-function encodeQuestion({ destination, source, through }: RouteQuestion, flags: number): Uint8Array {
-  const message = new Uint8Array(SIZE_OF_RTMSG);
+/** struct rtmsg, two addresses of 16 bytes and an interface's index, the last three as attributes. */
+const LARGEST_QUESTION = SIZE_OF_RTMSG + 3 * SIZE_OF_NLATTR + 2 * 16 + 4;
+
+function encodeQuestion(question: RouteQuestion, flags: number): Uint8Array {
+  const bytes = new Uint8Array(LARGEST_QUESTION);
+  return bytes.subarray(0, writeQuestion(bytes, 0, question, flags));
+}
+
+/** Writes struct rtmsg (u8 family, dst_len, src_len, …, u32 flags) and its attributes there; returns where they end. */
+function writeQuestion(
+  bytes: Uint8Array,
+  at: number,
+  { destination, source, through }: RouteQuestion,
+  flags: number,
+): number {
   const bits = 8 * destination.address.length;
-  message.set([destination.family, bits, source === undefined ? 0 : bits]);
-  const attributes = [attribute(RTA_DST, destination.address)];
-  if (source !== undefined) attributes.push(attribute(RTA_SRC, source.address));
-  if (through !== undefined) attributes.push(attribute(RTA_OIF, u32(through)));
-  return Buffer.concat([withFlags(message, flags), ...attributes]);
+  setU32(bytes, at, destination.family | (bits << 8) | ((source === undefined ? 0 : bits) << 16));
+  setU32(bytes, at + 4, 0);
+  setU32(bytes, at + 8, flags);
+  let end = writeAttribute(bytes, at + SIZE_OF_RTMSG, RTA_DST, destination.address);
+  if (source !== undefined) end = writeAttribute(bytes, end, RTA_SRC, source.address);
+  if (through !== undefined) end = writeAttribute(bytes, end, RTA_OIF, u32(through));
+  return end;
 }
 
-/** Writes the flags of a struct rtmsg. */
-function withFlags(message: Uint8Array, flags: number): Uint8Array {
-  message.set(u32(flags), 8);
-  return message;
+/** Most routes, and addresses in them, that a reader remembers. */
+const REMEMBERED = 16;
+
+/** The values of a kind that were met last; the one that was met first makes room. */
+class Recent<Value> {
+  readonly values: Value[] = [];
+  #next = 0;
+
+  add(value: Value): Value {
+    this.values[this.#next] = value;
+    this.#next = (this.#next + 1) % REMEMBERED;
+    return value;
+  }
 }
 
-const wantedOfRoute: ReadonlySet<number> = new Set([RTA_OIF, RTA_VIA, RTA_GATEWAY, RTA_PREFSRC]);
-const wantedOfEntry: ReadonlySet<number> = new Set([RTA_MULTIPATH]);
+/** Reads routes. Of equal ones that come again and again it gives the same object: what follows from a route is then told once. */
+export class RouteReader {
+  readonly #routes = new Recent<Route>();
+  readonly #addresses = new Recent<IpAddress>();
 
-/** Reads struct rtmsg and its attributes. @throws where it is cut short */
-export function parseRoute(body: Uint8Array): Route {
-  const attributes = attributesOf(body, SIZE_OF_RTMSG, wantedOfRoute);
-  const family = body[0] ?? 0;
-  const through = attributes.get(RTA_OIF);
-  if (through === undefined) throw new NetlinkError("netlink: a route without an interface");
-  // struct rtvia: u16 family, then the address: a next hop of the other family
-  const via = attributes.get(RTA_VIA);
-  const gateway = attributes.get(RTA_GATEWAY);
-  return {
-    type: body[7] ?? 0,
-    gateway: ipOf(family, gateway) ?? ipOf(via?.[0] ?? 0, via?.subarray(2)),
-    through: u32Of(through),
-    source: ipOf(family, attributes.get(RTA_PREFSRC)),
-  };
+  /** Reads struct rtmsg and its attributes. @throws where it is cut short */
+  read(body: Uint8Array, start = 0, end = body.length): Route {
+    // Where the attributes lie, 0: nowhere. Of equal types the last speaks.
+    let [oif, gatewayAt, via, sourceAt] = [0, 0, 0, 0];
+    for (let at = start + SIZE_OF_RTMSG; at + SIZE_OF_NLATTR <= end; ) {
+      const length = attributeLength(body, at, end);
+      const type = attributeType(body, at);
+      if (type === RTA_OIF) oif = at;
+      else if (type === RTA_GATEWAY) gatewayAt = at;
+      else if (type === RTA_VIA) via = at;
+      else if (type === RTA_PREFSRC) sourceAt = at;
+      at += aligned(length);
+    }
+    if (oif === 0) throw new NetlinkError("netlink: a route without an interface");
+    const through = u32Of(body, oif + SIZE_OF_NLATTR, oif + u16At(body, oif));
+    const [family = 0, type = 0] = [body[start], body[start + 7]];
+    // struct rtvia: u16 family, then the address: a next hop of the other family
+    const gateway =
+      this.#ip(family, body, gatewayAt) ?? this.#ip(body[via + SIZE_OF_NLATTR] ?? 0, body, via, 2);
+    const source = this.#ip(family, body, sourceAt);
+    for (const known of this.#routes.values)
+      if (
+        known.through === through &&
+        known.gateway === gateway &&
+        known.source === source &&
+        known.type === type
+      )
+        return known;
+    return this.#routes.add({ type, gateway, through, source });
+  }
+
+  /** The address of an attribute, behind so many bytes of it; null where it has none of that family. */
+  #ip(family: number, body: Uint8Array, attribute: number, skipped = 0): IpAddress | null {
+    const start = attribute + SIZE_OF_NLATTR + skipped;
+    if (attribute === 0 || !isIp(family, attribute + u16At(body, attribute) - start)) return null;
+    for (const known of this.#addresses.values)
+      if (known.family === family && standsAt(known.address, body, start)) return known;
+    const address = body.slice(start, start + (family === AF_INET ? 4 : 16));
+    return this.#addresses.add({ family, address });
+  }
 }
 
 /** Whether a prefix of so many bits covers an address; one of none covers all, and one that is not told too. */
@@ -273,15 +346,21 @@ function covers(
 }
 
 /** The number of struct rtnexthop in a route's RTA_MULTIPATH; 1 without one. @throws NetlinkError for a next hop that is too short */
-export function countNextHops(body: Uint8Array): number {
-  const hops = attributesOf(body, SIZE_OF_RTMSG, wantedOfEntry).get(RTA_MULTIPATH);
-  if (hops === undefined) return 1;
+export function countNextHops(body: Uint8Array, start = 0, end = body.length): number {
+  let hops = 0;
+  for (let at = start + SIZE_OF_RTMSG; at + SIZE_OF_NLATTR <= end; ) {
+    const length = attributeLength(body, at, end);
+    if (attributeType(body, at) === RTA_MULTIPATH) hops = at;
+    at += aligned(length);
+  }
+  if (hops === 0) return 1;
+  const last = hops + u16At(body, hops);
   let count = 0;
-  for (let at = 0; at + SIZE_OF_RTNEXTHOP <= hops.length; count++) {
+  for (let at = hops + SIZE_OF_NLATTR; at + SIZE_OF_RTNEXTHOP <= last; count++) {
     // struct rtnexthop: u16 len, u8 flags, u8 hops, int ifindex
-    const length = (hops[at] ?? 0) | ((hops[at + 1] ?? 0) << 8);
+    const length = u16At(body, at);
     if (length < SIZE_OF_RTNEXTHOP) throw new NetlinkError(`netlink: a next hop of ${length} bytes`);
-    at += (length + 3) & ~3;
+    at += aligned(length);
   }
   return count;
 }
@@ -323,8 +402,15 @@ export function parseAddress(body: Uint8Array): InterfaceAddress | null {
 
 /** An address of so many bytes as its family has; else null. */
 function ipOf(family: number, bytes: Uint8Array | undefined): IpAddress | null {
-  const isFamily = (number: number): number is Family => number === AF_INET || number === AF_INET6;
-  if (bytes === undefined || !isFamily(family)) return null;
-  if (bytes.length !== (family === AF_INET ? 4 : 16)) return null;
-  return { family, address: bytes };
+  return bytes !== undefined && isIp(family, bytes.length) ? { family, address: bytes } : null;
 }
+
+/** Whether an address's bytes stand at `start`. Addresses of a network differ in their last bytes. */
+function standsAt(address: Uint8Array, bytes: Uint8Array, start: number): boolean {
+  for (let at = address.length - 1; at >= 0; at--) if (address[at] !== bytes[start + at]) return false;
+  return true;
+}
+
+/** Whether it is a family whose addresses have so many bytes. */
+const isIp = (family: number, length: number): family is Family =>
+  (family === AF_INET && length === 4) || (family === AF_INET6 && length === 16);

@@ -10,7 +10,7 @@ import { nameOf } from "../../src/input/name.ts";
 import { makeBtf } from "../../src/kernel/synthetic/make.ts";
 import { formatIp, type IpAddress } from "../../src/net/address.ts";
 import { attribute, attributesOf, messagesOf, nested, u32 } from "../../src/net/netlink.ts";
-import { countNextHops, parseAddress, parseLink, parseRoute } from "../../src/net/route.ts";
+import { countNextHops, parseAddress, parseLink, RouteReader } from "../../src/net/route.ts";
 import { assetBytes } from "../../src/self/assets.ts";
 import { buildCoreReader } from "../core/reader.ts";
 import type { Sample } from "./mutate.ts";
@@ -69,11 +69,14 @@ function checkAddress(address: IpAddress | null, bytes: Uint8Array | undefined):
   if (address !== null && formatIp(address) === "") throw new Wrong("an address without a text");
 }
 
+/** One for all, as in a batch: what it remembers of other messages must not be told of this one. */
+const routes = new RouteReader();
+
 function checkMessage(body: Uint8Array): boolean {
   const [family = 0] = body;
   const number = (bytes: Uint8Array | undefined) =>
     bytes?.length === 4 ? Buffer.from(bytes).readUInt32LE() : "no number of 32 bits";
-  const route = unlessRefused(() => parseRoute(body));
+  const route = unlessRefused(() => routes.read(body));
   if (route !== null) {
     same("a route's interface", route.through, number(attributeIn(body, 12, 4)));
     same("a route's type", route.type, body[7]);

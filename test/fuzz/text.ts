@@ -259,15 +259,14 @@ export const lines: Target = {
         })(),
         {
           expect: () => {},
-          lookup: async ({ source, destination }) => {
+          way: ({ source, destination }) => {
             asked += 1;
             for (const end of [source, destination])
               if (end !== undefined && (isIP(end.text) === 0 || formatIp(end) !== end.text))
                 throw new Wrong(`${end.text} is no address`);
             const reasons = {};
             return {
-              ...{ netns: 1, source: null, destination: destination.text, route: "local", reasons },
-              ...{ gateway: null, interface: null, subnet: null },
+              ...{ netns: 1, route: "local", reasons, gateway: null, interface: null, subnet: null },
             };
           },
         },

@@ -1,7 +1,9 @@
 import { afterAll, describe, expect, test } from "bun:test";
 import { readdirSync, readlinkSync } from "node:fs";
+import { answerBatch } from "../../../src/gateway/batch.ts";
 import { capacities, GatewayLookup } from "../../../src/gateway/lookup.ts";
 import { parseQuestion } from "../../../src/gateway/question.ts";
+import { toJsonLine } from "../../../src/output/json.ts";
 import { TestNetwork } from "../../networks.ts";
 
 /** A host with two links to a router, and all kinds of routes. */
@@ -401,6 +403,26 @@ describe("the caches", () => {
     changing.ip("route replace default via 10.1.0.9");
     together.expect([late]);
     expect((await together.lookup(late.question, late.netns)).gateway).toBe("10.1.0.9");
+  });
+
+  test("a batch prints what lookups tell, byte for byte, whatever came before", async () => {
+    using batched = new GatewayLookup("/proc");
+    const order = [...questions, ...questions.toReversed(), ...questions];
+    const input = order.map(([source, destination]) => `${source} ${destination}\n`).join("");
+    let printed = "";
+    const chunks = (async function* () {
+      yield Buffer.from(input);
+    })();
+    const write = async (text: string) => {
+      printed += text;
+      return true;
+    };
+    await answerBatch(chunks, batched, write, host.path);
+    const told = order.map(async ([source, destination], at) => ({
+      line: at + 1,
+      ...(await ask(source, destination)),
+    }));
+    expect(printed).toBe((await Promise.all(told)).map((line) => `${toJsonLine(line)}\n`).join(""));
   });
 
   test("they stay within their bounds", async () => {
