@@ -2,7 +2,14 @@
  * Makes Bun's executable for glibc one that needs nothing of the host: without an interpreter, and with the launcher
  * (launcher/launcher.h) and a musl behind it. Layouts and numbers: System V ABI (gabi), chapters 4 and 5, and elf(5).
  */
-import { Elf, type ProgramHeader, type SectionHeader, segment } from "../../src/elf/elf.ts";
+import { Elf } from "../../src/elf/elf.ts";
+import {
+  type ProgramHeader,
+  type SectionHeader,
+  segment,
+  segmentEntry,
+  symbolEntry,
+} from "../../src/elf/records.ts";
 
 /** Where the launcher lies, behind all of Bun, so that the program knows it (ffi/launcher-thread.ts). */
 export const LAUNCHER = 0x1000_0000;
@@ -12,7 +19,6 @@ const PAGE = 0x10000;
 const TABLE_LIMIT = 1 << 20;
 
 const header = { entry: 24, phoff: 32, phnum: 56 } as const;
-const programHeaderSize = 56;
 const gnuStack = 0x6474e551;
 /** PT_PHDR: where the table is mapped. Ours is not; the launcher gives the dynamic linker Bun's own. */
 const phdr = 6;
@@ -28,7 +34,6 @@ const guarded = [
 /** Relocations of a function that the dynamic linker enters: R_X86_64_JUMP_SLOT, R_AARCH64_JUMP_SLOT. */
 const jumpSlots = { x86_64: 7, aarch64: 1026 } as const;
 const relocation = { size: 24, info: 8 } as const;
-const symbolSize = 24;
 const PF_R = 4;
 
 /**
@@ -164,7 +169,7 @@ function readOnly(bytes: Buffer, { offset, vaddr }: { offset: number; vaddr: num
 
 /** Elf64_Phdr. */
 function encoded({ type, flags, offset, vaddr, filesz, memsz, align }: ProgramHeader): Buffer {
-  const bytes = Buffer.alloc(programHeaderSize);
+  const bytes = Buffer.alloc(segmentEntry.size);
   bytes.writeUInt32LE(type, 0);
   bytes.writeUInt32LE(flags, 4);
   for (const [index, value] of [offset, vaddr, vaddr, filesz, memsz, align].entries())
@@ -204,7 +209,7 @@ function redirect(
   const symbols = sectionOf(program, ".dynsym");
   const strings = sectionOf(program, ".dynstr");
   const nameOf = (symbol: number): string => {
-    const at = symbols.bytes.readUInt32LE(symbol * symbolSize);
+    const at = symbols.bytes.readUInt32LE(symbol * symbolEntry.size + symbolEntry.name);
     return strings.bytes.toString("latin1", at, strings.bytes.indexOf(0, at));
   };
   for (let at = 0; at < calls.size; at += relocation.size) {
@@ -230,5 +235,5 @@ function redirect(
 function setStack(program: Elf, bytes: Buffer): void {
   const index = program.programHeaders.findIndex(({ type }) => type === gnuStack);
   if (index < 0) throw new Error(`${program.path}: has no PT_GNU_STACK`);
-  setU64(bytes, STACK, u64(bytes, header.phoff) + index * programHeaderSize + 40);
+  setU64(bytes, STACK, u64(bytes, header.phoff) + index * segmentEntry.size + 40);
 }

@@ -1,5 +1,15 @@
-import { InputError } from "../input/input.ts";
-import { nameOf } from "../input/name.ts";
+import { ObjectFile, type ObjectSymbol } from "../elf/object-file.ts";
+import {
+  elfMachine,
+  localBinding,
+  type SectionHeader,
+  sectionEntry,
+  sectionFlag,
+  sectionNumber,
+  sectionType,
+  symbolEntry,
+  symbolType,
+} from "../elf/records.ts";
 import { loaderExterns } from "./externs.ts";
 
 /**
@@ -8,64 +18,14 @@ import { loaderExterns } from "./externs.ts";
  * ABI (gabi) chapter 4; relocations and instructions: the kernel's Documentation/bpf/llvm_reloc.rst, standardization/.
  */
 
-const header = {
-  size: 64,
-  type: 16,
-  machine: 18,
-  version: 20,
-  sections: 40,
-  sectionSize: 58,
-  count: 60,
-  names: 62,
-};
-const relocatable = 1;
-const bpfMachine = 247;
-/** Elf64_Shdr. Bytes. */
-const sectionEntry = { size: 64, type: 4, flags: 8, offset: 24, length: 32, link: 40, info: 44 };
-const sectionType = { progbits: 1, symtab: 2, strtab: 3, rela: 4, rel: 9 };
-const sectionFlag = { execute: 4, compressed: 0x800 };
-/** Elf64_Sym. Bytes. */
-const symbolEntry = { size: 24, info: 4, section: 6, value: 8, length: 16 };
-const symbolType = { none: 0, object: 1, function: 2 };
-const localBinding = 0;
-const undefinedSection = 0;
-const absoluteSection = 0xfff1;
-/** Section numbers from here on have meanings of their own (SHN_LORESERVE). */
-const reservedSections = 0xff00;
 /** Elf64_Rel. Bytes. */
 const relocationEntry = { size: 16, type: 8, symbol: 12 };
 const relocation64 = 1; // R_BPF_64_64: the 64 bits of a load
 /** BPF_LD | BPF_IMM | BPF_DW, of two instructions: the halves of its value lie 4 and 12 bytes from its start. */
 const load64 = { code: 0x18, size: 16, low: 4, high: 12 };
 
-/** No real object comes near these. `relocations`: in all sections, which a hostile file could lay over each other. */
-const limits = { file: 64 << 20, name: 512, relocations: 4 << 20 };
-/** Most bytes an object may have. */
-export const largestObject = limits.file;
-
-interface Section {
-  readonly name: string;
-  readonly type: number;
-  readonly flags: number;
-  readonly offset: number;
-  readonly size: number;
-  readonly link: number;
-  readonly info: number;
-  /** Where its header lies in the file, in bytes. */
-  readonly at: number;
-}
-
-interface ElfSymbol {
-  readonly name: string;
-  readonly type: number;
-  readonly binding: number;
-  readonly section: number;
-  /** Its place in the section; of an absolute symbol any 64 bits. */
-  readonly value: bigint;
-  readonly size: number;
-  /** Where its entry lies in the file, in bytes. */
-  readonly at: number;
-}
+/** Relocations in all sections, which a hostile file could lay over each other: no real object comes near. */
+const mostRelocations = 4 << 20;
 
 /** A name in an object that can be given a value. */
 export interface Constant {
@@ -95,30 +55,16 @@ export class BakeError extends Error {
 export type Values = ReadonlyMap<string, bigint | null>;
 
 export class EbpfObject {
-  readonly #path: string;
+  readonly #file: ObjectFile;
   readonly #bytes: Uint8Array;
   readonly #view: DataView;
-  readonly #little: boolean;
-  readonly #sections: readonly Section[];
-  readonly #symbols: readonly ElfSymbol[];
 
   /** @param path the name used in errors @throws InputError when the bytes are no eBPF object */
   constructor(bytes: Uint8Array, path: string) {
-    this.#path = path;
     this.#bytes = new Uint8Array(bytes); // slice() of a Buffer would not copy
     this.#view = new DataView(this.#bytes.buffer);
-    if (bytes.length > limits.file) throw this.#error(0, `${bytes.length} bytes are more than 64 MiB`);
-    if (bytes.length < header.size)
-      throw this.#error(0, `${bytes.length} bytes are too few for an ELF header`);
-    if (this.#view.getUint32(0) !== 0x7f454c46) throw this.#error(0, "not an ELF file");
-    if (bytes[4] !== 2) throw this.#error(4, "not a 64-bit ELF file");
-    if (bytes[5] !== 1 && bytes[5] !== 2) throw this.#error(5, `unknown ELF byte order ${bytes[5]}`);
-    this.#little = bytes[5] === 1;
-    if (this.#u16(header.type) !== relocatable || this.#u16(header.machine) !== bpfMachine) {
-      throw this.#error(header.type, "not an eBPF object (a relocatable file of machine BPF)");
-    }
-    this.#sections = this.#readSections();
-    this.#symbols = this.#readSymbols();
+    const called = "not an eBPF object (a relocatable file of machine BPF)";
+    this.#file = new ObjectFile(this.#bytes, path, elfMachine.bpf, called);
   }
 
   /** Bytes of the object. */
@@ -129,7 +75,7 @@ export class EbpfObject {
   /** Every name that can be given a value, once each, in the order of the symbol table. */
   get constants(): readonly Constant[] {
     const found = new Map<string, Constant>();
-    for (const symbol of this.#symbols) {
+    for (const symbol of this.#file.symbols) {
       const { name } = symbol;
       if (this.#isData(symbol)) found.set(name, { name, width: symbol.size });
       else if (isUndefined(symbol)) found.set(name, { name, width: 8 });
@@ -143,17 +89,17 @@ export class EbpfObject {
    * @throws InputError when the BTF is not sound
    */
   get unresolved(): readonly string[] {
-    const names = new Set(this.#symbols.filter(isUndefined).map(({ name }) => name));
+    const names = new Set(this.#file.symbols.filter(isUndefined).map(({ name }) => name));
     const btf = this.section(".BTF");
     if (names.size === 0 || btf === null) return [...names];
-    const resolved = loaderExterns(btf.bytes, this.#path, btf.at);
+    const resolved = loaderExterns(btf.bytes, this.#file.path, btf.at);
     return [...names].filter((name) => !resolved.has(name));
   }
 
   /** Every program, in the order of the symbol table. */
   get programs(): readonly Program[] {
-    return this.#symbols.flatMap(({ name, type, binding, section }) => {
-      const where = this.#sections[section];
+    return this.#file.symbols.flatMap(({ name, type, binding, section }) => {
+      const where = this.#file.sections[section];
       const isProgram =
         type === symbolType.function && binding !== localBinding && where !== undefined && isCode(where);
       return isProgram && where.name !== ".text" ? [{ name, section: where.name }] : [];
@@ -162,8 +108,8 @@ export class EbpfObject {
 
   /** Every function with instructions of its own, in the order of the symbol table. */
   get functions(): readonly EbpfFunction[] {
-    return this.#symbols.flatMap(({ name, type, section, value, size }) => {
-      const where = this.#sections[section];
+    return this.#file.symbols.flatMap(({ name, type, section, value, size }) => {
+      const where = this.#file.sections[section];
       if (type !== symbolType.function || where === undefined || !isCode(where)) return [];
       return [{ name, section: where.name, start: Number(value), size }];
     });
@@ -171,12 +117,14 @@ export class EbpfObject {
 
   /** Whether its numbers are little-endian. */
   get isLittle(): boolean {
-    return this.#little;
+    return this.#file.isLittle;
   }
 
   /** What lies in the first section of a name, and where in the file; null where there is none. */
   section(wanted: string): { readonly bytes: Uint8Array; readonly at: number } | null {
-    const found = this.#sections.find(({ name, type }) => name === wanted && type === sectionType.progbits);
+    const found = this.#file.sections.find(
+      ({ name, type }) => name === wanted && type === sectionType.progbits,
+    );
     if (found === undefined) return null;
     return { bytes: this.#bytes.subarray(found.offset, found.offset + found.size), at: found.offset };
   }
@@ -190,10 +138,10 @@ export class EbpfObject {
    * @throws BakeError when a value does not fit, InputError when the object is not sound
    */
   bake(values: Values): Uint8Array {
-    const baked = new EbpfObject(this.#bytes, this.#path);
+    const baked = new EbpfObject(this.#bytes, this.#file.path);
     const written = new Map<number, string>();
     const defined = new Map<number, bigint>();
-    for (const [index, symbol] of baked.#symbols.entries()) {
+    for (const [index, symbol] of baked.#file.symbols.entries()) {
       const value = values.get(symbol.name);
       if (value === undefined) continue;
       if (baked.#isData(symbol)) baked.#writeData(symbol, value, written);
@@ -203,33 +151,33 @@ export class EbpfObject {
     return baked.#bytes;
   }
 
-  #isData({ type, section }: ElfSymbol): boolean {
-    if (type !== symbolType.object || section >= reservedSections) return false;
-    const where = this.#sections[section];
+  #isData({ type, section }: ObjectSymbol): boolean {
+    if (type !== symbolType.object || section >= sectionNumber.reserved) return false;
+    const where = this.#file.sections[section];
     // libbpf and cilium/ebpf make a map of each section whose name begins so.
     return where?.type === sectionType.progbits && /^\.rodata($|\.)/.test(where.name);
   }
 
   #writeData(
-    { name, section, value: start, size, at }: ElfSymbol,
+    { name, section, value: start, size, at }: ObjectSymbol,
     value: bigint | null,
     written: Map<number, string>,
   ) {
     if (![1, 2, 4, 8].includes(size)) {
-      throw new BakeError(`${this.#path}: ${name} has ${size} bytes; a constant has 1, 2, 4 or 8`);
+      throw new BakeError(`${this.#file.path}: ${name} has ${size} bytes; a constant has 1, 2, 4 or 8`);
     }
-    const where = this.#sections[section];
+    const where = this.#file.sections[section];
     if (where === undefined || start + BigInt(size) > BigInt(where.size))
-      throw this.#error(at, `${name} lies outside its section`);
+      throw this.#file.error(at, `${name} lies outside its section`);
     if ((where.flags & sectionFlag.compressed) !== 0)
-      throw this.#error(where.at, `${where.name} is compressed`);
+      throw this.#file.error(where.at, `${where.name} is compressed`);
     const bits = this.#fitting(name, value, size);
     for (let byte = 0; byte < size; byte++) {
       const place = where.offset + Number(start) + byte;
       const other = written.get(place);
-      if (other !== undefined) throw this.#error(at, `${name} lies over ${other}`);
+      if (other !== undefined) throw this.#file.error(at, `${name} lies over ${other}`);
       written.set(place, name);
-      const shift = BigInt(8 * (this.#little ? byte : size - 1 - byte));
+      const shift = BigInt(8 * (this.#file.isLittle ? byte : size - 1 - byte));
       this.#bytes[place] = Number((bits >> shift) & 0xffn);
     }
   }
@@ -237,19 +185,22 @@ export class EbpfObject {
   /** Gives undefined symbols, by their index, a value. */
   #define(values: ReadonlyMap<number, bigint>): void {
     let seen = 0;
-    for (const section of this.#sections) {
+    for (const section of this.#file.sections) {
       if (section.type !== sectionType.rel && section.type !== sectionType.rela) continue;
-      const target = this.#sections[section.info];
+      const target = this.#file.sections[section.info];
       if (target === undefined || !isCode(target)) continue;
-      if (section.type === sectionType.rela) throw this.#error(section.at, `${section.name} has addends`);
+      if (section.type === sectionType.rela)
+        throw this.#file.error(section.at, `${section.name} has addends`);
       const kept: Uint8Array[] = [];
       const end = section.offset + section.size;
       for (let at = section.offset; at + relocationEntry.size <= end; at += relocationEntry.size) {
-        if (++seen > limits.relocations) throw this.#error(at, `more than ${limits.relocations} relocations`);
-        const index = this.#u32(at + (this.#little ? relocationEntry.symbol : relocationEntry.type));
+        if (++seen > mostRelocations) throw this.#file.error(at, `more than ${mostRelocations} relocations`);
+        const index = this.#file.numbers.u32(
+          at + (this.#file.isLittle ? relocationEntry.symbol : relocationEntry.type),
+        );
         const value = values.get(index);
         if (value === undefined) kept.push(this.#bytes.slice(at, at + relocationEntry.size));
-        else this.#load(at, target, value, this.#symbols[index]?.name ?? "");
+        else this.#load(at, target, value, this.#file.symbols[index]?.name ?? "");
       }
       if (kept.length * relocationEntry.size === section.size) continue;
       this.#bytes.fill(0, section.offset, end);
@@ -258,114 +209,31 @@ export class EbpfObject {
       this.#setU64(section.at + sectionEntry.length, BigInt(kept.length * relocationEntry.size));
     }
     for (const [index, value] of values) {
-      const symbol = this.#symbols[index];
+      const symbol = this.#file.symbols[index];
       if (symbol === undefined) continue;
-      this.#view.setUint16(symbol.at + symbolEntry.section, absoluteSection, this.#little);
+      this.#view.setUint16(symbol.at + symbolEntry.section, sectionNumber.absolute, this.#file.isLittle);
       this.#setU64(symbol.at + symbolEntry.value, value);
     }
   }
 
   /** Writes a value into the 64-bit load that the relocation at `at` is of. */
-  #load(at: number, target: Section, value: bigint, name: string): void {
-    const type = this.#u32(at + (this.#little ? relocationEntry.type : relocationEntry.symbol));
-    const offset = this.#u64(at);
+  #load(at: number, target: SectionHeader, value: bigint, name: string): void {
+    const type = this.#file.numbers.u32(
+      at + (this.#file.isLittle ? relocationEntry.type : relocationEntry.symbol),
+    );
+    const offset = this.#file.numbers.u64(at);
     const instruction = target.offset + offset;
     const isLoad =
       type === relocation64 &&
       offset + load64.size <= target.size &&
       this.#bytes[instruction] === load64.code;
-    if (!isLoad) throw this.#error(at, `${name} is used by an instruction that loads no 64 bits`);
-    this.#view.setUint32(instruction + load64.low, Number(value & 0xffff_ffffn), this.#little);
-    this.#view.setUint32(instruction + load64.high, Number(value >> 32n), this.#little);
+    if (!isLoad) throw this.#file.error(at, `${name} is used by an instruction that loads no 64 bits`);
+    this.#view.setUint32(instruction + load64.low, Number(value & 0xffff_ffffn), this.#file.isLittle);
+    this.#view.setUint32(instruction + load64.high, Number(value >> 32n), this.#file.isLittle);
   }
 
-  #readSections(): readonly Section[] {
-    const start = this.#u64(header.sections);
-    const count = this.#u16(header.count);
-    if (this.#u16(header.sectionSize) !== sectionEntry.size || count === 0) {
-      throw this.#error(header.sectionSize, "no section headers of a known size");
-    }
-    this.#check(start, count * sectionEntry.size, "section headers");
-    const raw = Array.from({ length: count }, (_, index) => {
-      const at = start + index * sectionEntry.size;
-      const type = this.#u32(at + sectionEntry.type);
-      const section = {
-        nameAt: this.#u32(at),
-        type,
-        flags: this.#u32(at + sectionEntry.flags + (this.#little ? 0 : 4)),
-        offset: this.#u64(at + sectionEntry.offset),
-        size: this.#u64(at + sectionEntry.length),
-        link: this.#u32(at + sectionEntry.link),
-        info: this.#u32(at + sectionEntry.info),
-        at,
-      };
-      const isInFile = [
-        sectionType.progbits,
-        sectionType.symtab,
-        sectionType.strtab,
-        sectionType.rel,
-        sectionType.rela,
-      ];
-      if (isInFile.includes(type)) this.#check(section.offset, section.size, `section ${index}`);
-      return section;
-    });
-    const names = raw[this.#u16(header.names)];
-    if (names?.type !== sectionType.strtab)
-      throw this.#error(header.names, "no section holds the sections' names");
-    return raw.map(({ nameAt, ...rest }) => ({ name: this.#string(names, nameAt, rest.at), ...rest }));
-  }
-
-  #readSymbols(): readonly ElfSymbol[] {
-    const tables = this.#sections.filter(({ type }) => type === sectionType.symtab);
-    const [table] = tables;
-    if (table === undefined) return [];
-    if (tables.length > 1) throw this.#error(table.at, "more than one symbol table");
-    const strings = this.#sections[table.link];
-    if (strings?.type !== sectionType.strtab) throw this.#error(table.at, "the symbol table has no strings");
-    return Array.from({ length: Math.floor(table.size / symbolEntry.size) }, (_, index) => {
-      const at = table.offset + index * symbolEntry.size;
-      const info = this.#bytes[at + symbolEntry.info] ?? 0;
-      return {
-        name: this.#string(strings, this.#u32(at), at),
-        type: info & 15,
-        binding: info >> 4,
-        section: this.#u16(at + symbolEntry.section),
-        value: this.#view.getBigUint64(at + symbolEntry.value, this.#little),
-        size: this.#u64(at + symbolEntry.length),
-        at,
-      };
-    });
-  }
-
-  /** A name in a string table; `from` is where it is referred to. */
-  #string(table: Pick<Section, "offset" | "size">, start: number, from: number): string {
-    if (start >= table.size) throw this.#error(from, `a name at ${start} of ${table.size} bytes`);
-    const end = Math.min(start + limits.name, table.size);
-    const bytes = this.#bytes.subarray(table.offset + start, table.offset + end);
-    const length = bytes.indexOf(0);
-    if (length < 0)
-      throw this.#error(table.offset + start, `a name without an end, or of more than ${limits.name} bytes`);
-    return nameOf(bytes.subarray(0, length));
-  }
-
-  #check(offset: number, size: number, what: string): void {
-    if (offset + size > this.#bytes.length)
-      throw this.#error(offset, `${what} of ${size} bytes beyond the end of ${this.#bytes.length}`);
-  }
-  #u16(at: number): number {
-    return this.#view.getUint16(at, this.#little);
-  }
-  #u32(at: number): number {
-    return this.#view.getUint32(at, this.#little);
-  }
-  #u64(at: number): number {
-    const value = this.#view.getBigUint64(at, this.#little);
-    if (value > BigInt(Number.MAX_SAFE_INTEGER))
-      throw this.#error(at, "a 64-bit number larger than any file");
-    return Number(value);
-  }
   #setU64(at: number, value: bigint): void {
-    this.#view.setBigUint64(at, value, this.#little);
+    this.#view.setBigUint64(at, value, this.#file.isLittle);
   }
 
   /** The value as unsigned bits of `width` bytes. @throws BakeError when it has more */
@@ -374,16 +242,12 @@ export class EbpfObject {
     if (value === null) return most;
     if (value >= 0n && value <= most) return value;
     const room = `${width} byte${width === 1 ? "" : "s"}`;
-    throw new BakeError(`${this.#path}: ${name} is ${value}, which does not fit into its ${room}`);
-  }
-
-  #error(offset: number, what: string): InputError {
-    return new InputError(this.#path, offset, what);
+    throw new BakeError(`${this.#file.path}: ${name} is ${value}, which does not fit into its ${room}`);
   }
 }
 
-const isCode = ({ type, flags }: Section): boolean =>
+const isCode = ({ type, flags }: SectionHeader): boolean =>
   type === sectionType.progbits && (flags & sectionFlag.execute) !== 0;
 
-const isUndefined = ({ name, type, binding, section }: ElfSymbol): boolean =>
-  section === undefinedSection && type === symbolType.none && binding !== localBinding && name !== "";
+const isUndefined = ({ name, type, binding, section }: ObjectSymbol): boolean =>
+  section === sectionNumber.undefined && type === symbolType.none && binding !== localBinding && name !== "";

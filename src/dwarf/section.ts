@@ -1,10 +1,9 @@
-import type { SectionHeader } from "../elf/elf.ts";
+import { type SectionHeader, sectionFlag } from "../elf/records.ts";
 import { InputError, type InputFile } from "../input/input.ts";
 import { inflated, unpacked } from "../packed/inflate.ts";
 import { Stream } from "../packed/stream.ts";
 
-/** Section flags and types of gabi, "Sections"; what compresses one stands in an Elf64_Chdr before it. Bytes. */
-const SHF_COMPRESSED = 0x800;
+/** What compresses a section stands in an Elf64_Chdr before it (gabi, "Sections"). Bytes. */
 const chdr = { length: 24, type: 0, size: 8 } as const;
 const compressions = { zlib: 1, zstd: 2 } as const;
 
@@ -20,7 +19,7 @@ export class Section {
   constructor(file: InputFile, header: SectionHeader) {
     this.#file = file;
     this.#header = header;
-    if ((header.flags & SHF_COMPRESSED) === 0) {
+    if ((header.flags & sectionFlag.compressed) === 0) {
       this.#compression = null;
       this.size = header.size;
       return;

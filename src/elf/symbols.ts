@@ -1,11 +1,13 @@
 import { InputError } from "../input/input.ts";
-import type { Elf, SectionHeader } from "./elf.ts";
-
-/** Elf64_Sym of gabi chapter 4, "Symbol Table". Bytes. */
-const symbol = { size: 24, info: 4, section: 6, value: 8, length: 16 };
-const functionType = 2;
-const undefinedSection = 0;
-const symtab = 2;
+import type { Elf } from "./elf.ts";
+import {
+  type SectionHeader,
+  sectionNumber,
+  sectionType,
+  symbolEntry,
+  symbolType,
+  typeOf,
+} from "./records.ts";
 
 /** How often wanted names may stand in the strings, which bounds a hostile file. */
 const mostPlaces = 10_000;
@@ -29,13 +31,13 @@ export function findFunctions(
   for (const name of names) {
     let functions: readonly FunctionSymbol[] = [];
     for (const one of elf.dynamicSymbols(name))
-      if (one.type === functionType) functions = joined(functions, one);
+      if (one.type === symbolType.function) functions = joined(functions, one);
     if (functions.length > 0) found.set(name, functions);
   }
   const missing = names.filter((name) => !found.has(name));
   if (missing.length === 0) return found;
   const sections = elf.sections();
-  for (const section of sections.filter((one) => one.type === symtab)) {
+  for (const section of sections.filter((one) => one.type === sectionType.symtab)) {
     const strings = sections[section.link];
     if (strings === undefined) continue;
     for (const [name, functions] of search(elf, section, strings, missing)) found.set(name, functions);
@@ -54,7 +56,7 @@ const joined = (
 function search(elf: Elf, table: SectionHeader, strings: SectionHeader, names: readonly string[]) {
   const found = new Map<string, readonly FunctionSymbol[]>();
   for (const { name, type, address, size } of symbolsCalled(elf, table, strings, names))
-    if (type === functionType) found.set(name, joined(found.get(name) ?? [], { address, size }));
+    if (type === symbolType.function) found.set(name, joined(found.get(name) ?? [], { address, size }));
   return found;
 }
 
@@ -64,7 +66,7 @@ function search(elf: Elf, table: SectionHeader, strings: SectionHeader, names: r
  */
 export function definesStatic(elf: Elf, ...names: readonly string[]): boolean {
   const sections = elf.sections();
-  const table = sections.find((one) => one.type === symtab);
+  const table = sections.find((one) => one.type === sectionType.symtab);
   const strings = table === undefined ? undefined : sections[table.link];
   if (table === undefined || strings === undefined) return false;
   return !symbolsCalled(elf, table, strings, names, "_").next().done;
@@ -102,15 +104,16 @@ function* symbolsCalled(
     }
   }
   if (wanted.size === 0) return;
-  for (const bytes of elf.records(table, symbol.size)) {
-    for (let at = 0; at < bytes.length; at += symbol.size) {
-      const name = wanted.get(bytes.readUInt32LE(at));
-      if (name === undefined || bytes.readUInt16LE(at + symbol.section) === undefinedSection) continue;
+  for (const bytes of elf.records(table, symbolEntry.size)) {
+    for (let at = 0; at < bytes.length; at += symbolEntry.size) {
+      const name = wanted.get(bytes.readUInt32LE(at + symbolEntry.name));
+      if (name === undefined || bytes.readUInt16LE(at + symbolEntry.section) === sectionNumber.undefined)
+        continue;
       yield {
         name,
-        type: (bytes[at + symbol.info] ?? 0) & 15,
-        address: Number(bytes.readBigUInt64LE(at + symbol.value)),
-        size: Number(bytes.readBigUInt64LE(at + symbol.length)),
+        type: typeOf(bytes[at + symbolEntry.info] ?? 0),
+        address: Number(bytes.readBigUInt64LE(at + symbolEntry.value)),
+        size: Number(bytes.readBigUInt64LE(at + symbolEntry.length)),
       };
     }
   }

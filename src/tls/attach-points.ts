@@ -1,4 +1,5 @@
-import { type Elf, segment, segmentFlag } from "../elf/elf.ts";
+import type { Elf } from "../elf/elf.ts";
+import { segment, segmentFlag } from "../elf/records.ts";
 import { InputError } from "../input/input.ts";
 import type { FunctionReport, LibraryReport } from "../output/document.ts";
 import { librarySymbols } from "./code/library-symbols.ts";

@@ -1,6 +1,7 @@
 import { checkSystemCallFilter } from "../../ffi/confinement.ts";
 import { SystemError } from "../../ffi/error.ts";
-import { type Elf, segment, segmentFlag } from "../elf/elf.ts";
+import type { Elf } from "../elf/elf.ts";
+import { segment, segmentFlag } from "../elf/records.ts";
 import { findFunctions } from "../elf/symbols.ts";
 import { InputError } from "../input/input.ts";
 import { type Source, unchosen } from "../offsets/evidence.ts";

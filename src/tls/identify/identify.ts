@@ -1,4 +1,5 @@
-import type { Elf, VersionNodes } from "../../elf/elf.ts";
+import type { VersionNodes } from "../../elf/dynamic.ts";
+import type { Elf } from "../../elf/elf.ts";
 import type { Root } from "../../host/root.ts";
 import { folderOf, lastOf, shownName } from "../../input/name.ts";
 import type { LibraryReport } from "../../output/document.ts";

@@ -1,4 +1,4 @@
-import type { VersionNodes } from "../../elf/elf.ts";
+import type { VersionNodes } from "../../elf/dynamic.ts";
 import { compareReleases, parseRelease, type Release, seriesOf } from "../layouts/release.ts";
 
 /**

@@ -1,7 +1,8 @@
 import * as v from "valibot";
 import { SystemError } from "../../../ffi/error.ts";
 import { glibcVersion, type LibraryKind, libraryKind } from "../../../ffi/libc.ts";
-import { type Elf, segment } from "../../elf/elf.ts";
+import type { Elf } from "../../elf/elf.ts";
+import { segment } from "../../elf/records.ts";
 import { checkExecutable, UntrustedError } from "../../host/trusted.ts";
 import { digestOf } from "../../input/digest.ts";
 import { InputError } from "../../input/input.ts";

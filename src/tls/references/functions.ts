@@ -1,4 +1,4 @@
-import { segment } from "../../elf/elf.ts";
+import { segment } from "../../elf/records.ts";
 import type { Decoder } from "../machine/decoder.ts";
 import type { Dialect, Instruction, Step } from "../machine/step.ts";
 import type { LoadedFile } from "./loaded-file.ts";

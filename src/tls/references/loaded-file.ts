@@ -1,4 +1,5 @@
-import { type Elf, type ProgramHeader, segment, segmentFlag } from "../../elf/elf.ts";
+import type { Elf } from "../../elf/elf.ts";
+import { type ProgramHeader, segment, segmentFlag } from "../../elf/records.ts";
 import { loadScanner } from "../machine/scanner.ts";
 
 /**

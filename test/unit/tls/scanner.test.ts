@@ -1,6 +1,7 @@
 import { beforeAll, expect, test } from "bun:test";
 import { join } from "node:path";
-import { Elf, type ProgramHeader, segment, segmentFlag } from "../../../src/elf/elf.ts";
+import { Elf } from "../../../src/elf/elf.ts";
+import { type ProgramHeader, segment, segmentFlag } from "../../../src/elf/records.ts";
 import { loadDecoder } from "../../../src/tls/machine/decoder.ts";
 import { loadScanner, type Sought } from "../../../src/tls/machine/scanner.ts";
 import { debianPackage, fetchTimeout, loadSamples } from "./debian.ts";
