@@ -33,6 +33,7 @@ export class BpfMap {
     return this.#library.symbols.bpf_map__value_size(this.#live());
   }
 
+  /** How many entries it has room for. */
   get maxEntries(): number {
     return this.#library.symbols.bpf_map__max_entries(this.#live());
   }
@@ -168,7 +169,7 @@ export class EventReader implements Disposable {
     }
   }
 
-  /** Records that found no room in a perf buffer; of a ring buffer the program itself must count them. */
+  /** How many records found no room in a perf buffer; of a ring buffer the program itself must count them. */
   get lost(): number {
     return this.#lost;
   }

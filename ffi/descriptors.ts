@@ -152,7 +152,7 @@ export function writeAll(fd: number, bytes: Uint8Array, what: string): void {
   }
 }
 
-/** Another number for an open file (not close-on-exec). @throws SystemError */
+/** Another descriptor of an open file (not close-on-exec). @throws SystemError */
 export const duplicate = (fd: number): number => check(c.dup(fd), `dup(${fd})`);
 
 /** Makes `to` a name of what `from` names; what `to` named before is closed. @throws SystemError */

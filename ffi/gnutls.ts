@@ -199,12 +199,12 @@ export class GnutlsLibrary {
     return new GnutlsSession(this.#bound, Number(address));
   }
 
-  /** Where the name of a gnutls_protocol_t stands; each entry of the library's table begins with it. */
+  /** The address of the name of a gnutls_protocol_t; each entry of the library's table begins with it. */
   protocolName(version: number): number {
     return Number(present(this.#bound.calls.gnutls_protocol_get_name(version), "gnutls_protocol_get_name"));
   }
 
-  /** Where the name of a gnutls_mac_algorithm_t stands; each entry of the library's table begins with it. */
+  /** The address of the name of a gnutls_mac_algorithm_t; each entry of the library's table begins with it. */
   macName(mac: number): number {
     return Number(present(this.#bound.calls.gnutls_mac_get_name(mac), "gnutls_mac_get_name"));
   }
@@ -302,7 +302,7 @@ export class GnutlsSession extends Made<Functions> {
     this.bound.calls.gnutls_session_set_keylog_function(this.pointer, address);
   }
 
-  /** gnutls_protocol_get_version: a gnutls_protocol_t. */
+  /** gnutls_protocol_get_version: the number of a gnutls_protocol_t. */
   get version(): number {
     return this.bound.calls.gnutls_protocol_get_version(this.pointer);
   }

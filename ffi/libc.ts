@@ -80,7 +80,7 @@ export function withAddresses<Arrays extends readonly NodeJS.TypedArray[], Resul
   }
 }
 
-/** Passes a call's result on, or throws when it is negative. Only for ffi/. */
+/** Passes a call's number on, or throws when it is negative. Only for ffi/. */
 export function check(result: number | bigint, call: string): number {
   if (result < 0) throw new SystemError(call, lastErrno());
   return Number(result);
@@ -107,7 +107,7 @@ export class FileDescriptor implements Disposable {
     return this.#fd >= 0;
   }
 
-  /** Gives the number away: who takes it closes it. */
+  /** Gives the descriptor away: who takes it closes it. */
   release(): number {
     const { fd } = this;
     this.#fd = -1;
@@ -121,7 +121,7 @@ export class FileDescriptor implements Disposable {
   }
 }
 
-/** Formats what C code would print; returns the length that the whole text needs, which may be more than fits. @throws SystemError */
+/** Formats what C code would print; returns how many bytes the whole text needs, which may be more than fits. @throws SystemError */
 export function vsnprintf(text: Uint8Array, format: Pointer, list: Pointer): number {
   return check(c.vsnprintf(text, text.byteLength, format, list), "vsnprintf");
 }

@@ -306,7 +306,7 @@ export class TlsConnection extends Made<Functions> {
     return false;
   }
 
-  /** SSL_version. */
+  /** SSL_version: the number on the wire, 0x0303 of TLS 1.2. */
   get version(): number {
     return this.bound.calls.SSL_version(this.pointer);
   }
@@ -370,7 +370,7 @@ export class TlsSession extends Made<Functions> {
     return key.slice(0, Number(length));
   }
 
-  /** SSL_SESSION_get_protocol_version. */
+  /** SSL_SESSION_get_protocol_version: a number as that of {@link version}. */
   get version(): number {
     return this.bound.calls.SSL_SESSION_get_protocol_version(this.pointer);
   }
@@ -378,7 +378,7 @@ export class TlsSession extends Made<Functions> {
 
 /** A BIO. */
 export class Bio extends Made<Functions> {
-  /** BIO_method_type. */
+  /** BIO_method_type: a number of BIO_TYPE_*. */
   get type(): number {
     return this.bound.calls.BIO_method_type(this.pointer);
   }

@@ -214,8 +214,8 @@ export class Heir implements Disposable {
 }
 
 /** Makes a folder, for its owner alone. @param shown what an error calls it @throws SystemError */
-export const makeFolder = (path: string, shown: string): number =>
-  check(c.mkdir(terminated(path), 0o700), `mkdir ${shown}`);
+export const makeFolder = (path: string, shown: string): void =>
+  void check(c.mkdir(terminated(path), 0o700), `mkdir ${shown}`);
 
 /** Removes a folder. @returns whether it is gone, by us or another; a control group stays as long as somebody is in it */
 export const removeFolder = (path: string): boolean =>
@@ -390,20 +390,20 @@ export const openFile = (name: string, flags: number): FileDescriptor => open(na
 export const duplicateAbove = ({ fd }: FileDescriptor, least: number): FileDescriptor =>
   new FileDescriptor(check(c.fcntl(fd, F_DUPFD_CLOEXEC, least), "fcntl(F_DUPFD_CLOEXEC)"), "a duplicate");
 
-/** Flags of an open file. @throws SystemError */
+/** The O_* bits of an open file. @throws SystemError */
 export const flagsOf = ({ fd }: FileDescriptor): number => check(c.fcntl(fd, F_GETFL, 0), "fcntl(F_GETFL)");
 
-/** Moves an open file's position. @throws SystemError */
+/** Moves an open file's position. @returns where it is now, in bytes @throws SystemError */
 export const seek = ({ fd }: FileDescriptor, position: number): number =>
   check(c.lseek(fd, position, 0), "lseek");
 
 /** Sets the size of an open file, in bytes. @throws SystemError */
-export const resize = ({ fd }: FileDescriptor, size: number): number =>
-  check(c.ftruncate(fd, size), "ftruncate");
+export const resize = ({ fd }: FileDescriptor, size: number): void =>
+  void check(c.ftruncate(fd, size), "ftruncate");
 
 /** Sets the user and group that an open file belongs to. @throws SystemError */
-export const changeOwner = ({ fd }: FileDescriptor, uid: number, gid: number): number =>
-  check(c.fchown(fd, uid, gid), "fchown");
+export const changeOwner = ({ fd }: FileDescriptor, uid: number, gid: number): void =>
+  void check(c.fchown(fd, uid, gid), "fchown");
 
 /** Times of the last access and of the last change of contents, in seconds and nanoseconds. @throws SystemError */
 export function setTimes(

@@ -162,7 +162,7 @@ export function recv(fd: number, bytes: Uint8Array, flags = 0): number {
   return check(c.recv(fd, bytes, bytes.byteLength, flags), "recv");
 }
 
-/** Receives what has come already, as {@link recv} does; null where nothing has. @throws SystemError */
+/** Receives what has come already, as {@link recv} does, and returns how many bytes that is; null where nothing has. @throws SystemError */
 export function recvNow(fd: number, bytes: Uint8Array, flags = 0): number | null {
   const length = c.recv(fd, bytes, bytes.byteLength, flags | MSG_DONTWAIT);
   return length < 0 && lastErrno() === EAGAIN ? null : check(length, "recv");

@@ -274,7 +274,7 @@ export class Btf {
     ];
   }
 
-  /** Values of every enumerator of this name in its own enums. */
+  /** The numbers of every enumerator of this name in its own enums. */
   enumerated(name: string): bigint[] {
     const offsets = this.#offsetsOf(name);
     const found: bigint[] = [];
@@ -287,7 +287,7 @@ export class Btf {
     return found;
   }
 
-  /** One of {@link kinds}. */
+  /** A number of {@link kinds}. */
   kind(type: number): number {
     return type === 0 ? kinds.void : kindOf(this.#word(type, TYPE.info));
   }
@@ -297,7 +297,7 @@ export class Btf {
     return type === 0 ? "void" : this.#text(this.#word(type, TYPE.name));
   }
 
-  /** What typedefs and qualifiers stand for. @throws InputError where they go round in a circle */
+  /** The number of the type that typedefs and qualifiers stand for. @throws InputError where they go round in a circle */
   resolve(type: number): number {
     let resolved = type;
     for (let depth = 0; depth < DEEPEST; depth++) {
@@ -416,7 +416,7 @@ export class Btf {
     return { name: this.#text(this.#word(type, row)), value };
   }
 
-  /** What a pointer, a typedef, a qualifier or a prototype refers to; 0 is void. */
+  /** The number of the type that a pointer, a typedef, a qualifier or a prototype refers to; 0 is void. */
   refersTo(type: number): number {
     return type === 0 ? 0 : this.#word(type, TYPE.size);
   }

@@ -35,7 +35,7 @@ export function parsePath(text: string): MemberPath | null {
 
 const structs = [kinds.struct, kinds.union];
 
-/** Types that a path may begin with: structs and unions, and typedefs of such. */
+/** Numbers of types that a path may begin with: structs and unions, and typedefs of such. */
 export function typesOf(btf: Btf, { keyword, type }: MemberPath): number[] {
   if (keyword !== undefined) return btf.named(type, [keyword === "struct" ? kinds.struct : kinds.union]);
   const own = btf.named(type, structs);

@@ -121,7 +121,7 @@ export class Cursor {
     }
   }
 
-  /** LEB128, rounded beyond 2 ** 53. @throws RangeError where it does not end in time or lies behind the end */
+  /** A number in LEB128, rounded beyond 2 ** 53. @throws RangeError where it does not end in time or lies behind the end */
   leb(isSigned = false): number {
     let value = 0;
     for (let factor = 1; factor <= 2 ** 70; factor *= 128) {
@@ -217,6 +217,7 @@ export class Unit {
     return this.#options.format;
   }
 
+  /** Where the entry of the unit itself begins, in bytes from the beginning of its entries. */
   get root(): number {
     return this.#options.root;
   }

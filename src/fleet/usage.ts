@@ -11,14 +11,14 @@ export class Usage {
   readonly #files = new Map<number, ReadonlySet<string>>();
   readonly #users = new Map<string, Set<number>>();
 
-  /** Processes of which something is known. */
+  /** Numbers of the processes of which something is known. */
   get processes(): readonly number[] {
     return [...this.#files.keys()];
   }
 
   has = (pid: number): boolean => this.#files.has(pid);
 
-  /** The processes that use one of these files, ascending. */
+  /** Numbers of the processes that use one of these files, ascending. */
   usersOf(keys: Iterable<string>): number[] {
     const pids = new Set([...keys].flatMap((key) => [...(this.#users.get(key) ?? [])]));
     return [...pids].sort((a, b) => a - b);

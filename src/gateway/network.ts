@@ -47,7 +47,7 @@ export class AskedNetwork implements Disposable {
     return this.#version;
   }
 
-  /** The version as it was told last, without a look at the network. */
+  /** The number of the version as it was told last, without a look at the network. */
   get seen(): number {
     return this.#version;
   }

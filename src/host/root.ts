@@ -83,6 +83,7 @@ export class Reached implements Disposable {
   get handle(): FileDescriptor {
     return this.#last.handle;
   }
+  /** The descriptor of {@link handle}. */
   get fd(): number {
     return this.handle.fd;
   }

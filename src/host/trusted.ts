@@ -156,7 +156,7 @@ export function mayExecute(...args: Parameters<typeof checkExecutable>): boolean
   }
 }
 
-/** The user that an open file belongs to. */
+/** The number of the user that an open file belongs to. */
 export const ownerOf = (fd: number): number => fstatSync(fd).uid;
 
 /** The folders in which a file lay. */

@@ -54,7 +54,7 @@ export interface Sighted extends Observation {
   readonly instance: bigint;
 }
 
-/** The pointer at `at`, as it stands there, when it can be one to an object of the kernel, aligned as its pointers are; else null. */
+/** The address at `at`, as it stands there with its tag, when it can be one to an object of the kernel, aligned as its pointers are; else null. */
 export function pointerAt(
   { bytes, instance }: Pick<Sighted, "bytes" | "instance">,
   at: number,
@@ -87,7 +87,7 @@ const half = (bytes: Uint8Array, at: number): number =>
   0;
 
 /**
- * Offsets under `below` that hold a pointer to a kernel object in every observation that was read there, and in some.
+ * Offsets in bytes under `below` that hold a pointer to a kernel object in every observation that was read there, and in some.
  * @param align of the objects, in bytes
  */
 export function pointersInAll(
@@ -108,7 +108,7 @@ export function pointersInAll(
 }
 
 /**
- * Offsets of pointers that lead all instances of one group to the same place, and those of another group elsewhere:
+ * Offsets in bytes of pointers that lead all instances of one group to the same place, and those of another group elsewhere:
  * for sockets grouped by network namespace, a pointer to the namespace is one of them. What was not read says nothing.
  *
  * @param below only offsets under this one
@@ -121,7 +121,7 @@ export const pointersToGroup = (
   pointersByPlaces(groups, addressing, below, ({ distinct, places }) => distinct === places.length);
 
 /**
- * Offsets of pointers that each instance keeps, as far as the instances tell: groups hold what was seen of one. Where one
+ * Offsets in bytes of pointers that each instance keeps, as far as the instances tell: groups hold what was seen of one. Where one
  * was gone before another came, both may have led to the same memory, so that most places have to differ, not all.
  *
  * @param below only offsets under this one

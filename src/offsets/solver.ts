@@ -27,7 +27,7 @@ export type Solution =
   | { readonly is: "ambiguous"; readonly offsets: readonly number[] }
   | { readonly is: "open"; readonly reason: string };
 
-/** Offsets one of which is the true one, if any is: none where the observations leave no proven place. */
+/** Offsets in bytes, one of which is the true one, if any is: none where the observations leave no proven place. */
 export const placesOf = (solution: Solution | undefined): readonly number[] => {
   if (solution?.is === "solved") return [solution.offset];
   return solution?.is === "ambiguous" ? solution.offsets : [];

@@ -57,7 +57,7 @@ interface Reading {
   readonly described: number | null;
 }
 
-/** The offset of one constant that a strong source told and no other contradicts; null where there is none. */
+/** The offset in bytes of one constant that a strong source told and no other contradicts; null where there is none. */
 export function measuredOf(evidence: readonly Evidence[]): number | null {
   const strong = evidence.filter((one) => isStrong(one) && one.candidates.length > 0);
   const told = strong.find(({ candidates }) => candidates.length === 1)?.candidates[0];

@@ -5,7 +5,7 @@ export function didYouMean(name: string, known: readonly string[], prefix = ""):
   return close === undefined ? "" : `, did you mean "${prefix}${close.each}"?`;
 }
 
-/** Levenshtein distance, over one row. */
+/** How many letters have to be put in, taken out or changed (Levenshtein distance), over one row. */
 export function distance(from: string, to: string): number {
   let row = Array.from({ length: to.length + 1 }, (_, at) => at);
   for (const [i, letter] of [...from].entries()) {

@@ -61,7 +61,7 @@ export class TlsCapture implements Disposable {
     this.#reader.poll(milliseconds);
   }
 
-  /** Events that found no room. */
+  /** How many events found no room. */
   get lost(): number {
     const counted = this.#object.map("lost").lookup(0);
     return Number(new DataView(counted.buffer).getBigUint64(0, true)) + this.#reader.lost;

@@ -39,11 +39,12 @@ export class Connections implements Disposable {
     this.#ends.set(key, before === undefined ? event : joined(before, event));
   }
 
+  /** How many events there were. */
   get events(): number {
     return this.#events;
   }
 
-  /** Events of connections for which there was no room. */
+  /** How many events were of connections for which there was no room. */
   get dropped(): number {
     return this.#dropped;
   }

@@ -75,7 +75,7 @@ export interface Surroundings {
 }
 
 /**
- * The user and group that root's child becomes: one that no other process is, or in a user namespace that has not so many,
+ * The number of the user and group that root's child becomes: one that no other process is, or in a user namespace that has not so many,
  * nobody. Null where there is nothing to give up: for an ordinary user, and for root of a user namespace in which there is no
  * other user to become (`unshare -r`), who has no more rights than any user once the capabilities are gone.
  */

@@ -122,7 +122,7 @@ const viewOf = ({ buffer, byteOffset, byteLength }: Uint8Array) =>
 /** The pointer or size_t at `at`, as a number; user space has none beyond 2^53. */
 export const wordAt = (bytes: Uint8Array, at: number): number => Number(viewOf(bytes).getBigUint64(at, true));
 
-/** The int at `at`. */
+/** The number that the int at `at` is. */
 export const intAt = (bytes: Uint8Array, at: number): number => viewOf(bytes).getInt32(at, true);
 
 /** The aligned places of `width` bytes that lie in every instance; none where there is no instance. */

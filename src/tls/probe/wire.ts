@@ -18,7 +18,7 @@ export function firstMessage(flight: Uint8Array): Uint8Array {
   return flight.slice(RECORD_HEADER, RECORD_HEADER + length);
 }
 
-/** The version that a ClientHello names in the place of old, in host order. */
+/** The number of the version that a ClientHello names in the place of old, in host order. */
 export const legacyVersionOf = (hello: Uint8Array): number =>
   new DataView(hello.buffer, hello.byteOffset).getUint16(MESSAGE_HEADER);
 

@@ -13,7 +13,7 @@ export const isReached = (value: Value | undefined, ...loads: readonly number[])
   value.loads.length === loads.length &&
   value.loads.every(({ offset, width }, index) => width === 8 && offset === loads[index]);
 
-/** A place inside what the first argument points to; its offset, null for anything else. */
+/** A place inside what the first argument points to; its offset in bytes, null for anything else. */
 export const insideOf = (value: Value | undefined, ...loads: readonly number[]): number | null =>
   isReached(value, ...loads) ? value.add : null;
 

@@ -32,7 +32,7 @@ export class Witnesses {
     this.#tables.add(constant);
   }
 
-  /** The one offset that is told of a constant; null where there are several, or where one alone says so. */
+  /** The one offset in bytes that is told of a constant; null where there are several, or where one alone says so. */
   known(constant: string): number | null {
     const [only, ...others] = this.#said.get(constant) ?? [];
     if (only === undefined || others.length > 0) return null;
@@ -40,7 +40,7 @@ export class Witnesses {
     return witnesses.size >= enough || this.#tables.has(constant) ? offset : null;
   }
 
-  /** The one offset that was seen, however often; for what other recipes start from. */
+  /** The one offset in bytes that was seen, however often; for what other recipes start from. */
   seen(constant: string): number | null {
     const [only, ...others] = this.#said.get(constant)?.keys() ?? [];
     return only === undefined || others.length > 0 ? null : only;
