@@ -10,8 +10,9 @@ import {
   irqaction,
   requestQueue,
 } from "../members/sysfs.ts";
+import { defined, type Mutable } from "./known-facts.ts";
 import type { Files, OpenFile } from "./open-files.ts";
-import { defined, read } from "./procfs.ts";
+import { read } from "./procfs.ts";
 
 /** How many interrupts and how many disks are looked at. */
 const MOST = 4;
@@ -83,8 +84,6 @@ export class Devices {
     if (one !== null) this.files.addObject(one, folder, { parts: [around(one)] });
   }
 }
-
-type Mutable<Type> = { -readonly [Key in keyof Type]: Type[Key] };
 
 const queueOf = ({ queue }: Partial<BlockFacts>) => defined({ queue });
 

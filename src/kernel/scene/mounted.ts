@@ -1,8 +1,7 @@
 import { dentry, type MountFacts, mount, vfsmount } from "../members/file.ts";
 import type { Thing } from "../members/row.ts";
-import { defined, read } from "./procfs.ts";
-
-type Mutable<Type> = { -readonly [Key in keyof Type]: Type[Key] };
+import { defined, type Mutable } from "./known-facts.ts";
+import { read } from "./procfs.ts";
 
 /** A mount, and what may be added to what is known of it. */
 export interface Mount {

@@ -28,8 +28,10 @@ import {
 } from "../members/file.ts";
 import type { Thing } from "../members/row.ts";
 import { kobject } from "../members/sysfs.ts";
+import { defined, type Mutable } from "./known-facts.ts";
 import type { Mount, Mounts } from "./mounted.ts";
-import { defined, isFirstNumbering, kernelDevice, read } from "./procfs.ts";
+import { isFirstNumbering, kernelDevice, read } from "./procfs.ts";
+import { random } from "./random.ts";
 
 /** A file of ours, and what the kernel has of it. */
 export interface OpenFile {
@@ -75,7 +77,6 @@ const numbered = [
   "/sys/kernel/irq/0",
 ] as const;
 
-const random = (below: number): number => 1 + Math.floor(Math.random() * (below - 1));
 const bytes = (text: string): Uint8Array => new TextEncoder().encode(text);
 
 /** Files that are open here, by what is the same of them. */
@@ -219,10 +220,10 @@ export class Files {
   #openMemory(length: number): void {
     const name = crypto.randomUUID().repeat(3).slice(0, length);
     const descriptor = this.owned.use(memoryFile(name, new Uint8Array()));
-    resize(descriptor, random(2 ** 40));
-    const position = seek(descriptor, random(2 ** 40));
+    resize(descriptor, random(1, 2 ** 40));
+    const position = seek(descriptor, random(1, 2 ** 40));
     try {
-      changeOwner(descriptor, random(2 ** 30), random(2 ** 30));
+      changeOwner(descriptor, random(1, 2 ** 30), random(1, 2 ** 30));
     } catch {
       // Without the right to give files away all are ours.
     }
@@ -345,8 +346,6 @@ export class Files {
     return table;
   }
 }
-
-type Mutable<Type> = { -readonly [Key in keyof Type]: Type[Key] };
 
 function newDentry(name: string | undefined, inode: Thing, block: Thing | undefined) {
   const facts: Mutable<Partial<DentryFacts>> = {

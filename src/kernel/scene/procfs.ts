@@ -65,14 +65,6 @@ export function objectSizeOf(name: string): number | undefined {
   return text === null || text.trim() === "" ? undefined : Number(text);
 }
 
-/** Facts without those that are undefined, of which nothing is known. */
-export const defined = <Type extends object>(
-  facts: Type,
-): { [Key in keyof Type]?: Exclude<Type[Key], undefined> } =>
-  Object.fromEntries(Object.entries(facts).filter(([, fact]) => fact !== undefined)) as {
-    [Key in keyof Type]?: Exclude<Type[Key], undefined>;
-  };
-
 /** Bytes of a page of memory here: AT_PAGESZ of getauxval(3). */
 export function pageSize(): number | undefined {
   const words = new BigUint64Array(new Uint8Array(readFileSync("/proc/self/auxv")).buffer);

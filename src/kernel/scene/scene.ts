@@ -20,32 +20,22 @@ import { isWithoutNamespaces, NO_NAMESPACES } from "../../net/namespace.ts";
 import { masked } from "../../offsets/values.ts";
 import { left, share } from "../../self/whereabouts.ts";
 import { filesStruct, fsStruct, type TableFacts } from "../members/file.ts";
-import {
-  type NamespaceFacts,
-  type NamespaceKind,
-  type NsproxyFacts,
-  namespaces,
-  nsproxy,
-} from "../members/namespaces.ts";
 import { type DeviceFacts, netDevice } from "../members/packet.ts";
 import type { Thing } from "../members/row.ts";
-import { signalStruct } from "../members/signal.ts";
-import {
-  cred,
-  mmStruct,
-  type PidFacts,
-  pid as pidStruct,
-  type TaskFacts,
-  taskStruct,
-} from "../members/task.ts";
+import { type TaskFacts, taskStruct } from "../members/task.ts";
 import { NamedThread } from "../running/named-thread.ts";
 import { CurrentNetwork, type Network, PrivateNetwork } from "../stimulus/private-network.ts";
 import { Devices } from "./devices.ts";
-import { openGroups } from "./groups.ts";
+import { openFrames } from "./frames.ts";
+import { type Groups, openGroups } from "./groups.ts";
+import type { Mutable } from "./known-facts.ts";
 import { Mounts } from "./mounted.ts";
 import { Files, type OpenFile } from "./open-files.ts";
-import { defined, isFirstNumbering, isFirstPids, namespaceOf, read, statOf, statusOf } from "./procfs.ts";
-import { LOOPBACK, Sockets } from "./sockets.ts";
+import { isFirstTime, ProcessFacts, sizeOfTable, switchesOf } from "./process-facts.ts";
+import { read, statOf, statusOf } from "./procfs.ts";
+import { random } from "./random.ts";
+import { LOOPBACK, SocketMaker } from "./socket-maker.ts";
+import { openSockets } from "./sockets.ts";
 import { type Terminal, Terminals } from "./terminals.ts";
 import { waitForEvents } from "./waiting-reads.ts";
 
@@ -53,20 +43,55 @@ import { waitForEvents } from "./waiting-reads.ts";
 const TASK_INTERRUPTIBLE = 1;
 const TASK_STOPPED = 4;
 const TASK_DEAD = 0x80;
+/** Bits of a task's state that mean the same in every kernel; above them are flags. */
+const STATE_BITS = 0xff;
 
-/** Where children of ours work. */
-const places = ["/proc/sys/kernel", "/sys/kernel", "/proc/sys/kernel/random"] as const;
 /** So many threads are begun until one is met. */
 const THREADS = 3;
 /** Descriptors that no table inside struct files_struct has; and such as children of ours have none of. */
 const FIRST_NUMBER = 300;
 const SECOND_NUMBER = 600;
 
+/** Children of ours, which differ in all that they can. */
+const children: readonly Child[] = [
+  {
+    folder: "/proc/sys/kernel",
+    spaces: CLONE_NEWUTS | CLONE_NEWIPC | CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWNET | CLONE_NEWCGROUP,
+    isApart: false,
+    state: TASK_INTERRUPTIBLE,
+    capabilities: 0x5555555555555555n,
+  },
+  {
+    folder: "/sys/kernel",
+    spaces: CLONE_NEWUTS | CLONE_NEWIPC | CLONE_NEWPID,
+    isApart: true,
+    state: TASK_STOPPED,
+    capabilities: 0x3333333333333333n,
+  },
+  {
+    folder: "/proc/sys/kernel/random",
+    spaces: CLONE_NEWUSER,
+    isApart: true,
+    state: TASK_INTERRUPTIBLE,
+    capabilities: 0x0f0f0f0f0f0f0f0fn,
+  },
+];
+
+interface Child {
+  /** Where it works. */
+  readonly folder: string;
+  /** CLONE_* bits: the namespaces of its own. */
+  readonly spaces: number;
+  /** Whether it has a session, with a terminal, and a control group of its own. */
+  readonly isApart: boolean;
+  readonly state: typeof TASK_INTERRUPTIBLE | typeof TASK_STOPPED;
+  /** Bits of those that are effective, of all that there are; the others are inheritable. */
+  readonly capabilities: bigint;
+}
+
 /** A child of ours ends with the time that this run has, in seconds; the sooner where nothing else ends it should we be killed. */
 const lifetime = (): number =>
   Math.max(1, Math.ceil(Math.min(left(), endsWithUs() ? 600_000 : 60_000) / 1000));
-
-type Mutable<Type> = { -readonly [Key in keyof Type]: Type[Key] };
 
 /** What a crawl begins with: tasks of ours, whose addresses the kernel told. */
 export interface Scene {
@@ -104,12 +129,24 @@ export function openScene(crawler: Meets, owned: DisposableStack): Scene {
   return new SceneMaker(crawler, owned).make();
 }
 
+/** What a child has of this process, and of the scene. */
+interface Surroundings {
+  readonly files: Files;
+  readonly mounts: Mounts;
+  readonly groups: Groups | null;
+  readonly root: OpenFile | null;
+  readonly table: ReadonlyMap<number, Thing | null>;
+  readonly leader: Thing;
+  /** The file that it executes. */
+  readonly exe: Thing | undefined;
+  readonly nsproxy: Thing;
+  /** Whether it is started as another user. */
+  readonly isOther: boolean;
+}
+
 class SceneMaker {
   readonly #limits: string[] = [];
-  readonly #namespaces = new Map<string, Thing>();
-  readonly #pids = new Map<number, { readonly facts: Mutable<Partial<PidFacts>>; readonly thing?: Thing }>();
-  readonly #isNumbered = isFirstNumbering();
-  readonly #arePidsFirst = isFirstPids();
+  readonly #facts = new ProcessFacts();
   readonly #children: Sleeper[] = [];
 
   constructor(
@@ -119,8 +156,8 @@ class SceneMaker {
 
   make(): Scene {
     const self = process.pid;
-    const ownCred = this.#credOf(self);
-    const mounts = new Mounts("self", this.#namespace(self, "mnt"));
+    const ownCred = this.#facts.credOf(self);
+    const mounts = new Mounts("self", this.#facts.namespace(self, "mnt"));
     const files = new Files(this.owned, ownCred, mounts);
     files.openAll();
     const devices = new Devices(files);
@@ -128,35 +165,41 @@ class SceneMaker {
     files.deviceOf = (dev) => devices.of(dev);
     waitForEvents(this.owned, files, this.#limits);
     const groups = openGroups(this.owned, files, this.#limits);
-    const sockets = new Sockets(this.owned, files);
+    const sockets = new SocketMaker(this.owned, files);
     const network = this.#network();
-    sockets.openAll(network, network.inode === null ? undefined : this.#namespaceOf("net", network.inode));
+    openSockets(
+      sockets,
+      network,
+      network.inode === null ? undefined : this.#facts.namespaceOf("net", network.inode),
+    );
     const maker = new Terminals(this.owned, files);
-    const terminals = [null, maker.open(), maker.open()];
+    const terminals = children.map(({ isApart }) => (isApart ? maker.open() : null));
     const root = files.openFolder("/");
-    const [first, second, third] = places.map((path) => files.openFolder(path));
+    const folders = children.map(({ folder }) => files.openFolder(folder));
     const [ownExe, parentExe] = [self, process.ppid].map((pid) => files.executableOf(pid) ?? undefined);
     const table = files.pattern(FIRST_NUMBER);
     const ownTable: Mutable<Partial<TableFacts>> = { files: table };
     const shared = {
-      mm: this.#mmOf(self, ownExe),
+      mm: this.#facts.mmOf(self, ownExe),
       files: filesStruct.of(ownTable),
       fs: fsStruct.of({ ...(root !== null && { root }) }),
-      nsproxy: this.#nsproxyOf(self),
-      signal: this.#signalOf(self),
+      nsproxy: this.#facts.nsproxyOf(self),
+      signal: this.#facts.signalOf(self),
       ...(groups !== null && { groups: groups.own }),
     };
     const roots: [Thing, bigint][] = [];
     const leaderFacts: Mutable<Partial<TaskFacts>> = {
-      ...this.#ids(this.crawler.self),
+      ...idsOf(this.crawler.self),
       comm: threadName(),
-      ...this.#flags(self),
-      threadPid: this.#pidOf(self, this.crawler.self),
-      parent: this.#parent(process.ppid, parentExe),
-      ...this.#times(self),
+      ...this.#facts.flags(self),
+      threadPid: this.#facts.pidOf(self, this.crawler.self.tid),
+      parent: this.#facts.parent(process.ppid, parentExe),
+      ...this.#facts.times(self),
       ...shared,
     };
-    const leader = taskStruct.of(leaderFacts, { again: () => ({ ...leaderFacts, ...this.#flags(self) }) });
+    const leader = taskStruct.of(leaderFacts, {
+      again: () => ({ ...leaderFacts, ...this.#facts.flags(self) }),
+    });
     leaderFacts.leader = leader;
     roots.push([leader, this.crawler.self.task]);
 
@@ -166,9 +209,9 @@ class SceneMaker {
       const { walker, name } = met;
       roots.push([
         taskStruct.of({
-          ...this.#ids(walker),
+          ...idsOf(walker),
           comm: name,
-          state: masked(4, TASK_INTERRUPTIBLE, 0xff),
+          state: masked(4, TASK_INTERRUPTIBLE, STATE_BITS),
           leader,
           cred: ownCred,
           ...shared,
@@ -177,99 +220,39 @@ class SceneMaker {
       ]);
     }
 
-    const ids = (): ThreadIds => {
-      const one = () => 100_000 + Math.floor(Math.random() * 2 ** 30);
-      return {
-        uid: one(),
-        euid: one(),
-        suid: one(),
-        fsuid: one(),
-        gid: one(),
-        egid: one(),
-        sgid: one(),
-        fsgid: one(),
-      };
+    // To be somebody else for a moment needs to be root in every way, and numbers that the kernel has too.
+    const isOther = this.#facts.isNumbered && isAllRoot();
+    const around = {
+      files,
+      mounts,
+      groups,
+      root,
+      table,
+      leader,
+      exe: ownExe,
+      nsproxy: shared.nsproxy,
+      isOther,
     };
-    const spaces = [
-      CLONE_NEWUTS | CLONE_NEWIPC | CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWNET | CLONE_NEWCGROUP,
-      CLONE_NEWUTS | CLONE_NEWIPC | CLONE_NEWPID,
-      CLONE_NEWUSER,
-    ];
-    let isChanged = false;
-    for (const [index, place] of [first, second, third].entries()) {
-      const terminal = terminals[index] ?? null;
-      const flags = spaces[index] ?? 0;
-      const identity = this.#isNumbered && isAllRoot() ? ids() : null;
-      let sleeper: Sleeper | null = null;
-      const start = () => {
-        sleeper = this.#sleeper(flags, index === 0 ? [] : inSession(terminal?.path));
-      };
-      const began = clock("monotonic");
-      const within = () => {
-        if (identity !== null) files.openAs(this.#credOf(self));
-        const folder = places[index];
-        if (place == null || folder === undefined) start();
-        else inFolder(folder, start);
-      };
-      if (identity !== null) isChanged = true;
-      const child = this.#attempt(`child ${index}`, () =>
-        identity === null ? within() : asOther(identity, (all) => subsets(all, index), within),
+    for (const [index, child] of children.entries()) {
+      const made = this.#child(
+        child,
+        `child ${index}`,
+        folders[index] ?? null,
+        terminals[index] ?? null,
+        around,
       );
-      const made = sleeper as Sleeper | null;
-      if (child === null || made === null) continue;
-      const { walker, name } = child;
-      const started = [began, clock("monotonic")] as const;
-      const state = this.#settle(made, index);
-      // The first stays where this process is.
-      const own =
-        index === 0
-          ? groups?.own
-          : this.#tried(`control group of child ${index}`, () => groups?.enter(made.pid));
-      // A child in a mount namespace of its own works in the same folders, by other mounts.
-      const isMoved = (flags & CLONE_NEWNS) !== 0;
-      const copies = isMoved ? mounts.copyOf(made.pid, this.#namespace(made.pid, "mnt")) : null;
-      const within2 = ({ dentry, mount, known }: OpenFile) => {
-        const own = isMoved ? (known.id === null ? undefined : copies?.(known.id)?.thing) : mount;
-        return { dentry, ...(own !== undefined && { mount: own }) };
-      };
-      const fs = fsStruct.of({
-        ...(root !== null && { root: within2(root) }),
-        ...(place != null && { pwd: within2(place) }),
-      });
-      const facts: Mutable<Partial<TaskFacts>> = {
-        ...this.#ids(walker),
-        ...this.#flags(made.pid),
-        exitCode: 0,
-        comm: name,
-        ...(state !== null && { state }),
-        parent: leader,
-        cred: this.#credOf(made.pid),
-        mm: this.#mmOf(made.pid, ownExe),
-        files: filesStruct.of({ files: new Map(table), ...sizeOfTable(made.pid) }),
-        fs,
-        nsproxy: flags === CLONE_NEWUSER ? shared.nsproxy : this.#nsproxyOf(made.pid),
-        threadPid: this.#pidOf(made.pid, walker),
-        signal: this.#signalOf(made.pid, terminal),
-        ...(own != null && { groups: own }),
-        ...this.#times(made.pid),
-        ...(isFirstTime() && { started }),
-        ...switchesOf(made.pid),
-      };
-      const again = () => ({ ...facts, ...this.#flags(made.pid), ...switchesOf(made.pid) });
-      const task = taskStruct.of(facts, { again });
-      facts.leader = task;
-      roots.push([task, walker.task]);
+      if (made !== null) roots.push(made);
     }
     // A thread that took on another user's rights and gave them back has another struct cred than before, with the same ids.
-    if (isChanged) files.cred = this.#credOf(self);
+    if (isOther) files.cred = this.#facts.credOf(self);
     leaderFacts.cred = files.cred;
     const dead = this.#zombie(leader);
     if (dead !== null) roots.push(dead);
     // Opened behind all children: what a child inherits stays open until it is gone.
-    const areOpen = this.#openPackets(sockets);
+    const areOpen = this.#openFrames(sockets);
     // A thread that was in another network namespace has another struct nsproxy afterwards. Where it could not go there, none is told.
     delete leaderFacts.nsproxy;
-    if (areOpen) leaderFacts.nsproxy = this.#nsproxyOf(self);
+    if (areOpen) leaderFacts.nsproxy = this.#facts.nsproxyOf(self);
     for (const [number, one] of files.pattern(SECOND_NUMBER)) table.set(number, one);
     Object.assign(ownTable, sizeOfTable(self));
     const leave = () => {
@@ -277,6 +260,72 @@ class SceneMaker {
       this.owned.use(closeBeside(sockets.packets));
     };
     return { roots, limits: this.#limits, leave };
+  }
+
+  /**
+   * Starts a child, and meets it.
+   * @param place the folder that it works in, opened @param around what it has of this process, and of the scene
+   */
+  #child(
+    { folder, spaces, isApart, state, capabilities }: Child,
+    called: string,
+    place: OpenFile | null,
+    terminal: Terminal | null,
+    { files, mounts, groups, root, table, leader, exe, nsproxy, isOther }: Surroundings,
+  ): [Thing, bigint] | null {
+    let sleeper: Sleeper | null = null;
+    const start = () => {
+      sleeper = this.#sleeper(spaces, isApart ? inSession(terminal?.path) : []);
+    };
+    const began = clock("monotonic");
+    const within = () => {
+      if (isOther) files.openAs(this.#facts.credOf(process.pid));
+      if (place === null) start();
+      else inFolder(folder, start);
+    };
+    const met = this.#attempt(called, () =>
+      isOther ? asOther(someIds(), (all) => subsets(all, capabilities), within) : within(),
+    );
+    const made = sleeper as Sleeper | null;
+    if (met === null || made === null) return null;
+    const { pid } = made;
+    const { walker, name } = met;
+    const started = [began, clock("monotonic")] as const;
+    const settled = this.#settle(made, state);
+    const group = isApart ? this.#tried(`control group of ${called}`, () => groups?.enter(pid)) : groups?.own;
+    // A child in a mount namespace of its own works in the same folders, by other mounts.
+    const isMoved = (spaces & CLONE_NEWNS) !== 0;
+    const copies = isMoved ? mounts.copyOf(pid, this.#facts.namespace(pid, "mnt")) : null;
+    const byItsMount = ({ dentry, mount, known }: OpenFile) => {
+      const own = isMoved ? (known.id === null ? undefined : copies?.(known.id)?.thing) : mount;
+      return { dentry, ...(own !== undefined && { mount: own }) };
+    };
+    const facts: Mutable<Partial<TaskFacts>> = {
+      ...idsOf(walker),
+      ...this.#facts.flags(pid),
+      exitCode: 0,
+      comm: name,
+      ...(settled && { state: masked(4, state, STATE_BITS) }),
+      parent: leader,
+      cred: this.#facts.credOf(pid),
+      mm: this.#facts.mmOf(pid, exe),
+      files: filesStruct.of({ files: new Map(table), ...sizeOfTable(pid) }),
+      fs: fsStruct.of({
+        ...(root !== null && { root: byItsMount(root) }),
+        ...(place !== null && { pwd: byItsMount(place) }),
+      }),
+      nsproxy: spaces === CLONE_NEWUSER ? nsproxy : this.#facts.nsproxyOf(pid),
+      threadPid: this.#facts.pidOf(pid, walker.tid),
+      signal: this.#facts.signalOf(pid, terminal),
+      ...(group != null && { groups: group }),
+      ...this.#facts.times(pid),
+      ...(isFirstTime() && { started }),
+      ...switchesOf(pid),
+    };
+    const again = () => ({ ...facts, ...this.#facts.flags(pid), ...switchesOf(pid) });
+    const task = taskStruct.of(facts, { again });
+    facts.leader = task;
+    return [task, walker.task];
   }
 
   /** A child of ours. @throws SystemError */
@@ -302,19 +351,19 @@ class SceneMaker {
    * Frames that wait to be read, in two networks of their own. Another name of lo would be a line in the kernel's log.
    * @returns whether this thread could go to them
    */
-  #openPackets(sockets: Sockets): boolean {
+  #openFrames(sockets: SocketMaker): boolean {
     let areOpen = true;
     for (const least of [2 ** 17, 2 ** 18]) {
       try {
         const network = this.owned.use(new PrivateNetwork());
         const facts: Mutable<Partial<DeviceFacts>> = {
           name: "lo",
-          mtu: least + Math.floor(Math.random() * 2 ** 16),
+          mtu: random(least, least + 2 ** 16),
           index: LOOPBACK,
         };
         const loopback = netDevice.of(facts);
-        facts.network = this.#namespaceOf("net", network.inode, { loopback });
-        sockets.openPackets(network, facts);
+        facts.network = this.#facts.namespaceOf("net", network.inode, { loopback });
+        openFrames(sockets, network, facts);
       } catch (error) {
         if (!(error instanceof SystemError)) throw error;
         this.#limits.push(`frames of a network of its own: ${error.message}`);
@@ -328,7 +377,7 @@ class SceneMaker {
   #thread(): { walker: Walker; name: Uint8Array } | null {
     for (let attempt = 0; attempt < THREADS; attempt++) {
       const met = this.#attempt("a thread", () => void this.owned.use(new Waiter()), false);
-      if (met === null || !this.#arePidsFirst) return met;
+      if (met === null || !this.#facts.arePidsFirst) return met;
       const name = read(`/proc/self/task/${met.walker.tid}/comm`);
       if (name !== null && isNamed(met.name, name)) return met;
     }
@@ -362,17 +411,12 @@ class SceneMaker {
     }
   }
 
-  #ids({ tid, tgid }: Walker): Pick<TaskFacts, "pid" | "tgid"> {
-    return { pid: tid, tgid };
-  }
-
-  /** Waits until a child is in the state that it is to be in. @returns what the kernel has of it */
-  #settle(child: Sleeper, index: number): TaskFacts["state"] | null {
-    if (!comesTo(child, "S")) return null;
-    if (index === 1) child.signal(SIGSTOP);
-    if (index === 1 && !comesTo(child, "T")) return null;
-    // Above them are flags that kernels differ in.
-    return masked(4, index === 1 ? TASK_STOPPED : TASK_INTERRUPTIBLE, 0xff);
+  /** Has a child come to the state that it is to be in. @returns whether it did in time */
+  #settle(child: Sleeper, state: Child["state"]): boolean {
+    if (!comesTo(child, "S")) return false;
+    if (state !== TASK_STOPPED) return true;
+    child.signal(SIGSTOP);
+    return comesTo(child, "T");
   }
 
   /** A child that has ended, and that nobody has asked for its status yet. */
@@ -387,170 +431,16 @@ class SceneMaker {
     if (!comesTo(child, "Z")) return null;
     return [
       taskStruct.of({
-        ...this.#ids(met.walker),
+        ...idsOf(met.walker),
         comm: met.name,
-        ...this.#flags(child.pid),
+        ...this.#facts.flags(child.pid),
         exitCode: SIGKILL,
-        signal: this.#signalOf(child.pid),
-        state: masked(4, TASK_DEAD, 0xff),
+        signal: this.#facts.signalOf(child.pid),
+        state: masked(4, TASK_DEAD, STATE_BITS),
         parent,
       }),
       met.walker.task,
     ];
-  }
-
-  /**
-   * Who started a process: another program, at rest or not, with an address space of its own, and who started that. Of one
-   * with several threads it is not told which of them it was.
-   */
-  #parent(pid: number, exe?: Thing): Thing | undefined {
-    if (pid === 0) return undefined;
-    const again = (): Partial<TaskFacts> => ({
-      ...(this.#arePidsFirst && { tgid: pid }),
-      ...(statusOf(pid).get("Threads") === "1" && { ...switchesOf(pid), ...this.#times(pid) }),
-    });
-    const known = {
-      mm: exe && this.#mmOf(pid, exe),
-      parent: this.#parent(parentOf(pid)),
-      signal: this.#signalOf(pid),
-    };
-    return taskStruct.of({ ...again(), ...defined(known) }, { again });
-  }
-
-  /** When a task began, and who it was that logged in. */
-  #times(pid: number): Partial<TaskFacts> {
-    const ticks = statOf(pid)(22);
-    const number = (file: string) => {
-      const text = read(`/proc/${pid}/${file}`);
-      return text === null || text === "" ? undefined : Number(text);
-    };
-    const since = ticks === undefined || !isFirstTime() ? undefined : BigInt(ticks) * TICK;
-    return defined({
-      startedSinceBoot: since === undefined ? undefined : ([since, since + TICK - 1n] as const),
-      started: since === undefined ? undefined : ([since - suspended(), since + TICK - 1n] as const),
-      // A number of the first user namespace, as those of its own are.
-      loginUid: this.#isNumbered ? number("loginuid") : undefined,
-      sessionId: number("sessionid"),
-    });
-  }
-
-  /** @param terminal that it may have made its own */
-  #signalOf(pid: number, terminal: Terminal | null = null): Thing {
-    const field = statOf(pid);
-    const at = (index: number) => Number(field(index));
-    const numbered = (number: number) =>
-      this.#arePidsFirst && number > 0 ? this.#pidNumbered(number) : undefined;
-    const device = at(7);
-    return signalStruct.of(
-      defined({
-        process: numbered(pid),
-        group: numbered(at(5)),
-        session: numbered(at(6)),
-        isLeader: at(6) === pid,
-        terminal: device === 0 ? null : device === terminal?.device ? terminal.thing : undefined,
-      }),
-    );
-  }
-
-  #flags(pid: number): Partial<TaskFacts> {
-    const flags = statOf(pid)(9);
-    return flags === undefined ? {} : { flags: Number(flags) };
-  }
-
-  #credOf(pid: number): Thing {
-    const status = statusOf(pid);
-    const ids = (name: string) => (status.get(name) ?? "").split(/\s+/).map(Number);
-    const set = (name: string) => {
-      const text = status.get(name);
-      return text === undefined ? undefined : BigInt(`0x${text}`);
-    };
-    const [uid, euid, suid, fsuid] = ids("Uid");
-    const [gid, egid, sgid, fsgid] = ids("Gid");
-    const all = {
-      inheritable: set("CapInh"),
-      permitted: set("CapPrm"),
-      effective: set("CapEff"),
-      bounding: set("CapBnd"),
-      ambient: set("CapAmb"),
-      ...(this.#isNumbered && { uid, euid, suid, fsuid, gid, egid, sgid, fsgid }),
-      userNamespace: this.#namespace(pid, "user"),
-    };
-    return cred.of(defined(all));
-  }
-
-  #mmOf(pid: number, exe: Thing | undefined): Thing {
-    const field = statOf(pid);
-    const at = (index: number) => {
-      const text = field(index);
-      return text === undefined || text === "0" ? undefined : BigInt(text);
-    };
-    return mmStruct.of(
-      defined({
-        startCode: at(26),
-        endCode: at(27),
-        startStack: at(28),
-        startData: at(45),
-        endData: at(46),
-        startBrk: at(47),
-        argStart: at(48),
-        argEnd: at(49),
-        envStart: at(50),
-        envEnd: at(51),
-        exe,
-      }),
-    );
-  }
-
-  #nsproxyOf(pid: number): Thing {
-    const one = (kind: NamespaceKind, file: string = kind) => this.#namespace(pid, kind, file);
-    return nsproxy.of(
-      defined({
-        uts: one("uts"),
-        ipc: one("ipc"),
-        mnt: one("mnt"),
-        net: one("net"),
-        time: one("time"),
-        cgroup: one("cgroup"),
-        pid_for_children: one("pid", "pid_for_children"),
-        time_for_children: one("time", "time_for_children"),
-      }) as Partial<NsproxyFacts>,
-    );
-  }
-
-  #namespace(pid: number, kind: NamespaceKind, file: string = kind): Thing | undefined {
-    const inum = namespaceOf(pid, file);
-    return inum === null ? undefined : this.#namespaceOf(kind, inum);
-  }
-
-  #namespaceOf(kind: NamespaceKind, inum: number, more: Partial<NamespaceFacts> = {}): Thing {
-    const known = this.#namespaces.get(`${kind} ${inum}`) ?? namespaces[kind].of({ inum, ...more });
-    this.#namespaces.set(`${kind} ${inum}`, known);
-    return known;
-  }
-
-  #pidOf(pid: number, { tid }: Walker): Thing {
-    const numbers = (statusOf(pid).get("NSpid") ?? "").split(/\s+/).map(Number);
-    const isFirst = this.#arePidsFirst && numbers[0] === tid;
-    const facts: Partial<PidFacts> = isFirst
-      ? {
-          level: numbers.length - 1,
-          numbers,
-          namespaces: [
-            this.#namespace(process.pid, "pid"),
-            numbers.length > 1 ? this.#namespace(pid, "pid") : undefined,
-          ].filter((one) => one !== undefined),
-        }
-      : { numbers: [tid] };
-    return this.#pidNumbered(tid, facts);
-  }
-
-  /** The struct pid of a number in the first pid namespace. */
-  #pidNumbered(number: number, facts: Partial<PidFacts> = {}): Thing {
-    const known = this.#pids.get(number) ?? { facts: { numbers: [number] } };
-    Object.assign(known.facts, facts);
-    const thing = known.thing ?? pidStruct.of(known.facts);
-    this.#pids.set(number, { facts: known.facts, thing });
-    return thing;
   }
 }
 
@@ -568,50 +458,32 @@ function comesTo({ pid }: Sleeper, state: string): boolean {
 const isNamed = (name: Uint8Array, text: string): boolean =>
   text.trimEnd() === new TextDecoder("latin1").decode(name.subarray(0, name.indexOf(0)));
 
-/** How often a task gave way, of itself and not. */
-function switchesOf(pid: number): Partial<TaskFacts> {
-  const status = statusOf(pid);
-  const number = (name: string) => {
-    const text = status.get(name);
-    return text === undefined ? undefined : BigInt(text);
-  };
-  return defined({
-    voluntary: number("voluntary_ctxt_switches"),
-    involuntary: number("nonvoluntary_ctxt_switches"),
-  });
-}
-
-/** Nanoseconds of a tick of /proc/PID/stat: USER_HZ is 100 on x86-64 and arm64. */
-const TICK = 10_000_000n;
-
-/** Whether clocks say here what they say in the first time namespace. */
-const isFirstTime = (): boolean =>
-  (read("/proc/self/timens_offsets") ?? "")
-    .split("\n")
-    .every((line) => line === "" || /^\S+\s+0\s+0$/.test(line));
-
-/** Nanoseconds that the machine was suspended at most, up to now. */
-function suspended(): bigint {
-  const before = clock("monotonic");
-  return clock("boottime") - before;
-}
-
-const parentOf = (pid: number): number => Number(statOf(pid)(4) ?? 0);
-
 /** By which a child may have namespaces of its own. */
 const CAP_SYS_ADMIN = 1n << 21n;
 
-/** Different sets of capabilities, of those that there are. */
-function subsets(all: bigint, index: number) {
-  const pick = [0x5555555555555555n, 0x3333333333333333n, 0x0f0f0f0f0f0f0f0fn][index] ?? all;
-  return { effective: all & (pick | CAP_SYS_ADMIN), inheritable: all & ~pick };
+/** Sets of capabilities, of `all` that there are. @param chosen bits of those that are effective */
+const subsets = (all: bigint, chosen: bigint) => ({
+  effective: all & (chosen | CAP_SYS_ADMIN),
+  inheritable: all & ~chosen,
+});
+
+/** Users and groups that nobody is, each another. */
+function someIds(): ThreadIds {
+  const one = () => random(100_000, 2 ** 30);
+  return {
+    uid: one(),
+    euid: one(),
+    suid: one(),
+    fsuid: one(),
+    gid: one(),
+    egid: one(),
+    sgid: one(),
+    fsgid: one(),
+  };
 }
+
+const idsOf = ({ tid, tgid }: Walker): Pick<TaskFacts, "pid" | "tgid"> => ({ pid: tid, tgid });
 
 /** Whether this thread is root in every way, so that it can become that again. */
 const isAllRoot = (): boolean =>
   ["Uid", "Gid"].every((name) => /^0\s+0\s+0\s+0$/.test(statusOf("self").get(name) ?? ""));
-
-const sizeOfTable = (pid: number): { readonly size?: number } => {
-  const size = statusOf(pid).get("FDSize");
-  return size === undefined ? {} : { size: Number(size) };
-};

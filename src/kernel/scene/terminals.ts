@@ -2,9 +2,8 @@ import { SystemError } from "../../../ffi/error.ts";
 import { openTerminal } from "../../../ffi/process.ts";
 import type { Thing } from "../members/row.ts";
 import { type TerminalFacts, ttyDriver, ttyFile, ttyStruct } from "../members/signal.ts";
+import type { Mutable } from "./known-facts.ts";
 import type { Files } from "./open-files.ts";
-
-type Mutable<Type> = { -readonly [Key in keyof Type]: Type[Key] };
 
 /** A pseudoterminal of ours. */
 export interface Terminal {
