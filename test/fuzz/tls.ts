@@ -52,7 +52,7 @@ export const code: Target = {
     const read = async (bytes: Uint8Array) => {
       using memory = memoryFile("input", bytes);
       using ssl = Elf.of(InputFile.of(memory.fd, inputName));
-      return await codeEvidence("openssl", { ssl, cryptos: [crypto] });
+      return codeEvidence("openssl", { ssl, cryptos: [crypto] });
     };
     const bytes = readFileSync(path);
     const known = new Map((await read(bytes)).map((one) => [one.constant, one.candidates]));

@@ -15,7 +15,7 @@ for (const path of process.argv.slice(2)) {
   const isBoringssl = Buffer.from(await Bun.file(path).bytes()).includes("ssl_lib.cc\0");
   const library = isBoringssl ? "boringssl" : "openssl";
   const wanted = names.filter((name) => !isBoringssl || !name.endsWith("_ex"));
-  const { functions } = await readReferences(library, elf, { constants: new Set(), functions: wanted });
+  const { functions } = readReferences(library, elf, { constants: new Set(), functions: wanted });
   const told = [...functions].flatMap(
     ([
       name,

@@ -5,7 +5,7 @@ import type { Evidence } from "../../offsets/evidence.ts";
 import type { KnownLibrary } from "../layouts/layouts.ts";
 import { withoutVectorLength } from "../layouts/vector.ts";
 import { arm64 } from "../machine/arm64.ts";
-import { type Decoder, loadDecoder } from "../machine/decoder.ts";
+import { loadDecoder } from "../machine/decoder.ts";
 import type { Dialect, Instruction } from "../machine/step.ts";
 import { x86 } from "../machine/x86.ts";
 import {
@@ -41,11 +41,10 @@ type Found = { readonly way: readonly number[] } | { readonly reason: string };
  * What the machine code of a library's accessor functions says of its layout: no code is run. Each constant comes with
  * one candidate, bytes from the start of the type, or with the reason why there is none.
  *
- * Costs some 50 ms once, for the disassembler. Never throws for what is in the files.
+ * Never throws for what is in the files.
  */
-export async function codeEvidence(library: KnownLibrary, files: CodeFiles): Promise<readonly Evidence[]> {
-  return readers[library](new AccessorReader(library, files, await loadDecoder()));
-}
+export const codeEvidence = (library: KnownLibrary, files: CodeFiles): readonly Evidence[] =>
+  readers[library](new AccessorReader(library, files));
 
 const readers: Readonly<Record<KnownLibrary, (reader: AccessorReader) => readonly Evidence[]>> = {
   openssl: opensslEvidence,
@@ -105,12 +104,10 @@ interface Code {
 class AccessorReader {
   readonly #library: KnownLibrary;
   readonly #files: CodeFiles;
-  readonly #decoder: Decoder;
 
-  constructor(library: KnownLibrary, files: CodeFiles, decoder: Decoder) {
+  constructor(library: KnownLibrary, files: CodeFiles) {
     this.#library = library;
     this.#files = files;
-    this.#decoder = decoder;
   }
 
   /**
@@ -189,7 +186,7 @@ class AccessorReader {
     if ("reason" in symbol) return symbol;
     const { address, size } = symbol;
     if (size === 0 || size > largestFunction) return { reason: `${name} has ${size} bytes` };
-    const list = this.#decoder.decode(elf.machine, elf.code(address, size), address);
+    const list = loadDecoder(elf.machine).decode(elf.code(address, size), address);
     return {
       dialect: dialects[elf.machine],
       entry: address,

@@ -3,123 +3,84 @@ import { assetBytes } from "../../self/assets.ts";
 import type { Instruction } from "./step.ts";
 
 /**
- * Capstone 5 as WebAssembly, from the npm package capstone-wasm, of which only this file is used: its JavaScript
- * carries no licence. The exports have the one-letter names Emscripten gave them in version 1.0.3, which is pinned.
+ * assets/build/capstone/capstone.c as WebAssembly: Capstone for one machine. Globals are places in its memory.
  */
 interface Capstone {
-  readonly c: WebAssembly.Memory;
-  /** Emscripten's start-up. */
-  readonly d: () => void;
-  /** cs_open(arch, mode, &handle): 0 when it worked. */
-  readonly i: (arch: number, mode: number, handle: number) => number;
-  /** cs_disasm(handle, code, size, address, most, &instructions): how many. */
-  readonly l: (
-    handle: number,
-    code: number,
-    size: number,
-    address: bigint,
-    most: number,
-    out: number,
-  ) => number;
-  /** cs_free(instructions, count). */
-  readonly m: (instructions: number, count: number) => void;
-  /** malloc(size), free(pointer). */
-  readonly x: (size: number) => number;
-  readonly y: (pointer: number) => void;
+  readonly memory: WebAssembly.Memory;
+  readonly window: WebAssembly.Global<"i32">;
+  readonly sizes: WebAssembly.Global<"i32">;
+  readonly texts: WebAssembly.Global<"i32">;
+  readonly text_size: WebAssembly.Global<"i32">;
+  /** Decodes the window's first `size` bytes; how many instructions. */
+  readonly decode: (size: number, isLast: boolean, address: number) => number;
 }
 
-/** CS_ARCH_* and CS_MODE_* of capstone.h. */
-const modes: Readonly<Record<Machine, readonly [number, number]>> = { x86_64: [3, 8], aarch64: [1, 0] };
+/** Bytes of code that it takes at a time. */
+const windowSize = 1 << 14;
 
-/** struct cs_insn of capstone.h, on a machine with 4-byte pointers. Bytes. */
-const layout = {
-  size: 240,
-  address: 8,
-  length: 16,
-  mnemonic: 42,
-  operands: 74,
-  mnemonicSize: 32,
-  operandsSize: 160,
-};
+/** A disassembler of one machine's code. */
+export class Decoder {
+  readonly #module: WebAssembly.Module;
+  #capstone: Capstone | null = null;
 
-export interface Decoder {
+  constructor(module: WebAssembly.Module) {
+    this.#module = module;
+  }
+
   /**
    * The instructions from the first byte on, up to the first that is none.
+   *
    * @param address of the first byte, before relocation
+   * @throws WebAssembly.RuntimeError where Capstone gives up on damaged code
    */
-  decode(machine: Machine, code: Uint8Array, address: number): readonly Instruction[];
-}
-
-let loading: Promise<Decoder> | undefined;
-
-/** The disassembler, compiled for the first who asks. @throws when the asset is missing */
-export function loadDecoder(): Promise<Decoder> {
-  loading ??= compile();
-  return loading;
-}
-
-/** Takes some 50 ms and 16 MiB. */
-async function compile(): Promise<Decoder> {
-  const imports = {
-    // Emscripten's emscripten_resize_heap: 0 refuses, so that 16 MiB is all it ever has.
-    a: {
-      a: () => 0,
-      b: (to: number, from: number, size: number) =>
-        new Uint8Array(exports.c.buffer).copyWithin(to, from, from + size),
-    },
-  };
-  const { instance } = await WebAssembly.instantiate(assetBytes("capstone.wasm"), imports);
-  const exports = instance.exports as unknown as Capstone;
-  exports.d();
-  return new CapstoneDecoder(exports);
-}
-
-class CapstoneDecoder implements Decoder {
-  readonly #capstone: Capstone;
-  readonly #handles = new Map<Machine, number>();
-
-  constructor(capstone: Capstone) {
+  decode(code: Uint8Array, address: number): readonly Instruction[] {
+    const capstone = this.#capstone ?? instanceOf(this.#module);
+    // Its stack is where it was only behind what ends well.
+    this.#capstone = null;
+    const instructions: Instruction[] = [];
+    for (let at = 0; at < code.length; ) {
+      const some = decodeWindow(capstone, code.subarray(at), address + at);
+      const last = some.at(-1);
+      if (last === undefined) break;
+      for (const one of some) instructions.push(one);
+      at = last.address + last.size - address;
+    }
     this.#capstone = capstone;
-  }
-
-  decode(machine: Machine, code: Uint8Array, address: number): readonly Instruction[] {
-    const { c: memory, l: disassemble, m: release, x: malloc, y: free } = this.#capstone;
-    const handle = this.#handle(machine);
-    const input = malloc(code.length + 4);
-    new Uint8Array(memory.buffer).set(code, input + 4);
-    const count = disassemble(handle, input + 4, code.length, BigInt(address), 0, input);
-    const view = new DataView(memory.buffer);
-    const first = view.getUint32(input, true);
-    free(input);
-    if (count === 0) return [];
-    const bytes = Buffer.from(memory.buffer);
-    const text = (at: number, most: number): string => {
-      const end = bytes.indexOf(0, at);
-      return bytes.toString("latin1", at, Math.min(end < 0 ? at : end, at + most));
-    };
-    const instructions = Array.from({ length: count }, (_, index) => {
-      const at = first + index * layout.size;
-      return {
-        address: Number(view.getBigUint64(at + layout.address, true)),
-        size: view.getUint16(at + layout.length, true),
-        mnemonic: text(at + layout.mnemonic, layout.mnemonicSize),
-        operands: text(at + layout.operands, layout.operandsSize),
-      };
-    });
-    release(first, count);
     return instructions;
   }
+}
 
-  #handle(machine: Machine): number {
-    const opened = this.#handles.get(machine);
-    if (opened !== undefined) return opened;
-    const { c: memory, i: open, x: malloc } = this.#capstone;
-    const at = malloc(4);
-    const [arch, mode] = modes[machine];
-    const status = open(arch, mode, at);
-    if (status !== 0) throw new Error(`capstone cannot decode ${machine}: error ${status}`);
-    const handle = new DataView(memory.buffer).getUint32(at, true);
-    this.#handles.set(machine, handle);
-    return handle;
-  }
+const instanceOf = (module: WebAssembly.Module): Capstone =>
+  new WebAssembly.Instance(module).exports as unknown as Capstone;
+
+/** As many as have room. */
+function decodeWindow(capstone: Capstone, code: Uint8Array, address: number): readonly Instruction[] {
+  const { memory, window, sizes, texts, text_size, decode } = capstone;
+  const size = Math.min(code.length, windowSize);
+  new Uint8Array(memory.buffer, window.value, size).set(code.subarray(0, size));
+  const count = decode(size, size === code.length, address);
+  const [textSize = 0] = new Uint32Array(memory.buffer, text_size.value, 1);
+  const lines = Buffer.from(memory.buffer, texts.value, textSize).toString("latin1").split("\n");
+  let next = address;
+  return Array.from(new Uint8Array(memory.buffer, sizes.value, count), (bytes, index) => {
+    const [mnemonic = "", operands = ""] = [lines[2 * index], lines[2 * index + 1]];
+    const one = { address: next, size: bytes, mnemonic, operands };
+    next += bytes;
+    return one;
+  });
+}
+
+const loaded = new Map<Machine, Decoder>();
+
+/**
+ * The disassembler of a machine's code. There is a module for each, as compiling it takes longer than what a run decodes: some 4 ms
+ * for the first who asks.
+ *
+ * @throws when the asset is missing
+ */
+export function loadDecoder(machine: Machine): Decoder {
+  const known =
+    loaded.get(machine) ?? new Decoder(new WebAssembly.Module(assetBytes(`capstone-${machine}.wasm`)));
+  loaded.set(machine, known);
+  return known;
 }

@@ -66,7 +66,7 @@ export class Functions {
 
   /** Instructions from an address of code on, as many as `size` bytes hold, wherever the function begins and ends. */
   from(address: number, size: number): readonly Instruction[] {
-    return this.#decoder.decode(this.#image.elf.machine, this.#image.bytes(address, size), address);
+    return this.#decoder.decode(this.#image.bytes(address, size), address);
   }
 
   /** A function by its first address. */
@@ -84,7 +84,7 @@ export class Functions {
     const all: Instruction[] = [];
     const bytes = this.#image.bytes(entry, end - entry);
     for (let at = 0, tries = 0; at < bytes.length && tries < mostGaps; tries++) {
-      const some = this.#decoder.decode(this.#image.elf.machine, bytes.subarray(at), entry + at);
+      const some = this.#decoder.decode(bytes.subarray(at), entry + at);
       const last = some.at(-1);
       for (const one of some) all.push(one);
       at = last === undefined ? at + 4 : last.address + last.size - entry + 4;

@@ -74,11 +74,7 @@ const tableNames: SoughtNames = { texts: cipherNames, files: [], needles: ["TLS_
  *
  * @param elf the file with the library's code @throws InputError for what is in the file
  */
-export async function readReferences(
-  library: KnownLibrary,
-  elf: Elf,
-  wanted: WantedReferences,
-): Promise<References> {
+export function readReferences(library: KnownLibrary, elf: Elf, wanted: WantedReferences): References {
   const { names, rows } = recipes[library];
   const constants = rows.filter((row) => isWanted(row, rows, wanted.constants));
   const functions = attachRecipes[library].filter((recipe) =>
@@ -89,7 +85,7 @@ export async function readReferences(
     ...functions.map((recipe) => recipe.names),
   ]);
   try {
-    const subject = new Subject(new LoadedFile(elf), await loadDecoder(), sought);
+    const subject = new Subject(new LoadedFile(elf), loadDecoder(elf.machine), sought);
     const found = new Witnesses();
     for (const { read } of constants) read(subject, found);
     const entries = new Witnesses(Number.MAX_SAFE_INTEGER);
@@ -110,12 +106,11 @@ export async function readReferences(
  * @param open the constants that are asked for; null: all
  * @throws InputError for what is in the file
  */
-export const referenceEvidence = async (
+export const referenceEvidence = (
   library: KnownLibrary,
   elf: Elf,
   open: ReadonlySet<string> | null = null,
-): Promise<readonly Evidence[]> =>
-  (await readReferences(library, elf, { constants: open, functions: [] })).evidence;
+): readonly Evidence[] => readReferences(library, elf, { constants: open, functions: [] }).evidence;
 
 /** Whether something that is asked for is told of by a recipe. */
 function isWanted({ alone }: Recipe, all: readonly Recipe[], open: ReadonlySet<string> | null): boolean {

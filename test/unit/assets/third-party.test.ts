@@ -1,5 +1,6 @@
 import { describe, expect, test } from "bun:test";
 import { join } from "node:path";
+import { capstonePackage } from "../../../assets/build/capstone.ts";
 import { inflatePackages } from "../../../assets/build/inflate.ts";
 import { sourcePackages } from "../../../assets/build/libbpf.ts";
 import { muslPackage } from "../../../assets/build/musl.ts";
@@ -11,7 +12,7 @@ const notices = await Bun.file(join(repository, "THIRD_PARTY.md")).text();
 const plain = (text: string) => text.replaceAll(/\s+/g, " ");
 
 describe("THIRD_PARTY.md names what the executable embeds", () => {
-  test.each([...new Set([...sourcePackages, ...inflatePackages, muslPackage])])(
+  test.each([...new Set([...sourcePackages, ...inflatePackages, muslPackage, capstonePackage])])(
     "$name, at the version that is built",
     ({ name, version }) => {
       expect(notices).toContain(`(Debian source package \`${name}\` ${version})`);

@@ -20,7 +20,7 @@ async function told(
   functions: readonly string[] = names,
 ): Promise<ReadonlyMap<string, number>> {
   using elf = Elf.open(path, path, { follow: true });
-  const read = await readReferences(library, elf, { constants: new Set(), functions });
+  const read = readReferences(library, elf, { constants: new Set(), functions });
   return new Map(
     [...read.functions].flatMap(
       ([

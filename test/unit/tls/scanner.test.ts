@@ -97,13 +97,13 @@ test("every pointer that readelf shows as relocated is found, by where it lies a
 test("on arm64 every call, jump and named address that Capstone decodes is found", async () => {
   const { root } = debianPackage("bookworm", "arm64", "android-libboringssl");
   using elf = Elf.open(join(root, "usr/lib/aarch64-linux-gnu/android/libssl.so.0"));
-  const decoder = await loadDecoder();
+  const decoder = loadDecoder("aarch64");
   const [transfers, names] = [new Map<number, number>(), new Map<number, number>()];
   for (const part of codeOf(elf)) {
     for (const { address, bytes } of elf.windows(part, Buffer.alloc(1 << 14), 0)) {
       let page: { readonly at: number; readonly register: string; readonly page: number } | null = null;
       for (let at = 0; at < bytes.length; ) {
-        const some = decoder.decode("aarch64", bytes.subarray(at), address + at);
+        const some = decoder.decode(bytes.subarray(at), address + at);
         for (const { address: place, mnemonic, operands } of some) {
           const [, target = ""] = /^#(0x[0-9a-f]+)$/.exec(operands) ?? [];
           if (/^(b|bl)$/.test(mnemonic)) transfers.set(place, Number(target));

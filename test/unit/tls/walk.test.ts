@@ -5,13 +5,12 @@ import { arm64 } from "../../../src/tls/machine/arm64.ts";
 import { loadDecoder } from "../../../src/tls/machine/decoder.ts";
 import { x86 } from "../../../src/tls/machine/x86.ts";
 
-const decoder = await loadDecoder();
 const entry = 0x1000;
 
 /** How the ways through hand-assembled code end. */
 function endings(machine: Machine, hex: string, options: WalkOptions = {}): readonly Ending[] {
   const code = Buffer.from(hex.replaceAll(" ", ""), "hex");
-  const list = decoder.decode(machine, code, entry);
+  const list = loadDecoder(machine).decode(code, entry);
   const dialect = machine === "x86_64" ? x86 : arm64;
   return walk(dialect, new Map(list.map((one) => [one.address, one])), entry, options).endings;
 }
