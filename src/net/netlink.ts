@@ -281,10 +281,10 @@ export function setU32(bytes: Uint8Array, at: number, value: number): void {
   bytes[at + 3] = value >> 24;
 }
 
-/** Where what follows something of that length begins: NLMSG_ALIGN, NLA_ALIGN. */
+/** Where what follows something of so many bytes begins: NLMSG_ALIGN, NLA_ALIGN. */
 export const aligned = (length: number): number => (length + 3) & ~3;
 
-/** The length of the message at `at`. @throws where it does not lie before `end` */
+/** Bytes of the message at `at`. @throws where it does not lie before `end` */
 function messageLength(bytes: Uint8Array, at: number, end: number): number {
   const length = u32At(bytes, at);
   if (length >= SIZE_OF_NLMSGHDR && at + length <= end) return length;
@@ -305,14 +305,14 @@ export function* messagesOf(datagram: Uint8Array): Generator<NetlinkMessage> {
   }
 }
 
-/** The length of the attribute at `at`, its own header included. @throws where it does not lie before `end` */
+/** Bytes of the attribute at `at`, its own header included. @throws where it does not lie before `end` */
 export function attributeLength(bytes: Uint8Array, at: number, end: number): number {
   const length = u16At(bytes, at);
   if (length >= SIZE_OF_NLATTR && at + length <= end) return length;
   throw new NetlinkError(`netlink: an attribute of ${length} bytes at ${at} of ${end}`);
 }
 
-/** The type of the attribute at `at`, without its flags. */
+/** The number of the type of the attribute at `at`, without its flags. */
 export const attributeType = (bytes: Uint8Array, at: number): number => u16At(bytes, at + 2) & NLA_TYPE_MASK;
 
 /** The attributes by type, from `start` on, copied out; of equal types the last. @throws where one does not lie inside */
@@ -342,7 +342,7 @@ export function attribute(type: number, payload: Uint8Array): Uint8Array {
   return bytes;
 }
 
-/** Writes an attribute there; returns where the next one begins. */
+/** Writes an attribute there. @returns the byte at which the next one begins */
 export function writeAttribute(bytes: Uint8Array, at: number, type: number, payload: Uint8Array): number {
   const [length, start] = [SIZE_OF_NLATTR + payload.length, at + SIZE_OF_NLATTR];
   const end = at + aligned(length);
