@@ -1,32 +1,25 @@
-import { type BigIntStats, statSync } from "node:fs";
+import { statSync } from "node:fs";
 import { openPath, statusOf } from "../../../ffi/descriptors.ts";
 import type { FileDescriptor } from "../../../ffi/libc.ts";
 import { Elf } from "../../elf/elf.ts";
 import { DeadMountError } from "../../host/mounts.ts";
 import { isOthers } from "../../host/others.ts";
-import { type Reached, Root } from "../../host/root.ts";
+import { Root } from "../../host/root.ts";
 import { InputError, InputFile, identityOf, largestFile } from "../../input/input.ts";
-import { below, bytesOf, folderOf, lastOf, shownName } from "../../input/name.ts";
+import { bytesOf, lastOf, shownName } from "../../input/name.ts";
 import type { Diagnostic } from "../../output/document.ts";
 import { Failure } from "../../output/failure.ts";
 import { codeOf, isGone, messageOf } from "../../self/thrown.ts";
 import { during, share } from "../../self/whereabouts.ts";
 import { Budget } from "./budget.ts";
+import { type Candidate, candidateAt } from "./candidate.ts";
+import { FolderWalk } from "./folder-walk.ts";
 import { holdsTls } from "./holds.ts";
-import {
-  type Companion,
-  type Handle,
-  handleAt,
-  type Located,
-  Locator,
-  openAt,
-  openIn,
-  type Place,
-} from "./locate.ts";
+import { linkedBy, type ReachedPlace, withoutTls } from "./linked.ts";
+import { type Companion, type Handle, type Located, Locator, openAt, type Place } from "./locate.ts";
 import { pathsOf, shownPath } from "./maps.ts";
-import { namesakeOf, otherInside, otherLibrary } from "./other-libraries.ts";
 import { type MappedFile, type Processes, readProcesses } from "./processes.ts";
-import { findLibraries, findNeeded, libraryCalled, readSearchPath, type SearchPath } from "./search-path.ts";
+import { findLibraries, libraryCalled, readSearchPath, type SearchPath } from "./search-path.ts";
 
 /** A file with a TLS library in it. */
 export interface FoundLibrary extends Place {
@@ -85,17 +78,6 @@ export interface ScanResult extends Disposable {
   readonly here: Root;
 }
 
-/** Where programs are installed. Walked only when all is asked for. */
-const programFolders = ["/bin", "/sbin", "/lib", "/lib64", "/usr", "/opt", "/srv", "/home", "/root", "/snap"];
-const mostEntries = 2_000_000;
-/** How deep folders are walked: each on the way is held open meanwhile. */
-const mostDepth = 100;
-/** Bytes. Every file with a TLS library in it is larger. */
-const smallestFile = 16 << 10;
-/** How many libraries that a program needs, directly or by others, are searched for the one with TLS. */
-const mostNeeded = 512;
-/** How many libraries that were not found a message names. */
-const mostMissing = 5;
 /** How many of the libcryptos that processes have mapped beside one libssl are asked for their version. */
 const mostCompanions = 64;
 /** How many TLS libraries that only processes of other users have are looked at: they may make any number, and each is held open. */
@@ -110,79 +92,6 @@ export function scan({ root: host, proc, scope, isImage = false, progress }: Sca
   const result = new Scan(host, isImage ? null : proc, { progress, held, isImage }).run(scope);
   const kept = held.move();
   return { ...result, [Symbol.dispose]: () => kept.dispose() };
-}
-
-/** What a file that the user named leads to. */
-interface Linked {
-  /** The library's path inside the file's own root; null where there is none of a kind that is known here. */
-  readonly found: string | null;
-  /** TLS libraries of other kinds that were met before it, and the files they are. */
-  readonly others: readonly { readonly what: string; readonly path: string }[];
-  /** Names of libraries that are needed and were not found. */
-  readonly missing: ReadonlySet<string>;
-}
-
-/** Why there is nothing to look at in a named file. */
-function withoutTls(path: string, missing: ReadonlySet<string>): string {
-  const called = libraryCalled(lastOf(path));
-  const inside =
-    called === null
-      ? "no TLS library is inside"
-      : `a ${called.stem} by its name, but it defines no ${called.defines}`;
-  if (missing.size === 0) return `${inside}, and none that it links was found`;
-  const first = [...missing]
-    .slice(0, mostMissing)
-    .map((soname) =>
-      namesakeOf(soname) === null ? soname : `${soname} (${namesakeOf(soname)}: not supported)`,
-    );
-  const others = missing.size > mostMissing ? ` and ${missing.size - mostMissing} more` : "";
-  return `${inside}; it needs ${first.join(", ")}${others}, not found here`;
-}
-
-/** A root, and its own place on this host where it is not the machine's. */
-type Tree = Pick<Place, "root" | "container">;
-
-/** What was walked so far. */
-interface Walk extends Tree {
-  readonly seen: Set<string>;
-  entries: number;
-  isOver: boolean;
-  /** Something lies too deep, which was told. */
-  isDeep: boolean;
-}
-const walkOf = ({ root, container }: Tree): Walk => ({
-  root,
-  container,
-  seen: new Set(),
-  entries: 0,
-  isOver: false,
-  isDeep: false,
-});
-
-/** A candidate and how it was come by. */
-interface Candidate {
-  readonly handle: Handle;
-  /** For people. */
-  readonly name: string;
-  /** Where the file of this device and inode lies. */
-  readonly place: (identity: string) => Place;
-  readonly named?: string;
-  /** Whether its name, or how it was found, says that it is a TLS library: then what is wrong with it is told. */
-  readonly isSure: boolean;
-  readonly isOthers?: boolean;
-  /** Whether it lies in a tree that this machine does not run. */
-  readonly isImage?: boolean;
-}
-
-/** The file at a real path. @param stat what it was when it was seen */
-function candidateAt(place: Place, stat: BigIntStats, isSure: boolean): Candidate {
-  const reach = () => handleAt(place.root, place.path);
-  return {
-    handle: { identity: identityOf(stat), size: Number(stat.size), reach },
-    name: shownName(place.root.name(place.path)),
-    isSure,
-    place: () => place,
-  };
 }
 
 /** A candidate that holds a TLS library: held. */
@@ -308,7 +217,7 @@ class Scan {
       const candidates = this.#bounded(isOthers, () => this.#standard(root, container)) ?? [];
       return candidates.map((one) => ({ ...one, isOthers }));
     });
-    return [...standard, ...mapped, ...others, ...this.#walk()];
+    return [...standard, ...mapped, ...others, ...this.#walk(this.#main, this.#container).programs()];
   }
 
   /** Where a tree's dynamic linkers look. */
@@ -321,13 +230,9 @@ class Scan {
   #inTree(root: Root, path: string, container: string | null, isSure: boolean): readonly Candidate[] {
     using reached = root.reach(path);
     if (reached === null || !reached.stat.isFile()) return [];
-    return [this.#at({ root, path: reached.path, container, deleted: false }, reached.stat, isSure)];
+    const place = { root, path: reached.path, container, deleted: false };
+    return [candidateAt(place, reached.stat, { isSure, isImage: this.#images.has(root) })];
   }
-
-  #at = (place: Place, stat: BigIntStats, isSure: boolean): Candidate => ({
-    ...candidateAt(place, stat, isSure),
-    isImage: this.#images.has(place.root),
-  });
 
   #mapped(
     isWanted: (file: MappedFile) => boolean,
@@ -526,7 +431,11 @@ class Scan {
         return inside.length > 0 ? inside : refuse("no library or program lies in or below it");
       }
       if (!stat.isFile()) return refuse("not a regular file");
-      const { found, others, missing } = this.#linked(reached, shown);
+      const { found, others, missing } = linkedBy(
+        reached,
+        shown,
+        this.#searchPath(place.root, place.container),
+      );
       const at = (path: string): string => shownName(place.root.name(path));
       for (const { what, path } of others) {
         const where = path === place.path ? "" : `, which it uses: ${at(path)}`;
@@ -559,7 +468,7 @@ class Scan {
   }
 
   /** @throws SystemError where there is nothing, or no permission to look */
-  #reachNamed(name: string): Reached & { readonly place: Place } {
+  #reachNamed(name: string): ReachedPlace {
     if (!this.#images.has(this.#here)) return this.#locator.named(this.#here, name);
     // A link in an image's own procfs is not followed: it would lead out of the image.
     const reached = this.#here.find(name);
@@ -568,94 +477,17 @@ class Scan {
   }
 
   /** What could be a program or a library in a folder: it is a root of its own, so that no link leads out of it. */
-  #folder({ place: { root: outer, path }, handle }: Reached & { readonly place: Place }): Candidate[] {
+  #folder({ place: { root: outer, path }, handle }: ReachedPlace): Candidate[] {
     const host = outer.name(path);
     const root = this.#held.use(new Root(host, openPath(handle.fd, bytesOf("."), true, shownName(host))));
     this.#images.add(root);
     using start = root.find("/");
-    const walk = walkOf({ root, container: host });
-    return [...this.#standard(root, host), ...this.#within(start, start.stat.dev, walk)];
+    return [...this.#standard(root, host), ...this.#walk(root, host).within(start)];
   }
 
-  /** The first file with TLS inside among a file and all that it needs, in the linker's order. @throws InputError, SystemError */
-  #linked(named: Reached & { readonly place: Place }, shown: string): Linked {
-    const { root, container, path } = named.place;
-    const searchPath = this.#searchPath(root, container);
-    const others: { what: string; path: string }[] = [];
-    const missing = new Set<string>();
-    const seen = new Set([path]);
-    // A set is walked in order of insertion, with what is added meanwhile.
-    for (const each of seen) {
-      try {
-        using located = each === path ? openAt(named.fd, named.place, shown) : openIn(root, container, each);
-        const { elf } = located;
-        const { needed, soname: own, rpath, runpath } = elf.dynamic();
-        if (namesakeOf(own) === null && holdsTls(elf)) return { found: each, others, missing };
-        const what = otherLibrary(elf) ?? (each === path ? otherInside(elf) : null);
-        if (what !== null) {
-          others.push({ what, path: each });
-          continue;
-        }
-        const from = { folder: folderOf(each), machine: elf.machine, rpath, runpath };
-        for (const soname of needed.filter((one) => !one.includes("/"))) {
-          const there = findNeeded(root, searchPath, soname, from).find(
-            (candidate) => machineOf(root, candidate) === elf.machine,
-          );
-          if (there === undefined) missing.add(soname);
-          else if (seen.size < mostNeeded) seen.add(there);
-        }
-      } catch (error) {
-        if (each === path) throw error;
-      }
-    }
-    return { found: null, others, missing };
-  }
-
-  /** Every file of the program folders that could be a program or a library. */
-  *#walk(): Generator<Candidate> {
-    const walk = walkOf({ root: this.#main, container: this.#container });
-    for (const start of programFolders) {
-      using folder = this.#main.reach(start);
-      if (folder !== null) yield* this.#within(folder, folder.stat.dev, walk);
-    }
-  }
-
-  /** As {@link #walk}, in and below one folder. */
-  *#within(folder: Reached, device: bigint, walk: Walk): Generator<Candidate> {
-    // Other mounts may be remote, and a bind mount would show the same files again.
-    if (!folder.stat.isDirectory() || folder.stat.dev !== device || walk.seen.has(folder.identity)) return;
-    walk.seen.add(folder.identity);
-    const tell = (what: string): void => {
-      const where = shownName(walk.root.name(folder.path));
-      this.#diagnostics.push({ code: "W_TLS_WALK", message: `the walk ended at ${where}: ${what}` });
-    };
-    if (folder.steps.length > mostDepth) {
-      if (!walk.isDeep) tell(`more than ${mostDepth} folders inside each other; name what lies below`);
-      walk.isDeep = true;
-      return;
-    }
-    for (const entry of folder.entries()) {
-      if (walk.isOver) return;
-      walk.entries += 1;
-      if (walk.entries > mostEntries) {
-        tell(`more than ${mostEntries} files; name the others`);
-        walk.isOver = true;
-        return;
-      }
-      if (entry.isDirectory()) {
-        using next = folder.child(entry.name);
-        if (next !== null) yield* this.#within(next, device, walk);
-      } else if (entry.isFile()) {
-        yield* this.#program(walk, below(folder.path, entry.name), folder.statOf(entry.name));
-      }
-    }
-  }
-
-  #program({ root, container }: Tree, path: string, stat: BigIntStats | null): readonly Candidate[] {
-    if (stat === null || stat.size < smallestFile) return [];
-    const isLibrary = /\.so(\.|$)/.test(lastOf(path));
-    if (!isLibrary && (stat.mode & 0o111n) === 0n) return [];
-    return [this.#at({ root, path, container, deleted: false }, stat, libraryCalled(lastOf(path)) !== null)];
+  #walk(root: Root, container: string | null): FolderWalk {
+    const tell = (message: string) => void this.#diagnostics.push({ code: "W_TLS_WALK", message });
+    return new FolderWalk({ root, container, isImage: this.#images.has(root), tell });
   }
 
   #readProcesses(proc: string, scope: Scope): void {
@@ -714,15 +546,5 @@ function holds({ fd }: FileDescriptor): boolean {
     return holdsTls(elf);
   } catch {
     return false;
-  }
-}
-
-/** Null where it is no library. */
-function machineOf(root: Root, path: string): Elf["machine"] | null {
-  try {
-    using elf = Elf.of(root.open(path));
-    return elf.machine;
-  } catch {
-    return null;
   }
 }
