@@ -1,24 +1,19 @@
 import { type ConversionConfig, toJsonSchema } from "@valibot/to-json-schema";
 import type * as v from "valibot";
 import { name } from "../../package.json";
-import {
-  bakedSchema,
-  bytecodeListSchema,
-  configDocumentSchema,
-  detectDocumentSchema,
-  diffSchema,
-  documentSchema,
-  explainedSchema,
-  formatVersion,
-  gatewayDocumentSchema,
-  gatewayLineSchema,
-  mergeSchema,
-  placesSchema,
-  relocationsSchema,
-  verifySchema,
-  watchLineSchema,
-} from "../../src/output/document.ts";
+import { placesSchema, relocationsSchema } from "../../src/output/btf-schema.ts";
+import { bakedSchema, bytecodeListSchema } from "../../src/output/bytecode-schema.ts";
+import { configDocumentSchema } from "../../src/output/config-schema.ts";
+import { detectDocumentSchema } from "../../src/output/detect-schema.ts";
+import { diffSchema } from "../../src/output/diff-schema.ts";
+import { documentSchema } from "../../src/output/document.ts";
+import { explainedSchema } from "../../src/output/explain-schema.ts";
 import { failureSchema } from "../../src/output/failure.ts";
+import { gatewayDocumentSchema, gatewayLineSchema } from "../../src/output/gateway-schema.ts";
+import { mergeSchema } from "../../src/output/merge-schema.ts";
+import { formatVersion } from "../../src/output/schema-parts.ts";
+import { verifySchema } from "../../src/output/verify-schema.ts";
+import { watchLineSchema } from "../../src/output/watch-schema.ts";
 
 /** What offsetof writes as JSON: the file's name, what it is, and its schema in the code. */
 const published: Readonly<Record<string, readonly [what: string, schema: v.GenericSchema]>> = {

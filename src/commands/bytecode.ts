@@ -8,9 +8,10 @@ import { bakedObjects, misfitOf, type Pick, pickSocketReader, pickTls, subjectOf
 import { largestObject } from "../elf/object-file.ts";
 import type { Chosen } from "../fleet/choose.ts";
 import { shownName } from "../input/name.ts";
-import { type Baked, bakedSchema, bytecodeListSchema, formatVersion } from "../output/document.ts";
+import { type Baked, bakedSchema, bytecodeListSchema } from "../output/bytecode-schema.ts";
 import { Failure, usage } from "../output/failure.ts";
 import { log } from "../output/log.ts";
+import { formatVersion } from "../output/schema-parts.ts";
 import { writeStdout } from "../output/stdout.ts";
 import { didYouMean } from "../output/suggest.ts";
 import { toBakedTable, toBytecodeTable } from "../output/table.ts";

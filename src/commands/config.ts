@@ -1,6 +1,7 @@
 import { defineCommand } from "citty";
 import * as v from "valibot";
-import { configDocumentSchema, formatVersion } from "../output/document.ts";
+import { configDocumentSchema } from "../output/config-schema.ts";
+import { formatVersion } from "../output/schema-parts.ts";
 import { toConfigTable } from "../output/table.ts";
 import { flags } from "./flags.ts";
 import { printAs } from "./print.ts";

@@ -1,8 +1,8 @@
 import { watchNatively } from "../../ffi/launcher-thread.ts";
-import type { Diagnostic } from "../output/document.ts";
 import type { Failure } from "../output/failure.ts";
 import { progressColumns } from "../output/meter.ts";
 import type { Patch, RankedPatch } from "../output/partial.ts";
+import type { Diagnostic } from "../output/schema-parts.ts";
 import { eraseLine, writeStderr } from "../output/stderr.ts";
 import { watchdog } from "../self/executable.ts";
 import { follow, now } from "../self/whereabouts.ts";

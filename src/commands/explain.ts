@@ -1,10 +1,12 @@
 import { defineCommand } from "citty";
 import * as v from "valibot";
 import { isNumber } from "../offsets/truth.ts";
-import { type Document, explainedSchema, formatVersion } from "../output/document.ts";
+import type { Document } from "../output/document.ts";
 import { explanations, toExplanation } from "../output/explain.ts";
+import { explainedSchema } from "../output/explain-schema.ts";
 import { usage } from "../output/failure.ts";
 import { log } from "../output/log.ts";
+import { formatVersion } from "../output/schema-parts.ts";
 import { choiceOfOne } from "./choice.ts";
 import { exitCodes } from "./exit.ts";
 import { explainFlags } from "./flags.ts";

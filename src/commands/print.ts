@@ -2,11 +2,13 @@ import * as v from "valibot";
 import { isNumber } from "../offsets/truth.ts";
 import { heading, paper, type Screen } from "../output/columns.ts";
 import { toDetectTable } from "../output/detect.ts";
-import { type Diagnostic, type Document, detectDocumentSchema, documentSchema } from "../output/document.ts";
+import { detectDocumentSchema } from "../output/detect-schema.ts";
+import { type Document, documentSchema } from "../output/document.ts";
 import { toEnv } from "../output/env.ts";
 import { toHeader } from "../output/header.ts";
 import { toJson, toJsonLine } from "../output/json.ts";
 import { log } from "../output/log.ts";
+import type { Diagnostic } from "../output/schema-parts.ts";
 import {
   bitConstants,
   doubts,

@@ -7,19 +7,14 @@ import { type BakeSubject, subjectIn } from "../bytecode/constants.ts";
 import type { Chosen } from "../fleet/choose.ts";
 import { hostFiles } from "../host/files.ts";
 import { probeHost } from "../host/host.ts";
-import {
-  type Document,
-  formatVersion,
-  type LibraryReport,
-  type Verified,
-  type VerifiedTls,
-  verifySchema,
-} from "../output/document.ts";
+import type { Document, LibraryReport } from "../output/document.ts";
 import { earlierOf } from "../output/earlier.ts";
 import { Failure, usage } from "../output/failure.ts";
 import { log } from "../output/log.ts";
 import { Meter } from "../output/meter.ts";
+import { formatVersion } from "../output/schema-parts.ts";
 import { toVerifyTable } from "../output/table.ts";
+import { type Verified, type VerifiedTls, verifySchema } from "../output/verify-schema.ts";
 import { assetBytes } from "../self/assets.ts";
 import type { Scope } from "../tls/find/find.ts";
 import type { OpenLibrary } from "../tls/tls.ts";

@@ -1,5 +1,5 @@
 import type { Status } from "../offsets/truth.ts";
-import type { Diff } from "../output/document.ts";
+import type { Diff } from "../output/diff-schema.ts";
 import type { Earlier, EarlierFields, EarlierLibrary } from "../output/earlier.ts";
 import { sureness } from "./sureness.ts";
 

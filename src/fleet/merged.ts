@@ -1,7 +1,8 @@
 import { version } from "../../package.json";
 import type { Status } from "../offsets/truth.ts";
-import { formatVersion, type Merged } from "../output/document.ts";
 import { type Earlier, type EarlierFields, type EarlierLibrary, unknownRelease } from "../output/earlier.ts";
+import type { Merged } from "../output/merge-schema.ts";
+import { formatVersion } from "../output/schema-parts.ts";
 import { functionNumbers } from "../output/selection.ts";
 import { surest } from "./sureness.ts";
 

@@ -1,7 +1,7 @@
 import { bytesOf, nameOf } from "../input/name.ts";
 import { StrandedError } from "../net/namespace.ts";
-import type { GatewayLine } from "../output/document.ts";
 import { asFailure } from "../output/failure.ts";
+import type { GatewayLine } from "../output/gateway-schema.ts";
 import { toJsonLine } from "../output/json.ts";
 import type { AskedRoute, Way } from "./lookup.ts";
 import { type GatewayQuestion, parseQuestion } from "./question.ts";

@@ -1,5 +1,6 @@
 import { machine as unameMachine, release as unameRelease } from "node:os";
-import type { Diagnostic, HostReport } from "../output/document.ts";
+import type { HostReport } from "../output/document.ts";
+import type { Diagnostic } from "../output/schema-parts.ts";
 import { type Answer, triState } from "./answer.ts";
 import { isInitialUserNamespace, parseLockedMemory, parseStatus } from "./capabilities.ts";
 import { type HostFiles, hostFiles, textOf } from "./files.ts";

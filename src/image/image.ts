@@ -8,9 +8,10 @@ import { kernelFields } from "../kernel/fields/fields.ts";
 import type { Families } from "../kernel/fields/options.ts";
 import { btfEvidence, memberOffset, type TypeSource, Types } from "../kernel/fields/type-information.ts";
 import { verdictsOn } from "../kernel/kernel.ts";
-import { type Document, formatVersion } from "../output/document.ts";
+import type { Document } from "../output/document.ts";
 import { unknownRelease } from "../output/earlier.ts";
 import { Failure } from "../output/failure.ts";
+import { formatVersion } from "../output/schema-parts.ts";
 import { toFields } from "../output/verdicts.ts";
 import type { ImageKernel, SoughtTypes } from "./kernel-file.ts";
 

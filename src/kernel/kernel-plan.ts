@@ -1,7 +1,8 @@
 import type { Answer } from "../host/answer.ts";
 import { no, unknown, yes } from "../host/answer.ts";
 import { type Source, unchosen } from "../offsets/evidence.ts";
-import type { KernelPlan, Strategy } from "../output/document.ts";
+import type { KernelPlan } from "../output/detect-schema.ts";
+import type { Strategy } from "../output/document.ts";
 import type { Rung, WatchedStruct } from "./fields/ladder.ts";
 import { answerOf, type KernelHost, TYPED_BYTECODE, ways } from "./kernel.ts";
 import type { Symbols } from "./running/kallsyms.ts";

@@ -1,5 +1,5 @@
+import type { Places, Relocations } from "./btf-schema.ts";
 import { columns, paper, type Screen } from "./columns.ts";
-import type { Places, Relocations } from "./document.ts";
 import { printable } from "./printable.ts";
 
 /** Which functions of eBPF objects would relocate, as a table for people. */

@@ -1,5 +1,5 @@
 import { type Cell, colours, columns, heading, paper, type Screen } from "./columns.ts";
-import type { DetectDocument } from "./document.ts";
+import type { DetectDocument } from "./detect-schema.ts";
 import { printable } from "./printable.ts";
 import { diagnosticsBlock, hostBlock } from "./table.ts";
 

@@ -1,5 +1,5 @@
 import { type Cell, type Colour, colours, columns, heading, paper, type Screen } from "./columns.ts";
-import type { Diff } from "./document.ts";
+import type { Diff } from "./diff-schema.ts";
 import { printable } from "./printable.ts";
 import { diagnosticsBlock } from "./table.ts";
 

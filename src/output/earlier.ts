@@ -3,8 +3,9 @@ import { foreign } from "../input/name.ts";
 import { JsonError, parseJson } from "../input/strict-json.ts";
 import { tableMatches } from "../offsets/evidence.ts";
 import { statuses } from "../offsets/truth.ts";
-import { constantName, functionSchema } from "./document.ts";
+import { functionSchema } from "./document.ts";
 import { Failure } from "./failure.ts";
+import { constantName } from "./schema-parts.ts";
 
 /** Larger than any struct, and smaller than the absent value of bpf/constants.h. */
 const offset = v.pipe(v.number(), v.integer(), v.minValue(0), v.maxValue(0xffff_fffe));

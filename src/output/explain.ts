@@ -1,7 +1,8 @@
 import type { Source } from "../offsets/evidence.ts";
 import type { Status } from "../offsets/truth.ts";
 import { type Cell, columns, heading, paper, type Screen, statusCell } from "./columns.ts";
-import type { Document, Explained, FieldReport, FunctionReport, TlsReport } from "./document.ts";
+import type { Document, FieldReport, FunctionReport, TlsReport } from "./document.ts";
+import type { Explained } from "./explain-schema.ts";
 import { printable } from "./printable.ts";
 
 type Explanation = Explained["explain"][number];

@@ -1,5 +1,5 @@
 import { type Cell, colours, columns, paper, type Screen } from "./columns.ts";
-import type { Merged } from "./document.ts";
+import type { Merged } from "./merge-schema.ts";
 import { diagnosticsBlock } from "./table.ts";
 
 type Layout = Pick<Merged["layouts"]["kernels"][number], "constants" | "fields">;

@@ -1,20 +1,11 @@
 import type { Status } from "../offsets/truth.ts";
+import type { Baked, BytecodeList } from "./bytecode-schema.ts";
 import { type Cell, colours, columns, heading, paper, type Screen, statusCell } from "./columns.ts";
-import type {
-  Baked,
-  BytecodeList,
-  ConfigDocument,
-  Document,
-  GatewayDocument,
-  HostReport,
-  KernelReport,
-  TlsReport,
-  Verified,
-  VerifiedKernel,
-  VerifiedTls,
-  Verify,
-} from "./document.ts";
+import type { ConfigDocument } from "./config-schema.ts";
+import type { Document, HostReport, KernelReport, TlsReport } from "./document.ts";
+import type { GatewayDocument } from "./gateway-schema.ts";
 import { printable } from "./printable.ts";
+import type { Verified, VerifiedKernel, VerifiedTls, Verify } from "./verify-schema.ts";
 
 /** Statuses whose rows stand first, the worst before the others; all other statuses are equally good. */
 const worst: readonly Status[] = ["conflict", "unresolved", "assumed"];

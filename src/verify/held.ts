@@ -1,4 +1,4 @@
-import type { Verified } from "../output/document.ts";
+import type { Verified } from "../output/verify-schema.ts";
 
 type Counts = Readonly<Record<string, { readonly compared: number; readonly held: number }>>;
 

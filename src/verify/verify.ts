@@ -3,7 +3,8 @@ import { type BakeSubject, chooseValues, type Latitude } from "../bytecode/const
 import { bakeEmbedded, embeddedObject } from "../bytecode/objects.ts";
 import { type KernelClass, pickSocketReader, pickTls } from "../bytecode/pick.ts";
 import type { Answer } from "../host/answer.ts";
-import type { LibraryReport, VerifiedKernel, VerifiedTls } from "../output/document.ts";
+import type { LibraryReport } from "../output/document.ts";
+import type { VerifiedKernel, VerifiedTls } from "../output/verify-schema.ts";
 import { isKnownLibrary } from "../tls/layouts/layouts.ts";
 import type { OpenLibrary } from "../tls/tls.ts";
 import { type KernelVerification, type Unseen, verifyKernel } from "./kernel-reads.ts";

@@ -1,7 +1,7 @@
 /** Whether the eBPF objects inside Debian 12's libbpf-tools load in a guest, with its own BTF and with that of `offsetof btf`. */
 import { join } from "node:path";
 import * as v from "valibot";
-import { relocationsSchema } from "../../src/output/document.ts";
+import { relocationsSchema } from "../../src/output/btf-schema.ts";
 import { executableFor } from "../lab/executable.ts";
 import { bootGuest, type GuestFile, HIDE_BTF, text } from "../lab/guest.ts";
 import type { BootableKernel } from "../lab/kernels.ts";

@@ -1,8 +1,9 @@
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import * as v from "valibot";
-import { bakedSchema, bytecodeListSchema, verifySchema } from "../../src/output/document.ts";
+import { bakedSchema, bytecodeListSchema } from "../../src/output/bytecode-schema.ts";
 import { failureSchema } from "../../src/output/failure.ts";
+import { verifySchema } from "../../src/output/verify-schema.ts";
 import { buildConfine } from "../confine.ts";
 import { jsonOf } from "../schema.ts";
 import { documentOf, executable, run, Scratch } from "./executable.ts";

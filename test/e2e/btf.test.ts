@@ -2,7 +2,7 @@ import { beforeAll, describe, expect, test } from "bun:test";
 import { existsSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import { release } from "node:os";
 import { basename, join } from "node:path";
-import type { Places, Relocations } from "../../src/output/document.ts";
+import type { Places, Relocations } from "../../src/output/btf-schema.ts";
 import {
   buildCoreReader,
   type CoreReader,

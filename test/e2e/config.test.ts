@@ -3,7 +3,7 @@ import { chmodSync, copyFileSync, mkdirSync, writeFileSync } from "node:fs";
 import { basename, join } from "node:path";
 import * as v from "valibot";
 import { kernelFields } from "../../src/kernel/fields/fields.ts";
-import { configDocumentSchema } from "../../src/output/document.ts";
+import { configDocumentSchema } from "../../src/output/config-schema.ts";
 import { jsonOf } from "../schema.ts";
 import { documentOf, errorOf, executable, type Run, run, Scratch } from "./executable.ts";
 import { type Held, heldBy, stillThere } from "./held.ts";

@@ -3,7 +3,7 @@ import { afterAll, beforeAll, expect, test } from "bun:test";
 import { chmodSync, copyFileSync, mkdirSync, realpathSync } from "node:fs";
 import { basename, join } from "node:path";
 import * as v from "valibot";
-import { detectDocumentSchema } from "../../src/output/document.ts";
+import { detectDocumentSchema } from "../../src/output/detect-schema.ts";
 import { Beside, buildCrowd, give } from "../crowd.ts";
 import { buildHarmless } from "../hostile.ts";
 import { jsonOf } from "../schema.ts";

@@ -1,6 +1,6 @@
 import { beforeAll, describe, expect, test } from "bun:test";
 import * as v from "valibot";
-import { verifySchema } from "../../src/output/document.ts";
+import { verifySchema } from "../../src/output/verify-schema.ts";
 import { testObject } from "../objects.ts";
 import { jsonOf } from "../schema.ts";
 import { documentOf, executable, type Run, run } from "./executable.ts";

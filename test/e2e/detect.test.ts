@@ -1,7 +1,7 @@
 import { expect, test } from "bun:test";
 import { chmodSync, copyFileSync } from "node:fs";
 import * as v from "valibot";
-import { detectDocumentSchema } from "../../src/output/document.ts";
+import { detectDocumentSchema } from "../../src/output/detect-schema.ts";
 import { jsonOf } from "../schema.ts";
 import { documentOf, executable, type Run, run, Scratch } from "./executable.ts";
 

@@ -1,7 +1,7 @@
 /** `explain`: the same truth as the document, witness by witness. */
 import { expect, test } from "bun:test";
 import * as v from "valibot";
-import { explainedSchema } from "../../src/output/document.ts";
+import { explainedSchema } from "../../src/output/explain-schema.ts";
 import { jsonOf } from "../schema.ts";
 import { documentOf, errorOf, executable, run } from "./executable.ts";
 

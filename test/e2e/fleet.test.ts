@@ -1,7 +1,8 @@
 import { describe, expect, test } from "bun:test";
 import { mkdirSync, writeFileSync } from "node:fs";
 import * as v from "valibot";
-import { diffSchema, mergeSchema } from "../../src/output/document.ts";
+import { diffSchema } from "../../src/output/diff-schema.ts";
+import { mergeSchema } from "../../src/output/merge-schema.ts";
 import { jsonOf } from "../schema.ts";
 import { documentOf, errorOf, executable, run, Scratch } from "./executable.ts";
 

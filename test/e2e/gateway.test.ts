@@ -1,8 +1,8 @@
 import { afterAll, describe, expect, test } from "bun:test";
 import { dirname, join } from "node:path";
 import * as v from "valibot";
-import { gatewayDocumentSchema, gatewayLineSchema } from "../../src/output/document.ts";
 import { failureSchema } from "../../src/output/failure.ts";
+import { gatewayDocumentSchema, gatewayLineSchema } from "../../src/output/gateway-schema.ts";
 import { TestNetwork } from "../networks.ts";
 import { jsonOf } from "../schema.ts";
 import { hang } from "../until.ts";

@@ -9,7 +9,8 @@ import {
   writeFileSync,
 } from "node:fs";
 import * as v from "valibot";
-import { type Document, diffSchema, documentSchema } from "../../src/output/document.ts";
+import { diffSchema } from "../../src/output/diff-schema.ts";
+import { type Document, documentSchema } from "../../src/output/document.ts";
 import * as images from "../images.ts";
 import { jsonOf } from "../schema.ts";
 import { documentOf, errorOf, executable, run, Scratch } from "./executable.ts";

@@ -1,6 +1,6 @@
 import { readFileSync } from "node:fs";
 import * as v from "valibot";
-import { type VerifiedTls, verifySchema } from "../../src/output/document.ts";
+import { type VerifiedTls, verifySchema } from "../../src/output/verify-schema.ts";
 import { until } from "../until.ts";
 import { executable, type Run, run, Scratch } from "./executable.ts";
 import { type Held, heldBy } from "./held.ts";

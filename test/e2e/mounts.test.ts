@@ -10,7 +10,7 @@ import {
 } from "node:fs";
 import { basename, join } from "node:path";
 import * as v from "valibot";
-import { detectDocumentSchema } from "../../src/output/document.ts";
+import { detectDocumentSchema } from "../../src/output/detect-schema.ts";
 import { jsonOf } from "../schema.ts";
 import { until } from "../until.ts";
 import { documentOf, errorOf, executable, type Run, repository, run, Scratch } from "./executable.ts";

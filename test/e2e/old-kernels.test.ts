@@ -6,7 +6,7 @@ import { beforeAll, describe, expect, test } from "bun:test";
 import { join } from "node:path";
 import * as v from "valibot";
 import { kernelFields } from "../../src/kernel/fields/fields.ts";
-import { detectDocumentSchema } from "../../src/output/document.ts";
+import { detectDocumentSchema } from "../../src/output/detect-schema.ts";
 import { buildConfine } from "../confine.ts";
 import { truthOf } from "../lab/truth.ts";
 import { jsonOf } from "../schema.ts";

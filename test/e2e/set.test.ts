@@ -3,7 +3,7 @@ import { existsSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import * as v from "valibot";
 import { zig, zigInclude } from "../../assets/build/zig.ts";
-import { bakedSchema } from "../../src/output/document.ts";
+import { bakedSchema } from "../../src/output/bytecode-schema.ts";
 import { jsonOf } from "../schema.ts";
 import { errorOf, executable, repository, run, Scratch } from "./executable.ts";
 

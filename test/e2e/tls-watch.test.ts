@@ -4,7 +4,7 @@ import { copyFileSync, mkdirSync, readFileSync, renameSync } from "node:fs";
 import { join } from "node:path";
 import * as v from "valibot";
 import { loadPackage } from "../../assets/build/debian.ts";
-import { watchLineSchema } from "../../src/output/document.ts";
+import { watchLineSchema } from "../../src/output/watch-schema.ts";
 import { jsonOf } from "../schema.ts";
 import { fetchTimeout } from "../unit/tls/debian.ts";
 import { hang, until } from "../until.ts";

@@ -7,7 +7,7 @@ import { cpSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import * as v from "valibot";
 import { loadPackage } from "../../assets/build/debian.ts";
-import { mergeSchema } from "../../src/output/document.ts";
+import { mergeSchema } from "../../src/output/merge-schema.ts";
 import { executable, repository, run, Scratch } from "../e2e/executable.ts";
 import { TestNetwork } from "../networks.ts";
 import { jsonOf } from "../schema.ts";

@@ -8,7 +8,7 @@ import { join } from "node:path";
 import * as v from "valibot";
 import { CachedFolder } from "../../assets/build/cache.ts";
 import { run as succeed } from "../../assets/build/run.ts";
-import { watchLineSchema } from "../../src/output/document.ts";
+import { watchLineSchema } from "../../src/output/watch-schema.ts";
 import { documentOf, executable, repository, run, Scratch } from "../e2e/executable.ts";
 import { jsonOf } from "../schema.ts";
 

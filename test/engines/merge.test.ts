@@ -1,7 +1,7 @@
 /** 100,000 documents of a fleet of 24 kernels, one of which lies about one number: `OFFSETOF_ENGINES=merge bun test test/engines`. */
 import { expect, test } from "bun:test";
 import * as v from "valibot";
-import { mergeSchema } from "../../src/output/document.ts";
+import { mergeSchema } from "../../src/output/merge-schema.ts";
 import { documentOf, executable, run } from "../e2e/executable.ts";
 import { jsonOf } from "../schema.ts";
 

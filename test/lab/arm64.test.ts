@@ -1,7 +1,8 @@
 import { expect, test } from "bun:test";
 import * as v from "valibot";
 import { version } from "../../package.json";
-import { documentSchema, verifySchema } from "../../src/output/document.ts";
+import { documentSchema } from "../../src/output/document.ts";
+import { verifySchema } from "../../src/output/verify-schema.ts";
 import { jsonOf } from "../schema.ts";
 import { truthOf } from "../truth/read.ts";
 import { trueConstants } from "./constants.ts";

@@ -4,7 +4,8 @@
  */
 import { describe, expect, test } from "bun:test";
 import * as v from "valibot";
-import { type Document, diffSchema, documentSchema } from "../../src/output/document.ts";
+import { diffSchema } from "../../src/output/diff-schema.ts";
+import { type Document, documentSchema } from "../../src/output/document.ts";
 import { executable, run } from "../e2e/executable.ts";
 import { jsonOf } from "../schema.ts";
 import { trueConstants } from "./constants.ts";

@@ -1,6 +1,7 @@
 import { expect, test } from "bun:test";
 import * as v from "valibot";
-import { documentSchema, type KernelReport, verifySchema } from "../../src/output/document.ts";
+import { documentSchema, type KernelReport } from "../../src/output/document.ts";
+import { verifySchema } from "../../src/output/verify-schema.ts";
 import { testObject } from "../objects.ts";
 import { jsonOf } from "../schema.ts";
 import { ALL, CLASSIC, CONNTRACK, trueConstants, type Unknown, withoutNamespaces } from "./constants.ts";

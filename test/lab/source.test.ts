@@ -2,14 +2,10 @@ import { describe, expect, test } from "bun:test";
 import { join } from "node:path";
 import * as v from "valibot";
 import { kernelFields } from "../../src/kernel/fields/fields.ts";
-import {
-  type Document,
-  detectDocumentSchema,
-  documentSchema,
-  gatewayDocumentSchema,
-  type Strategy,
-  verifySchema,
-} from "../../src/output/document.ts";
+import { detectDocumentSchema } from "../../src/output/detect-schema.ts";
+import { type Document, documentSchema, type Strategy } from "../../src/output/document.ts";
+import { gatewayDocumentSchema } from "../../src/output/gateway-schema.ts";
+import { verifySchema } from "../../src/output/verify-schema.ts";
 import { jsonOf } from "../schema.ts";
 import { CLASSIC } from "./constants.ts";
 import { bootGuest, guestTimeout, text } from "./guest.ts";

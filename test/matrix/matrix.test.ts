@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import * as v from "valibot";
-import { bakedSchema } from "../../src/output/document.ts";
+import { bakedSchema } from "../../src/output/bytecode-schema.ts";
 import { documentOf, executable, run, Scratch } from "../e2e/executable.ts";
 import { jsonOf } from "../schema.ts";
 import { truthOf } from "../truth/read.ts";

@@ -8,7 +8,8 @@ import { version } from "../../package.json";
 import { configOf, loadConfig } from "../../src/commands/settings.ts";
 import { hostReport, probeHost } from "../../src/host/host.ts";
 import { kernelReport } from "../../src/kernel/kernel.ts";
-import { type Document, formatVersion, strategies } from "../../src/output/document.ts";
+import { type Document, strategies } from "../../src/output/document.ts";
+import { formatVersion } from "../../src/output/schema-parts.ts";
 import { type Kind, printed } from "./answers.ts";
 
 const [strategy, times] = v.parse(

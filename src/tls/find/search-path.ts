@@ -2,7 +2,7 @@ import type { Machine } from "../../elf/elf.ts";
 import type { Root } from "../../host/root.ts";
 import { InputFile } from "../../input/input.ts";
 import { nameOf, shownName } from "../../input/name.ts";
-import type { Diagnostic } from "../../output/document.ts";
+import type { Diagnostic } from "../../output/schema-parts.ts";
 import { messageOf } from "../../self/thrown.ts";
 import { type CacheEntry, cacheFlags, cacheIn } from "./ldcache.ts";
 import { configured } from "./ldconf.ts";

@@ -1,5 +1,5 @@
-import { libraries as everyLibrary } from "../../output/document.ts";
 import { usage } from "../../output/failure.ts";
+import { libraries as everyLibrary } from "../../output/schema-parts.ts";
 import type { Identity } from "./identify.ts";
 
 const libraries = everyLibrary.filter((one) => one !== "unknown");

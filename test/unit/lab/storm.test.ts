@@ -1,5 +1,5 @@
 import { expect, test } from "bun:test";
-import { formatVersion } from "../../../src/output/document.ts";
+import { formatVersion } from "../../../src/output/schema-parts.ts";
 import { answersOf, knownIn, over, printed, verdictOf } from "../../storm/answers.ts";
 
 const documentOf = (constants: Record<string, number | null>) => ({

@@ -1,4 +1,5 @@
-import { type Document, formatVersion, type TlsReport } from "../../../src/output/document.ts";
+import type { Document, TlsReport } from "../../../src/output/document.ts";
+import { formatVersion } from "../../../src/output/schema-parts.ts";
 
 const library: TlsReport = {
   path: "/usr/lib/lib\x1b[2Jssl.so.3",

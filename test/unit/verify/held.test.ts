@@ -1,5 +1,5 @@
 import { expect, test } from "bun:test";
-import type { Verified, VerifiedKernel, VerifiedTls } from "../../../src/output/document.ts";
+import type { Verified, VerifiedKernel, VerifiedTls } from "../../../src/output/verify-schema.ts";
 import { hasHeld } from "../../../src/verify/held.ts";
 
 const held = { compared: 4, held: 4 };
