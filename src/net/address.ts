@@ -1,6 +1,7 @@
 import { isIPv6 } from "node:net";
 import { SystemError } from "../../ffi/error.ts";
 import { AF_INET, AF_INET6 } from "../../ffi/socket-calls.ts";
+import { randomInt } from "../self/random.ts";
 
 export type Family = typeof AF_INET | typeof AF_INET6;
 
@@ -46,7 +47,7 @@ export function bindSomewhere(
 ): void {
   for (let attempt = 0; attempt < PORTS_TRIED; attempt++) {
     try {
-      bind({ ...address, port: FIRST_PORT + Math.floor(Math.random() * (LAST_PORT - FIRST_PORT + 1)) });
+      bind({ ...address, port: randomInt(FIRST_PORT, LAST_PORT + 1) });
       return;
     } catch (error) {
       if (!(error instanceof SystemError && ["EADDRINUSE", "EACCES"].includes(error.code))) throw error;

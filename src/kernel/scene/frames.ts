@@ -21,11 +21,11 @@ import {
 import { sleep } from "../../../ffi/thread.ts";
 import { encodeSockaddr } from "../../net/address.ts";
 import { RouteNetlink } from "../../net/route.ts";
+import { randomInt } from "../../self/random.ts";
 import { type BufferFacts, type DeviceFacts, HASH_BITS, skBuff } from "../members/packet.ts";
 import type { Network } from "../stimulus/private-network.ts";
 import { defined } from "./known-facts.ts";
 import { pageSize } from "./procfs.ts";
-import { random } from "./random.ts";
 import {
   awaited,
   BESIDE,
@@ -60,10 +60,10 @@ function sendFrame(
   turn: number,
   isLarge: boolean,
 ): Partial<BufferFacts> {
-  set(fd, SOL_SOCKET, SO.mark, random(1, 2 ** 30));
-  set(fd, SOL_SOCKET, SO.priority, random(1, 2 ** 30));
+  set(fd, SOL_SOCKET, SO.mark, randomInt(1, 2 ** 30));
+  set(fd, SOL_SOCKET, SO.priority, randomInt(1, 2 ** 30));
   // What a page does not hold lies in pages of its own, sixteen at most, but for the header.
-  const length = isLarge ? random(20_000, 60_000) : lengthOf(turn);
+  const length = isLarge ? randomInt(20_000, 60_000) : lengthOf(turn);
   const isPaged = (pageSize() ?? length) < 20_000;
   const frame = new Uint8Array(length);
   new DataView(frame.buffer).setUint16(ETHER_TYPE, protocol);
@@ -132,7 +132,7 @@ export function openFrames(
     const writer = maker.open(AF_PACKET, SOCK_RAW);
     bind(writer.fd, packetAddress(0), "a socket of AF_PACKET");
     for (const count of [1, 2]) {
-      const protocol = random(0x9200, 0xfe00);
+      const protocol = randomInt(0x9200, 0xfe00);
       const reader = maker.open(AF_PACKET, SOCK_RAW);
       bind(reader.fd, packetAddress(protocol), "a socket of AF_PACKET");
       const queue = Array.from({ length: count }, (_, index) => {
@@ -149,7 +149,7 @@ export function openFrames(
     // Who reads all sees what is sent, too, which came from nowhere.
     const reader = maker.open(AF_PACKET, SOCK_RAW);
     bind(reader.fd, packetAddress(ETH_P_ALL), "a socket of AF_PACKET");
-    const sent = sendFrame(writer, random(0x9200, 0xfe00), maker.turn(), false);
+    const sent = sendFrame(writer, randomInt(0x9200, 0xfe00), maker.turn(), false);
     const hasBoth = haveCome(reader.fd, 2);
     maker.vary(reader, true);
     if (hasBoth)

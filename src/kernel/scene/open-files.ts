@@ -16,6 +16,7 @@ import {
   resize,
   seek,
 } from "../../../ffi/process.ts";
+import { randomInt } from "../../self/random.ts";
 import { kernfsNode, type NodeFacts } from "../members/cgroup.ts";
 import {
   type DentryFacts,
@@ -31,7 +32,6 @@ import { kobject } from "../members/sysfs.ts";
 import { defined, type Mutable } from "./known-facts.ts";
 import type { Mount, Mounts } from "./mounted.ts";
 import { isFirstNumbering, kernelDevice, read } from "./procfs.ts";
-import { random } from "./random.ts";
 
 /** A file of ours, and what the kernel has of it. */
 export interface OpenFile {
@@ -220,10 +220,10 @@ export class Files {
   #openMemory(length: number): void {
     const name = crypto.randomUUID().repeat(3).slice(0, length);
     const descriptor = this.owned.use(memoryFile(name, new Uint8Array()));
-    resize(descriptor, random(1, 2 ** 40));
-    const position = seek(descriptor, random(1, 2 ** 40));
+    resize(descriptor, randomInt(1, 2 ** 40));
+    const position = seek(descriptor, randomInt(1, 2 ** 40));
     try {
-      changeOwner(descriptor, random(1, 2 ** 30), random(1, 2 ** 30));
+      changeOwner(descriptor, randomInt(1, 2 ** 30), randomInt(1, 2 ** 30));
     } catch {
       // Without the right to give files away all are ours.
     }

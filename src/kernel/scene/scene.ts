@@ -18,6 +18,7 @@ import {
 import { CLONE_NEWNET, sleep, threadName } from "../../../ffi/thread.ts";
 import { isWithoutNamespaces, NO_NAMESPACES } from "../../net/namespace.ts";
 import { masked } from "../../offsets/values.ts";
+import { randomInt } from "../../self/random.ts";
 import { left, share } from "../../self/whereabouts.ts";
 import { filesStruct, fsStruct, type TableFacts } from "../members/file.ts";
 import { type DeviceFacts, netDevice } from "../members/packet.ts";
@@ -33,7 +34,6 @@ import { Mounts } from "./mounted.ts";
 import { Files, type OpenFile } from "./open-files.ts";
 import { isFirstTime, ProcessFacts, sizeOfTable, switchesOf } from "./process-facts.ts";
 import { read, statOf, statusOf } from "./procfs.ts";
-import { random } from "./random.ts";
 import { LOOPBACK, SocketMaker } from "./socket-maker.ts";
 import { openSockets } from "./sockets.ts";
 import { type Terminal, Terminals } from "./terminals.ts";
@@ -358,7 +358,7 @@ class SceneMaker {
         const network = this.owned.use(new PrivateNetwork());
         const facts: Mutable<Partial<DeviceFacts>> = {
           name: "lo",
-          mtu: random(least, least + 2 ** 16),
+          mtu: randomInt(least, least + 2 ** 16),
           index: LOOPBACK,
         };
         const loopback = netDevice.of(facts);
@@ -469,7 +469,7 @@ const subsets = (all: bigint, chosen: bigint) => ({
 
 /** Users and groups that nobody is, each another. */
 function someIds(): ThreadIds {
-  const one = () => random(100_000, 2 ** 30);
+  const one = () => randomInt(100_000, 2 ** 30);
   return {
     uid: one(),
     euid: one(),

@@ -17,10 +17,10 @@ import {
 } from "../../../ffi/socket-calls.ts";
 import { sleep } from "../../../ffi/thread.ts";
 import { bindSomewhere, encodeSockaddr, type Family, portOf } from "../../net/address.ts";
+import { randomInt } from "../../self/random.ts";
 import type { Thing } from "../members/row.ts";
 import type { Network } from "../stimulus/private-network.ts";
 import type { Files } from "./open-files.ts";
-import { random } from "./random.ts";
 import { type KnownOfSocket, SocketThings } from "./socket-facts.ts";
 import { IP, IP_FLAGS, IPV6, isInet, memoryOf, SO, set, TCP, tried } from "./socket-options.ts";
 
@@ -50,7 +50,8 @@ export function awaited(fd: number, before: number): number | undefined {
 export const BESIDE = 256 + 320;
 
 /** A length in bytes that needs another buffer than that of the last turn. */
-export const lengthOf = (turn: number): number => (turn % 2 === 0 ? random(100, 300) : random(750, 1000));
+export const lengthOf = (turn: number): number =>
+  turn % 2 === 0 ? randomInt(100, 300) : randomInt(750, 1000);
 
 /** Makes sockets in a network of ours, each unlike all others. */
 export class SocketMaker {
@@ -108,33 +109,33 @@ export class SocketMaker {
   vary(descriptor: FileDescriptor, isAtWork = false): void {
     const { fd } = descriptor;
     for (const [level, option, value] of [
-      [SOL_IP, IP.tos, 4 * random(1, 63)],
-      [SOL_IP, IP.ttl, random(2, 255)],
-      [SOL_IP, IP.multicastTtl, random(2, 255)],
-      [SOL_IP, IP.minTtl, isAtWork ? 0 : random(2, 255)],
-      [SOL_IP, IP.discovery, random(0, 4)],
-      [SOL_IPV6, IPV6.trafficClass, 4 * random(1, 63)],
-      [SOL_IPV6, IPV6.minHops, isAtWork ? 0 : random(2, 255)],
-      [SOL_TCP, TCP.userTimeout, random(2 ** 20, 2 ** 30)],
-      [SOL_TCP, TCP.unsentLow, random(2 ** 20, 2 ** 30)],
-      [SOL_SOCKET, SO.priority, random(1, 2 ** 30)],
-      [SOL_SOCKET, SO.mark, random(1, 2 ** 30)],
-      [SOL_SOCKET, SO.sendBuffer, random(5000, 50_000)],
-      [SOL_SOCKET, SO.receiveBuffer, random(5000, 50_000)],
-      [SOL_SOCKET, SO.passCredentials, random(0, 2)],
-      [SOL_SOCKET, SO.reuse, random(0, 2)],
-      [SOL_SOCKET, SO.reusePort, random(0, 2)],
-      ...Object.values(IP_FLAGS).map((option) => [SOL_IP, option, random(0, 2)] as const),
+      [SOL_IP, IP.tos, 4 * randomInt(1, 63)],
+      [SOL_IP, IP.ttl, randomInt(2, 255)],
+      [SOL_IP, IP.multicastTtl, randomInt(2, 255)],
+      [SOL_IP, IP.minTtl, isAtWork ? 0 : randomInt(2, 255)],
+      [SOL_IP, IP.discovery, randomInt(0, 4)],
+      [SOL_IPV6, IPV6.trafficClass, 4 * randomInt(1, 63)],
+      [SOL_IPV6, IPV6.minHops, isAtWork ? 0 : randomInt(2, 255)],
+      [SOL_TCP, TCP.userTimeout, randomInt(2 ** 20, 2 ** 30)],
+      [SOL_TCP, TCP.unsentLow, randomInt(2 ** 20, 2 ** 30)],
+      [SOL_SOCKET, SO.priority, randomInt(1, 2 ** 30)],
+      [SOL_SOCKET, SO.mark, randomInt(1, 2 ** 30)],
+      [SOL_SOCKET, SO.sendBuffer, randomInt(5000, 50_000)],
+      [SOL_SOCKET, SO.receiveBuffer, randomInt(5000, 50_000)],
+      [SOL_SOCKET, SO.passCredentials, randomInt(0, 2)],
+      [SOL_SOCKET, SO.reuse, randomInt(0, 2)],
+      [SOL_SOCKET, SO.reusePort, randomInt(0, 2)],
+      ...Object.values(IP_FLAGS).map((option) => [SOL_IP, option, randomInt(0, 2)] as const),
     ] as const)
       set(fd, level, option, value);
     if (isAtWork) return;
-    set(fd, SOL_SOCKET, SO.boundTo, random(1, 2 ** 30));
-    set(fd, SOL_SOCKET, SO.incomingCpu, random(1, 2 ** 30));
-    set(fd, SOL_SOCKET, SO.lowMark, random(1, 2 ** 30));
-    set(fd, SOL_SOCKET, SO.peekOffset, random(1, 2 ** 30));
-    const pacing = new BigUint64Array([BigInt(random(2 ** 30, 2 ** 45))]);
+    set(fd, SOL_SOCKET, SO.boundTo, randomInt(1, 2 ** 30));
+    set(fd, SOL_SOCKET, SO.incomingCpu, randomInt(1, 2 ** 30));
+    set(fd, SOL_SOCKET, SO.lowMark, randomInt(1, 2 ** 30));
+    set(fd, SOL_SOCKET, SO.peekOffset, randomInt(1, 2 ** 30));
+    const pacing = new BigUint64Array([BigInt(randomInt(2 ** 30, 2 ** 45))]);
     tried(() => setsockoptBytes(fd, SOL_SOCKET, SO.pacing, new Uint8Array(pacing.buffer)));
-    tried(() => changeOwner(descriptor, random(1, 2 ** 30), random(1, 2 ** 30)));
+    tried(() => changeOwner(descriptor, randomInt(1, 2 ** 30), randomInt(1, 2 ** 30)));
   }
 
   /** The thing that is the socket behind a descriptor, by what it tells, and what is known besides. */

@@ -31,12 +31,12 @@ import {
 } from "../../../ffi/socket-calls.ts";
 import { sleep } from "../../../ffi/thread.ts";
 import { encodeSockaddr, type Family, type SocketAddress } from "../../net/address.ts";
+import { randomInt } from "../../self/random.ts";
 import { skBuff } from "../members/packet.ts";
 import type { Thing } from "../members/row.ts";
 import { type UnixFacts, unixAddress } from "../members/socket.ts";
 import type { Network } from "../stimulus/private-network.ts";
 import { defined, type Mutable } from "./known-facts.ts";
-import { random } from "./random.ts";
 import {
   awaited,
   BESIDE,
@@ -103,7 +103,7 @@ function openUnix(maker: SocketMaker, isShut: boolean): void {
   const [one] = ends;
   if (one !== undefined && isShut) shutdown(one.fd, SHUT_WR);
   const facts = ends.map((): Mutable<Partial<UnixFacts>> => ({ address: null }));
-  const length = random(100, 1000);
+  const length = randomInt(100, 1000);
   if (ends[1] !== undefined) send(ends[1].fd, new Uint8Array(length));
   const unread = skBuff.of({ length, paged: 0, from: 0, device: null });
   const things = ends.map((each, index) => {
@@ -117,10 +117,10 @@ function openUnix(maker: SocketMaker, isShut: boolean): void {
     const bound = maker.open(AF_UNIX, type);
     // An abstract name: a zero, and what nobody else has. With all of them a struct takes 33 to 64 bytes: where two lay side by
     // side in a cache of 32, no more would be looked at of a longer one.
-    const name = new TextEncoder().encode(`\0${crypto.randomUUID()}`).subarray(0, random(24, 36));
+    const name = new TextEncoder().encode(`\0${crypto.randomUUID()}`).subarray(0, randomInt(24, 36));
     const address = Uint8Array.of(AF_UNIX, 0, ...name);
     bind(bound.fd, address, "a socket of AF_UNIX");
-    if (type === SOCK_STREAM) listen(bound.fd, random(1, 100));
+    if (type === SOCK_STREAM) listen(bound.fd, randomInt(1, 100));
     maker.vary(bound);
     const unix = { peer: null, address: unixAddress.of({ address }) };
     maker.add(bound, AF_UNIX, { unix });
@@ -135,7 +135,7 @@ function openNetlink(maker: SocketMaker): void {
       const words = new Uint32Array([AF_NETLINK, portid, 0]);
       return new Uint8Array(words.buffer);
     };
-    const [portid, peerPortid] = [random(2 ** 22, 2 ** 31), random(2 ** 22, 2 ** 31)];
+    const [portid, peerPortid] = [randomInt(2 ** 22, 2 ** 31), randomInt(2 ** 22, 2 ** 31)];
     bind(one.fd, address(portid), "a socket of AF_NETLINK");
     connect(one.fd, address(peerPortid), "a socket of AF_NETLINK");
     maker.vary(one);
@@ -147,7 +147,7 @@ function openNetlink(maker: SocketMaker): void {
 function openDatagram(maker: SocketMaker, family: Family): void {
   const addresses = [maker.address(family)];
   if (family === AF_INET)
-    addresses.push(Uint8Array.of(GROUP, random(1, 255), random(1, 255), random(1, 255)));
+    addresses.push(Uint8Array.of(GROUP, randomInt(1, 255), randomInt(1, 255), randomInt(1, 255)));
   for (const address of addresses) {
     const one = maker.open(family, SOCK_DGRAM);
     const to = maker.bind(one, family, address);
@@ -162,7 +162,7 @@ function openDatagram(maker: SocketMaker, family: Family): void {
 /** Has a datagram wait in a socket. @returns what is known of it; undefined where it did not come */
 function sendTo(maker: SocketMaker, { fd }: FileDescriptor, to: SocketAddress): readonly Thing[] | undefined {
   using sender = socket(to.family, SOCK_DGRAM);
-  set(sender.fd, SOL_SOCKET, SO.mark, random(1, 2 ** 30));
+  set(sender.fd, SOL_SOCKET, SO.mark, randomInt(1, 2 ** 30));
   connect(sender.fd, encodeSockaddr(to), "a socket of ours");
   const length = lengthOf(maker.turn());
   send(sender.fd, new Uint8Array(length));
@@ -180,14 +180,14 @@ function sendTo(maker: SocketMaker, { fd }: FileDescriptor, to: SocketAddress): 
 function openConnection(maker: SocketMaker, family: Family, waiting: number): (() => void) | undefined {
   const listener = maker.open(family, SOCK_STREAM);
   resetOnClose(listener.fd); // these may be in the machine's own network, where it has no namespaces
-  set(listener.fd, SOL_TCP, TCP.maxSegment, random(300, 1200));
-  set(listener.fd, SOL_TCP, TCP.clamp, random(2 ** 15, 2 ** 16));
+  set(listener.fd, SOL_TCP, TCP.maxSegment, randomInt(300, 1200));
+  set(listener.fd, SOL_TCP, TCP.clamp, randomInt(2 ** 15, 2 ** 16));
   const to = maker.bind(listener, family, maker.address(family));
-  listen(listener.fd, 20 * waiting + random(0, 20));
+  listen(listener.fd, 20 * waiting + randomInt(0, 20));
   const dial = () => {
     const one = maker.open(family, SOCK_STREAM);
     resetOnClose(one.fd);
-    set(one.fd, SOL_TCP, TCP.maxSegment, random(300, 1200));
+    set(one.fd, SOL_TCP, TCP.maxSegment, randomInt(300, 1200));
     maker.bind(one, family, maker.address(family));
     connect(one.fd, encodeSockaddr(to), "a socket of ours");
     return one;
@@ -202,8 +202,8 @@ function openConnection(maker: SocketMaker, family: Family, waiting: number): ((
     [client, server, burst],
     [server, client, 1],
   ] as const)
-    for (let left = random(2, 12); left >= 0; left--) {
-      const bytes = new Uint8Array(left === 0 ? first : random(1, 2000));
+    for (let left = randomInt(2, 12); left >= 0; left--) {
+      const bytes = new Uint8Array(left === 0 ? first : randomInt(1, 2000));
       send(from.fd, bytes);
       if (waitReadable(into.fd, PATIENCE)) recv(into.fd, bytes);
     }
@@ -233,21 +233,21 @@ function openRepaired(maker: SocketMaker, family: Family, variant: number): void
   const { fd } = one;
   const repair = (option: number, value: number) => setsockopt(fd, SOL_TCP, option, value);
   dropIncoming(fd);
-  set(fd, SOL_TCP, TCP.maxSegment, random(300, 1200));
+  set(fd, SOL_TCP, TCP.maxSegment, randomInt(300, 1200));
   repair(TCP.repair, REPAIR_ON);
-  const [sent, received] = [random(2 ** 20, 2 ** 32 - 2 ** 20), random(2 ** 20, 2 ** 32 - 2 ** 20)];
+  const [sent, received] = [randomInt(2 ** 20, 2 ** 32 - 2 ** 20), randomInt(2 ** 20, 2 ** 32 - 2 ** 20)];
   repair(TCP.repairQueue, SEND_QUEUE);
   repair(TCP.queueSequence, sent | 0);
   repair(TCP.repairQueue, RECEIVE_QUEUE);
   repair(TCP.queueSequence, received | 0);
   maker.bind(one, family, maker.address(family));
-  const to = { family, address: maker.address(family), port: random(1024, 65536) };
+  const to = { family, address: maker.address(family), port: randomInt(1024, 65536) };
   connect(fd, encodeSockaddr(to), "a socket in repair");
   const segment = told(fd, SOL_TCP, TCP.maxSegment) ?? 536;
-  const packets = variant % 2 === 1 ? 0 : random(2, 9);
-  const inFlight = packets * segment - (variant === 2 ? random(1, 100) : 0);
+  const packets = variant % 2 === 1 ? 0 : randomInt(2, 9);
+  const inFlight = packets * segment - (variant === 2 ? randomInt(1, 100) : 0);
   // Who has nothing to send never tries, and so keeps what it said last.
-  const [unread, unsent] = [random(200, 900), variant === 3 ? 0 : random(20, 200)];
+  const [unread, unsent] = [randomInt(200, 900), variant === 3 ? 0 : randomInt(20, 200)];
   send(fd, new Uint8Array(unread));
   // struct tcp_repair_window: snd_wl1, snd_wnd, max_window, rcv_wnd, rcv_wup
   const windows = new Uint32Array([
@@ -264,7 +264,7 @@ function openRepaired(maker: SocketMaker, family: Family, variant: number): void
   repair(TCP.repair, REPAIR_OFF_WITHOUT_PROBE);
   if (unsent > 0) send(fd, new Uint8Array(unsent), [MSG_OOB, 0, MSG_MORE][variant]);
   // Who reads opens the window for more.
-  const read = variant === 1 ? random(1, 100) : 0;
+  const read = variant === 1 ? randomInt(1, 100) : 0;
   if (read > 0) recv(fd, new Uint8Array(read));
   maker.vary(one, true);
   const tcp = {

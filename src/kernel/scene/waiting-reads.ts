@@ -1,9 +1,9 @@
 import { SystemError } from "../../../ffi/error.ts";
 import { openEvent, WaitingReads } from "../../../ffi/uring.ts";
+import { randomInt } from "../../self/random.ts";
 import { eventfd, kiocb } from "../members/requests.ts";
 import type { Thing } from "../members/row.ts";
 import type { Files } from "./open-files.ts";
-import { random } from "./random.ts";
 
 /** How many reads wait. */
 const READS = 3;
@@ -15,7 +15,7 @@ const READS = 3;
 export function waitForEvents(owned: DisposableStack, files: Files, limits: string[]): void {
   try {
     const reads = Array.from({ length: READS }, () => {
-      const position = BigInt(random(1, 2 ** 52));
+      const position = BigInt(randomInt(1, 2 ** 52));
       const facts: { file?: Thing; readonly position: bigint } = { position };
       const descriptor = owned.use(openEvent());
       facts.file = files.add(descriptor, eventfd.of({ request: kiocb.of(facts) }), true);

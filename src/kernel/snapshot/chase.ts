@@ -13,6 +13,7 @@ import {
 } from "../../offsets/pointers.ts";
 import { placesOf, type Solution, solve, type Unknown } from "../../offsets/solver.ts";
 import { host, pointer } from "../../offsets/values.ts";
+import { randomBytes, randomInt } from "../../self/random.ts";
 import { fieldOf, type KernelConstant } from "../fields/fields.ts";
 import { addressing } from "../running/addressing.ts";
 import { failureOf } from "../stimulus/connection.ts";
@@ -316,7 +317,7 @@ function sendPacket(
 ): Packet | null {
   const { network } = site;
   const [from, to] = [network.address(family), network.address(family)];
-  const random = crypto.getRandomValues(new Uint8Array(1 + Math.floor(Math.random() * 64)));
+  const random = randomBytes(randomInt(1, 65));
   return network.inside(() => {
     const receiver = receivers.use(UdpSocket.open(family));
     const peer = receiver.bind({ family, address: to });

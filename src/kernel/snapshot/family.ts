@@ -13,6 +13,7 @@ import {
 import { occurs } from "../../offsets/observation.ts";
 import { pointerAt } from "../../offsets/pointers.ts";
 import { host } from "../../offsets/values.ts";
+import { randomInt } from "../../self/random.ts";
 import { addressing } from "../running/addressing.ts";
 import { facts } from "../stimulus/facts.ts";
 import type { GuessScene, Site } from "./sites.ts";
@@ -49,7 +50,7 @@ function sendFrame({ recorder }: Pick<GuessScene, "recorder">, { witness }: Site
   new Int32Array(address.buffer, 4, 1).set([LOOPBACK]);
   bind(sender.fd, address, "a packet socket");
   // By this number the socket is known to be ours.
-  const priority = 1 + Math.floor(Math.random() * 0x7ffffffe);
+  const priority = randomInt(1, 0x7fffffff);
   setsockopt(sender.fd, SOL_SOCKET, SO_PRIORITY, priority);
   const [hit] = recorder.during(() => send(sender.fd, FRAME), { sk_buff: 1 }, [skOffset]);
   const instance = hit === undefined ? null : pointerAt(hit, skOffset, addressing);

@@ -13,6 +13,7 @@ import { occurs } from "../../offsets/observation.ts";
 import { pointerAt } from "../../offsets/pointers.ts";
 import type { Solution } from "../../offsets/solver.ts";
 import { host, masked, network, pointer, raw } from "../../offsets/values.ts";
+import { randomInt } from "../../self/random.ts";
 import type { KernelConstant } from "../fields/fields.ts";
 import { addressing } from "../running/addressing.ts";
 import { type Symbols, symbolsHere } from "../running/kallsyms.ts";
@@ -91,7 +92,7 @@ function addEntries(
   const [sock] = witness.seen("sock");
   const net = sock === undefined || netnsOffset === null ? null : pointerAt(sock, netnsOffset, addressing);
   for (const status of marks) {
-    const end = () => ({ address: site.address(AF_INET), port: 1024 + Math.floor(Math.random() * 64000) });
+    const end = () => ({ address: site.address(AF_INET), port: randomInt(1024, 65024) });
     const original = { source: end(), destination: end() };
     const reply = { source: end(), destination: end() };
     // A packet of others that interrupts this thread may be entered as well (__nf_conntrack_confirm).

@@ -3,6 +3,7 @@ import { sleep } from "../../../ffi/thread.ts";
 import type { Family } from "../../net/address.ts";
 import * as tcp from "../../net/tcp.ts";
 import { type TcpInfo, TcpSocket } from "../../net/tcp.ts";
+import { randomInt } from "../../self/random.ts";
 import type { Families, Stability } from "../fields/options.ts";
 import type { ConnectionEnd, Timing } from "./facts.ts";
 import { type Network, tcpFamilies } from "./private-network.ts";
@@ -31,8 +32,8 @@ export interface Spectator {
  * do not follow it (net/ipv4/tcp_input.c: tcp_rtt_estimator).
  */
 const PRIMING_ROUNDS = { first: 2, again: 10 };
-/** Microseconds between an arrival and the echo: the shortest, and how much longer it may be by chance. */
-const PRIMING_PAUSE = { least: 200, spread: 600 };
+/** Microseconds between an arrival and the echo, by chance: the shortest, and what none reaches. */
+const PRIMING_PAUSE = { least: 200, below: 800 };
 
 /** TCP_INFO once two readings in a row agree (waitUntilStable); null when they never do. */
 export function stableInfo(socket: TcpSocket, { window, attempts }: Stability): TcpInfo | null {
@@ -146,7 +147,7 @@ export class Connection implements Disposable {
   }
 }
 
-const pause = (): void => sleep(PRIMING_PAUSE.least + Math.floor(Math.random() * PRIMING_PAUSE.spread));
+const pause = (): void => sleep(randomInt(PRIMING_PAUSE.least, PRIMING_PAUSE.below));
 
 /** What the system refused of a step, or null. @throws anything else */
 export function failureOf(act: () => void): SystemError | null {
