@@ -2,7 +2,7 @@ import { JSCallback, type Pointer, toArrayBuffer } from "bun:ffi";
 import { constants } from "node:os";
 import { Mapping } from "./descriptors.ts";
 import { ClosedError } from "./error.ts";
-import { type Address, check, type LibbpfCalls, type Opened, present } from "./libbpf-calls.ts";
+import { type Address, check, type LibbpfCalls, ObjectPart, present } from "./libbpf-calls.ts";
 
 /** BPF_F_MMAPABLE: user space maps the array instead of asking for each element (Linux 5.5 and newer). */
 export const BPF_F_MMAPABLE = 1 << 10;
@@ -14,40 +14,28 @@ export interface SharedArray extends Disposable {
   write(index: number, value: Uint8Array): void;
 }
 
-/** A map of an open object. Lives as long as its object. */
-export class BpfMap {
-  readonly #library: LibbpfCalls;
-  readonly #object: Opened;
-  readonly #address: Address;
-  readonly #name: string;
-
-  constructor(library: LibbpfCalls, object: Opened, address: Address, name: string) {
-    this.#library = library;
-    this.#object = object;
-    this.#address = address;
-    this.#name = name;
-  }
-
+/** A map of an open object. */
+export class BpfMap extends ObjectPart {
   /** Size of one value, in bytes. */
   get valueSize(): number {
-    return this.#library.symbols.bpf_map__value_size(this.#live());
+    return this.library.symbols.bpf_map__value_size(this.live());
   }
 
   /** How many entries it has room for. */
   get maxEntries(): number {
-    return this.#library.symbols.bpf_map__max_entries(this.#live());
+    return this.library.symbols.bpf_map__max_entries(this.live());
   }
 
   get mmapable(): boolean {
-    return (this.#library.symbols.bpf_map__map_flags(this.#live()) & BPF_F_MMAPABLE) !== 0;
+    return (this.library.symbols.bpf_map__map_flags(this.live()) & BPF_F_MMAPABLE) !== 0;
   }
 
   /** Copies the value of array element `index`. @throws SystemError, ClosedError */
   lookup(index: number): Uint8Array {
     const value = new Uint8Array(this.valueSize);
     check(
-      this.#library.symbols.bpf_map_lookup_elem(this.#fd(), new Uint32Array([index]), value),
-      `look up ${this.#name}[${index}]`,
+      this.library.symbols.bpf_map_lookup_elem(this.#fd(), new Uint32Array([index]), value),
+      `look up ${this.name}[${index}]`,
     );
     return value;
   }
@@ -58,11 +46,11 @@ export class BpfMap {
    */
   update(index: number, value: Uint8Array): void {
     if (value.byteLength !== this.valueSize) {
-      throw new RangeError(`${this.#name} holds values of ${this.valueSize} bytes, not ${value.byteLength}`);
+      throw new RangeError(`${this.name} holds values of ${this.valueSize} bytes, not ${value.byteLength}`);
     }
     check(
-      this.#library.symbols.bpf_map_update_elem(this.#fd(), new Uint32Array([index]), value, 0),
-      `update ${this.#name}[${index}]`,
+      this.library.symbols.bpf_map_update_elem(this.#fd(), new Uint32Array([index]), value, 0),
+      `update ${this.name}[${index}]`,
     );
   }
 
@@ -71,7 +59,7 @@ export class BpfMap {
     if (!this.mmapable) {
       let isClosed = false;
       const live = (): this => {
-        if (isClosed) throw new ClosedError(`the elements of ${this.#name}`);
+        if (isClosed) throw new ClosedError(`the elements of ${this.name}`);
         return this;
       };
       return {
@@ -87,7 +75,7 @@ export class BpfMap {
     }
     const size = this.valueSize;
     const stride = (size + 7) & ~7; // array_map_alloc rounds values up to 8 bytes
-    const mapping = new Mapping(this.#fd(), this.maxEntries * stride, this.#name);
+    const mapping = new Mapping(this.#fd(), this.maxEntries * stride, this.name);
     return {
       read: (index, length = size, from = 0) => mapping.copy(index * stride + from, length),
       write: (index, value) => mapping.write(index * stride, value),
@@ -101,21 +89,11 @@ export class BpfMap {
    * @param take is given a copy of each record; a perf buffer's is padded at its end
    */
   events(take: (record: Uint8Array) => void): EventReader {
-    return new EventReader(
-      this.#library,
-      this.#library.symbols.bpf_map__type(this.#live()),
-      this.#fd(),
-      take,
-    );
+    return new EventReader(this.library, this.library.symbols.bpf_map__type(this.live()), this.#fd(), take);
   }
 
   #fd(): number {
-    return check(this.#library.symbols.bpf_map__fd(this.#live()), `descriptor of ${this.#name}`);
-  }
-
-  #live(): Address {
-    void this.#object.address; // throws once the object is closed
-    return this.#address;
+    return check(this.library.symbols.bpf_map__fd(this.live()), `descriptor of ${this.name}`);
   }
 }
 

@@ -46,6 +46,28 @@ export interface Opened {
   readonly address: Address;
 }
 
+/** A map or a program of an open object. Lives as long as its object. */
+export class ObjectPart {
+  readonly #object: Opened;
+  readonly #address: Address;
+
+  constructor(
+    protected readonly library: LibbpfCalls,
+    object: Opened,
+    address: Address,
+    protected readonly name: string,
+  ) {
+    this.#object = object;
+    this.#address = address;
+  }
+
+  /** Its address, for libbpf's functions. @throws ClosedError once its object is closed */
+  protected live(): Address {
+    void this.#object.address;
+    return this.#address;
+  }
+}
+
 /** The result of a call that returns -errno. @throws SystemError */
 export function check(result: number, call: string): number {
   if (result < 0) throw new SystemError(call, -result);

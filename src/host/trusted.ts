@@ -10,7 +10,7 @@ import {
   type Stats,
   statSync,
 } from "node:fs";
-import { fileSystem, isSealed, PROC_SUPER_MAGIC, ST_NOSUID } from "../../ffi/descriptors.ts";
+import { fileSystem, isSealed, PROC_SUPER_MAGIC, ST_NOSUID, statusOf } from "../../ffi/descriptors.ts";
 import { identityOf } from "../input/input.ts";
 import { below, bytesOf, folderOf, nameOf, shownName } from "../input/name.ts";
 import { otherHolder } from "./holders.ts";
@@ -42,7 +42,7 @@ export function readTrusted(path: string, limit: number): Uint8Array | null {
   const fd = openSync(bytesOf(real), constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
   try {
     // The kernel's own links in procfs lead to files, not to the texts that they show.
-    if (identityOf(fstatSync(fd, { bigint: true })) !== identityOf(named))
+    if (identityOf(statusOf(fd, shownName(path))) !== identityOf(named))
       throw new UntrustedError(
         `${path} does not lie at ${real}, where its links lead; name it by its own path`,
       );
@@ -122,7 +122,7 @@ export function checkExecutable(
 ): void {
   const { fd, tree, path, deleted = false } = file;
   const name = shownName(tree.name(path));
-  const stat = fstatSync(fd, { bigint: true });
+  const stat = statusOf(fd, name);
   const identity = identityOf(stat);
   if (!stat.isFile()) throw new UntrustedError(`${name} is not a regular file`);
   if (isNamed(identity)) return;

@@ -1,6 +1,5 @@
-import { fstatSync } from "node:fs";
 import { basename, dirname } from "node:path";
-import { fileSystem, memoryFile, O_RDONLY, O_RDWR } from "../../../ffi/descriptors.ts";
+import { fileSystem, memoryFile, O_RDONLY, O_RDWR, statusOf } from "../../../ffi/descriptors.ts";
 import { SystemError } from "../../../ffi/error.ts";
 import type { FileDescriptor } from "../../../ffi/libc.ts";
 import {
@@ -257,7 +256,7 @@ export class Files {
       readonly cred?: Thing;
     },
   ): OpenFile {
-    const stat = fstatSync(descriptor.fd, { bigint: true });
+    const stat = statusOf(descriptor.fd, name ?? "a file of ours");
     const block = this.#block(descriptor, stat.dev);
     const key = `${stat.dev} ${stat.ino}`;
     const before = this.#inodes.get(key);

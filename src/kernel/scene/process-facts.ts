@@ -17,7 +17,7 @@ import {
   taskStruct,
 } from "../members/task.ts";
 import { defined, type Mutable } from "./known-facts.ts";
-import { isFirstNumbering, isFirstPids, namespaceOf, read, statOf, statusOf } from "./procfs.ts";
+import { isFirstNumbering, isFirstPids, namespaceOf, read, statFieldsOf, statusLinesOf } from "./procfs.ts";
 import type { Terminal } from "./terminals.ts";
 
 /** What procfs tells of processes, as the kernel has it. */
@@ -37,7 +37,7 @@ export class ProcessFacts {
     if (pid === 0) return undefined;
     const again = (): Partial<TaskFacts> => ({
       ...(this.arePidsFirst && { tgid: pid }),
-      ...(statusOf(pid).get("Threads") === "1" && { ...switchesOf(pid), ...this.times(pid) }),
+      ...(statusLinesOf(pid).get("Threads") === "1" && { ...switchesOf(pid), ...this.times(pid) }),
     });
     const known = {
       mm: exe && this.mmOf(pid, exe),
@@ -49,7 +49,7 @@ export class ProcessFacts {
 
   /** When a task began, and who it was that logged in. */
   times(pid: number): Partial<TaskFacts> {
-    const ticks = statOf(pid)(22);
+    const ticks = statFieldsOf(pid)(22);
     const number = (file: string) => {
       const text = read(`/proc/${pid}/${file}`);
       return text === null || text === "" ? undefined : Number(text);
@@ -66,7 +66,7 @@ export class ProcessFacts {
 
   /** What its threads share. @param terminal that it may have made its own */
   signalOf(pid: number, terminal: Terminal | null = null): Thing {
-    const field = statOf(pid);
+    const field = statFieldsOf(pid);
     const at = (index: number) => Number(field(index));
     const numbered = (number: number) =>
       this.arePidsFirst && number > 0 ? this.#pidNumbered(number) : undefined;
@@ -84,13 +84,13 @@ export class ProcessFacts {
 
   /** The PF_* bits of a task. */
   flags(pid: number): Partial<TaskFacts> {
-    const flags = statOf(pid)(9);
+    const flags = statFieldsOf(pid)(9);
     return flags === undefined ? {} : { flags: Number(flags) };
   }
 
   /** Its users, groups and capabilities. */
   credOf(pid: number): Thing {
-    const status = statusOf(pid);
+    const status = statusLinesOf(pid);
     const ids = (name: string) => (status.get(name) ?? "").split(/\s+/).map(Number);
     const set = (name: string) => {
       const text = status.get(name);
@@ -112,7 +112,7 @@ export class ProcessFacts {
 
   /** Its address space. @param exe the file that it executes */
   mmOf(pid: number, exe: Thing | undefined): Thing {
-    const field = statOf(pid);
+    const field = statFieldsOf(pid);
     const at = (index: number) => {
       const text = field(index);
       return text === undefined || text === "0" ? undefined : BigInt(text);
@@ -166,7 +166,7 @@ export class ProcessFacts {
 
   /** The struct pid of a process. @param tid its number in the first pid namespace */
   pidOf(pid: number, tid: number): Thing {
-    const numbers = (statusOf(pid).get("NSpid") ?? "").split(/\s+/).map(Number);
+    const numbers = (statusLinesOf(pid).get("NSpid") ?? "").split(/\s+/).map(Number);
     const isFirst = this.arePidsFirst && numbers[0] === tid;
     const facts: Partial<PidFacts> = isFirst
       ? {
@@ -193,7 +193,7 @@ export class ProcessFacts {
 
 /** How often a task gave way, of itself and not. */
 export function switchesOf(pid: number): Partial<TaskFacts> {
-  const status = statusOf(pid);
+  const status = statusLinesOf(pid);
   const number = (name: string) => {
     const text = status.get(name);
     return text === undefined ? undefined : BigInt(text);
@@ -219,10 +219,10 @@ function suspended(): bigint {
   return clock("boottime") - before;
 }
 
-const parentOf = (pid: number): number => Number(statOf(pid)(4) ?? 0);
+const parentOf = (pid: number): number => Number(statFieldsOf(pid)(4) ?? 0);
 
 /** How many descriptors a process's table has room for. */
 export const sizeOfTable = (pid: number): { readonly size?: number } => {
-  const size = statusOf(pid).get("FDSize");
+  const size = statusLinesOf(pid).get("FDSize");
   return size === undefined ? {} : { size: Number(size) };
 };

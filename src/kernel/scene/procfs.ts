@@ -10,7 +10,7 @@ export function read(path: string): string | null {
 }
 
 /** Lines of /proc/PID/status by their names. */
-export const statusOf = (pid: number | string): ReadonlyMap<string, string> =>
+export const statusLinesOf = (pid: number | string): ReadonlyMap<string, string> =>
   new Map(
     (read(`/proc/${pid}/status`) ?? "")
       .split("\n")
@@ -18,7 +18,7 @@ export const statusOf = (pid: number | string): ReadonlyMap<string, string> =>
   );
 
 /** The fields of /proc/PID/stat, from the third on, which is the state; as proc(5) numbers them. */
-export function statOf(pid: number | string): (field: number) => string | undefined {
+export function statFieldsOf(pid: number | string): (field: number) => string | undefined {
   const text = read(`/proc/${pid}/stat`) ?? "";
   const fields = text.slice(text.lastIndexOf(")") + 2).split(" ");
   return (field) => fields[field - 3];

@@ -33,7 +33,7 @@ import type { Mutable } from "./known-facts.ts";
 import { Mounts } from "./mounted.ts";
 import { Files, type OpenFile } from "./open-files.ts";
 import { isFirstTime, ProcessFacts, sizeOfTable, switchesOf } from "./process-facts.ts";
-import { read, statOf, statusOf } from "./procfs.ts";
+import { read, statFieldsOf, statusLinesOf } from "./procfs.ts";
 import { LOOPBACK, SocketMaker } from "./socket-maker.ts";
 import { openSockets } from "./sockets.ts";
 import { type Terminal, Terminals } from "./terminals.ts";
@@ -447,7 +447,7 @@ class SceneMaker {
 /** Waits until a child is in a state, as /proc/PID/stat writes it. @returns whether it came to it in time */
 function comesTo({ pid }: Sleeper, state: string): boolean {
   const until = performance.now() + share();
-  while (statOf(pid)(3) !== state) {
+  while (statFieldsOf(pid)(3) !== state) {
     if (performance.now() > until) return false;
     sleep(100);
   }
@@ -486,4 +486,4 @@ const idsOf = ({ tid, tgid }: Walker): Pick<TaskFacts, "pid" | "tgid"> => ({ pid
 
 /** Whether this thread is root in every way, so that it can become that again. */
 const isAllRoot = (): boolean =>
-  ["Uid", "Gid"].every((name) => /^0\s+0\s+0\s+0$/.test(statusOf("self").get(name) ?? ""));
+  ["Uid", "Gid"].every((name) => /^0\s+0\s+0\s+0$/.test(statusLinesOf("self").get(name) ?? ""));

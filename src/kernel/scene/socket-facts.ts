@@ -1,4 +1,4 @@
-import { fstatSync } from "node:fs";
+import { statusOf } from "../../../ffi/descriptors.ts";
 import type { FileDescriptor } from "../../../ffi/libc.ts";
 import {
   AF_INET,
@@ -145,7 +145,7 @@ export class SocketThings {
       lowMark: at(SO.lowMark),
       peekOffset: at(SO.peekOffset),
       pacing: toldLong(fd, SO.pacing),
-      uid: this.#areUsersKnown ? fstatSync(fd).uid : undefined,
+      uid: this.#areUsersKnown ? Number(statusOf(fd, "a socket of ours").uid) : undefined,
       error: known.error ?? 0,
       shut: known.shut ?? 0,
       network: known.network,

@@ -2,7 +2,7 @@ import { expect, test } from "bun:test";
 import { join } from "node:path";
 import { CLONE_NEWPID } from "../../../ffi/confinement.ts";
 import { CLONE_NEWUSER } from "../../../ffi/process.ts";
-import { statOf } from "../../../src/kernel/scene/procfs.ts";
+import { statFieldsOf } from "../../../src/kernel/scene/procfs.ts";
 import { hang, until } from "../../until.ts";
 
 test.each([
@@ -15,5 +15,5 @@ test.each([
   expect({ signalCode, stderr: stderr.toString() }).toEqual({ signalCode: "SIGKILL", stderr: "" });
   const pid = Number(stdout);
   expect(pid).toBeGreaterThan(0);
-  await until(() => ["Z", "X", undefined].includes(statOf(pid)(3)));
+  await until(() => ["Z", "X", undefined].includes(statFieldsOf(pid)(3)));
 });
