@@ -1,7 +1,8 @@
 import { SystemError } from "../../ffi/error.ts";
 import { AF_INET } from "../../ffi/socket-calls.ts";
 import { shownName } from "../input/name.ts";
-import { formatIp, type IpAddress, isSame } from "../net/address.ts";
+import { type IpAddress, isSame } from "../net/address.ts";
+import { formatIp } from "../net/ip-text.ts";
 import { NetlinkError } from "../net/netlink.ts";
 import { type Link, type RefusingType, type Route, type RouteQuestion, routeTypes } from "../net/route.ts";
 import { Failure } from "../output/failure.ts";

@@ -1,5 +1,5 @@
 import * as v from "valibot";
-import { parseIp } from "../net/address.ts";
+import { parseIp } from "../net/ip-text.ts";
 import { codeOf } from "../self/thrown.ts";
 import type { Prefix } from "./subnet.ts";
 

@@ -1,5 +1,6 @@
 import { AF_INET, AF_INET6 } from "../../ffi/socket-calls.ts";
-import { formatIp, type IpAddress, parseIp, sharePrefix } from "../net/address.ts";
+import { type IpAddress, sharePrefix } from "../net/address.ts";
+import { formatIp, parseIp } from "../net/ip-text.ts";
 import { Failure } from "../output/failure.ts";
 
 /** An address with its text, without a scope. */

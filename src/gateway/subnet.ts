@@ -1,4 +1,5 @@
-import { formatNetwork, type IpAddress, sharePrefix } from "../net/address.ts";
+import { type IpAddress, sharePrefix } from "../net/address.ts";
+import { formatNetwork } from "../net/ip-text.ts";
 import { isLinkLocal } from "./question.ts";
 
 /** A prefix that an interface is in, and its name in the cloud where it has one. */

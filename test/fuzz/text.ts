@@ -12,7 +12,7 @@ import { piecesOf } from "../../src/fleet/pieces.ts";
 import { answerBatch } from "../../src/gateway/batch.ts";
 import { parseMounts } from "../../src/host/mounts.ts";
 import { bytesOf, nameOf } from "../../src/input/name.ts";
-import { formatIp } from "../../src/net/address.ts";
+import { formatIp } from "../../src/net/ip-text.ts";
 import { diffSchema } from "../../src/output/diff-schema.ts";
 import { type Earlier, earlierOf, readEither, readQuickly } from "../../src/output/earlier.ts";
 import { mergeSchema } from "../../src/output/merge-schema.ts";

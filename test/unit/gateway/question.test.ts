@@ -1,6 +1,6 @@
 import { expect, test } from "bun:test";
 import { parseQuestion, targetOf } from "../../../src/gateway/question.ts";
-import { formatIp } from "../../../src/net/address.ts";
+import { formatIp } from "../../../src/net/ip-text.ts";
 import { Failure } from "../../../src/output/failure.ts";
 
 const asked = (source: string, destination: string, translated?: string) => {

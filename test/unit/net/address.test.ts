@@ -1,7 +1,8 @@
 import { expect, test } from "bun:test";
 import fc from "fast-check";
 import { AF_INET, AF_INET6 } from "../../../ffi/socket-calls.ts";
-import { formatIp, formatNetwork, type IpAddress, parseIp, sharePrefix } from "../../../src/net/address.ts";
+import { type IpAddress, sharePrefix } from "../../../src/net/address.ts";
+import { formatIp, formatNetwork, parseIp } from "../../../src/net/ip-text.ts";
 
 const bytes = (length: number) => fc.uint8Array({ minLength: length, maxLength: length });
 // Zeros are common in real addresses, and what the short form is about.
