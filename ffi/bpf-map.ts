@@ -26,6 +26,17 @@ export class BpfMap extends ObjectPart {
     return this.library.symbols.bpf_map__max_entries(this.live());
   }
 
+  /**
+   * Gives a ring buffer so much room instead of what its object says; another map keeps what it has. Before the object is loaded.
+   *
+   * @param bytes a power of two, and whole pages @throws SystemError, ClosedError
+   */
+  enlarge(bytes: number): void {
+    const { bpf_map__type: typeOf, bpf_map__set_max_entries: setMaxEntries } = this.library.symbols;
+    if (typeOf(this.live()) !== BPF_MAP_TYPE_RINGBUF) return;
+    check(setMaxEntries(this.live(), bytes), `give ${this.name} ${bytes} bytes`);
+  }
+
   get mmapable(): boolean {
     return (this.library.symbols.bpf_map__map_flags(this.live()) & BPF_F_MMAPABLE) !== 0;
   }
@@ -99,6 +110,7 @@ export class BpfMap extends ObjectPart {
 
 /** enum bpf_map_type. */
 const BPF_MAP_TYPE_PERF_EVENT_ARRAY = 4;
+const BPF_MAP_TYPE_RINGBUF = 27;
 /** Pages of each processor's part of a perf buffer; a power of two. */
 const PERF_BUFFER_PAGES = 64;
 
@@ -156,12 +168,6 @@ export class EventReader implements Disposable {
   consume(): void {
     const { ring_buffer__consume: consumeRing, perf_buffer__consume: consumePerf } = this.#library.symbols;
     this.#read((this.#isPerf ? consumePerf : consumeRing)(this.#live()));
-  }
-
-  /** Waits for records, at most so many milliseconds, and hands on those that came. @throws what `take` threw first */
-  poll(milliseconds: number): void {
-    const { ring_buffer__poll: pollRing, perf_buffer__poll: pollPerf } = this.#library.symbols;
-    this.#read((this.#isPerf ? pollPerf : pollRing)(this.#live(), milliseconds));
   }
 
   #live(): Address {

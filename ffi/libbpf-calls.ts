@@ -8,6 +8,7 @@ export const functions = {
   bpf_map__fd: { args: ["ptr"], returns: "i32" },
   bpf_map__map_flags: { args: ["ptr"], returns: "u32" },
   bpf_map__max_entries: { args: ["ptr"], returns: "u32" },
+  bpf_map__set_max_entries: { args: ["ptr", "u32"], returns: "i32" },
   bpf_map__type: { args: ["ptr"], returns: "u32" },
   bpf_map__value_size: { args: ["ptr"], returns: "u32" },
   bpf_map_lookup_elem: { args: ["i32", "buffer", "buffer"], returns: "i32" },
@@ -27,11 +28,9 @@ export const functions = {
   libbpf_set_print: { args: ["ptr"], returns: "ptr" },
   perf_buffer__consume: { args: ["ptr"], returns: "i32" },
   perf_buffer__free: { args: ["ptr"], returns: "void" },
-  perf_buffer__poll: { args: ["ptr", "i32"], returns: "i32" },
   perf_buffer__new: { args: ["i32", "u64", "ptr", "ptr", "ptr", "ptr"], returns: "ptr" }, // NULL with errno
   ring_buffer__consume: { args: ["ptr"], returns: "i32" },
   ring_buffer__free: { args: ["ptr"], returns: "void" },
-  ring_buffer__poll: { args: ["ptr", "i32"], returns: "i32" },
   ring_buffer__new: { args: ["i32", "ptr", "ptr", "ptr"], returns: "ptr" }, // NULL with errno
 } as const;
 

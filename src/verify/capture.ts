@@ -5,9 +5,13 @@ import type { Elf } from "../elf/elf.ts";
 import { findFunctions } from "../elf/symbols.ts";
 import type { LibraryReport } from "../output/document.ts";
 import { offsetOf } from "../tls/attach-points.ts";
+import { emulatedPlace, LOOKED_AT } from "./emulated.ts";
 
 /** What a program for a function is called: see PROBE in bpf/tls.h. */
 const PREFIX = "uprobe_";
+
+/** Bytes of the buffer of events, of which one has 704: what a busy server makes while this thread does not run for a second. */
+const BUFFER_SIZE = 4 << 20;
 
 export interface CaptureOptions {
   /** Bytes of the object with the constants in it, and its programs by their names. */
@@ -30,7 +34,7 @@ export class TlsCapture implements Disposable {
   /** The functions that are watched. */
   readonly attached: readonly string[];
 
-  /** @param take is given each event while this is polled @throws SystemError where the kernel lets no program in */
+  /** @param take is given each event that `take` finds @throws SystemError where the kernel lets no program in */
   constructor(
     libbpf: Libbpf,
     { bytes, name, programs, elf, functions, pid }: CaptureOptions,
@@ -38,6 +42,7 @@ export class TlsCapture implements Disposable {
   ) {
     using stack = new DisposableStack();
     this.#object = stack.use(libbpf.openObject(bytes, name));
+    this.#object.map("events").enlarge(BUFFER_SIZE);
     this.#object.load();
     const read = (record: Uint8Array): void => {
       const event = readTlsEvent(record);
@@ -56,9 +61,9 @@ export class TlsCapture implements Disposable {
     this.#stack = stack.move();
   }
 
-  /** Waits until there are events, at most so many milliseconds, and takes those that are there. */
-  poll(milliseconds: number): void {
-    this.#reader.poll(milliseconds);
+  /** Takes the events that are there. */
+  take(): void {
+    this.#reader.consume();
   }
 
   /** How many events found no room. */
@@ -72,7 +77,10 @@ export class TlsCapture implements Disposable {
   }
 }
 
-/** Where those of the functions that a file has begin in it, in bytes: as was told, else by its symbols. @throws InputError */
+/**
+ * Where in the file, in bytes, programs for those of the functions stand that it has: at the beginning, which was told or else has a
+ * symbol, or soon behind it, see {@link emulatedPlace}. @throws InputError
+ */
 function functionPlaces(
   elf: Elf,
   names: readonly string[],
@@ -83,10 +91,10 @@ function functionPlaces(
   return new Map(
     names.flatMap((name) => {
       const [symbol, ...others] = symbols.get(name) ?? [];
-      const offset =
-        symbol === undefined || others.length > 0
-          ? (told[name]?.offset ?? null)
-          : offsetOf(elf, symbol.address);
+      const address = symbol === undefined || others.length > 0 ? told[name]?.address : symbol.address;
+      if (address === undefined || address === null) return [];
+      const behind = elf.machine === "x86_64" ? emulatedPlace(elf.loaded(address, LOOKED_AT)) : 0;
+      const offset = offsetOf(elf, address + behind);
       return offset === null ? [] : [[name, offset] as const];
     }),
   );

@@ -16,10 +16,11 @@ import { type Compared, compareConnections, type Expected, surelyWatched } from 
 import { Connections, type ReadEnd } from "./connections.ts";
 import type { KeyLog } from "./key-log-file.ts";
 
-/** Milliseconds between two looks at whether it is to go on. */
-const pause = 50;
-/** Milliseconds between two looks at whether a child has answered. */
-const shortPause = 5;
+/**
+ * Milliseconds between two looks at what was read, and at whether it is to go on. Who waits for events is woken for each, by the
+ * process that is watched, which takes that longer than the program does.
+ */
+const pause = 5;
 /** Milliseconds after a secret was logged, in which the library's next function is called. */
 const aftermath = 300;
 
@@ -74,14 +75,10 @@ export async function verifySessions(
   const pair = socketPair().map((socket): FileDescriptor => sockets.use(socket));
   const fds = [...loaded.fds, ...pair.map(({ fd }) => fd)];
   const options = { files: fds, milliseconds: share(), libc: loaded.libc };
-  const outcome = await whilePolling(
-    watch,
-    runChild("sessions", { library, crypto: loaded.crypto }, options),
-  );
+  const outcome = await watch.takeDuring(runChild("sessions", { library, crypto: loaded.crypto }, options));
   if (outcome.state !== "answered") return { reason: outcome.reason };
   const sessions = v.safeParse(sessionsSchema, outcome.answer);
   if (!sessions.success) return { reason: "what it answered is no answer" };
-  watch.poll(0);
   watch.stop();
   const made = sessions.output.map(
     ({ client_fd: client, server_fd: server, secrets, ...session }): Expected => ({
@@ -92,19 +89,6 @@ export async function verifySessions(
     }),
   );
   return watch.compare(() => made);
-}
-
-/** Takes events meanwhile: where others use the library too, they would fill the buffer. */
-async function whilePolling<Result>(watch: Watch, pending: Promise<Result>): Promise<Result> {
-  let isOver = false;
-  const result = pending.finally(() => {
-    isOver = true;
-  });
-  while (!isOver) {
-    watch.poll(shortPause);
-    await new Promise(setImmediate);
-  }
-  return result;
 }
 
 export interface Watched {
@@ -132,14 +116,10 @@ export async function verifyProcess(
   if (watch.isBlind) return blind;
   // What goes on from here on is read: everything is attached. What is over by now may still be logged.
   const log = keylog();
-  while (goesOn()) {
-    watch.poll(pause);
-    await new Promise(setImmediate); // for the signals that end this
-  }
+  await watch.takeWhile(goesOn);
   using added = log.added();
   const end = performance.now() + aftermath;
-  while (performance.now() < end) watch.poll(pause);
-  watch.poll(0); // this thread may not have run meanwhile
+  await watch.takeWhile(() => performance.now() < end);
   watch.stop();
   const logged = [...added.digests()].map(([random, secrets]): Expected => ({ random, ends: 1, secrets }));
   return watch.compare((read) => surelyWatched(logged, read));
@@ -176,12 +156,27 @@ class Watch implements Disposable {
     return this.#capture.attached.length === 0;
   }
 
-  poll(milliseconds: number): void {
-    this.#capture.poll(milliseconds);
+  /** Takes events for as long as it is to go on. */
+  async takeWhile(goesOn: () => boolean): Promise<void> {
+    while (goesOn()) {
+      this.#capture.take();
+      await Bun.sleep(pause);
+    }
   }
 
-  /** Detaches: nobody takes events while the rest is done. */
+  /** Takes events meanwhile: where others use the library too, they would fill the buffer. */
+  async takeDuring<Result>(pending: Promise<Result>): Promise<Result> {
+    let isOver = false;
+    const result = pending.finally(() => {
+      isOver = true;
+    });
+    await this.takeWhile(() => !isOver);
+    return result;
+  }
+
+  /** Takes what came last, and detaches: nobody takes events while the rest is done. */
   stop(): void {
+    this.#capture.take();
     this.#lost = this.#capture.lost;
     this.#capture[Symbol.dispose]();
   }

@@ -55,8 +55,8 @@ export async function capture<Session>(
     { bytes, name, programs, elf, functions: {} },
     (event) => events.push(event),
   );
-  const session = await sessions(() => watched.poll(0));
-  watched.poll(0);
+  const session = await sessions(() => watched.take());
+  watched.take();
   expect(watched.lost).toBe(0);
   return { events, session, name };
 }

@@ -99,6 +99,16 @@ describe.each([
     };
   }
 
+  test("that is a ring has as many bytes as it was given before it was loaded", () => {
+    using object = libbpf.openObject(bakeEmbedded(name, new Map()), name);
+    const events = object.map("events");
+    const isRing = !name.endsWith("_old");
+    events.enlarge(1 << 22);
+    object.load();
+    expect(events.maxEntries === 1 << 22).toBe(isRing);
+    if (isRing) expect(() => events.enlarge(1 << 23)).toThrow("EBUSY");
+  });
+
   test("hands on every record, and what its receiver throws", () => {
     const { object, link } = loaded();
     using _object = object;
