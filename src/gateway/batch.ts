@@ -66,8 +66,11 @@ export async function answerBatch(
           answers += `${toJsonLine(answer)}\n`;
           continue;
         }
-        const way = ways.get(answer) ?? written(answer);
-        ways.set(answer, way);
+        let way = ways.get(answer);
+        if (way === undefined) {
+          way = written(answer);
+          ways.set(answer, way);
+        }
         if (!way.isComplete) result.incomplete++;
         answers += writeLine(line, way.members);
       }

@@ -9,9 +9,15 @@ export interface CacheStatistics {
   readonly size: number;
 }
 
+interface Entry<Value> {
+  readonly value: Value;
+  /** The time in milliseconds when it is no longer good; Infinity: never. */
+  readonly until: number;
+}
+
 /** A bounded map of values with an age. When it is full, the one that was not asked for the longest goes. */
 export class Cache<Value> {
-  readonly #entries = new Map<string, { readonly value: Value; readonly until: number }>();
+  readonly #entries = new Map<string, Entry<Value>>();
   /** An iterator that is kept: a new one would pass all entries that were deleted since the map was compacted. */
   readonly #oldest = this.#entries.keys();
   #youngest: string | undefined;
@@ -34,7 +40,7 @@ export class Cache<Value> {
   /** The value that is still good; it becomes the youngest. */
   get(key: string): Value | undefined {
     const entry = this.#entries.get(key);
-    const isExpired = entry !== undefined && entry.until <= this.now();
+    const isExpired = entry !== undefined && !this.#isGood(entry);
     if (entry === undefined || isExpired) {
       this.#misses++;
       if (isExpired) this.#expired++;
@@ -53,7 +59,7 @@ export class Cache<Value> {
   /** The value that is still good, without a sign that anybody asked. */
   peek(key: string): Value | undefined {
     const entry = this.#entries.get(key);
-    return entry !== undefined && entry.until > this.now() ? entry.value : undefined;
+    return entry !== undefined && this.#isGood(entry) ? entry.value : undefined;
   }
 
   /** Keeps a value for so many milliseconds, Infinity for good. */
@@ -63,7 +69,8 @@ export class Cache<Value> {
       this.#remove(this.#oldest.next().value ?? "");
       this.#evicted++;
     }
-    this.#entries.set(key, { value, until: this.now() + milliseconds });
+    const isForGood = milliseconds === Number.POSITIVE_INFINITY;
+    this.#entries.set(key, { value, until: isForGood ? milliseconds : this.now() + milliseconds });
     this.#youngest = key;
   }
 
@@ -80,6 +87,11 @@ export class Cache<Value> {
       expired: this.#expired,
       size: this.#entries.size,
     };
+  }
+
+  /** What is kept for good is so without a look at the clock. */
+  #isGood({ until }: Entry<Value>): boolean {
+    return until === Number.POSITIVE_INFINITY || until > this.now();
   }
 
   #remove(key: string): void {
