@@ -12,7 +12,7 @@ export const launcherTargets = architectures.map(({ name, zig: arch }) => ({
 }));
 
 const folder = join(import.meta.dir, "launcher");
-const sources = ["launcher", "library", "doorman", "guard", "watch"];
+const sources = ["launcher", "library", "doorman", "isolate", "guard", "watch"];
 
 /** Runs before any C library and at any address: no calls into one, no relocations, no guard of the stack. */
 const flags = [

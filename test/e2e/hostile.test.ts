@@ -14,6 +14,7 @@ import {
   writeFileSync,
 } from "node:fs";
 import { basename, join } from "node:path";
+import { expectConfined, openOf } from "../confined.ts";
 import {
   buildAnonymous,
   buildHarmless,
@@ -23,6 +24,7 @@ import {
   type Deed,
   refusedDeeds,
 } from "../hostile.ts";
+import { until } from "../until.ts";
 import { documentOf, executable, type Run, repository, run, Scratch } from "./executable.ts";
 
 const scratch = new Scratch();
@@ -66,6 +68,18 @@ function askAlone(library: string): Run & { readonly left: number } {
 /** Why it was not probed. */
 const reasonOf = (result: Run): string | undefined =>
   documentOf(result).diagnostics.find(({ code }) => code === "W_TLS_PROBE")?.message;
+/** Processes that have a file mapped of which no other program knows. */
+const processesThatMap = (path: string): readonly number[] =>
+  readdirSync("/proc")
+    .filter((name) => /^\d+$/.test(name))
+    .map(Number)
+    .filter((pid) => {
+      try {
+        return readFileSync(`/proc/${pid}/maps`, "latin1").includes(path);
+      } catch {
+        return false; // gone, or a kernel's own
+      }
+    });
 const leavesWith = (status: number): Deed => ({ name: `leaves with ${status}`, code: `return ${status};` });
 
 test("an answer that a library forges names no constant that the library cannot have", () => {
@@ -632,13 +646,62 @@ describe("less privilege", () => {
   });
 });
 
+describe("while foreign code runs", () => {
+  const unique = basename(scratch.path);
+  const library = () =>
+    buildHostile({ name: `${unique}-is-there`, code: "for (;;) sleep(1000);" }, scratch.at("libraries"));
+  /** The process that has the library, while the program is at it. */
+  async function whileLoaded(command: readonly string[], act: (pid: number) => void): Promise<void> {
+    const path = library();
+    const program = Bun.spawn([...command, executable, "tls", path], { stdout: "ignore", stderr: "ignore" });
+    try {
+      act(await until(() => processesThatMap(path).at(-1)));
+    } finally {
+      program.kill("SIGKILL");
+      await program.exited;
+      await until(() => processesThatMap(path).length === 0);
+    }
+  }
+
+  test("every thread is of a user of its own, has no right and no way to one", () =>
+    whileLoaded([], expectConfined));
+
+  test("neither stage has an environment, and the second no descriptor but its own", () =>
+    whileLoaded(["sh", "-c", 'exec 8</etc/hostname 9</etc/passwd; exec "$@"', "sh"], (pid) => {
+      const parent = /^PPid:\t(\d+)$/m.exec(readFileSync(`/proc/${pid}/status`, "utf8"))?.[1];
+      for (const stage of [pid, parent])
+        expect(readFileSync(`/proc/${stage}/environ`, "utf8").replaceAll("\0", "")).toBe("");
+      expect(openOf(pid)).toEqual([
+        expect.stringMatching(/-is-there\.so$/),
+        expect.stringMatching(/^socket:/),
+      ]);
+      expect(openOf(Number(parent)).filter((one) => /^\/etc\//.test(one))).toEqual([]);
+    }));
+
+  test("the first stage has one thread, no way to a right, and is looked into by nobody of its user", () =>
+    whileLoaded([], (pid) => {
+      const parent = /^PPid:\t(\d+)$/m.exec(readFileSync(`/proc/${pid}/status`, "utf8"))?.[1];
+      expect(readdirSync(`/proc/${parent}/task`)).toEqual([String(parent)]);
+      const status = readFileSync(`/proc/${parent}/status`, "utf8").split("\n");
+      for (const line of ["NoNewPrivs:\t1", "CapInh:\t0000000000000000", "CapAmb:\t0000000000000000"])
+        expect(status).toContain(line);
+    }));
+});
+
 test("the way into the child is no command", () => {
   const { status, stdout, stderr } = run([executable, "@child"]);
   expect({ status, stdout }).toEqual({ status: 2, stdout: "" });
   expect(JSON.parse(stderr).message).toBe(
     '"@child" is how this program starts a part of itself; it is no command',
   );
-  const foreign = run([executable, "@child", "work", "1", "0", "1000", "probe"]);
-  expect(foreign.stdout).not.toContain("answer");
+  for (const stage of ["isolate", "work"]) {
+    const foreign = run([executable, "@child", stage, "1", "0", "own", "1000", "probe"]);
+    expect(foreign.stdout).not.toContain("answer");
+  }
+  // What no parent says is taken by no stage.
+  for (const [index, wrong] of ["isolated", "-1", "1e3", "root"].entries()) {
+    const words = ["isolate", "1", "0", "own", "1000", "probe"].with(index, wrong);
+    expect(run([executable, "@child", ...words])).toMatchObject({ status: 2, stdout: "" });
+  }
   expect(run([executable, "--help"]).stdout).not.toContain("@child");
 });

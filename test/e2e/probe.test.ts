@@ -175,7 +175,7 @@ test("a parent with inheritable capabilities, as older container runtimes make t
   ]);
 });
 
-test("what has left a pid namespace starts a child next, as it can start no thread any more", () => {
+test("the runtime is started once in a child, by what has one thread when it leaves the namespaces", () => {
   const path = "/usr/lib/x86_64-linux-gnu/libssl.so.3";
   using scratch = new Scratch();
   const trace = ["strace", "-f", "-qq", "-o", scratch.at("trace")];
@@ -183,11 +183,13 @@ test("what has left a pid namespace starts a child next, as it can start no thre
   const calls = readFileSync(scratch.at("trace"), "utf8")
     .split("\n")
     .map((line) => /^(\d+)\s+(\w+)\((.*)/.exec(line)?.slice(1) ?? []);
-  const at = calls.findIndex(([, call, what]) => call === "unshare" && what?.startsWith("CLONE_NEWPID"));
-  const [pid] = calls[at] ?? [];
-  const own = calls.slice(at + 1).filter(([by]) => by === pid);
-  const start = own.findIndex(([, call]) => /^(clone3?|vfork)$/.test(call ?? ""));
-  expect(own[start]?.[2]).not.toContain("CLONE_THREAD");
-  // posix_spawn's own.
-  expect(own.slice(0, start).filter(([, call]) => call !== "mmap" && call !== "rt_sigprocmask")).toEqual([]);
+  const starts = calls.filter(([, call, what]) => call === "execve" && what?.includes('"@child"'));
+  expect(starts.length).toBe(1);
+  const [pid] = starts[0] ?? [];
+  const all = calls.filter(([by]) => by === pid);
+  const own = all.slice(all.findIndex(([, , what]) => what?.includes('"@child"')));
+  const left = own.flatMap(([, call, what]) => (call === "unshare" ? [/^\w+/.exec(what ?? "")?.[0]] : []));
+  expect(left).toEqual(["CLONE_NEWNET", "CLONE_NEWNS", "CLONE_NEWIPC", "CLONE_NEWUTS", "CLONE_NEWPID"]);
+  const begun = own.filter(([, call]) => /^(clone3?|v?fork)$/.test(call ?? ""));
+  expect(begun.map(([, , what]) => what?.includes("CLONE_THREAD"))).toEqual([false]);
 });

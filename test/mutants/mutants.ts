@@ -263,9 +263,9 @@ export const mutants: readonly Mutant[] = [
   },
   {
     name: "confine: others of the same user look into the child",
-    file: "src/tls/child/confine.ts",
-    text: "setUndumpable();",
-    replacement: "",
+    file: "ffi/confinement.ts",
+    text: "c.prctl(PR_SET_DUMPABLE, 0, 0, 0, 0)",
+    replacement: "c.prctl(PR_SET_DUMPABLE, 1, 0, 0, 0)",
     tests: [["test/e2e/hostile.test.ts", "look into what it executes"]],
     why: "an ordinary user's child keeps its user, and so stays dumpable",
   },

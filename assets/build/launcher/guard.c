@@ -40,9 +40,20 @@ static int has_task(void)
 	return 1;
 }
 
+/* Several threads may find at once that memory has run out: the first one speaks, and ends the process. */
+static void await_turn(void)
+{
+	static uint32_t is_told;
+	if (__atomic_exchange_n(&is_told, 1, __ATOMIC_SEQ_CST) == 0) return;
+	uint64_t second[] = { 1, 0 };
+	call(NR_nanosleep, (long)second, 0, 0, 0, 0, 0);
+	leave(EXIT_FAILED);
+}
+
 /* By what is missing now. */
 _Noreturn static void tell_crash(int is_short)
 {
+	await_turn();
 	if (is_short || !has_memory(A_LITTLE))
 		turn_away("E_NO_MEMORY", "memory ran out (ulimit -v, systemd's LimitAS, vm.overcommit_memory=2): allow 1 GB");
 	if (!has_task())

@@ -71,6 +71,7 @@ __attribute__((used)) struct start launch(uint64_t *stack)
 
 	answer_version();
 	int is_short = check_host();
+	isolate();
 	if (!is_tuned) {
 		stack = add_two(stack, first_javascript, second_javascript);
 		stack = add_two(stack, late_javascript, late_wasm);

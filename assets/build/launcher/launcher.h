@@ -71,6 +71,12 @@ int map_host_library(struct library *library, uint64_t page);
  */
 void answer_version(void);
 
+/*
+ * Where this process is to be a child that runs foreign code, it leaves what it can do without, and starts a second one, in which alone
+ * this returns: the first one ends with it.
+ */
+void isolate(void);
+
 /* Turns away where Bun cannot run. Whether Bun is to set aside fewer addresses. */
 int check_host(void);
 

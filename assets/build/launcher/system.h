@@ -12,8 +12,9 @@
 #define MACHINE EM_X86_64
 #define GLIBC_LOADER "/lib64/ld-linux-x86-64.so.2"
 enum {
-	NR_write = 1, NR_close = 3, NR_lseek = 8, NR_mmap = 9, NR_munmap = 11, NR_rt_sigaction = 13, NR_ioctl = 16, NR_pread64 = 17, NR_sched_yield = 24,
-	NR_clone = 56, NR_execve = 59, NR_exit = 60, NR_wait4 = 61, NR_futex = 202, NR_clock_gettime = 228, NR_exit_group = 231, NR_openat = 257, NR_readlinkat = 267, NR_dup3 = 292, NR_pipe2 = 293,
+	NR_read = 0, NR_write = 1, NR_close = 3, NR_lseek = 8, NR_mmap = 9, NR_munmap = 11, NR_rt_sigaction = 13, NR_ioctl = 16, NR_pread64 = 17, NR_sched_yield = 24, NR_nanosleep = 35,
+	NR_clone = 56, NR_execve = 59, NR_exit = 60, NR_wait4 = 61, NR_capget = 125, NR_capset = 126, NR_prctl = 157, NR_futex = 202, NR_getdents64 = 217, NR_clock_gettime = 228, NR_exit_group = 231, NR_openat = 257,
+	NR_readlinkat = 267, NR_unshare = 272, NR_dup3 = 292, NR_pipe2 = 293,
 };
 
 static long call(long number, long a, long b, long c, long d, long e, long f)
@@ -32,8 +33,8 @@ static long call(long number, long a, long b, long c, long d, long e, long f)
 #define MACHINE EM_AARCH64
 #define GLIBC_LOADER "/lib/ld-linux-aarch64.so.1"
 enum {
-	NR_dup3 = 24, NR_ioctl = 29, NR_openat = 56, NR_close = 57, NR_pipe2 = 59, NR_lseek = 62, NR_write = 64, NR_pread64 = 67, NR_readlinkat = 78,
-	NR_exit = 93, NR_exit_group = 94, NR_futex = 98, NR_clock_gettime = 113, NR_sched_yield = 124, NR_rt_sigaction = 134, NR_munmap = 215, NR_clone = 220, NR_execve = 221, NR_mmap = 222, NR_wait4 = 260,
+	NR_dup3 = 24, NR_ioctl = 29, NR_openat = 56, NR_close = 57, NR_pipe2 = 59, NR_getdents64 = 61, NR_lseek = 62, NR_read = 63, NR_write = 64, NR_pread64 = 67, NR_readlinkat = 78,
+	NR_capget = 90, NR_capset = 91, NR_exit = 93, NR_exit_group = 94, NR_unshare = 97, NR_futex = 98, NR_nanosleep = 101, NR_clock_gettime = 113, NR_sched_yield = 124, NR_rt_sigaction = 134, NR_prctl = 167, NR_munmap = 215, NR_clone = 220, NR_execve = 221, NR_mmap = 222, NR_wait4 = 260,
 };
 
 static long call(long number, long a, long b, long c, long d, long e, long f)

@@ -8,6 +8,7 @@ import { childArgument, muslVariable } from "../../self/child-arguments.ts";
 import { ownProgram } from "../../self/executable.ts";
 import { codeOf, messageOf } from "../../self/thrown.ts";
 import { type JobName, messageSchema, type Outcome } from "./outcome.ts";
+import { childUser } from "./user.ts";
 
 /** Bytes that an answer may have. */
 const largestAnswer = 64 << 10;
@@ -49,7 +50,9 @@ async function start(
   request: unknown,
   { files, milliseconds, libc }: ChildOptions,
 ): Promise<Outcome> {
-  const stage = ["isolate", readlinkSync("/proc/self"), String(files.length), String(milliseconds), job];
+  const user = childUser() === null ? "kept" : "own";
+  const self = readlinkSync("/proc/self");
+  const stage = ["isolate", self, String(files.length), user, String(milliseconds), job];
   const started = performance.now();
   const child = spawn([childArgument, ...stage], request, { files, milliseconds, libc });
   const output = readToEnd(child.stdout, () => child.kill("SIGKILL"));

@@ -16,7 +16,7 @@ import { usage } from "../../output/failure.ts";
 import { isEmbedded } from "../../self/assets.ts";
 import { childArgument, muslVariable } from "../../self/child-arguments.ts";
 import { messageOf } from "../../self/thrown.ts";
-import { childUser, confine, dieWith, inheritBelow, leaveNamespaces, mayLeaveNamespaces } from "./confine.ts";
+import { confine, dieWith, inheritBelow, leaveNamespaces, mayLeaveNamespaces } from "./confine.ts";
 import { type ChildMessage, type Jobs, jobNames } from "./outcome.ts";
 
 const [STDIN, STDOUT, STDERR] = [0, 1, 2];
@@ -27,6 +27,7 @@ const argumentsSchema = v.strictTuple([
   v.picklist(["isolate", "work"]),
   number,
   v.pipe(number, v.transform(Number)),
+  v.picklist(["kept", "own"]),
   v.pipe(number, v.transform(Number)),
   v.picklist(jobNames),
 ]);
@@ -34,9 +35,11 @@ const argumentsSchema = v.strictTuple([
 /**
  * A child's life has two stages, each a process. Namespaces belong to single threads and this runtime has several before
  * its first line runs, so `isolate` leaves the machine's namespaces and starts `work`, all of whose threads are born outside
- * of them, in a pid namespace of its own: with `work`, its first process, all in it ends.
+ * of them, in a pid namespace of its own: with `work`, its first process, all in it ends. The launcher does `isolate` itself
+ * (assets/build/launcher/isolate.c); it comes here where there is none.
  *
- * @param args stage, number of the parent in /proc, number of files, milliseconds, job
+ * @param args stage, number of the parent in /proc, number of files, whether the user is `kept` or one of its `own`,
+ *   milliseconds, job
  * @throws Failure where these are not the arguments that this program gives
  */
 export async function runStage(args: readonly string[], jobs: Jobs): Promise<void> {
@@ -45,8 +48,8 @@ export async function runStage(args: readonly string[], jobs: Jobs): Promise<voi
     const message = `"${childArgument}" is how this program starts a part of itself; it is no command`;
     throw usage(message);
   }
-  const [stage, parent, files, milliseconds, job] = parsed.output;
-  if (stage === "isolate") return isolate(parent, files, args.slice(2));
+  const [stage, parent, files, user, milliseconds, job] = parsed.output;
+  if (stage === "isolate") return isolate(parent, files, user === "kept", args.slice(2));
   const paths = Array.from({ length: files }, (_, index) => `/proc/self/fd/${firstFile + index}`);
   // The answer leaves by a descriptor of its own: what foreign code prints goes nowhere.
   const request: unknown = JSON.parse(readFileSync(STDIN, "utf8"));
@@ -66,7 +69,7 @@ export async function runStage(args: readonly string[], jobs: Jobs): Promise<voi
   exitNow(0); // no exit handler of what was loaded
 }
 
-function isolate(parent: string, files: number, rest: readonly string[]): void {
+function isolate(parent: string, files: number, isToStay: boolean, rest: readonly string[]): void {
   dieWith(parent);
   inheritBelow(firstFile + files);
   const isPrivileged = mayLeaveNamespaces();
@@ -75,15 +78,13 @@ function isolate(parent: string, files: number, rest: readonly string[]): void {
   clearAmbientCapabilities();
   clearInheritableCapabilities();
   setUndumpable();
-  // The next stage stays this user, and starts without what this thread does not have.
-  const isToStay = childUser() === null;
-  const script = isEmbedded ? [] : process.argv.slice(0, 2);
-  const self = isEmbedded ? ["offsetof"] : script;
+  const self = isEmbedded ? ["offsetof"] : process.argv.slice(0, 2);
   const arguments_ = [...self, childArgument, "work", readlinkSync("/proc/self"), ...rest];
   const isOnMusl = process.env.OFFSETOF_LIBC === muslVariable.OFFSETOF_LIBC;
   const environment = isOnMusl ? [`OFFSETOF_LIBC=${muslVariable.OFFSETOF_LIBC}`] : [];
   const status = runProgram("/proc/self/exe", arguments_, environment, () => {
     if (isPrivileged) unshare(CLONE_NEWPID);
+    // The next stage stays this user, and starts without what this thread does not have.
     if (isToStay) clearCapabilities();
   });
   exitNow(status);

@@ -7,7 +7,6 @@ import {
   openSync,
   readdirSync,
   readFileSync,
-  readlinkSync,
   rmSync,
   unlinkSync,
   writeFileSync,
@@ -15,6 +14,7 @@ import {
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { runChild } from "../../../src/tls/child/child.ts";
+import { expectConfined, openOf } from "../../confined.ts";
 import { buildHostile, otherDeeds, processesWith, refusedDeeds } from "../../hostile.ts";
 import { hang, until } from "../../until.ts";
 
@@ -115,35 +115,7 @@ async function whileLoaded<Result>(act: (pid: number) => Result | Promise<Result
 
 describe("while foreign code runs", () => {
   test("every thread is of a user of its own, has no right and no way to one", () =>
-    whileLoaded((pid) => {
-      const threads = readdirSync(`/proc/${pid}/task`);
-      expect(threads.length).toBeGreaterThan(1);
-      for (const thread of threads) {
-        const status = readFileSync(`/proc/${pid}/task/${thread}/status`, "utf8");
-        for (const line of [
-          "Groups:\t ",
-          "NoNewPrivs:\t1",
-          "Seccomp:\t2",
-          "CapPrm:\t0000000000000000",
-          "CapEff:\t0000000000000000",
-          "CapInh:\t0000000000000000",
-          "CapAmb:\t0000000000000000",
-        ]) {
-          expect(status.split("\n")).toContain(line);
-        }
-        // No other process is this user or in this group: what counts for the one counts for it alone.
-        for (const key of ["Uid", "Gid"]) {
-          const own = new RegExp(`^${key}:\\t(\\d{10})(?:\\t\\1){3}$`, "m");
-          expect(status).toMatch(own);
-        }
-        for (const kind of ["net", "mnt", "ipc", "uts", "pid"]) {
-          const namespace = readlinkSync(`/proc/${pid}/task/${thread}/ns/${kind}`);
-          expect(namespace).not.toBe(readlinkSync(`/proc/self/ns/${kind}`));
-        }
-        // The header's two lines and lo's, which is down.
-        expect(readFileSync(`/proc/${pid}/task/${thread}/net/dev`, "utf8").trim().split("\n").length).toBe(3);
-      }
-    }));
+    whileLoaded(expectConfined));
 
   test("it has none of the groups that this process has", async () => {
     const before = process.getgroups?.() ?? [];
@@ -165,13 +137,9 @@ describe("while foreign code runs", () => {
       for (const stage of [pid, parent]) {
         expect(readFileSync(`/proc/${stage}/environ`, "utf8").replaceAll("\0", "")).toBe("");
       }
-      const targets = new Set(
-        readdirSync(`/proc/${pid}/fd`).map((fd) => readlinkSync(`/proc/${pid}/fd/${fd}`)),
-      );
-      const foreign = [...targets].filter((one) => !/^(?:anon_inode:\S+|\/|\/dev\/null)$/.test(one));
       // The library and the way of the answer; prints go to a folder, where they fail; from source, the runtime may have the script open too.
       const known = [expect.stringMatching(/\/sleeps\.so$/), expect.stringMatching(/^socket:/)];
-      expect(foreign.filter((one) => !one.endsWith("/main.ts")).sort()).toEqual(known);
+      expect(openOf(pid).filter((one) => !one.endsWith("/main.ts"))).toEqual(known);
     }));
 
   test("its limits are low", () =>

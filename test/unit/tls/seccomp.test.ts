@@ -3,8 +3,9 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { zig } from "../../../assets/build/zig.ts";
-import { childUser, unconfined } from "../../../src/tls/child/confine.ts";
+import { unconfined } from "../../../src/tls/child/confine.ts";
 import { callNumbers, systemCallFilter } from "../../../src/tls/child/seccomp.ts";
+import { childUser } from "../../../src/tls/child/user.ts";
 
 const folder = mkdtempSync(join(tmpdir(), "offsetof-seccomp-"));
 afterAll(() => rmSync(folder, { recursive: true }));
