@@ -20,6 +20,7 @@ export class Notes {
   readonly #observations: Observation[] = [];
   /** By the name of a member, the reason why the library could not tell its value. */
   readonly #missing = new Map<string, string>();
+  #solutions: ReadonlyMap<string, Solution> | undefined;
 
   constructor(members: Members, relations: readonly Relation[] = []) {
     this.#members = members;
@@ -36,11 +37,17 @@ export class Notes {
       });
       if (reason !== null) this.#missing.set(member, reason);
     }
+    this.#solutions = undefined;
     this.#observations.push({ bytes, readable: [{ start: 0, end: bytes.length }], expected });
   }
 
   /** What the instances leave of each member, in the members' order. */
   solve(): ReadonlyMap<string, Solution> {
+    this.#solutions ??= this.#solve();
+    return this.#solutions;
+  }
+
+  #solve(): ReadonlyMap<string, Solution> {
     const unknowns = Object.entries(this.#members).map(([constant, shape]) => ({ constant, shape }));
     // The struct is no longer than its shortest instance; what an allocator gave beyond that tells nothing.
     const seen = this.#observations.filter(({ bytes }) => bytes.length > 0);
