@@ -11,7 +11,7 @@ import { holds } from "../../offsets/observation.ts";
 import type { Solution } from "../../offsets/solver.ts";
 import { host, raw } from "../../offsets/values.ts";
 import { randomBytes } from "../../self/random.ts";
-import { Attempts, everything } from "./attempts.ts";
+import { Attempts, asked, everything } from "./attempts.ts";
 import { type HandshakeEnd, type HandshakePair, makePairs, type Shaken } from "./handshake.ts";
 import {
   address,
@@ -120,7 +120,6 @@ class OpensslProbe {
       // Two versions at the least, so that what depends on them differs.
       const wanted = [...Object.values(suites), ...(this.#library.isOld ? [oldSuite] : [])];
       for (const pair of makePairs(this.#library, wanted)) {
-        this.#shared.refresh();
         this.#noteFresh(pair);
         this.#shared.noteContext(pair);
         this.#attempts.try([everything], () => this.#noteShaken(pair, pair.shakeHands()));
@@ -182,7 +181,6 @@ class OpensslProbe {
   }
 
   #noteShaken({ suite, context, client, server }: HandshakePair, shaken: Shaken): void {
-    this.#shared.refresh();
     const { clientHello, serverHello } = shaken;
     const random = { clientRandom: randomOf(clientHello), serverRandom: randomOf(serverHello) };
     const secrets = this.#secrets(client, shaken);
@@ -213,11 +211,12 @@ class OpensslProbe {
     const logged = (label: string) => () => rawOf(keylog().get(label));
     return {
       EARLY_SECRET: raw(earlySecret(digest)),
-      HANDSHAKE_SECRET: () => {
+      // Once for both ends: it takes many digests.
+      HANDSHAKE_SECRET: asked(() => {
         const traffic = keylog().get("CLIENT_HANDSHAKE_TRAFFIC_SECRET");
         const memory = this.#shared.block(connection);
         return rawOf(traffic && findHandshakeSecret(memory, digest, traffic, hellos));
-      },
+      }),
       HANDSHAKE_TRAFFIC_HASH: raw(hellos),
       CLIENT_APP_TRAFFIC_SECRET: logged("CLIENT_TRAFFIC_SECRET_0"),
       SERVER_APP_TRAFFIC_SECRET: logged("SERVER_TRAFFIC_SECRET_0"),
@@ -242,7 +241,6 @@ class OpensslProbe {
     ] as const) {
       const session = this.#library.parseSession(encodeSession(cipher, randomBytes(32), key));
       if (session === null) continue;
-      this.#shared.refresh();
       this.#noteSession(session, {
         SSL_SESSION_ST_MASTER_KEY: raw(key),
         SSL_SESSION_ST_MASTER_KEY_LENGTH: host(4, key.length),
@@ -261,6 +259,7 @@ class OpensslProbe {
         s3Around(`${prefix}_S3`, struct, embedded.offset, this.#instances),
       ];
     }
+    this.#shared.refresh();
     const instances = this.#instances.map(({ bytes, clientRandom }) => ({ bytes, value: clientRandom }));
     const chains = chainsTo(instances, this.#shared.memory, (at) => this.#shared.memory.chunkSize(at));
     return [

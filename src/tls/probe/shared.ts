@@ -30,19 +30,30 @@ export class SharedStructs {
     return this.#memory;
   }
 
-  /** What the library has made since then may lie where nothing was mapped before. */
+  /** What is mapped now. Before a pointer is followed of which nobody knows where it leads. */
   refresh(): void {
     this.#memory = new OwnMemory();
   }
 
   /** A copy of what the library made. */
   block({ address: at }: { readonly address: number }): Uint8Array {
-    return this.#memory.copy(at, this.#sizeOf(at, this.#memory));
+    return this.#owned(at, () => this.#sizeOf(at, this.#memory));
+  }
+
+  /**
+   * A copy of what the library has, which is mapped for sure: the kernel is only asked where that is newer than the last answer,
+   * as an answer takes longer than all else here.
+   */
+  #owned(at: number, size: () => number): Uint8Array {
+    const bytes = this.#memory.copy(at, size());
+    if (bytes.length > 0 && bytes.length === size()) return bytes;
+    this.refresh();
+    return this.#memory.copy(at, size());
   }
 
   /** @param cipher its address */
   noteCipher(cipher: number): void {
-    const bytes = this.#memory.copy(cipher, CIPHER_SIZE);
+    const bytes = this.#owned(cipher, () => CIPHER_SIZE);
     this.#ciphers.add(bytes, { SSL_CIPHER_ST_ID: () => host(4, this.#library.cipherId(cipher)) });
   }
 
@@ -65,12 +76,12 @@ export class SharedStructs {
 
   #noteBio({ wraps, make, method }: BioKind, number: number): void {
     const bio = make();
-    this.refresh();
     this.#bios.add(this.block(bio), {
       BIO_ST_NUM: wraps ? host(4, number) : undefined,
       BIO_ST_METHOD: () => address(method()),
     });
-    this.#methods.add(this.#memory.copy(method(), METHOD_SIZE), {
+    const bytes = this.#owned(method(), () => METHOD_SIZE);
+    this.#methods.add(bytes, {
       BIO_METHOD_ST_TYPE: () => host(4, bio.type),
     });
   }
