@@ -81,6 +81,8 @@ export interface OpenedFile {
   readonly path: string;
   /** Whether it lies there no longer. */
   readonly deleted?: boolean;
+  /** The way to it, where somebody has just gone it. Default: it is gone again. */
+  readonly way?: readonly PathStep[];
 }
 
 /** FUSE_SUPER_MAGIC, of linux/magic.h as all of these. */
@@ -98,10 +100,9 @@ function whyUnproven(fd: number, { dev }: BigIntStats): string | null {
   const { type, flags } = fileSystem(fd);
   if (type === fuse) return "lies in a file system that a program makes up (FUSE)";
   if (type === PROC_SUPER_MAGIC) return "lies in procfs, whose links lead anywhere";
-  const isOwn = memory.has(type) || dev === lstatSync("/", { bigint: true }).dev;
-  return (flags & ST_NOSUID) === 0 || isOwn
-    ? null
-    : "lies in a file system that is mounted with nosuid, where owners prove nothing";
+  const isProven =
+    (flags & ST_NOSUID) === 0 || memory.has(type) || dev === lstatSync("/", { bigint: true }).dev;
+  return isProven ? null : "lies in a file system that is mounted with nosuid, where owners prove nothing";
 }
 
 /**
@@ -120,7 +121,7 @@ export function checkExecutable(
   isNamed: (identity: string) => boolean,
   proc = "/proc",
 ): void {
-  const { fd, tree, path, deleted = false } = file;
+  const { fd, tree, path, deleted = false, way: gone = null } = file;
   const name = shownName(tree.name(path));
   const stat = statusOf(fd, name);
   const identity = identityOf(stat);
@@ -130,7 +131,7 @@ export function checkExecutable(
     checkMemory(name, fd, { stat, proc });
     return;
   }
-  const way = deleted ? null : tree.way(path);
+  const way = deleted ? null : (gone ?? tree.way(path));
   const last = way?.at(-1);
   const isThere = last !== undefined && identityOf(last.stat) === identity;
   try {

@@ -7,6 +7,7 @@ import {
   checkLacking,
   checkLookedIn,
   type OpenedFile,
+  type PathStep,
   UntrustedError,
 } from "../../host/trusted.ts";
 import { InputError, InputFile, identityOf } from "../../input/input.ts";
@@ -176,12 +177,14 @@ class Closure {
   #find(by: Needing, name: string): Located {
     for (const { tree, path } of this.#paths(by, name)) {
       const place = { ...tree, deleted: false, path };
-      const located = this.#at(place, by, name);
-      if (located === null) continue;
+      const found = this.#at(place, by, name);
+      if (found === null) continue;
+      const { located, way } = found;
       try {
-        const { fd } = located.elf;
         const { isNamed, proc, seenAs } = this.#trust;
-        checkExecutable({ fd, ...seenAs(located.place) }, isNamed, proc);
+        const seen = seenAs(located.place);
+        const isGone = seen.tree === located.place.root && seen.path === located.place.path;
+        checkExecutable({ fd: located.elf.fd, ...seen, ...(isGone && { way }) }, isNamed, proc);
         this.#check(located.elf);
       } catch (error) {
         if (!(error instanceof UntrustedError || error instanceof LoadError)) throw error;
@@ -249,15 +252,20 @@ class Closure {
     return read(file);
   }
 
-  /** Null where the linker would look further. */
-  #at(place: Place, by: Needing, name: string): Located | null {
+  /** The file at a place, and the way to it; null where the linker would look further. */
+  #at(
+    place: Place,
+    by: Needing,
+    name: string,
+  ): { readonly located: Located; readonly way: readonly PathStep[] } | null {
     const what = () => `${needs(by, name)}, which is looked for at ${shownName(place.path)}`;
     using reached = this.#reach(place.root, place.path, what);
     if (reached === null || !reached.stat.isFile()) return null;
     try {
       const real = { ...place, path: reached.path };
       const located = openAt(reached.fd, real, shownName(place.root.name(real.path)));
-      if (located.elf.machine === by.elf.machine) return this.#held.use(located);
+      if (located.elf.machine === by.elf.machine)
+        return { located: this.#held.use(located), way: reached.steps };
       located[Symbol.dispose]();
       return null;
     } catch (error) {

@@ -131,12 +131,20 @@ function whyOtherLibc(elf: Elf, libc: LibraryKind): string | null {
     : `it needs GLIBC_${newest}, this machine's C library is ${own}`;
 }
 
+/** What version nodes of the GNU C library begin with. */
+const GLIBC = "GLIBC_";
+
 /** The newest version of the GNU C library that a file's dynamic strings name; null where they name none. */
 function newestGlibc(elf: Elf): string | null {
   const strings = elf.sections().find(({ name }) => name === ".dynstr");
   if (strings === undefined) return null;
-  const text = elf.contents(strings, mostStrings).toString("latin1");
-  const versions = [...text.matchAll(/GLIBC_(\d{1,3}\.\d{1,3})/g)].map(([, version = ""]) => version);
+  const bytes = elf.contents(strings, mostStrings);
+  const versions: string[] = [];
+  for (let at = bytes.indexOf(GLIBC); at >= 0; at = bytes.indexOf(GLIBC, at + 1)) {
+    const start = at + GLIBC.length;
+    const [version] = /^\d{1,3}\.\d{1,3}/.exec(bytes.toString("latin1", start, start + 7)) ?? [];
+    if (version !== undefined) versions.push(version);
+  }
   return versions.sort((one, other) => Bun.semver.order(`${one}.0`, `${other}.0`)).at(-1) ?? null;
 }
 
