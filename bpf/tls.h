@@ -224,9 +224,6 @@ static __always_inline int finish(void *context, struct tls_event *event)
 			       .client_app_traffic_secret = *(__u64 *)event->client_app_traffic_secret };
 	struct state *before = bpf_map_lookup_elem(&seen, &connection);
 
-	/* Without the client's random no secret can be put to use: the handshake has not begun. */
-	if (!(state.present & TLS_CLIENT_RANDOM))
-		goto drop;
 	drop_stale(event, &state, before);
 	if (before && before->random == state.random && before->master_key == state.master_key &&
 	    before->version == state.version && before->cipher_id == state.cipher_id &&
@@ -251,16 +248,26 @@ drop:
 		return probe(regs, ARGUMENT_0(regs));                \
 	}
 
-static __always_inline struct tls_event *new_tls_event(__u64 ssl)
+/*
+ * A new event of a connection whose client's random is there; none where it has none yet: the handshake has not begun, and without the
+ * random no secret can be put to use.
+ */
+static __always_inline struct tls_event *new_tls_event(__u64 ssl, __u64 from, __u32 offset)
 {
-	struct tls_event *event = new_event();
+	__u64 random[RANDOM_SIZE / sizeof(__u64)];
+	struct tls_event *event;
 
+	if (!take(random, sizeof(random), from, offset) || is_zero((const __u8 *)random))
+		return 0;
+	event = new_event();
 	if (!event) {
 		count_lost();
 		return 0;
 	}
 	event->thread = bpf_get_current_pid_tgid();
 	event->ssl = ssl;
+	__builtin_memcpy(event->client_random, random, sizeof(random));
+	MARK(event, TLS_CLIENT_RANDOM);
 	return event;
 }
 

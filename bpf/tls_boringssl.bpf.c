@@ -50,15 +50,14 @@ static __always_inline void take_protocol_id(struct tls_event *event, __u64 ciph
 
 static __always_inline int probe(void *context, __u64 ssl)
 {
-	struct tls_event *event = new_tls_event(ssl);
-	__u64 s3, session, cipher, handshake = 0;
+	__u64 s3 = take_pointer(ssl, VALUE(SSL_ST_S3));
+	struct tls_event *event = new_tls_event(ssl, s3, VALUE(BSSL__SSL3_STATE_CLIENT_RANDOM));
+	__u64 session, cipher, handshake = 0;
 	__u8 length = 0;
 	int is_over;
 
 	if (!event)
 		return 0;
-	s3 = take_pointer(ssl, VALUE(SSL_ST_S3));
-	TAKE_BYTES(event, TLS_CLIENT_RANDOM, client_random, RANDOM_SIZE, s3, VALUE(BSSL__SSL3_STATE_CLIENT_RANDOM));
 	take_version(event, ssl, s3);
 	take_fd(event, take_pointer(ssl, VALUE(SSL_ST_RBIO)));
 	if (!(event->present & TLS_FD))

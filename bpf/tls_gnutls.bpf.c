@@ -64,12 +64,11 @@ static __always_inline void take_hash(struct tls_event *event, __u64 session)
 
 static __always_inline int probe(void *context, __u64 session)
 {
-	struct tls_event *event = new_tls_event(session);
+	struct tls_event *event =
+		new_tls_event(session, session, VALUE(GNUTLS_SESSION_INT_SECURITY_PARAMETERS_CLIENT_RANDOM));
 
 	if (!event)
 		return 0;
-	TAKE_BYTES(event, TLS_CLIENT_RANDOM, client_random, RANDOM_SIZE, session,
-		   VALUE(GNUTLS_SESSION_INT_SECURITY_PARAMETERS_CLIENT_RANDOM));
 	take_version(event, session);
 	if (!(event->present & TLS_VERSION))
 		return finish(context, event);

@@ -32,25 +32,23 @@ CONSTANT(SSL_SESSION_ST_CIPHER_ID);
 #define TAKE_SECRET(event, member, name, connection) \
 	TAKE_BYTES(event, TLS_##name, member, SECRET_SIZE, connection, VALUE(OF(name)))
 
-static __always_inline void take_client_random(struct tls_event *event, __u64 connection)
+static __always_inline struct tls_event *new_connection_event(__u64 ssl, __u64 connection)
 {
 #ifdef S3_IS_POINTER
-	TAKE_BYTES(event, TLS_CLIENT_RANDOM, client_random, RANDOM_SIZE, take_pointer(connection, VALUE(OF(S3))),
-		   VALUE(SSL3_STATE_ST_CLIENT_RANDOM));
+	return new_tls_event(ssl, take_pointer(connection, VALUE(OF(S3))), VALUE(SSL3_STATE_ST_CLIENT_RANDOM));
 #else
-	TAKE_BYTES(event, TLS_CLIENT_RANDOM, client_random, RANDOM_SIZE, connection, VALUE(OF(S3_CLIENT_RANDOM)));
+	return new_tls_event(ssl, connection, VALUE(OF(S3_CLIENT_RANDOM)));
 #endif
 }
 
 /* `ssl` is what the program called the connection, `connection` the struct with its members. */
 static __always_inline int probe_connection(void *context, __u64 ssl, __u64 connection)
 {
-	struct tls_event *event = new_tls_event(ssl);
+	struct tls_event *event = new_connection_event(ssl, connection);
 	__u64 session;
 
 	if (!event)
 		return 0;
-	take_client_random(event, connection);
 	if (take(&event->version, sizeof(event->version), connection, VALUE(OF(VERSION))))
 		MARK(event, TLS_VERSION);
 	if (take(&event->server, sizeof(event->server), connection, VALUE(OF(SERVER))))
