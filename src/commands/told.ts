@@ -4,7 +4,7 @@ import { version } from "../../package.json";
 import { type KernelClass, pickTls } from "../bytecode/pick.ts";
 import type { Chosen } from "../fleet/choose.ts";
 import { shownName } from "../input/name.ts";
-import { type Document, documentSchema } from "../output/document.ts";
+import { type Document, documentSchema, unknownHost } from "../output/document.ts";
 import { type EarlierFields, unknownRelease } from "../output/earlier.ts";
 import { Failure, usage } from "../output/failure.ts";
 import { formatVersion } from "../output/schema-parts.ts";
@@ -56,15 +56,7 @@ function documentOf({ arch, host, kernel, tls = [] }: Chosen, part: Part, byteco
   return v.parse(documentSchema, {
     format_version: formatVersion,
     tool: { name: "offsetof", version, arch, libc: cLibrary() },
-    host: {
-      kernel: { release, version: kernelVersion, ...unknown },
-      lockdown: null,
-      btf: null,
-      kprobes: null,
-      raw_tracepoints: null,
-      tracefs: null,
-      privileges: [],
-    },
+    host: { ...unknownHost, kernel: { release, version: kernelVersion, ...unknown } },
     ...(part === "kernel"
       ? {
           kernel: {

@@ -8,7 +8,7 @@ import { kernelFields } from "../kernel/fields/fields.ts";
 import type { Families } from "../kernel/fields/options.ts";
 import { btfEvidence, memberOffset, type TypeSource, Types } from "../kernel/fields/type-information.ts";
 import { verdictsOn } from "../kernel/kernel.ts";
-import type { Document } from "../output/document.ts";
+import { type Document, unknownHost } from "../output/document.ts";
 import { unknownRelease } from "../output/earlier.ts";
 import { Failure } from "../output/failure.ts";
 import { formatVersion } from "../output/schema-parts.ts";
@@ -87,15 +87,7 @@ export function imageDocument(kernel: ImageKernel, question: ImageQuestion): Doc
   return {
     format_version: formatVersion,
     tool: { name: "offsetof", version, arch, libc: cLibrary() },
-    host: {
-      kernel: identityOf(kernel, machines[arch]),
-      lockdown: null,
-      btf: source === "btf",
-      kprobes: null,
-      raw_tracepoints: null,
-      tracefs: null,
-      privileges: [],
-    },
+    host: { kernel: identityOf(kernel, machines[arch]), ...unknownHost, btf: source === "btf" },
     kernel: {
       image: { path: kernel.path, build_id: kernel.buildId },
       bytecode: null,

@@ -1,5 +1,14 @@
 import { SystemError } from "../../ffi/error.ts";
-import { AF_INET, type AF_INET6 } from "../../ffi/socket-calls.ts";
+import type { FileDescriptor } from "../../ffi/libc.ts";
+import {
+  AF_INET,
+  AF_INET6,
+  bind,
+  getsockname,
+  IPV6_FREEBIND,
+  SOL_IPV6,
+  setsockopt,
+} from "../../ffi/socket-calls.ts";
 import { randomInt } from "../self/random.ts";
 
 export type Family = typeof AF_INET | typeof AF_INET6;
@@ -34,25 +43,30 @@ export const portOf = (sockaddr: Uint8Array): number =>
   new DataView(sockaddr.buffer, sockaddr.byteOffset).getUint16(2);
 
 /**
- * Binds to a port that nobody has: a random one, so that net.ipv4.ip_local_port_range may leave as few as it likes, and where
- * that is taken several times over, one of the kernel's choice (port 0).
+ * Binds a socket to a port that nobody has: a random one, so that net.ipv4.ip_local_port_range may leave as few as it likes, and
+ * where that is taken several times over, one of the kernel's choice (port 0). The address may be one of a local route that no
+ * interface bears.
  *
- * @param bind binds to a port
- * @throws SystemError what `bind` throws but EADDRINUSE and EACCES, and all that it throws of port 0
+ * @returns the address with its port @throws SystemError other than EADDRINUSE and EACCES, and any of port 0
  */
 export function bindSomewhere(
-  address: Omit<SocketAddress, "port">,
-  bind: (address: SocketAddress) => void,
-): void {
+  { fd }: FileDescriptor,
+  { family, address }: Omit<SocketAddress, "port">,
+): SocketAddress {
+  if (family === AF_INET6) setsockopt(fd, SOL_IPV6, IPV6_FREEBIND, 1);
+  const bindTo = (port: number): SocketAddress => {
+    const chosen = { family, address, port };
+    bind(fd, encodeSockaddr(chosen), formatAddress(chosen));
+    return { ...chosen, port: portOf(getsockname(fd)) };
+  };
   for (let attempt = 0; attempt < PORTS_TRIED; attempt++) {
     try {
-      bind({ ...address, port: randomInt(FIRST_PORT, LAST_PORT + 1) });
-      return;
+      return bindTo(randomInt(FIRST_PORT, LAST_PORT + 1));
     } catch (error) {
       if (!(error instanceof SystemError && ["EADDRINUSE", "EACCES"].includes(error.code))) throw error;
     }
   }
-  bind({ ...address, port: 0 });
+  return bindTo(0);
 }
 
 const PORTS_TRIED = 4;

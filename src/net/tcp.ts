@@ -3,13 +3,9 @@ import { constants } from "node:os";
 import { SystemError } from "../../ffi/error.ts";
 import type { FileDescriptor } from "../../ffi/libc.ts";
 import {
-  AF_INET6,
   accept,
-  bind,
   connect,
-  getsockname,
   getsockopt,
-  IPV6_FREEBIND,
   listen,
   MSG_DONTWAIT,
   MSG_PEEK,
@@ -19,7 +15,6 @@ import {
   SHUT_WR,
   SO_SNDTIMEO,
   SOCK_STREAM,
-  SOL_IPV6,
   SOL_SOCKET,
   SOL_TCP,
   send,
@@ -32,14 +27,7 @@ import {
   TCP_QUICKACK,
   waitReadable,
 } from "../../ffi/socket-calls.ts";
-import {
-  bindSomewhere,
-  encodeSockaddr,
-  type Family,
-  formatAddress,
-  portOf,
-  type SocketAddress,
-} from "./address.ts";
+import { bindSomewhere, encodeSockaddr, type Family, formatAddress, type SocketAddress } from "./address.ts";
 
 /** Socket states of include/net/tcp_states.h. */
 export const TCP_ESTABLISHED = 1;
@@ -102,11 +90,7 @@ export class TcpSocket implements Disposable {
    * route that no interface bears.
    */
   bind(address: Omit<SocketAddress, "port">): SocketAddress {
-    if (address.family === AF_INET6) setsockopt(this.#descriptor.fd, SOL_IPV6, IPV6_FREEBIND, 1);
-    bindSomewhere(address, (chosen) => {
-      bind(this.#descriptor.fd, encodeSockaddr(chosen), formatAddress(chosen));
-    });
-    return { ...address, port: portOf(getsockname(this.#descriptor.fd)) };
+    return bindSomewhere(this.#descriptor, address);
   }
 
   /** listen(2), with room for one connection. @throws SystemError */

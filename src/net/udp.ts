@@ -1,27 +1,14 @@
 import type { FileDescriptor } from "../../ffi/libc.ts";
 import {
-  AF_INET6,
-  bind,
   connect,
-  getsockname,
   IP_OPTIONS,
-  IPV6_FREEBIND,
   SOCK_DGRAM,
   SOL_IP,
-  SOL_IPV6,
   send,
-  setsockopt,
   setsockoptBytes,
   socket,
 } from "../../ffi/socket-calls.ts";
-import {
-  bindSomewhere,
-  encodeSockaddr,
-  type Family,
-  formatAddress,
-  portOf,
-  type SocketAddress,
-} from "./address.ts";
+import { bindSomewhere, encodeSockaddr, type Family, formatAddress, type SocketAddress } from "./address.ts";
 
 /** IPOPT_NOOP: one byte of padding in the options of an IPv4 header. */
 const IPOPT_NOOP = 1;
@@ -41,11 +28,7 @@ export class UdpSocket implements Disposable {
 
   /** Binds to some port of an address and returns it with that. */
   bind(address: Omit<SocketAddress, "port">): SocketAddress {
-    if (address.family === AF_INET6) setsockopt(this.#descriptor.fd, SOL_IPV6, IPV6_FREEBIND, 1);
-    bindSomewhere(address, (chosen) => {
-      bind(this.#descriptor.fd, encodeSockaddr(chosen), formatAddress(chosen));
-    });
-    return { ...address, port: portOf(getsockname(this.#descriptor.fd)) };
+    return bindSomewhere(this.#descriptor, address);
   }
 
   /** Sets where packets go; none is sent by that. @throws SystemError */

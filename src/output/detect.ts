@@ -1,7 +1,7 @@
 import { type Cell, colours, columns, heading, paper, type Screen } from "./columns.ts";
 import type { DetectDocument } from "./detect-schema.ts";
 import { printable } from "./printable.ts";
-import { diagnosticsBlock, hostBlock } from "./table.ts";
+import { diagnosticsBlocks, hostBlock } from "./table.ts";
 
 type Plan = DetectDocument["detect"]["tls"][number]["sources"]["probe"];
 
@@ -55,7 +55,7 @@ export function toDetectTable(
         ["it costs", cost],
       ]),
     ),
-    ...(diagnostics.length === 0 ? [] : [diagnosticsBlock(diagnostics, screen)]),
+    ...diagnosticsBlocks(diagnostics, screen),
   ];
   return `${blocks.join("\n\n")}\n`;
 }

@@ -1,7 +1,7 @@
 import { type Cell, type Colour, colours, columns, heading, paper, type Screen } from "./columns.ts";
 import type { Diff } from "./diff-schema.ts";
 import { printable } from "./printable.ts";
-import { diagnosticsBlock } from "./table.ts";
+import { diagnosticsBlocks } from "./table.ts";
 
 type Parts = Diff["diff"];
 type KernelDiff = NonNullable<Parts["kernel"]>;
@@ -26,7 +26,7 @@ export function toDiffTable(
     ...(kernel === undefined ? [] : [kernelBlock(kernel, screen)]),
     ...tls.map((library) => libraryBlock(library, screen)),
     same ? "SAME  nothing differs" : "DIFFERENT",
-    ...(diagnostics.length === 0 ? [] : [diagnosticsBlock(diagnostics, screen)]),
+    ...diagnosticsBlocks(diagnostics, screen),
   ];
   return `${blocks.join("\n\n")}\n`;
 }

@@ -56,6 +56,16 @@ export const hostSchema = v.strictObject({
   privileges: v.array(v.string()),
 });
 
+/** What a document tells of a host of which no more is known than its kernel. */
+export const unknownHost: Omit<HostReport, "kernel"> = {
+  lockdown: null,
+  btf: null,
+  kprobes: null,
+  raw_tracepoints: null,
+  tracefs: null,
+  privileges: [],
+};
+
 /** A kernel's constants. */
 export const kernelSchema = v.strictObject({
   /** The file that it was read from, of a kernel that does not run here. */

@@ -1,6 +1,6 @@
 import { type Cell, colours, columns, paper, type Screen } from "./columns.ts";
 import type { Merged } from "./merge-schema.ts";
-import { diagnosticsBlock } from "./table.ts";
+import { diagnosticsBlocks } from "./table.ts";
 
 type Layout = Pick<Merged["layouts"]["kernels"][number], "constants" | "fields">;
 
@@ -41,7 +41,7 @@ export function toMergeTable(merged: Merged, screen: Screen = paper): string {
         nulls(one),
       ]),
     ),
-    ...(diagnostics.length === 0 ? [] : [diagnosticsBlock(diagnostics, screen)]),
+    ...diagnosticsBlocks(diagnostics, screen),
   ];
   return `${blocks.join("\n\n")}\n`;
 }

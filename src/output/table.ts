@@ -21,7 +21,7 @@ export function toTable(document: Document, screen: Screen = paper): string {
     ...(tls ?? []).map((library) => tlsBlock(library, screen)),
     ...(tls?.length === 0 ? ["TLS  no library found"] : []),
     ...(verify === undefined ? [] : verifiedBlocks(verify, screen)),
-    ...(diagnostics.length === 0 ? [] : [diagnosticsBlock(diagnostics, screen)]),
+    ...diagnosticsBlocks(diagnostics, screen),
   ];
   return `${blocks.join("\n\n")}\n`;
 }
@@ -249,11 +249,12 @@ function statusTable(
   return columns(shown, how).join("\n");
 }
 
-/** The diagnostics, a row each: what failed in red, what is only told in yellow. */
-export const diagnosticsBlock = (diagnostics: Document["diagnostics"], screen: Screen): string => {
+/** The diagnostics, a row each, in a block where there are any: what failed in red, what is only told in yellow. */
+export const diagnosticsBlocks = (diagnostics: Document["diagnostics"], screen: Screen): string[] => {
+  if (diagnostics.length === 0) return [];
   const rows = diagnostics.map(({ code, message }): readonly Cell[] => [
     { text: code, colour: code.startsWith("E_") ? colours.red : colours.yellow },
     message,
   ]);
-  return ["DIAGNOSTICS", ...columns(rows, { screen })].join("\n");
+  return [["DIAGNOSTICS", ...columns(rows, { screen })].join("\n")];
 };

@@ -19,7 +19,7 @@ import {
   waitReadable,
 } from "../../../ffi/socket-calls.ts";
 import { sleep } from "../../../ffi/thread.ts";
-import { encodeSockaddr } from "../../net/address.ts";
+import { bindSomewhere, encodeSockaddr } from "../../net/address.ts";
 import { RouteNetlink } from "../../net/route.ts";
 import { randomInt } from "../../self/random.ts";
 import { type BufferFacts, type DeviceFacts, HASH_BITS, skBuff } from "../members/packet.ts";
@@ -168,7 +168,7 @@ function openHashed(maker: SocketMaker): void {
   tellHash(reader.fd);
   const listener = maker.open(AF_INET, SOCK_STREAM);
   const client = maker.open(AF_INET, SOCK_STREAM);
-  const to = maker.bind(listener, AF_INET, maker.address(AF_INET));
+  const to = bindSomewhere(listener, { family: AF_INET, address: maker.address(AF_INET) });
   for (const { fd } of [listener, client]) resetOnClose(fd);
   listen(listener.fd, 1);
   connect(client.fd, encodeSockaddr(to), "a socket of ours");

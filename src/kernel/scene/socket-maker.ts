@@ -1,22 +1,17 @@
 import type { FileDescriptor } from "../../../ffi/libc.ts";
 import { changeOwner } from "../../../ffi/process.ts";
 import {
-  AF_INET6,
   AF_PACKET,
-  bind,
-  getsockname,
-  IPV6_FREEBIND,
   SO_SNDTIMEO,
   SOL_IP,
   SOL_IPV6,
   SOL_SOCKET,
   SOL_TCP,
-  setsockopt,
   setsockoptBytes,
   socket,
 } from "../../../ffi/socket-calls.ts";
 import { sleep } from "../../../ffi/thread.ts";
-import { bindSomewhere, encodeSockaddr, type Family, portOf } from "../../net/address.ts";
+import type { Family } from "../../net/address.ts";
 import { randomInt } from "../../self/random.ts";
 import type { Thing } from "../members/row.ts";
 import type { Network } from "../stimulus/private-network.ts";
@@ -96,13 +91,6 @@ export class SocketMaker {
     // The congestion control that keeps no numbers of its own, which could be the same as others.
     if (isInet(family)) tried(() => setsockoptBytes(one.fd, SOL_TCP, TCP.congestion, RENO));
     return one;
-  }
-
-  /** Binds it to an address and a port that is free. @throws SystemError */
-  bind({ fd }: FileDescriptor, family: Family, address: Uint8Array) {
-    if (family === AF_INET6) setsockopt(fd, SOL_IPV6, IPV6_FREEBIND, 1);
-    bindSomewhere({ family, address }, (chosen) => bind(fd, encodeSockaddr(chosen), "a socket of ours"));
-    return { family, address, port: portOf(getsockname(fd)) };
   }
 
   /** Sets all that can be set to what no other has. @param isAtWork whether it is to send or receive */

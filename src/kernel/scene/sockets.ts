@@ -30,7 +30,7 @@ import {
   waitReadable,
 } from "../../../ffi/socket-calls.ts";
 import { sleep } from "../../../ffi/thread.ts";
-import { encodeSockaddr, type Family, type SocketAddress } from "../../net/address.ts";
+import { bindSomewhere, encodeSockaddr, type Family, type SocketAddress } from "../../net/address.ts";
 import { randomInt } from "../../self/random.ts";
 import { skBuff } from "../members/packet.ts";
 import type { Thing } from "../members/row.ts";
@@ -150,7 +150,7 @@ function openDatagram(maker: SocketMaker, family: Family): void {
     addresses.push(Uint8Array.of(GROUP, randomInt(1, 255), randomInt(1, 255), randomInt(1, 255)));
   for (const address of addresses) {
     const one = maker.open(family, SOCK_DGRAM);
-    const to = maker.bind(one, family, address);
+    const to = bindSomewhere(one, { family, address });
     const isGroup = address[0] === GROUP;
     const queue = isGroup ? [] : sendTo(maker, one, to);
     maker.vary(one);
@@ -182,13 +182,13 @@ function openConnection(maker: SocketMaker, family: Family, waiting: number): ((
   resetOnClose(listener.fd); // these may be in the machine's own network, where it has no namespaces
   set(listener.fd, SOL_TCP, TCP.maxSegment, randomInt(300, 1200));
   set(listener.fd, SOL_TCP, TCP.clamp, randomInt(2 ** 15, 2 ** 16));
-  const to = maker.bind(listener, family, maker.address(family));
+  const to = bindSomewhere(listener, { family, address: maker.address(family) });
   listen(listener.fd, 20 * waiting + randomInt(0, 20));
   const dial = () => {
     const one = maker.open(family, SOCK_STREAM);
     resetOnClose(one.fd);
     set(one.fd, SOL_TCP, TCP.maxSegment, randomInt(300, 1200));
-    maker.bind(one, family, maker.address(family));
+    bindSomewhere(one, { family, address: maker.address(family) });
     connect(one.fd, encodeSockaddr(to), "a socket of ours");
     return one;
   };
@@ -240,7 +240,7 @@ function openRepaired(maker: SocketMaker, family: Family, variant: number): void
   repair(TCP.queueSequence, sent | 0);
   repair(TCP.repairQueue, RECEIVE_QUEUE);
   repair(TCP.queueSequence, received | 0);
-  maker.bind(one, family, maker.address(family));
+  bindSomewhere(one, { family, address: maker.address(family) });
   const to = { family, address: maker.address(family), port: randomInt(1024, 65536) };
   connect(fd, encodeSockaddr(to), "a socket in repair");
   const segment = told(fd, SOL_TCP, TCP.maxSegment) ?? 536;
@@ -284,7 +284,7 @@ function openRefused(maker: SocketMaker): void {
   const address = maker.address(AF_INET);
   const one = maker.open(AF_INET, SOCK_DGRAM);
   const other = maker.open(AF_INET, SOCK_DGRAM);
-  const to = maker.bind(other, AF_INET, address);
+  const to = bindSomewhere(other, { family: AF_INET, address });
   other[Symbol.dispose]();
   connect(one.fd, encodeSockaddr(to), "a socket of nobody");
   send(one.fd, new Uint8Array(1));

@@ -1,10 +1,4 @@
-/** What one source says of one constant: the offsets that it leaves open. */
-interface Told {
-  readonly constant: string;
-  readonly candidates: readonly number[];
-  readonly absent?: true;
-  readonly reason?: string;
-}
+import type { Evidence } from "../../offsets/evidence.ts";
 
 /** SSL_MAX_MASTER_KEY_LENGTH of BoringSSL's ssl.h. */
 const LONGEST_SECRET = 48;
@@ -16,7 +10,9 @@ export const isVectorLength = (length: number, secret: number): boolean => lengt
  * What a source says of BoringSSL's constants; the length that stands right behind the secret is none: from 2024-11 on `secret`
  * is a vector that keeps its own length so (InplaceVector in ssl/internal.h), and there is no member `secret_length`.
  */
-export function withoutVectorLength<One extends Told>(told: readonly One[]): readonly One[] {
+export function withoutVectorLength<
+  One extends Pick<Evidence, "constant" | "candidates" | "absent" | "reason">,
+>(told: readonly One[]): readonly One[] {
   const secret = told.find(({ constant }) => constant === "SSL_SESSION_ST_SECRET")?.candidates ?? [];
   return told.map((one) => {
     const isOfVector =

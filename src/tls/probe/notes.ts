@@ -1,4 +1,5 @@
 import type { OwnMemory } from "../../../ffi/memory.ts";
+import type { Evidence } from "../../offsets/evidence.ts";
 import type { Shape } from "../../offsets/field.ts";
 import { crop, type Expectation, type Observation } from "../../offsets/observation.ts";
 import { placesOf, type Relation, type Solution, solve } from "../../offsets/solver.ts";
@@ -64,13 +65,7 @@ export class Notes {
 }
 
 /** What was found of one constant. */
-export interface Finding {
-  readonly constant: string;
-  readonly candidates: readonly number[];
-  /** Whether it was seen that there is no such member. */
-  readonly absent?: true;
-  readonly reason?: string;
-}
+export type Finding = Pick<Evidence, "constant" | "candidates" | "absent" | "reason">;
 
 /** A measurement of a library, which can be made again with new values. */
 export interface Probe {

@@ -4,6 +4,14 @@ import type { Event } from "./trace.ts";
 import { callsIn, hex, insideOf, isReached, memberOf, numberOf, storesIn } from "./value-paths.ts";
 import type { Witnesses } from "./witnesses.ts";
 
+/** Files whose functions make a handshake. */
+export const handshakeFiles = [
+  "handshake.cc",
+  "handshake_client.cc",
+  "handshake_server.cc",
+  "tls13_client.cc",
+  "tls13_server.cc",
+] as const;
 /** States of a handshake are numbered from 0; none has as many. */
 const mostStates = 64;
 /** A function that makes a handshake stores at least so many different states. */
@@ -64,13 +72,7 @@ export function versions(subject: Subject, found: Witnesses): void {
       }
     }
   }
-  for (const file of [
-    "handshake_client.cc",
-    "handshake_server.cc",
-    "handshake.cc",
-    "tls13_client.cc",
-    "tls13_server.cc",
-  ])
+  for (const file of handshakeFiles)
     for (const entry of subject.naming(file)) comparedVersions(subject, found, entry, file);
 }
 

@@ -1,4 +1,5 @@
 import type { ValuePlace } from "../machine/value.ts";
+import { handshakeFiles } from "./boringssl-handshake.ts";
 import { functionsCalling, functionsWith } from "./displacement.ts";
 import type { Subject } from "./subject.ts";
 import type { Event } from "./trace.ts";
@@ -202,14 +203,6 @@ export function sessionParser(subject: Subject, found: Witnesses): void {
     say(session.add, other, `the version told by ${hex(entry)}`);
   }
 }
-
-const handshakeFiles = [
-  "handshake.cc",
-  "handshake_client.cc",
-  "handshake_server.cc",
-  "tls13_client.cc",
-  "tls13_server.cc",
-] as const;
 
 /**
  * Handshakes and sessions elsewhere: a connection's handshake is handed to functions that make it, sessions are put into each other's

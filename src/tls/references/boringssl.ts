@@ -1,5 +1,5 @@
 import { bioMethods, methodFiles } from "./bio.ts";
-import { states, versions } from "./boringssl-handshake.ts";
+import { handshakeFiles, states, versions } from "./boringssl-handshake.ts";
 import { keyLog, keyLogFunction, loggedSecrets, randoms } from "./boringssl-key-log.ts";
 import { sessionCipher, sessionParser, sessions, sessionUsers } from "./boringssl-sessions.ts";
 import { cipherTable } from "./ciphers.ts";
@@ -10,18 +10,7 @@ import type { Witnesses } from "./witnesses.ts";
 
 export const boringsslNames: SoughtNames = {
   texts: [...keyLogLabels, "exp master", "traffic upd"],
-  files: [
-    "handshake.cc",
-    "handshake_client.cc",
-    "handshake_server.cc",
-    "tls13_client.cc",
-    "tls13_server.cc",
-    "tls13_enc.cc",
-    "ssl_asn1.cc",
-    "ssl_buffer.cc",
-    "ssl_session.cc",
-    "ssl_lib.cc",
-  ],
+  files: [...handshakeFiles, "tls13_enc.cc", "ssl_asn1.cc", "ssl_buffer.cc", "ssl_session.cc", "ssl_lib.cc"],
   apart: methodFiles,
   needles: ["CLIENT_RANDOM", "TRAFFIC_SECRET", "EXPORTER_SECRET", "exp master", "traffic upd", ".cc\0"],
 };
