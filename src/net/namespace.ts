@@ -6,6 +6,9 @@ import { enterNetwork } from "../../ffi/thread.ts";
 /** This thread's network namespace; opening it keeps the namespace alive. */
 export const THREAD_NAMESPACE = "/proc/thread-self/ns/net";
 
+/** The number of `lo`, which is the first interface of every network namespace. */
+export const LOOPBACK = 1;
+
 /** The reason that is told where the kernel has no network namespaces. */
 export const NO_NAMESPACES = "this kernel has no network namespaces (CONFIG_NET_NS)";
 

@@ -428,7 +428,7 @@ export async function survey<Report>(
       const ssl = held.use(one.open());
       const isTrusted = ({ elf: { fd }, place }: Located): boolean =>
         mayExecute({ fd, ...treeOf(place) }, isNamed, proc);
-      // What belongs to whom a library belongs to that is not trusted can be no more its word than the library is.
+      // Where the library is not trusted itself, a libcrypto of the same owner is as good a witness as that library.
       const mayHear = (crypto: Located): boolean =>
         isTrusted(crypto) || (!isTrusted(ssl) && ownerOf(crypto.elf.fd) === ownerOf(ssl.elf.fd));
       const identity = identify(ssl.elf, one, { signatures, held, mayHear });

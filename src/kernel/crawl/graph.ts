@@ -108,12 +108,12 @@ export class Graph {
     for (const { thing, landing } of this.#look(parts).flat()) this.#take(thing, landing);
   }
 
-  /** What is to be where these addresses are; none where nothing can be read. */
+  /** Reads what lies at these addresses, each as the thing that it should be; nothing of an address that cannot be read. */
   #look(
     all: readonly (readonly [Thing, bigint])[],
     read = (walks: readonly Walk[]) => this.#read(walks),
   ): (readonly [] | readonly [Sight])[] {
-    // A walk begins where objects do, and a text may lie anywhere.
+    // A walk begins at a multiple of 8, as objects do. A text may begin anywhere, so what lies before it is cut off.
     const skips = all.map(([, address]) => Number(address % BigInt(POINTER)));
     const walks = all.map(([{ struct }, address], index): Walk => {
       const [before, skip] = [struct.before ?? 0, skips[index] ?? 0];
@@ -349,7 +349,7 @@ export class Graph {
       all,
     );
     const held = [...solutions.values()];
-    // What is the same in all of them says nothing; of the rest nothing may be missing.
+    // A value that is the same in all of them is no proof, but neither a value nor a pointer may be missing.
     const isProven = held.some((one) => placesOf(one).length > 0) || led.includes(true);
     return isProven && !led.includes(false) && !held.some(isRefuted);
   }

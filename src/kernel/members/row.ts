@@ -1,5 +1,6 @@
 import type { Expectation } from "../../offsets/observation.ts";
 import type { Relation } from "../../offsets/solver.ts";
+import { once } from "../../self/once.ts";
 import type { CType } from "../synthetic/ctype.ts";
 
 /** A version of Linux: major, minor. */
@@ -122,15 +123,6 @@ export function struct<Facts>(
   return self;
 }
 
-/** What a function gives the first time. */
-export function once<Result>(make: () => Result): () => Result {
-  let made: { readonly result: Result } | undefined;
-  return () => {
-    made ??= { result: make() };
-    return made.result;
-  };
-}
-
 /** A member that holds a value. */
 export const value = <Facts>(
   type: CType,
@@ -146,3 +138,6 @@ export const leads = <Facts>(
 /** What a fact tells, where it is known. */
 export const known = <Fact, Told>(fact: Fact | undefined, tell: (fact: Fact) => Told): Told | undefined =>
   fact === undefined ? undefined : tell(fact);
+
+/** A text as the kernel keeps it: bytes with a zero behind them. */
+export const ended = (text: string): Uint8Array => new TextEncoder().encode(`${text}\0`);

@@ -3,7 +3,7 @@ import { host, masked, raw } from "../../offsets/values.ts";
 import { sizeOf } from "../synthetic/ctype.ts";
 import { in6Addr } from "../synthetic/declarations.ts";
 import { text } from "./file.ts";
-import { known, leads, struct, type Thing, value } from "./row.ts";
+import { ended, known, leads, struct, type Thing, value } from "./row.ts";
 import { atomic, atomic64, kuid, protoName, s16, s32, to, u8, u16, u32, u64, ulong } from "./typedefs.ts";
 
 const one = (fact: number | undefined): Expectation | undefined => known(fact, (it) => host(1, it));
@@ -15,9 +15,6 @@ const eight = (fact: bigint | undefined): Expectation | undefined => known(fact,
 export const protoOps = struct<{ readonly family: number }>("proto_ops", 64, ["family"], {
   family: value(s32, ({ family }) => four(family)),
 });
-
-/** A text as the kernel keeps it, with a zero behind it. */
-const ended = (name: string): Uint8Array => new TextEncoder().encode(`${name}\0`);
 
 /** What is known of a cache of the kernel's allocator: /proc/slabinfo, /sys/kernel/slab. */
 export interface CacheFacts {
@@ -225,7 +222,7 @@ function flagBits(flags: InetFacts["flags"], which: 0 | 1, width: 2 | 8): Expect
 export const inetSock = struct<InetFacts>("inet_sock", 2048, [], {
   pinet6: leads(to("ipv6_pinfo"), ({ ipv6 }) => ipv6),
   inet_saddr: value(u32, ({ source }) => known(source, raw)),
-  // What it is the same as, but for groups: part of the sock_common that it begins with.
+  // A name for skc_rcv_saddr in the sock_common that the struct begins with. Only in sockets of groups do the two addresses differ.
   inet_rcv_saddr: { ...value(u32, ({ bound }) => known(bound, raw)), isNamed: true },
   [INET_BITS]: {
     ...value(u16, ({ flags }) => known(flags, (it) => flagBits(it, 0, 2))),

@@ -1,11 +1,8 @@
 import { host, raw } from "../../offsets/values.ts";
 import { array, char } from "../synthetic/ctype.ts";
 import { text } from "./file.ts";
-import { known, leads, struct, type Thing, value } from "./row.ts";
+import { ended, known, leads, struct, type Thing, value } from "./row.ts";
 import { s32, to, u8, u32, u64 } from "./typedefs.ts";
-
-/** A text as the kernel keeps it, with a zero behind it. */
-const ended = (name: string): Uint8Array => new TextEncoder().encode(`${name}\0`);
 
 /** What is known of the object behind a folder of sysfs. */
 export interface ObjectFacts {

@@ -1,5 +1,6 @@
 import { readFileSync } from "node:fs";
 import { type Btf, kinds } from "../../btf/btf.ts";
+import { once } from "../../self/once.ts";
 import { readKernelBtf } from "../fields/type-information.ts";
 
 const KALLSYMS = "/proc/kallsyms";
@@ -76,15 +77,6 @@ function typesHere(): Btf | null {
   } catch {
     return null;
   }
-}
-
-/** Asks when it is first called. */
-function once<Value>(ask: () => Value): () => Value {
-  let known: { readonly value: Value } | undefined;
-  return () => {
-    known ??= { value: ask() };
-    return known.value;
-  };
 }
 
 /** The place of a name's first suffix in the order of preference; behind all where it is none of them. */

@@ -20,6 +20,7 @@ import {
 } from "../../../ffi/socket-calls.ts";
 import { sleep } from "../../../ffi/thread.ts";
 import { bindSomewhere, encodeSockaddr } from "../../net/address.ts";
+import { LOOPBACK } from "../../net/namespace.ts";
 import { RouteNetlink } from "../../net/route.ts";
 import { randomInt } from "../../self/random.ts";
 import { type BufferFacts, type DeviceFacts, HASH_BITS, skBuff } from "../members/packet.ts";
@@ -31,7 +32,6 @@ import {
   BESIDE,
   ETH_P_ALL,
   ETH_P_IP,
-  LOOPBACK,
   lengthOf,
   PATIENCE,
   type SocketMaker,
@@ -41,7 +41,7 @@ import { memoryOf, SO, set, told, tried } from "./socket-options.ts";
 const [SOL_PACKET, PACKET_STATISTICS] = [263, 6];
 /** Bytes of an Ethernet header, and where in it the EtherType is. */
 const [ETHER_HEADER, ETHER_TYPE] = [14, 12];
-/** What lies before a frame in a packet of ours: sixteen for the header (LL_RESERVED_SPACE of include/linux/netdevice.h), which it has. */
+/** Bytes before a frame in its buffer: the kernel keeps 16 for its header (LL_RESERVED_SPACE of include/linux/netdevice.h), which takes 14. */
 const HEADROOM = 16 - ETHER_HEADER;
 /** PACKET_HOST, MULTICAST and OTHERHOST, by who a frame is for; and OUTGOING: include/uapi/linux/if_packet.h. */
 const [recipients, PACKET_OUTGOING] = [
@@ -146,7 +146,7 @@ export function openFrames(
       if (queue.length === count) maker.add(reader, AF_PACKET, { queue });
     }
     for (let turn = 0; turn < 2; turn++) tried(() => openHashed(maker));
-    // Who reads all sees what is sent, too, which came from nowhere.
+    // A reader of every EtherType gets each frame twice: as it is sent, when it came from no interface, and as it comes in.
     const reader = maker.open(AF_PACKET, SOCK_RAW);
     bind(reader.fd, packetAddress(ETH_P_ALL), "a socket of AF_PACKET");
     const sent = sendFrame(writer, randomInt(0x9200, 0xfe00), maker.turn(), false);

@@ -20,7 +20,7 @@ export interface Groups {
 /**
  * Looks up the control group (of the second version) that this process is in, and makes some below it: a folder that nobody is
  * in, and in that one for each child, so that no controller tells them apart, whose structs lead to groups as well.
- * They go with `owned`, or else by an heir of this process.
+ * They go with `owned`, or where this process is killed by an heir of it (ffi/process.ts).
  * @param limits where to say why it makes none @returns null where there is none to be seen
  */
 export function openGroups(owned: DisposableStack, files: Files, limits: string[]): Groups | null {

@@ -16,7 +16,7 @@ import {
   Waiter,
 } from "../../../ffi/process.ts";
 import { CLONE_NEWNET, sleep, threadName } from "../../../ffi/thread.ts";
-import { isWithoutNamespaces, NO_NAMESPACES } from "../../net/namespace.ts";
+import { isWithoutNamespaces, LOOPBACK, NO_NAMESPACES } from "../../net/namespace.ts";
 import { masked } from "../../offsets/values.ts";
 import { randomInt } from "../../self/random.ts";
 import { left, share } from "../../self/whereabouts.ts";
@@ -34,7 +34,7 @@ import { Mounts } from "./mounted.ts";
 import { Files, type OpenFile } from "./open-files.ts";
 import { isFirstTime, ProcessFacts, sizeOfTable, switchesOf } from "./process-facts.ts";
 import { read, statFieldsOf, statusLinesOf } from "./procfs.ts";
-import { LOOPBACK, SocketMaker } from "./socket-maker.ts";
+import { SocketMaker } from "./socket-maker.ts";
 import { openSockets } from "./sockets.ts";
 import { type Terminal, Terminals } from "./terminals.ts";
 import { waitForEvents } from "./waiting-reads.ts";
@@ -48,7 +48,10 @@ const STATE_BITS = 0xff;
 
 /** So many threads are begun until one is met. */
 const THREADS = 3;
-/** Descriptors that no table inside struct files_struct has; and such as children of ours have none of. */
+/**
+ * Descriptors from here on lie beyond the table inside struct files_struct (NR_OPEN_DEFAULT, 64 of them), and the second ones beyond
+ * all that children of ours have.
+ */
 const FIRST_NUMBER = 300;
 const SECOND_NUMBER = 600;
 
@@ -98,7 +101,7 @@ export interface Scene {
   readonly roots: readonly (readonly [Thing, bigint])[];
   /** Why less is known than could be. */
   readonly limits: readonly string[];
-  /** Once nothing of it is looked at any more: has what takes its time to end begin to, beside us. */
+  /** To be called once nothing of it is looked at any more: what takes long to end begins to, and is not waited for. */
   readonly leave: () => void;
 }
 
@@ -220,7 +223,7 @@ class SceneMaker {
       ]);
     }
 
-    // To be somebody else for a moment needs to be root in every way, and numbers that the kernel has too.
+    // Only who is root in every way can become another user and root again; and the ids of that user have to be the kernel's, too.
     const isOther = this.#facts.isNumbered && isAllRoot();
     const around = {
       files,

@@ -13,7 +13,8 @@ import {
   socket,
 } from "../../../ffi/socket-calls.ts";
 import type { Family } from "../../net/address.ts";
-import { once, type Thing } from "../members/row.ts";
+import { once } from "../../self/once.ts";
+import type { Thing } from "../members/row.ts";
 import {
   type InetFacts,
   inetConnectionSock,

@@ -19,8 +19,6 @@ import type { Files } from "./open-files.ts";
 import { type KnownOfSocket, SocketThings } from "./socket-facts.ts";
 import { IP, IP_FLAGS, IPV6, isInet, memoryOf, SO, set, TCP, tried } from "./socket-options.ts";
 
-/** The first interface of every network namespace. */
-export const LOOPBACK = 1;
 /** EtherTypes: include/uapi/linux/if_ether.h. */
 export const [ETH_P_ALL, ETH_P_IP, ETH_P_IPV6] = [3, 0x0800, 0x86dd];
 const RENO = new TextEncoder().encode("reno");

@@ -31,6 +31,7 @@ import {
 } from "../../../ffi/socket-calls.ts";
 import { sleep } from "../../../ffi/thread.ts";
 import { bindSomewhere, encodeSockaddr, type Family, type SocketAddress } from "../../net/address.ts";
+import { LOOPBACK } from "../../net/namespace.ts";
 import { randomInt } from "../../self/random.ts";
 import { skBuff } from "../members/packet.ts";
 import type { Thing } from "../members/row.ts";
@@ -42,7 +43,6 @@ import {
   BESIDE,
   ETH_P_IP,
   ETH_P_IPV6,
-  LOOPBACK,
   lengthOf,
   PATIENCE,
   type SocketMaker,
@@ -51,7 +51,7 @@ import { INFO, infoOf, SO, set, TCP, told, tried } from "./socket-options.ts";
 
 const [REPAIR_ON, REPAIR_OFF_WITHOUT_PROBE] = [1, -1];
 const [NO_QUEUE, RECEIVE_QUEUE, SEND_QUEUE] = [0, 1, 2];
-/** The connection was refused: what a sock that is told so has of it. */
+/** What sk_err holds once the other end has said that nobody listens there. */
 const { ECONNREFUSED } = constants.errno;
 /** 239.0.0.0/8: groups of an organisation's own. */
 const GROUP = 239;
@@ -60,7 +60,8 @@ const [SS_UNCONNECTED, SS_CONNECTED] = [1, 3];
 const [NETLINK_ROUTE, NETLINK_USERSOCK, NETLINK_GENERIC] = [0, 2, 16];
 
 /**
- * Has segments be lost on their way, and sent again: the last as a probe, after some milliseconds, and so the others.
+ * Loses segments on their way, and has them sent again: the last one after some milliseconds, as a probe for lost ones, which then
+ * brings the others.
  * @returns what waits for that
  */
 function lose({ fd }: FileDescriptor, into: FileDescriptor, segments: number): () => void {
@@ -115,8 +116,8 @@ function openUnix(maker: SocketMaker, isShut: boolean): void {
   for (const [index, each] of facts.entries()) Object.assign(each, defined({ peer: things[1 - index] }));
   for (const type of [SOCK_STREAM, SOCK_DGRAM]) {
     const bound = maker.open(AF_UNIX, type);
-    // An abstract name: a zero, and what nobody else has. With all of them a struct takes 33 to 64 bytes: where two lay side by
-    // side in a cache of 32, no more would be looked at of a longer one.
+    // An abstract name, which begins with a zero, and that nobody else has. All are so long that struct unix_address takes 33 to 64 bytes,
+    // and lies in the cache for 64: of one beside another in the cache for 32 no more than that would be looked at.
     const name = new TextEncoder().encode(`\0${crypto.randomUUID()}`).subarray(0, randomInt(24, 36));
     const address = Uint8Array.of(AF_UNIX, 0, ...name);
     bind(bound.fd, address, "a socket of AF_UNIX");
@@ -246,7 +247,7 @@ function openRepaired(maker: SocketMaker, family: Family, variant: number): void
   const segment = told(fd, SOL_TCP, TCP.maxSegment) ?? 536;
   const packets = variant % 2 === 1 ? 0 : randomInt(2, 9);
   const inFlight = packets * segment - (variant === 2 ? randomInt(1, 100) : 0);
-  // Who has nothing to send never tries, and so keeps what it said last.
+  // With nothing to send the kernel does not try to, so that the numbers of its last attempt stay as they are.
   const [unread, unsent] = [randomInt(200, 900), variant === 3 ? 0 : randomInt(20, 200)];
   send(fd, new Uint8Array(unread));
   // struct tcp_repair_window: snd_wl1, snd_wnd, max_window, rcv_wnd, rcv_wup
@@ -263,7 +264,7 @@ function openRepaired(maker: SocketMaker, family: Family, variant: number): void
   repair(TCP.repairQueue, NO_QUEUE);
   repair(TCP.repair, REPAIR_OFF_WITHOUT_PROBE);
   if (unsent > 0) send(fd, new Uint8Array(unsent), [MSG_OOB, 0, MSG_MORE][variant]);
-  // Who reads opens the window for more.
+  // Reading makes room in the window.
   const read = variant === 1 ? randomInt(1, 100) : 0;
   if (read > 0) recv(fd, new Uint8Array(read));
   maker.vary(one, true);
@@ -279,7 +280,7 @@ function openRepaired(maker: SocketMaker, family: Family, variant: number): void
   maker.add(one, family, { state: SS_CONNECTED, tcp });
 }
 
-/** One that has been told that nobody listens, and has not told it yet. */
+/** One to which it was said that nobody listens, which no call of ours has reported yet. */
 function openRefused(maker: SocketMaker): void {
   const address = maker.address(AF_INET);
   const one = maker.open(AF_INET, SOCK_DGRAM);

@@ -82,8 +82,8 @@ export function chaseNamespace(scene: GuessScene, sportOffset: number | null): S
   });
   const { solution, found = { is: "open", reason: "the pointer to struct net is not known" } as const } =
     onlyOne(leading);
-  // Numbers are given again, and the namespaces before ours lie about us, dead: one window read wrongly and such a one is
-  // all that holds the number. Fresh sockets must find the same, and nothing before it.
+  // The kernel gives inode numbers again, and namespaces that are gone lie in memory beside ours: if a window of ours were read
+  // wrongly, such a one alone would hold the number. So fresh sockets must find the same, and nothing before it.
   const [at] = placesOf(solution);
   if (found.is === "solved" && at !== undefined) {
     const again = placesOf(inoBehind(at, found.offset + ino.shape.width));

@@ -10,6 +10,7 @@ import {
   setsockopt,
   socket,
 } from "../../../ffi/socket-calls.ts";
+import { LOOPBACK } from "../../net/namespace.ts";
 import { occurs } from "../../offsets/observation.ts";
 import { pointerAt } from "../../offsets/pointers.ts";
 import { host } from "../../offsets/values.ts";
@@ -20,8 +21,6 @@ import type { GuessScene, Site } from "./sites.ts";
 
 /** There once the kernel has packet sockets. Where it is not, asking for one would load their module (__sock_create). */
 const PACKET_SOCKETS = "/proc/self/net/packet";
-/** `lo` is the first interface of every network namespace. */
-const LOOPBACK = 1;
 /** An Ethernet frame of the type that IEEE 802 leaves to local experiments: nobody takes it in. */
 const FRAME = Uint8Array.of(...new Uint8Array(12), 0x88, 0xb5, ...new Uint8Array(46));
 

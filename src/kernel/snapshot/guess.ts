@@ -182,7 +182,7 @@ function solveScene(
   takeOf(["offset_sk_socket"], () => chaseSocket(scene, offset("offset_sport")));
   if (offset("offset_sk_socket") === null && scene.recorder.attachLate("socket")) {
     stimulate(scene, 0);
-    // What is solved is not solved again: values in struct sock cannot tell offset_netns, which what it leads to has proven.
+    // What is solved is not solved again: offset_netns is proven by what it leads to, which values in struct sock do not tell.
     const isKnown = (constant: string) => solutions.get(constant)?.is === "solved";
     take([...solveStruct(scene, "sock")].filter(([constant]) => !isKnown(constant)));
   }

@@ -163,7 +163,7 @@ export const steadyTiming = ({ peer }: ConnectionEnd, before: Timing, after: Tim
   return peer !== undefined && stoodStill ? after : undefined;
 };
 
-/** A struct is ours only if the random addresses that we chose are in it, wherever; others are none of our business. */
+/** A struct is ours only if the random addresses that we chose are in it, wherever; any other is of somebody else. */
 export const isOurs = (hit: Pick<Hit, "bytes" | "readable">, { own, peer }: ConnectionEnd): boolean =>
   occurs(hit, own.address) && (peer === undefined || occurs(hit, peer.address));
 

@@ -83,7 +83,7 @@ export function* searchBehind(
     for (const offset of shared) {
       for (let behind = start; behind < end; behind += shape.align) {
         const verdict = yield* judge(samples, { width: shape.width, offset, behind });
-        if (verdict === "unreadable") shared.delete(offset); // something smaller
+        if (verdict === "unreadable") shared.delete(offset); // it leads to something smaller
         if (verdict === "unreadable") break;
         if (verdict === "differs") continue;
         pointers.add(offset);

@@ -6,12 +6,9 @@ import { AF_INET, AF_INET6 } from "../../../ffi/socket-calls.ts";
 import { enterNetwork, unshareNetwork } from "../../../ffi/thread.ts";
 import type { Family } from "../../net/address.ts";
 import { hasIpv6, IPV6_INTERFACES } from "../../net/ipv6.ts";
-import { inside, THREAD_NAMESPACE } from "../../net/namespace.ts";
+import { inside, LOOPBACK, THREAD_NAMESPACE } from "../../net/namespace.ts";
 import { RouteNetlink } from "../../net/route.ts";
 import type { Families } from "../fields/options.ts";
-
-/** `lo` is the first interface of every network namespace. */
-const LOOPBACK = 1;
 
 /** Locally assigned unique local addresses, RFC 4193. */
 const IPV6_PREFIX = { network: Uint8Array.of(0xfd, ...new Uint8Array(15)), length: 8 };

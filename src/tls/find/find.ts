@@ -46,7 +46,7 @@ export type Scope =
   | { readonly kind: "machine"; readonly deep: boolean }
   /** What one process has mapped. */
   | { readonly kind: "process"; readonly pid: number }
-  /** What of that which was read of processes is wanted. */
+  /** Of the mapped files that were read of processes before, those that are wanted. */
   | {
       readonly kind: "mapped";
       readonly processes: Processes;
@@ -313,7 +313,7 @@ class Scan {
       this.#held.use(taken.move());
       return [{ fd, identity, place: place(identity), named: named ?? null, isOthers }];
     } catch (error) {
-      // What was reached through a process is gone with it.
+      // A file that was reached through a process is gone when the process is, which is no fault.
       if (isSure && !isGone(error)) this.#diagnostics.push({ code: "W_TLS_FILE", message: messageOf(error) });
       return [];
     }

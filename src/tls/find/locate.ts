@@ -196,7 +196,7 @@ export class Locator implements Disposable {
     return { root: tree.root, steps: [itself(nowhere(tree, paths).path)], isLost: true };
   }
 
-  /** The tree that a folder lies in which the process's own root does not show: who enters it takes it along from elsewhere. */
+  /** The tree of a folder that lies outside the process's own root, as a working directory does that was entered before the root was changed. */
   #treeAbove({ handle, stat, at }: { handle: FileDescriptor; stat: BigIntStats; at: string }): Tree {
     using taken = new DisposableStack();
     let [top, identity, host] = [handle, stat.isDirectory() ? identityOf(stat) : null, at];

@@ -49,7 +49,7 @@ export function chooseLayout(layouts: Layouts, version: string): LayoutChoice | 
   const none = (why: string): NoLayout => ({ layout: null, match: null, reason: why });
   if (release === null) return none(`${version} is not a version of a form that is known`);
   const series = knownVersions(layouts).filter((one) => seriesOf(one.release) === seriesOf(release));
-  // A suffix is another build: one says nothing of others, the plain release of all as far as is known.
+  // A version with a suffix is another build: no other suffix says anything of it, the plain release does as far as is known.
   const akin = series.filter((one) => one.release.suffix === "" || one.release.suffix === release.suffix);
   const older = akin.findLast((one) => compareReleases(one.release, release) <= 0);
   if (older === undefined) {

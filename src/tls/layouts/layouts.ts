@@ -6,9 +6,9 @@ const offset = v.nullable(v.pipe(v.number(), v.integer(), v.minValue(0), v.maxVa
 
 /** Published figures that are known not to hold for every build of a version: no value is told for them. */
 const disputeSchema = v.strictObject({
-  /** Applies to a layout, */
+  /** The layout that it applies to. */
   group: v.optional(v.string()),
-  /** or to every version whose text holds this suffix. */
+  /** Or the suffix: it applies to every version whose text holds it. */
   suffix: v.optional(v.string()),
   constants: v.array(v.string()),
   reason: v.string(),

@@ -28,7 +28,7 @@ import {
 } from "./notes.ts";
 import { digestSize } from "./schedule.ts";
 import { type Session, secretDigest } from "./sessions.ts";
-import { firstMessage, randomOf } from "./wire.ts";
+import { firstMessage, MOST_FLIGHTS, randomOf } from "./wire.ts";
 
 const secret = bytesShape(digestSize.sha256);
 
@@ -64,9 +64,6 @@ const ENTRY_SIZE = 64;
 
 /** How often everything is done again with new values. One round was enough for every library seen. */
 const MOST_ROUNDS = 3;
-
-/** Flights from either side; a handshake has two or three. */
-const MOST_FLIGHTS = 10;
 
 /** gnutls_init_flags_t, which the member `entity` holds. */
 const entities = { client: 2, server: 1 } as const;

@@ -3,7 +3,7 @@ import type { Bio, Context, Suite, TlsConnection, TlsLibrary } from "../../../ff
 import { asked } from "./attempts.ts";
 import { credentials } from "./credentials.ts";
 import { type KeyLogSecrets, secretsIn } from "./key-log-lines.ts";
-import { firstMessage } from "./wire.ts";
+import { firstMessage, MOST_FLIGHTS } from "./wire.ts";
 
 /** One end of a connection. */
 export interface HandshakeEnd {
@@ -35,9 +35,6 @@ export interface Shaken {
   /** @throws MissingFunctionError where the library has no key log */
   readonly keylog: () => KeyLogSecrets;
 }
-
-/** Flights from either side; a handshake has two or three. */
-const MOST_FLIGHTS = 10;
 
 /**
  * A client and a server of one context that read what the other writes.

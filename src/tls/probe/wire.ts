@@ -5,6 +5,9 @@ const MESSAGE_HEADER = 4;
 const RANDOM_AT = MESSAGE_HEADER + 2;
 const RANDOM_SIZE = 32;
 
+/** Flights from either side that a handshake may take; it has two or three. */
+export const MOST_FLIGHTS = 10;
+
 /**
  * The first handshake message of a flight, with its header: a ClientHello or a ServerHello, which come in the clear.
  * @throws RangeError where the flight does not begin with one, whole and in one record

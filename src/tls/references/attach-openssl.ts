@@ -1,9 +1,17 @@
-import type { Value } from "../machine/value.ts";
 import type { AttachRecipe } from "./attach-recipe.ts";
 import { functionsCalling } from "./displacement.ts";
 import type { Subject } from "./subject.ts";
 import type { Event } from "./trace.ts";
-import { type CallEvent, callsIn, isReached, isWhole, memberOf, numberOf, storesIn } from "./value-paths.ts";
+import {
+  type CallEvent,
+  callsIn,
+  isLocal,
+  isReached,
+  isWhole,
+  memberOf,
+  numberOf,
+  storesIn,
+} from "./value-paths.ts";
 import type { Witnesses } from "./witnesses.ts";
 
 /** SSL_F_… of sslerr.h, by which 1.1.1 names functions in its errors; later ones have the names themselves. */
@@ -165,9 +173,6 @@ function isInner({ target }: CallEvent, entry: number, inner: ReadonlySet<number
 /** Whether the first arguments are those that the caller was given. */
 const areWhole = ({ arguments: passed }: CallEvent, count: number): boolean =>
   Array.from({ length: count }, (_, index) => isWhole(passed[index], index)).every(Boolean);
-
-/** A place in the function's own stack. */
-const isLocal = (value: Value): boolean => value.kind === "place" && value.root === "stack";
 
 /** Whether it calls, with the connection, a function that the connection has, which it compared with null before and does not set. */
 function callsTested(events: readonly Event[]): boolean {

@@ -77,7 +77,7 @@ export function versions(subject: Subject, found: Witnesses): void {
 }
 
 /**
- * What is compared with the number of a version is one. Of the handshake the highest one and the client's are known by name; those of
+ * What is compared with the number of a version is a version itself. Of the handshake the highest one and the client's are known by name; those of
  * session and connection are told by what holds them.
  */
 function comparedVersions(subject: Subject, found: Witnesses, entry: number, file: string): void {

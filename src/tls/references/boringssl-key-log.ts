@@ -1,6 +1,6 @@
 import { isVectorLength } from "../layouts/vector.ts";
 import type { Value, ValuePlace } from "../machine/value.ts";
-import { keyLogLabels } from "./labels.ts";
+import { keyLogLabels, randomSize } from "./labels.ts";
 import type { Subject } from "./subject.ts";
 import type { Event } from "./trace.ts";
 import {
@@ -15,9 +15,6 @@ import {
   storesIn,
 } from "./value-paths.ts";
 import type { Witnesses } from "./witnesses.ts";
-
-/** Bytes of the random of a ClientHello or ServerHello. */
-const randomSize = 32;
 
 /** The function that writes the key log, and how it is called. Entries are first addresses of functions. */
 export interface KeyLogFunction {

@@ -57,7 +57,7 @@ function isHandshakeSession(events: readonly Event[], { fresh, session }: Sessio
   );
 }
 
-/** A place behind what such a function gave back is in either session; any other is where it is. */
+/** A place that is reached from what such a function returns may be in the one or in the other session, so both are told; any other as it is. */
 function expanded(
   place: ValuePlace,
   calls: ReadonlyMap<string, ValuePlace>,
@@ -72,7 +72,7 @@ function expanded(
   }));
 }
 
-/** The handshakes that one of these functions is asked of, by what its answer is the root of. */
+/** The handshake that each call of one of these functions is given, by the root of all that is reached from its result. */
 function askedOf(events: readonly Event[], helpers: ReadonlySet<number>): ReadonlyMap<string, ValuePlace> {
   return new Map(
     callsIn(events).flatMap(({ at, target, arguments: [handshake] }) =>
@@ -243,7 +243,7 @@ export function sessionUsers(subject: Subject, found: Witnesses): void {
       if (value?.width !== 8 || value.from.root !== 0) continue;
       const [to, from] = [pointersTo(event.to), pointersTo(value.from)];
       if (to === null || from === null) continue;
-      // A session's own pointer, put where another session's is.
+      // The pointer to a session that is known, stored where the pointer to another one is kept.
       if (isSession([...from, value.from.add]) && to.length === 2)
         say([...to, event.to.add], "a session put there");
       // The same member of two sessions.

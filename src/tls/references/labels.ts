@@ -1,3 +1,6 @@
+/** Bytes of the random of a ClientHello or ServerHello: SSL3_RANDOM_SIZE of ssl3.h. */
+export const randomSize = 32;
+
 /**
  * Labels of the key log (the SSLKEYLOGFILE format), as libraries hand them to ssl_log_secret: ssl/handshake.cc and ssl/tls13_enc.cc
  * of BoringSSL, ssl/ssl_lib.c and ssl/tls13_enc.c of OpenSSL.

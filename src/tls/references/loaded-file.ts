@@ -44,7 +44,7 @@ export class LoadedFile {
     );
   }
 
-  /** Windows of a segment, one after the other in one buffer: whoever asks for others meanwhile gives another. */
+  /** Windows of a segment, one after the other in one buffer: whoever goes through two segments at a time brings a buffer for the second. */
   windows(header: ProgramHeader, overlap: number, buffer: Buffer = this.#buffer) {
     return this.elf.windows(header, buffer, overlap);
   }

@@ -2,7 +2,7 @@ import type { Value, ValuePlace } from "../machine/value.ts";
 import { bioMethods } from "./bio.ts";
 import { cipherTable } from "./ciphers.ts";
 import { hasLoad } from "./displacement.ts";
-import { keyLogLabels } from "./labels.ts";
+import { keyLogLabels, randomSize } from "./labels.ts";
 import type { SoughtNames, Subject } from "./subject.ts";
 import { type Event, isSame } from "./trace.ts";
 import {
@@ -10,6 +10,7 @@ import {
   callsIn,
   hex,
   insideOf,
+  isLocal,
   isReached,
   memberOf,
   numberOf,
@@ -56,8 +57,6 @@ export const opensslNames: SoughtNames = {
   ],
 };
 
-/** SSL3_RANDOM_SIZE of ssl3.h. */
-const randomSize = 32;
 /** EVP_MAX_MD_SIZE: each secret of the connection has as many bytes, and the next follows. */
 const secretSize = 64;
 /**
@@ -413,13 +412,13 @@ function secrets(subject: Subject, found: Witnesses, log: number, prefix: string
     if (kept.has(first)) found.say(hash, first, `kept in ${where}`);
     if (kept.has(first + secretSize) && kept.has(first + 2 * secretSize))
       found.say(hash, first, `before the secrets kept in ${where}`);
-    // Which is whose is told by the change that it is kept for alone; where it lies, once more by the one before it.
+    // Whose secret it is, is told by the change of keys for which alone it is kept; its place is told once more by the secret before it.
     for (const [constant, which, behind] of [
       [`${prefix}_CLIENT_APP_TRAFFIC_SECRET`, clientChange, secretSize],
       [`${prefix}_SERVER_APP_TRAFFIC_SECRET`, serverChange, 2 * secretSize],
     ] as const) {
       const others = [...keptFor].flatMap(([other, some]) => (other === which ? [] : [...some]));
-      // The hash that a server's last message is made of lies before, and is kept by the same change.
+      // The hash that a server's last message is made of is kept by the same change, but lies before the secrets.
       const own = [...(keptFor.get(which) ?? [])].filter((one) => one > first && !others.includes(one));
       for (const offset of own) {
         found.say(constant, offset, `kept in ${where}`);
@@ -439,9 +438,6 @@ function secrets(subject: Subject, found: Witnesses, log: number, prefix: string
     }
   }
 }
-
-/** Whether a value is a place in the function's own stack. */
-const isLocal = (value: Value | undefined): boolean => value?.kind === "place" && value.root === "stack";
 
 /** What comes before the label: of the function that derives keys secret and hash, of the one that expands a secret, the secret. */
 function derived(

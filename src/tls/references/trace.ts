@@ -125,7 +125,10 @@ function areSame(some: Registers, others: Registers): boolean {
 type Ended = "ended";
 
 class Trace implements Visitor<Ended> {
-  /** EVP_MAX_MD_SIZE: what is handed out is a secret, a span, a descriptor; what lies far behind it was put aside. */
+  /**
+   * Bytes of what lies in the stack that a call which is given its address may write: EVP_MAX_MD_SIZE, as that is a secret, a span or a
+   * descriptor. What lies further on was put aside by the function itself, and stays.
+   */
   readonly reach = 64;
   readonly #image: LoadedFile;
   readonly #machine: Dialect;

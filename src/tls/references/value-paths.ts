@@ -21,6 +21,10 @@ export const insideOf = (value: Value | undefined, ...loads: readonly number[]):
 export const isWhole = (value: Value | undefined, argument: number): boolean =>
   value?.kind === "place" && value.root === argument && value.loads.length === 0 && value.add === 0;
 
+/** Whether a value is a place in the function's own stack. */
+export const isLocal = (value: Value | undefined): boolean =>
+  value?.kind === "place" && value.root === "stack";
+
 /** A loaded member: where it was loaded from, and how many bytes. */
 export function memberOf(
   value: Value | undefined,
