@@ -386,7 +386,7 @@ export function openTerminal(): { readonly descriptor: FileDescriptor; readonly 
 /** Opens a file close-on-exec. @throws SystemError */
 export const openFile = (name: string, flags: number): FileDescriptor => open(name, name, flags);
 
-/** Another number for an open file, at least `least` (close-on-exec). @throws SystemError */
+/** Another descriptor of the same open file, numbered `least` or above (close-on-exec). @throws SystemError */
 export const duplicateAbove = ({ fd }: FileDescriptor, least: number): FileDescriptor =>
   new FileDescriptor(check(c.fcntl(fd, F_DUPFD_CLOEXEC, least), "fcntl(F_DUPFD_CLOEXEC)"), "a duplicate");
 

@@ -28,7 +28,7 @@ const signals = [
   ["SIGTERM", 15],
 ] as const;
 
-/** Prints a line for each change until a signal comes or nobody reads any more. @throws Failure of wrong usage of wrong usage */
+/** Prints a line for each change until a signal comes or nobody reads any more. @throws Failure of wrong usage */
 export async function watchTls(args: TlsFlags): Promise<void> {
   const other = others.find((flag) => args[flag] !== undefined);
   if (args._.length > 0 || args.all === true || other !== undefined)
