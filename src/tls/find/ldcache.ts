@@ -1,4 +1,3 @@
-import { isAscii } from "node:buffer";
 import type { Machine } from "../../elf/elf.ts";
 import { InputError, type InputFile } from "../../input/input.ts";
 import { nameOf } from "../../input/name.ts";
@@ -14,6 +13,8 @@ const oldHeaderSize = 16;
 const oldEntrySize = 12;
 const newHeaderSize = 48;
 const newEntrySize = 24;
+/** Where in an entry stands which string is its soname, and which its path. */
+const fields = [4, 8] as const;
 /** The new header's own alignment when it follows an old table (ALIGN_CACHE). */
 const newAlign = 8;
 const bigEndian = 3;
@@ -58,28 +59,34 @@ function entriesOf(bytes: Buffer, path: string): readonly CacheEntry[] {
   if (end > bytes.length) {
     throw new InputError(path, base + 20, `${count} entries beyond the end of ${bytes.length} bytes`);
   }
-  const words = new Uint32Array(new Uint8Array(bytes.subarray(base + newHeaderSize, end)).buffer);
-  // One decoding for all strings; as latin1 a character is a byte, so that offsets hold.
+  const table = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
+  // One decoding for all strings; as latin1 a character is a byte, so that offsets hold. Behind them more may follow, of any bytes.
   const strings = bytes.toString("latin1");
-  const isPlain = isAscii(bytes.subarray(end));
-  let length = 0;
-  const text = (word: number): string => {
-    // Offsets in the new table count from its own header.
-    const start = base + (words[word] ?? 0);
-    const at = base + newHeaderSize + word * 4;
-    if (start < end || start >= bytes.length)
-      throw new InputError(path, at, "a string outside the string table");
-    const close = strings.indexOf("\0", start);
-    if (close < 0 || close - start >= longestName)
-      throw new InputError(path, at, `a string of ${longestName} bytes or more, or without an end`);
-    length += close - start;
-    if (length > mostOverlap * bytes.length) throw new InputError(path, at, "strings that overlap too much");
-    const raw = strings.slice(start, close);
-    return isPlain ? raw : nameOf(Buffer.from(raw, "latin1"));
-  };
+  const foreign = strings.slice(end).search(/[\x80-\xff]/);
+  const plainEnd = foreign < 0 ? bytes.length : end + foreign;
   const entries: CacheEntry[] = [];
-  for (let word = 0; word < words.length; word += newEntrySize / 4)
-    entries.push({ soname: text(word + 1), path: text(word + 2), flags: words[word] ?? 0 });
+  let length = 0;
+  // One loop for all: with a function called for each string the runtime would begin to compile, which in a short run takes longer.
+  for (let at = base + newHeaderSize, soname = ""; at < end; at += newEntrySize) {
+    for (const field of fields) {
+      // Offsets in the new table count from its own header.
+      const start = base + table.getUint32(at + field, true);
+      if (start < end || start >= bytes.length)
+        throw new InputError(path, at + field, "a string outside the string table");
+      const close = strings.indexOf("\0", start);
+      if (close < 0 || close - start >= longestName) {
+        const what = `a string of ${longestName} bytes or more, or without an end`;
+        throw new InputError(path, at + field, what);
+      }
+      length += close - start;
+      if (length > mostOverlap * bytes.length)
+        throw new InputError(path, at + field, "strings that overlap too much");
+      const raw = strings.slice(start, close);
+      const name = close <= plainEnd ? raw : nameOf(Buffer.from(raw, "latin1"));
+      if (field === fields[0]) soname = name;
+      else entries.push({ soname, path: name, flags: table.getUint32(at, true) });
+    }
+  }
   return entries;
 }
 
