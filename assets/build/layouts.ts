@@ -7,7 +7,8 @@
  */
 import { join } from "node:path";
 import * as v from "valibot";
-import { type Layouts, layoutsSchema } from "../../src/tls/layouts/layouts.ts";
+import type { Layouts } from "../../src/tls/layouts/layouts.ts";
+import { layoutsSchema } from "../../src/tls/layouts/layouts-schema.ts";
 import { compareReleases, parseRelease } from "../../src/tls/layouts/release.ts";
 import { assets } from "./paths.ts";
 

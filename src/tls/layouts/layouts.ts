@@ -1,57 +1,8 @@
-import * as v from "valibot";
+import type { InferOutput } from "valibot";
+import type { layoutsSchema } from "./layouts-schema.ts";
 
-const name = v.pipe(v.string(), v.regex(/^[A-Z0-9_]+$/));
-/** Bytes from the start of the type; null where the struct has no such member in this group. */
-const offset = v.nullable(v.pipe(v.number(), v.integer(), v.minValue(0), v.maxValue(65_535)));
-
-/** Published figures that are known not to hold for every build of a version: no value is told for them. */
-const disputeSchema = v.strictObject({
-  /** The layout that it applies to. */
-  group: v.optional(v.string()),
-  /** Or the suffix: it applies to every version whose text holds it. */
-  suffix: v.optional(v.string()),
-  constants: v.array(v.string()),
-  reason: v.string(),
-});
-
-/** One file of assets/layouts: what is published of one library. Written by assets/build/layouts.ts. */
-export const layoutsSchema = v.pipe(
-  v.strictObject({
-    attribution: v.string(),
-    /** Constant to `type.member`. */
-    members: v.record(name, v.string()),
-    /** Constants in published order. */
-    groups: v.record(
-      v.string(),
-      v.strictObject({
-        measured_on: v.string(),
-        /** The newest version of which somebody says that it has this layout. */
-        checked_up_to: v.strictObject({ version: v.string(), by: v.string() }),
-        /** Whether the struct has members that the group does not know: what it says nothing of may be there. */
-        partial: v.optional(v.literal(true)),
-        constants: v.record(name, offset),
-      }),
-    ),
-    /** Version text to group. */
-    versions: v.record(v.string(), v.string()),
-    /** How those versions were measured that this project added to the published ones. */
-    measured: v.record(v.string(), v.string()),
-    disputed: v.array(disputeSchema),
-    /** Constants whose member went when another came, with that one's: a struct has one of the two. */
-    successors: v.record(name, name),
-  }),
-  v.check(
-    ({ groups, versions }) => Object.values(versions).every((group) => Object.hasOwn(groups, group)),
-    "a version names a group that is not there",
-  ),
-  v.check(
-    ({ groups, members }) =>
-      Object.values(groups).every(({ constants }) => Object.keys(constants).every((one) => one in members)),
-    "a constant has no member",
-  ),
-);
-
-export type Layouts = v.InferOutput<typeof layoutsSchema>;
+/** What is published of one library. */
+export type Layouts = InferOutput<typeof layoutsSchema>;
 
 /** Libraries of which layouts are published. Loaded on demand: other subcommands never need them. */
 const files = {
@@ -72,7 +23,7 @@ export const knownLibraries = Object.keys(files) as readonly KnownLibrary[];
 /** Whether layouts of a library of this name are known. */
 export const isKnownLibrary = (library: string): library is KnownLibrary => Object.hasOwn(files, library);
 
-/** Every constant that any library can have. @throws ValiError when an embedded file is bad */
+/** Every constant that any library can have. */
 export async function tlsConstants(): Promise<readonly string[]> {
   const all = await Promise.all(knownLibraries.map(libraryConstants));
   return [...new Set(all.flat())];
@@ -102,7 +53,6 @@ export const mostBytes: Readonly<Record<string, number>> = {
 
 /**
  * Every constant that a library of this kind can have, with the bytes that its struct has at most; no offset reaches them.
- * @throws ValiError when the embedded file is bad
  */
 export async function boundsOf(library: string): Promise<ReadonlyMap<string, number>> {
   const layouts = await loadLayouts(library);
@@ -115,15 +65,18 @@ export async function boundsOf(library: string): Promise<ReadonlyMap<string, num
   );
 }
 
-/** Every constant that a library of this kind can have. @throws ValiError when the embedded file is bad */
+/** Every constant that a library of this kind can have. */
 export async function libraryConstants(library: string): Promise<readonly string[]> {
   const layouts = await loadLayouts(library);
   return layouts === null ? [] : [...Object.keys(layouts.members), ...Object.keys(unpublished)];
 }
 
-/** The published layouts of a library, null where there are none. @throws ValiError when the embedded file is bad */
+/**
+ * The published layouts of a library, null where there are none. They are checked where they are made and by the tests, not in each run:
+ * nobody but who built this put them there.
+ */
 export async function loadLayouts(library: string): Promise<Layouts | null> {
   if (!isKnownLibrary(library)) return null;
   const file: { default: unknown } = await files[library]();
-  return v.parse(layoutsSchema, file.default);
+  return file.default as Layouts;
 }

@@ -15,7 +15,7 @@ import * as v from "valibot";
 import { downloadSource, openSuite, type SourcePackage } from "../../../assets/build/debian.ts";
 import { repository } from "../../../assets/build/paths.ts";
 import { chooseLayout } from "../../../src/tls/layouts/describe.ts";
-import { layoutsSchema } from "../../../src/tls/layouts/layouts.ts";
+import { layoutsSchema } from "../../../src/tls/layouts/layouts-schema.ts";
 import { builds } from "../../truth/make.ts";
 import { truthOf } from "../../truth/read.ts";
 

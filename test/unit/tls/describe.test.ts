@@ -10,7 +10,8 @@ import {
   tableFields,
   unknownFields,
 } from "../../../src/tls/layouts/describe.ts";
-import { type Layouts, layoutsSchema, loadLayouts } from "../../../src/tls/layouts/layouts.ts";
+import { knownLibraries, type Layouts, loadLayouts } from "../../../src/tls/layouts/layouts.ts";
+import { layoutsSchema } from "../../../src/tls/layouts/layouts-schema.ts";
 import { compareReleases, parseRelease } from "../../../src/tls/layouts/release.ts";
 import { truthOf } from "../../truth/read.ts";
 
@@ -122,6 +123,12 @@ describe("the embedded layouts", () => {
       expect(embedded).toEqual(Object.fromEntries([...ours, ...theirs]));
     }
     expect(openssl.attribution).toContain("eCapture");
+  });
+
+  // No run checks them.
+  test.each(knownLibraries)("those of %s are what their schema says", async (library) => {
+    const layouts = await loadLayouts(library);
+    expect(v.parse(layoutsSchema, layouts)).toEqual(layouts as Layouts);
   });
 
   test("a file that names a group it does not hold is refused", () => {
