@@ -1,5 +1,6 @@
 import type { Machine } from "../../elf/elf.ts";
 import { assetBytes } from "../../self/assets.ts";
+import { TabledModule } from "./module.ts";
 import type { Instruction } from "./step.ts";
 
 /**
@@ -20,10 +21,10 @@ const windowSize = 1 << 14;
 
 /** A disassembler of one machine's code. */
 export class Decoder {
-  readonly #module: WebAssembly.Module;
+  readonly #module: TabledModule;
   #capstone: Capstone | null = null;
 
-  constructor(module: WebAssembly.Module) {
+  constructor(module: TabledModule) {
     this.#module = module;
   }
 
@@ -34,7 +35,7 @@ export class Decoder {
    * @throws WebAssembly.RuntimeError where Capstone gives up on damaged code
    */
   decode(code: Uint8Array, address: number): readonly Instruction[] {
-    const capstone = this.#capstone ?? instanceOf(this.#module);
+    const capstone = this.#capstone ?? (this.#module.instance() as unknown as Capstone);
     // Its stack is where it was only behind what ends well.
     this.#capstone = null;
     const instructions: Instruction[] = [];
@@ -49,9 +50,6 @@ export class Decoder {
     return instructions;
   }
 }
-
-const instanceOf = (module: WebAssembly.Module): Capstone =>
-  new WebAssembly.Instance(module).exports as unknown as Capstone;
 
 /** As many as have room. */
 function decodeWindow(capstone: Capstone, code: Uint8Array, address: number): readonly Instruction[] {
@@ -79,8 +77,7 @@ const loaded = new Map<Machine, Decoder>();
  * @throws when the asset is missing
  */
 export function loadDecoder(machine: Machine): Decoder {
-  const known =
-    loaded.get(machine) ?? new Decoder(new WebAssembly.Module(assetBytes(`capstone-${machine}.wasm`)));
+  const known = loaded.get(machine) ?? new Decoder(new TabledModule(assetBytes(`capstone-${machine}.wasm`)));
   loaded.set(machine, known);
   return known;
 }

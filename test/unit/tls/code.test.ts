@@ -264,7 +264,7 @@ describe("what cannot be followed is no evidence", () => {
       let loaded = 0;
       const original = WebAssembly.Module;
       // The scanner of code is a small one.
-      WebAssembly.Module = function (bytes) { loaded += bytes.length > 1 << 16; return new original(bytes); };
+      WebAssembly.Module = function (bytes) { loaded += bytes.length > 1 << 14; return new original(bytes); };
       await tlsReports({ sources: ["table"] });
       const before = loaded;
       await tlsReports({ sources: ["table", "code"] });
