@@ -49,7 +49,8 @@ const compile = [
   ...["-Iinclude", "-I."],
 ];
 const link = [
-  ...["-mexec-model=reactor", "-s", "-Wl,--gc-sections"],
+  // A stack of 64 KiB instead of 16 MiB, which the runtime would take for memory that is used, and collect garbage for.
+  ...["-mexec-model=reactor", "-s", "-Wl,--gc-sections", "-Wl,-z,stack-size=65536"],
   ...["window", "sizes", "texts", "text_size"].map((name) => `-Wl,--export=${name}`),
 ];
 
