@@ -58,6 +58,11 @@ const link = [
 export async function patchCapstone(sources: string): Promise<string> {
   const source = join(sources, CAPSTONE);
   await run(["patch", "--strip=1", "--forward", "--input", changes], { cwd: source });
+  // Nobody asks for details of operands: what would tell them is left out by the compiler.
+  for (const file of capstoneTargets.flatMap(({ sources: printers }) => printers)) {
+    const path = join(source, file);
+    await Bun.write(path, (await Bun.file(path).text()).replaceAll("MI->csh->detail", "false"));
+  }
   return source;
 }
 

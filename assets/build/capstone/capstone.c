@@ -67,17 +67,6 @@ int fprintf(FILE *file, const char *format, ...)
 	__builtin_trap();
 }
 
-/* Of operands nothing but their text is asked for. */
-const uint8_t *X86_get_op_access(void)
-{
-	__builtin_trap();
-}
-
-const uint8_t *AArch64_get_op_access(void)
-{
-	__builtin_trap();
-}
-
 struct line {
 	char *next, *end;
 };

@@ -71,7 +71,7 @@ function decodeWindow(capstone: Capstone, code: Uint8Array, address: number): re
 const loaded = new Map<Machine, Decoder>();
 
 /**
- * The disassembler of a machine's code. There is a module for each, as compiling it takes longer than what a run decodes: some 4 ms
+ * The disassembler of a machine's code. There is a module for each, as compiling it takes longer than what a run decodes: some 3 ms
  * for the first who asks.
  *
  * @throws when the asset is missing
