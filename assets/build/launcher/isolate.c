@@ -117,17 +117,17 @@ _Noreturn static void end_with(long pid)
 	leave((status & 0x7f) == 0 ? status >> 8 & 0xff : 128 + (status & 0x7f));
 }
 
-void isolate(void)
+int isolate(void)
 {
 	/* The number of the first stage in /proc, which the second one is told. */
 	static char own[16];
 	char **arguments = process.arguments;
 	for (int index = 0; index < COUNT; index++)
-		if (arguments[index] == NULL) return;
-	if (arguments[COUNT] != NULL || !same(arguments[CHILD], "@child") || !same(arguments[STAGE], "isolate")) return;
+		if (arguments[index] == NULL) return 0;
+	if (arguments[COUNT] != NULL || !same(arguments[CHILD], "@child") || !same(arguments[STAGE], "isolate")) return 0;
 	long files = number_of(arguments[FILES]);
 	int keeps = same(arguments[USER], "kept");
-	if (files < 0 || number_of(arguments[PARENT]) < 0 || (!keeps && !same(arguments[USER], "own"))) return;
+	if (files < 0 || number_of(arguments[PARENT]) < 0 || (!keeps && !same(arguments[USER], "own"))) return 0;
 
 	die_with(arguments[PARENT]);
 	close_from(3 + files);
@@ -153,4 +153,5 @@ void isolate(void)
 	die_with(own);
 	arguments[STAGE] = "work";
 	arguments[PARENT] = own;
+	return 1;
 }

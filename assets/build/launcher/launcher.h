@@ -73,9 +73,9 @@ void answer_version(void);
 
 /*
  * Where this process is to be a child that runs foreign code, it leaves what it can do without, and starts a second one, in which alone
- * this returns: the first one ends with it.
+ * this returns: the first one ends with it. Whether this is such a child.
  */
-void isolate(void);
+int isolate(void);
 
 /* Turns away where Bun cannot run. Whether Bun is to set aside fewer addresses. */
 int check_host(void);

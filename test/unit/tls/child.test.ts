@@ -115,7 +115,10 @@ async function whileLoaded<Result>(act: (pid: number) => Result | Promise<Result
 
 describe("while foreign code runs", () => {
   test("every thread is of a user of its own, has no right and no way to one", () =>
-    whileLoaded(expectConfined));
+    whileLoaded((pid) => {
+      expect(readdirSync(`/proc/${pid}/task`).length).toBeGreaterThan(1);
+      expectConfined(pid);
+    }));
 
   test("it has none of the groups that this process has", async () => {
     const before = process.getgroups?.() ?? [];
