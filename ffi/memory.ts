@@ -32,9 +32,11 @@ const mappings = (): readonly Mapping[] =>
           ];
     });
 
-/** What is mapped at an address of this process; null where nothing is. */
-export const mappedAt = (address: number): Pick<Mapping, "what" | "file"> | null =>
-  mappings().find(({ start, end }) => start <= address && address < end) ?? null;
+/** What is mapped at each of these addresses of this process, at one time; null where nothing is. */
+export function mappedAt(...addresses: readonly number[]): (Pick<Mapping, "what" | "file"> | null)[] {
+  const all = mappings();
+  return addresses.map((at) => all.find(({ start, end }) => start <= at && at < end) ?? null);
+}
 
 interface Mapped {
   readonly start: number;

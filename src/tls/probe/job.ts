@@ -98,10 +98,9 @@ function whatIs(path: string): string {
  */
 function checkOrigin(library: NativeLibrary, name: string, file = ""): void {
   const address = library.symbol(name);
-  const origin = address === null ? null : mappedAt(Number(address));
-  const expected = whileMapped(Number(basename(file)), file, mappedAt);
-  if (origin === null || origin.file !== expected?.file) {
-    const actual = origin === null ? "no file" : shownName(nameOf(Buffer.from(origin.what, "latin1")));
+  const [origin, expected] = whileMapped(Number(basename(file)), file, (at) => mappedAt(Number(address), at));
+  if (!origin || origin.file !== expected?.file) {
+    const actual = !origin ? "no file" : shownName(nameOf(Buffer.from(origin.what, "latin1")));
     throw new Error(`${name} is of ${actual}, not of ${whatIs(file)}`);
   }
 }
