@@ -9,11 +9,14 @@ import { closeSync, openSync, writeFileSync, writeSync } from "node:fs";
 import { mkdir, mkdtemp, readdir, rename, rm } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
 import { parseArgs } from "node:util";
+import * as v from "valibot";
 import { LAUNCHER, universal } from "./assets/build/universal.ts";
 import { version } from "./package.json";
 import { helpOf } from "./src/commands/help.ts";
 import { everyCommand, program } from "./src/commands/program.ts";
 import { type Arch, arch, assetFolders } from "./src/self/assets.ts";
+import { knownLibraries, loadLayouts } from "./src/tls/layouts/layouts.ts";
+import { layoutsSchema } from "./src/tls/layouts/layouts-schema.ts";
 
 const root = import.meta.dir;
 
@@ -61,6 +64,9 @@ const outfile = join(
   values.target === undefined ? "" : name,
   "offsetof",
 );
+// The tables that lie in the executable are as their schema says: no run of it looks again.
+for (const library of knownLibraries) v.parse(layoutsSchema, await loadLayouts(library));
+
 await mkdir(dirname(outfile), { recursive: true });
 // Built aside and renamed: dist/ never holds a half-made executable. The file's own name is part of its bytes.
 const scratch = await mkdtemp(join(root, "dist/.build-"));

@@ -72,8 +72,8 @@ export async function libraryConstants(library: string): Promise<readonly string
 }
 
 /**
- * The published layouts of a library, null where there are none. They are checked where they are made and by the tests, not in each run:
- * nobody but who built this put them there.
+ * The published layouts of a library, null where there are none. They are checked where they are made, where the executable is built, and by
+ * the tests, not in each run: nobody but who built this put them there.
  */
 export async function loadLayouts(library: string): Promise<Layouts | null> {
   if (!isKnownLibrary(library)) return null;
