@@ -24,11 +24,9 @@ static const char one_collector[] = "BUN_JSC_numberOfGCMarkers=1";
 static const char fewer_for_code[] = "BUN_JSC_jitMemoryReservationSize=16777216";
 static const char fewer_for_data[] = "mimalloc_arena_reserve=64MiB";
 
-/*
- * In a child that runs foreign code, which is over sooner than others: no thread makes memory ready that it would never use, and what is
- * compiled is so by the thread that runs it. A tenth of its processor time.
- */
+/* No thread makes memory ready that a short run would never use. */
 static const char no_warming[] = "BUN_JSC_useWarmUpMarkedBlocks=0";
+/* In a child that runs foreign code, which is over sooner than others, what is compiled is so by the thread that runs it. */
 static const char no_compilers[] = "BUN_JSC_useConcurrentJIT=0";
 
 /* Room is left below what the kernel put on the stack, for five times two variables. */
@@ -78,11 +76,12 @@ __attribute__((used)) struct start launch(uint64_t *stack)
 
 	answer_version();
 	int is_short = check_host();
-	if (isolate()) stack = add_two(stack, no_warming, no_compilers);
+	int is_child = isolate();
 	if (!is_tuned) {
 		stack = add_two(stack, first_javascript, second_javascript);
 		stack = add_two(stack, late_javascript, late_wasm);
 		stack = add_two(stack, later_garbage, one_collector);
+		stack = add_two(stack, no_warming, is_child ? no_compilers : no_warming); /* two words; a variable twice is as once */
 	}
 	if (is_short && !is_told) stack = add_two(stack, fewer_for_code, fewer_for_data);
 
