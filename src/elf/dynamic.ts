@@ -87,6 +87,8 @@ export class DynamicSection {
   readonly #segments: readonly ProgramHeader[];
   /** Entries with a tag we know, in order; null before they were asked for. */
   #entries: readonly { readonly key: number; readonly value: number }[] | null = null;
+  /** What it told; null before it was asked. */
+  #told: Dynamic | null = null;
 
   /** The file stays the caller's. */
   constructor(file: InputFile, segments: readonly ProgramHeader[]) {
@@ -96,6 +98,11 @@ export class DynamicSection {
 
   /** The libraries it asks for, its own name, and where to look. @throws InputError */
   told(): Dynamic {
+    this.#told ??= this.#tell();
+    return this.#told;
+  }
+
+  #tell(): Dynamic {
     const one = (key: number): string | null => {
       const offset = this.#value(key);
       return offset === undefined ? null : this.#string(offset);
