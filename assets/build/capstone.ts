@@ -43,7 +43,16 @@ const changes = join(import.meta.dir, "capstone/capstone.patch");
 const isPrinter = (source: string): boolean =>
   /\/capstone\.c$|^cs\.c$|^SStream\.c$|InstPrinter\.c$/.test(source);
 
-const target = ["-target", "wasm32-wasi", "-O2", "-g0", "-w", "-fno-sanitize=all", "-fno-stack-protector"];
+const target = [
+  "-target",
+  "wasm32-wasi",
+  "-mbulk-memory",
+  "-O2",
+  "-g0",
+  "-w",
+  "-fno-sanitize=all",
+  "-fno-stack-protector",
+];
 const compile = [
   ...["-ffunction-sections", "-fdata-sections", "-DNDEBUG", "-DCAPSTONE_USE_SYS_DYN_MEM"],
   ...["-Iinclude", "-I."],
