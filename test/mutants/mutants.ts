@@ -441,6 +441,22 @@ export const mutants: readonly Mutant[] = [
     why: "eight bytes became an interface of that number",
   },
   {
+    name: "netlink: routes of two sources are one",
+    file: "src/net/route.ts",
+    text: "known.source === source &&",
+    replacement: "",
+    tests: [["test/unit/net/netlink.test.ts", "none stands for another"]],
+    why: "a batch tells what follows from a route once for all that are equal: another's subnet would be told",
+  },
+  {
+    name: "verify: an instruction is taken for a shorter one",
+    file: "src/verify/emulated.ts",
+    text: '"4881ec........"',
+    replacement: '"4881ec......"',
+    tests: [["test/unit/verify/emulated.test.ts", "is one instruction, whatever its numbers are"]],
+    why: "a program amid an instruction ends every process that comes by",
+  },
+  {
     name: "log: what others wrote reaches the terminal",
     file: "src/output/log.ts",
     text: 'printable(args.join(" "))',

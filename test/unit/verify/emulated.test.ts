@@ -1,10 +1,14 @@
 /** Instructions that programs are attached to, against objdump, which shares no code with what is tested. */
-import { expect, test } from "bun:test";
-import { realpathSync, writeFileSync } from "node:fs";
+import { afterAll, expect, test } from "bun:test";
+import { mkdtempSync, realpathSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import fc from "fast-check";
 import { Elf } from "../../../src/elf/elf.ts";
 import { emulated, emulatedPlace, LOOKED_AT, passedOver } from "../../../src/verify/emulated.ts";
-import { Scratch } from "../../e2e/executable.ts";
+
+const folder = mkdtempSync(join(tmpdir(), "offsetof-emulated-"));
+afterAll(() => rmSync(folder, { recursive: true }));
 
 interface Line {
   readonly at: number;
@@ -33,11 +37,10 @@ test.each([
   ...passedOver.map((row) => ({ row, isLast: false })),
   ...emulated.map((row) => ({ row, isLast: true })),
 ])("$row is one instruction, whatever its numbers are", ({ row, isLast }) => {
-  using scratch = new Scratch();
   const digits = new RegExp(`^(?:${row.replaceAll(".", "[0-9a-f]")})$`);
   const sled = Buffer.alloc(16, 0x90);
   const samples = fc.sample(fc.stringMatching(digits), 300).map((text) => Buffer.from(text, "hex"));
-  const file = scratch.at("samples");
+  const file = join(folder, "samples");
   writeFileSync(file, Buffer.concat(samples.flatMap((sample) => [sample, sled])));
   const lines = disassembled("-D", "-b", "binary", "-m", "i386:x86-64", file);
   const texts = new Map(lines.map(({ at, text }) => [at, text]));
