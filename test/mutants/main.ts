@@ -32,8 +32,8 @@ async function copyCheckout(): Promise<string> {
 
 /** How many of the tests failed; a reason where that is not known. */
 async function failures(folder: string, [file, name]: Test): Promise<number | string> {
-  // These have the executable do it.
-  if (file.startsWith("test/e2e/")) await run([process.execPath, "build.ts"], { cwd: folder });
+  // These have the executable do it, or load what looks for it.
+  if (!file.startsWith("test/unit/")) await run([process.execPath, "build.ts"], { cwd: folder });
   const pattern = name.replaceAll(/[^\w ,']/g, ".");
   const child = Bun.spawn(
     [process.execPath, "test", file, `--timeout=${LONGEST}`, "--test-name-pattern", pattern],
