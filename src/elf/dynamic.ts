@@ -89,6 +89,12 @@ export class DynamicSection {
   #entries: readonly { readonly key: number; readonly value: number }[] | null = null;
   /** What it told; null before it was asked. */
   #told: Dynamic | null = null;
+  /** The last value of each tag. */
+  #values: ReadonlyMap<number, number> | null = null;
+  /** Where in the file the address of a tag leads, as far as it was asked. */
+  readonly #places = new Map<number, number>();
+  /** The head of DT_GNU_HASH, which each name is looked up by. */
+  #gnuHead: Records | null = null;
 
   /** The file stays the caller's. */
   constructor(file: InputFile, segments: readonly ProgramHeader[]) {
@@ -201,13 +207,18 @@ export class DynamicSection {
 
   /** Where a tag stands several times, the dynamic linker keeps the last entry. */
   #value(key: number): number | undefined {
-    return this.#all().findLast((entry) => entry.key === key)?.value;
+    this.#values ??= new Map(this.#all().map((entry) => [entry.key, entry.value]));
+    return this.#values.get(key);
   }
 
   /** The place in the file that an entry's address leads to; undefined where there is no such entry. */
   #place(key: number): number | undefined {
-    const address = this.#value(key);
-    return address === undefined ? undefined : this.#offsetOf(address);
+    const known = this.#places.get(key);
+    const address = known === undefined ? this.#value(key) : undefined;
+    if (address === undefined) return known;
+    const place = this.#offsetOf(address);
+    this.#places.set(key, place);
+    return place;
   }
 
   #offsetOf(address: number): number {
@@ -256,7 +267,8 @@ export class DynamicSection {
 
   /** By DT_GNU_HASH. */
   *#gnuHashed(at: number, name: string): Generator<number> {
-    const header = this.#records(at, gnuHash.size, "hash table");
+    this.#gnuHead ??= this.#records(at, gnuHash.size, "hash table");
+    const header = this.#gnuHead;
     const [buckets, first] = [header.u32(gnuHash.buckets), header.u32(gnuHash.first)];
     if (buckets === 0) return;
     let hash = 5381;

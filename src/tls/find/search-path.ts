@@ -140,11 +140,11 @@ export function* findNeeded(
   soname: string,
   from: { folder: string; machine: Machine; rpath: string | null; runpath: string | null },
 ): Generator<string> {
-  const cached = cache.filter((one) => one.soname === soname && one.flags === cacheFlags[from.machine]);
   function* paths(): Generator<string> {
     for (const folder of runFolders(from.runpath ?? from.rpath, from.folder))
       if (!folder.includes("$")) yield `${folder}/${soname}`;
-    for (const { path } of cached) yield path;
+    for (const one of cache)
+      if (one.soname === soname && one.flags === cacheFlags[from.machine]) yield one.path;
     for (const folder of folders()) yield `${folder}/${soname}`;
   }
   for (const path of paths()) {
