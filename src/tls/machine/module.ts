@@ -15,10 +15,10 @@ export class TabledModule {
   readonly #module: WebAssembly.Module;
   readonly #segments: readonly Segment[];
 
-  /** @param bytes of a module that ends with its data, and exports its memory as `memory` */
+  /** @param bytes of a module that ends with its data, if it has any, and exports its memory as `memory` */
   constructor(bytes: Uint8Array) {
     const reader = new Reader(bytes);
-    for (reader.at = headerSize; bytes[reader.at] !== dataSection; ) {
+    for (reader.at = headerSize; reader.at < bytes.length && bytes[reader.at] !== dataSection; ) {
       reader.at += 1;
       const size = reader.number();
       reader.at += size;
