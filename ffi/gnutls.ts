@@ -130,13 +130,24 @@ export class GnutlsLibrary {
   readonly #bound: Bound;
   readonly #library: Pick<NativeLibrary, "symbol">;
 
+  readonly #certificates = new WeakMap<Credentials, GnutlsCredentials>();
+
   constructor(library: Pick<NativeLibrary, "symbol">) {
     this.#bound = bindFound(library, functions);
     this.#library = library;
   }
 
-  /** Credentials of a server, and of a client that has none. @throws TlsCallError where the library takes none such */
-  certificate({ certificate, key }: Credentials): GnutlsCredentials {
+  /**
+   * Credentials of a server, and of a client that has none; made once of the same key, as that takes as long as a handshake.
+   * @throws TlsCallError where the library takes none such
+   */
+  certificate(credentials: Credentials): GnutlsCredentials {
+    const made = this.#certificates.get(credentials) ?? this.#certify(credentials);
+    this.#certificates.set(credentials, made);
+    return made;
+  }
+
+  #certify({ certificate, key }: Credentials): GnutlsCredentials {
     const { calls } = this.#bound;
     const allocate = () =>
       made("gnutls_certificate_allocate_credentials", calls.gnutls_certificate_allocate_credentials);

@@ -122,7 +122,10 @@ const viewOf = ({ buffer, byteOffset, byteLength }: Uint8Array) =>
   new DataView(buffer, byteOffset, byteLength);
 
 /** The pointer or size_t at `at`, as a number; user space has none beyond 2^53. */
-export const wordAt = (bytes: Uint8Array, at: number): number => Number(viewOf(bytes).getBigUint64(at, true));
+export function wordAt(bytes: Uint8Array, at: number): number {
+  const view = viewOf(bytes);
+  return view.getUint32(at, true) + view.getUint32(at + 4, true) * 2 ** 32;
+}
 
 /** The number that the int at `at` is. */
 export const intAt = (bytes: Uint8Array, at: number): number => viewOf(bytes).getInt32(at, true);
@@ -157,12 +160,16 @@ export function chainsTo(
   const chains: Chain[] = [];
   const structs = instances.map(({ bytes }) => bytes);
   for (const first of placesIn(structs, 8)) {
-    const targets = instances.map(({ bytes }) => {
+    const targets: Uint8Array[] = [];
+    for (const { bytes, value } of instances) {
       const at = wordAt(bytes, first);
       const length = at % 8 === 0 && memory.readable(at - 8) > 8 ? Math.min(sizeAt(at), LARGEST_TARGET) : 0;
-      return length === 0 ? new Uint8Array() : memory.copy(at, length);
-    });
-    if (targets.some((target) => target.length === 0)) continue;
+      const target = length === 0 ? new Uint8Array() : memory.copy(at, length);
+      // Most words are no pointers, and most pointers lead elsewhere: one instance tells that of all.
+      if (target.length === 0 || !Buffer.from(target.buffer).includes(value)) break;
+      targets.push(target);
+    }
+    if (targets.length < instances.length) continue;
     const notes = new Notes({ [member]: bytesShape(instances[0]?.value.length ?? 0) });
     for (const [index, target] of targets.entries()) {
       const { value } = instances[index] ?? {};
