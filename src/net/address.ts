@@ -92,12 +92,10 @@ export function isSame(one: IpAddress | null, other: IpAddress | null): boolean 
 
 /** Whether the first `prefix` bits of two addresses of one family agree. */
 export function sharePrefix(one: IpAddress, other: IpAddress, prefix: number): boolean {
-  return (
-    one.family === other.family &&
-    one.address.every((byte, at) => {
-      const bits = Math.min(8, Math.max(0, prefix - 8 * at));
-      const mask = 0xff00 >> bits;
-      return ((byte ^ (other.address[at] ?? 0)) & mask & 0xff) === 0;
-    })
-  );
+  if (one.family !== other.family) return false;
+  for (let at = 0, left = prefix; left > 0 && at < one.address.length; at++, left -= 8) {
+    const differing = (one.address[at] ?? 0) ^ (other.address[at] ?? 0);
+    if ((differing & (0xff00 >> Math.min(8, left)) & 0xff) !== 0) return false;
+  }
+  return true;
 }

@@ -1,6 +1,9 @@
-import { isIPv6 } from "node:net"; // loaded by who reads addresses alone: it takes 2 ms
 import { AF_INET, AF_INET6 } from "../../ffi/socket-calls.ts";
 import type { IpAddress } from "./address.ts";
+
+const [DOT, ZERO, COLON, LETTER_A] = [0x2e, 0x30, 0x3a, 0x61];
+/** Bytes of an IPv6 address, and of the words that it is written in. */
+const [SIZE, WORD] = [16, 2];
 
 /**
  * Reads an address without a scope: dotted decimal, or RFC 4291 text. An IPv4-mapped one (::ffff:10.0.0.1) is the IPv4
@@ -9,15 +12,10 @@ import type { IpAddress } from "./address.ts";
 export function parseIp(text: string): IpAddress | null {
   const dotted = parseDotted(text);
   if (dotted !== null) return { family: AF_INET, address: dotted };
-  if (!isIPv6(text) || text.includes("%")) return null;
-  const [head = [], tail = []] = text.split("::").map(wordsOf);
-  const words = [...head, ...new Array<number>(8 - head.length - tail.length).fill(0), ...tail];
-  const address = Uint8Array.from(words.flatMap((word) => [word >> 8, word & 0xff]));
-  const isMapped = words.slice(0, 5).every((word) => word === 0) && words[5] === 0xffff;
-  return isMapped ? { family: AF_INET, address: address.slice(12) } : { family: AF_INET6, address };
+  const address = parseWords(text);
+  if (address === null) return null;
+  return isMapped(address) ? { family: AF_INET, address: address.slice(12) } : { family: AF_INET6, address };
 }
-
-const [DOT, ZERO] = [0x2e, 0x30];
 
 /** The bytes of four decimal numbers without leading zeros; null where the text is anything else. */
 function parseDotted(text: string): Uint8Array | null {
@@ -39,26 +37,81 @@ function parseDotted(text: string): Uint8Array | null {
   return part === 4 ? address : null;
 }
 
-/** The 16-bit words of one side of an IPv6 address; a dotted quad at the end is two. */
-const wordsOf = (side: string): number[] =>
-  side === ""
-    ? []
-    : side.split(":").flatMap((part) => {
-        const [a = 0, b = 0, c = 0, d = 0] = part.split(".").map(Number);
-        return part.includes(".") ? [(a << 8) | b, (c << 8) | d] : [Number.parseInt(part, 16)];
-      });
+/** The bytes of RFC 4291 text: words of up to four hex digits, the last two perhaps in dotted decimal, `::` for one or more that are zero. */
+function parseWords(text: string): Uint8Array | null {
+  const address = new Uint8Array(SIZE);
+  // How many bytes are read, and behind how many of them the zeros stand; -1: nowhere.
+  let [filled, gap] = [0, -1];
+  let at = 0;
+  if (text.charCodeAt(0) === COLON && text.charCodeAt(1) === COLON) {
+    gap = 0;
+    at = 2;
+  }
+  while (at < text.length) {
+    const start = at;
+    let word = 0;
+    for (let digit = hexDigit(text.charCodeAt(at)); digit >= 0 && at < start + 4; ) {
+      word = (word << 4) | digit;
+      digit = hexDigit(text.charCodeAt(++at));
+    }
+    if (text.charCodeAt(at) === DOT) {
+      const dotted = parseDotted(text.slice(start));
+      if (dotted === null || filled + dotted.length > SIZE) return null;
+      address.set(dotted, filled);
+      filled += dotted.length;
+      break;
+    }
+    if (at === start || filled === SIZE) return null;
+    address[filled++] = word >> 8;
+    address[filled++] = word;
+    if (at === text.length) break;
+    if (text.charCodeAt(at++) !== COLON || at === text.length) return null;
+    if (text.charCodeAt(at) !== COLON) continue;
+    if (gap >= 0) return null;
+    gap = filled;
+    at++;
+  }
+  if (gap < 0) return filled === SIZE ? address : null;
+  if (filled === SIZE) return null;
+  address.copyWithin(SIZE - (filled - gap), gap, filled);
+  return address.fill(0, gap, SIZE - (filled - gap));
+}
+
+/** What a digit of either case means; -1 where it is none. */
+function hexDigit(code: number): number {
+  if (code >= ZERO && code <= ZERO + 9) return code - ZERO;
+  const letter = (code | 0x20) - LETTER_A;
+  return letter >= 0 && letter < 6 ? 10 + letter : -1;
+}
+
+/** Whether it is of ::ffff:0:0/96. */
+function isMapped(address: Uint8Array): boolean {
+  for (let at = 0; at < 10; at++) if (address[at] !== 0) return false;
+  return address[10] === 0xff && address[11] === 0xff;
+}
 
 /** The address as text: dotted decimal, or IPv6 in the form of RFC 5952. */
-export function formatIp({ family, address }: IpAddress): string {
-  if (family === AF_INET) return `${address[0]}.${address[1]}.${address[2]}.${address[3]}`;
-  const words = Array.from({ length: 8 }, (_, at) =>
-    (((address[2 * at] ?? 0) << 8) | (address[2 * at + 1] ?? 0)).toString(16),
-  ).join(":");
-  const zeros = [...words.matchAll(/\b0(?::0)+\b/g)];
-  const longest = zeros.reduce((best, run) => (run[0].length > best.length ? run[0] : best), "");
-  if (longest === "") return words;
-  const at = zeros.find(([run]) => run === longest)?.index ?? 0;
-  return `${words.slice(0, at) || ":"}${words.slice(at + longest.length) || ":"}`;
+export const formatIp = ({ family, address }: IpAddress): string =>
+  family === AF_INET ? `${address[0]}.${address[1]}.${address[2]}.${address[3]}` : formatWords(address);
+
+/** Words in hex; the first of the longest runs of zeros becomes `::`, a single zero stays. */
+function formatWords(address: Uint8Array): string {
+  const word = (at: number): number => ((address[at] ?? 0) << 8) | (address[at + 1] ?? 0);
+  let [from, to] = [0, WORD];
+  for (let at = 0; at < SIZE; at += WORD) {
+    const start = at;
+    while (at < SIZE && word(at) === 0) at += WORD;
+    if (at - start > to - from) [from, to] = [start, at];
+  }
+  const isShort = to - from > WORD;
+  let text = "";
+  for (let at = 0; at < SIZE; at += WORD) {
+    if (isShort && at === from) {
+      text += "::";
+      at = to - WORD;
+    } else text += at === 0 || (isShort && at === to) ? word(at).toString(16) : `:${word(at).toString(16)}`;
+  }
+  return text;
 }
 
 /** The network of an address, as `10.0.0.0/24`. */

@@ -1,4 +1,5 @@
 import { expect, test } from "bun:test";
+import { isIP } from "node:net";
 import fc from "fast-check";
 import { AF_INET, AF_INET6 } from "../../../ffi/socket-calls.ts";
 import { type IpAddress, sharePrefix } from "../../../src/net/address.ts";
@@ -60,6 +61,36 @@ test.each([
   "1::2::3",
 ])("%p is no address", (text) => {
   expect(parseIp(text)).toBeNull();
+});
+
+test("what is an address is one to node:net too, and means what the URL standard reads", () => {
+  const word = fc.stringMatching(/^[0-9a-fA-F]{0,5}$/);
+  const quad = fc
+    .array(fc.integer({ min: 0, max: 300 }), { minLength: 3, maxLength: 5 })
+    .map((each) => each.join("."));
+  const separator = fc.constantFrom(":", ":", ":", "::", ":::", ".", "%");
+  const part = fc.oneof({ weight: 5, arbitrary: word }, { weight: 1, arbitrary: quad });
+  const text = fc
+    .tuple(fc.constantFrom("", "", ":", "::"), fc.array(fc.tuple(part, separator), { maxLength: 9 }), part)
+    .map(([start, parts, end]) => `${start}${parts.flat().join("")}${end}`);
+  const full = fc
+    .array(fc.tuple(fc.stringMatching(/^[0-9a-fA-F]{1,4}$/), fc.constantFrom(":", ":", ":", "::")), {
+      minLength: 5,
+      maxLength: 8,
+    })
+    .map((parts) => parts.flat().join("").replace(/:$/, ""));
+  fc.assert(
+    fc.property(fc.oneof(text, full), (written) => {
+      const ip = parseIp(written);
+      expect([written, ip !== null]).toEqual([written, isIP(written) !== 0 && !written.includes("%")]);
+      // The runtime's own URL refuses some that end in dotted decimal.
+      const inWords = written.replace(/(\d+)\.(\d+)\.(\d+)\.(\d+)$/, (_, a, b, c, d) =>
+        [256 * a + +b, 256 * c + +d].map((each) => each.toString(16)).join(":"),
+      );
+      if (ip?.family === AF_INET6) expect([written, formatIp(ip)]).toEqual([written, byUrl(inWords)]);
+    }),
+    { numRuns: 20_000 },
+  );
 });
 
 test("a scope is no part of an address", () => {
