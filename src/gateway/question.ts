@@ -35,7 +35,7 @@ const LARGEST_INDEX = 2 ** 31 - 1;
  * @throws Failure of wrong usage that says which address cannot be asked about, and why
  */
 export function parseQuestion(texts: QuestionTexts): GatewayQuestion {
-  const source = parseScoped(texts.source);
+  const source = parseSource(texts.source);
   const destination = parseScoped(texts.destination);
   const translated = texts.translated === undefined ? undefined : parseScoped(texts.translated);
   const target = translated ?? destination;
@@ -92,6 +92,17 @@ function parseScoped(text: string): ScopedAddress {
 function isUnspecified({ address }: IpAddress): boolean {
   for (let at = 0; at < address.length; at++) if (address[at] !== 0) return false;
   return true;
+}
+
+/** Lines of a batch often have one source: the last is remembered. */
+const parseSource = rememberingLast(parseScoped);
+
+function rememberingLast<Result>(parse: (text: string) => Result): (text: string) => Result {
+  let last: { readonly text: string; readonly result: Result } | undefined;
+  return (text) => {
+    if (last?.text !== text) last = { text, result: parse(text) };
+    return last.result;
+  };
 }
 
 const isMulticast = ({ family, address }: IpAddress): boolean =>

@@ -94,6 +94,9 @@ function isMapped(address: Uint8Array): boolean {
 export const formatIp = ({ family, address }: IpAddress): string =>
   family === AF_INET ? `${address[0]}.${address[1]}.${address[2]}.${address[3]}` : formatWords(address);
 
+/** The longest address has eight words of four digits. A text is made of bytes: one of many pieces takes longer to put together. */
+const letters = Buffer.alloc(39);
+
 /** Words in hex; the first of the longest runs of zeros becomes `::`, a single zero stays. */
 function formatWords(address: Uint8Array): string {
   const word = (at: number): number => ((address[at] ?? 0) << 8) | (address[at + 1] ?? 0);
@@ -104,14 +107,22 @@ function formatWords(address: Uint8Array): string {
     if (at - start > to - from) [from, to] = [start, at];
   }
   const isShort = to - from > WORD;
-  let text = "";
+  let length = 0;
   for (let at = 0; at < SIZE; at += WORD) {
     if (isShort && at === from) {
-      text += "::";
+      letters[length++] = COLON;
+      letters[length++] = COLON;
       at = to - WORD;
-    } else text += at === 0 || (isShort && at === to) ? word(at).toString(16) : `:${word(at).toString(16)}`;
+      continue;
+    }
+    if (at > 0 && !(isShort && at === to)) letters[length++] = COLON;
+    const value = word(at);
+    for (let shift = value > 0xfff ? 12 : value > 0xff ? 8 : value > 0xf ? 4 : 0; shift >= 0; shift -= 4) {
+      const digit = (value >> shift) & 0xf;
+      letters[length++] = digit < 10 ? ZERO + digit : LETTER_A + digit - 10;
+    }
   }
-  return text;
+  return letters.toString("latin1", 0, length);
 }
 
 /** The network of an address, as `10.0.0.0/24`. */
