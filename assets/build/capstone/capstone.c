@@ -13,8 +13,6 @@
 
 enum {
 	window_size = 1 << 14,
-	/* Bytes of the longest instruction. Intel SDM volume 2, 2.3.11. */
-	longest = 15,
 	/* Bytes that Capstone asks for: some 14 KiB for its table of arm64's instructions, and less than one for each instruction. */
 	heap_size = 1 << 15,
 	texts_size = 1 << 18,
@@ -161,7 +159,7 @@ static void open(void)
 {
 	cs_insn one;
 	const uint8_t *code = window;
-	size_t size = longest;
+	size_t size = 16;
 	uint64_t address = 0;
 
 	if (cs_open(ARCH, MODE, &handle) != CS_ERR_OK)
@@ -182,14 +180,14 @@ static void put_text(const char *text)
 }
 
 /*
- * Decodes the first `size` bytes of the window, up to the first that are no instruction, or until there is no room for more text. Where
- * code follows that is not in the window, what may reach into it is left.
+ * Decodes the first `size` bytes of the window, up to the first that are no instruction, as one that the window's end cuts, or until there
+ * is no room for more text.
  * @returns the instructions
  */
-EXPORTED(decode) uint32_t decode(uint32_t size, int is_last, double first)
+EXPORTED(decode) uint32_t decode(uint32_t size, double first)
 {
 	cs_insn one;
-	const uint8_t *code = window, *stop = window + size - (is_last ? 0 : longest);
+	const uint8_t *code = window;
 	size_t left = size;
 	uint64_t address = (uint64_t)first;
 	uint32_t count = 0;
@@ -197,7 +195,7 @@ EXPORTED(decode) uint32_t decode(uint32_t size, int is_last, double first)
 	if (handle == 0)
 		open();
 	text_size = 0;
-	while (code < stop && text_size < texts_size - most_text && next(&code, &left, &address, &one)) {
+	while (left > 0 && text_size < texts_size - most_text && next(&code, &left, &address, &one)) {
 		sizes[count++] = (uint8_t)one.size;
 		put_text(one.mnemonic);
 		put_text(one.op_str);

@@ -13,7 +13,7 @@ interface Capstone {
   readonly texts: WebAssembly.Global<"i32">;
   readonly text_size: WebAssembly.Global<"i32">;
   /** Decodes the window's first `size` bytes; how many instructions. */
-  readonly decode: (size: number, isLast: boolean, address: number) => number;
+  readonly decode: (size: number, address: number) => number;
 }
 
 /** Bytes of code that it takes at a time. */
@@ -51,12 +51,12 @@ export class Decoder {
   }
 }
 
-/** As many as have room. */
+/** As many as have room: one that the window cuts is the first of the next. */
 function decodeWindow(capstone: Capstone, code: Uint8Array, address: number): readonly Instruction[] {
   const { memory, window, sizes, texts, text_size, decode } = capstone;
   const size = Math.min(code.length, windowSize);
   new Uint8Array(memory.buffer, window.value, size).set(code.subarray(0, size));
-  const count = decode(size, size === code.length, address);
+  const count = decode(size, address);
   const [textSize = 0] = new Uint32Array(memory.buffer, text_size.value, 1);
   const lines = Buffer.from(memory.buffer, texts.value, textSize).toString("latin1").split("\n");
   let next = address;

@@ -62,3 +62,17 @@ test("behind the first bytes that are no instruction nothing is told", () => {
     { address: 0, size: 1, mnemonic: "ret", operands: "" },
   ]);
 });
+
+test("code that is longer than a window, with more text than there is room for at a time, is decoded whole", () => {
+  // INS: one byte, and the longest text of such (Intel SDM volume 2, INS).
+  const code = Buffer.alloc(50_000, 0x6c);
+  const told = loadDecoder("x86_64").decode(code, 0x1000);
+  expect(told.length).toBe(code.length);
+  expect(told.at(-1)).toEqual({
+    address: 0x1000 + code.length - 1,
+    size: 1,
+    mnemonic: "insb",
+    operands: "byte ptr [rdi], dx",
+  });
+  expect(new Set(told.map(({ mnemonic, operands }) => `${mnemonic} ${operands}`)).size).toBe(1);
+});
