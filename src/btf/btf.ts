@@ -111,7 +111,9 @@ for (const [kind, [fixed, each]] of tails.entries()) {
   if (kind !== kinds.void) fixedWords[kind] = TYPE.words + fixed;
   memberWords[kind] = each;
 }
-const kindOf = (info: number): number => (info >>> 24) & 0x1f;
+/** The bits of a kind in the second word of a type. */
+const KIND = 0x1f000000;
+const kindOf = (info: number): number => (info & KIND) >>> 24;
 const countOf = (info: number): number => info & 0xffff;
 /** Kinds that stand for the type they name. */
 const aliases: ReadonlySet<number> = new Set([
@@ -244,8 +246,11 @@ export class Btf {
 
   #called(name: string): number[] {
     const found: number[] = [];
+    const words = this.#words;
     for (const offset of this.#offsetsOf(name)) {
-      for (let at = this.#words.indexOf(offset); at >= 0; at = this.#words.indexOf(offset, at + 1)) {
+      for (let at = words.indexOf(offset); at >= 0; at = words.indexOf(offset, at + 1)) {
+        // What follows most other numbers has no kind.
+        if (((words[at + TYPE.info] ?? 0) & KIND) === 0) continue;
         const index = this.#indexAt(at);
         if (index !== null) found.push(this.first + index);
       }
@@ -253,17 +258,16 @@ export class Btf {
     return found;
   }
 
-  /** Which of its own types begins at a word, and has its name there; null where none does, and the number is another one's. */
+  /** Which of its own types begins at a word; null where none does, and the number there is no type's name. */
   #indexAt(at: number): number | null {
-    // What follows most other numbers has no kind.
-    if (kindOf(this.#words[at + TYPE.info] ?? 0) === kinds.void) return null;
-    let [low, high] = [0, this.#starts.length];
+    const starts = this.#starts;
+    let [low, high] = [0, starts.length];
     while (low < high) {
       const middle = (low + high) >>> 1;
-      if ((this.#starts[middle] ?? 0) < at) low = middle + 1;
+      if ((starts[middle] ?? 0) < at) low = middle + 1;
       else high = middle;
     }
-    return this.#starts[low] === at ? low : null;
+    return starts[low] === at ? low : null;
   }
 
   /** Names of its own types of these kinds. */
