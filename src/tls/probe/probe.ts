@@ -53,7 +53,7 @@ export async function probeEvidence(
   return await before;
 }
 
-/** A real library takes the child 100 milliseconds. */
+/** A real library takes the child 30 milliseconds. */
 async function measured(library: KnownLibrary, { fds, crypto, libc }: Loadable): Promise<Probed> {
   const options = { files: fds, milliseconds: share(), libc };
   const outcome = await runChild("probe", { library, crypto }, options);
