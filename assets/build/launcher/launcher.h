@@ -1,7 +1,8 @@
 /*
  * The launcher makes Bun's build for glibc a program that needs nothing of the host. It is the program's entry: it looks
  * whether Bun can run here (doorman.c), takes the host's glibc or the musl that the file carries (library.c), and goes on as
- * the kernel does where a program names its dynamic linker. What Bun writes when it crashes is ours, too (guard.c).
+ * the kernel does where a program names its dynamic linker. What Bun writes when it crashes is ours, too (guard.c). Of a child that runs
+ * foreign code it is the first stage (isolate.c).
  */
 #ifndef LAUNCHER_H
 #define LAUNCHER_H
