@@ -1,6 +1,6 @@
-import { bind } from "./bind.ts";
+import { bind, lastErrno } from "./bind.ts";
 import { SystemError } from "./error.ts";
-import { check, cString, EINTR, lastErrno, withAddresses } from "./libc.ts";
+import { check, cString, EINTR, withAddresses } from "./libc.ts";
 import { globalSymbol } from "./library.ts";
 
 // Only symbols that glibc had by 2.17 may stand here, as in libc.ts.
@@ -14,7 +14,7 @@ const c = bind("libc.so.6", {
   getrlimit: { args: ["i32", "buffer"], returns: "i32" },
   setrlimit: { args: ["i32", "buffer"], returns: "i32" },
   signal: { args: ["i32", "ptr"], returns: "ptr" },
-  syscall: { args: ["i64", "u64", "u64", "u64"], returns: "i64" },
+  syscall: { args: ["i64", "u64", "u64", "u64"], returns: "i32" },
   unshare: { args: ["i32"], returns: "i32" },
   waitpid: { args: ["i32", "buffer", "i32"], returns: "i32" },
 });

@@ -1,8 +1,8 @@
 import { type Pointer, toArrayBuffer } from "bun:ffi";
 import { type BigIntStats, fstatSync } from "node:fs";
-import { bind } from "./bind.ts";
+import { bind, lastErrno } from "./bind.ts";
 import { ClosedError, SystemError } from "./error.ts";
-import { check, cString, FileDescriptor, lastErrno, terminated, withAddresses } from "./libc.ts";
+import { check, cString, FileDescriptor, terminated, withAddresses } from "./libc.ts";
 
 // Only symbols that glibc had by 2.17 may stand here, as in libc.ts.
 const c = bind("libc.so.6", {
@@ -14,9 +14,9 @@ const c = bind("libc.so.6", {
   mmap: { args: ["ptr", "u64", "i32", "i32", "i32", "i64"], returns: "i64" },
   munmap: { args: ["u64", "u64"], returns: "i32" },
   openat: { args: ["i32", "buffer", "i32", "u32"], returns: "i32" },
-  readlinkat: { args: ["i32", "buffer", "buffer", "u64"], returns: "i64" },
-  syscall: { args: ["i64", "u64", "u64", "u64"], returns: "i64" },
-  write: { args: ["i32", "buffer", "u64"], returns: "i64" },
+  readlinkat: { args: ["i32", "buffer", "buffer", "u64"], returns: "i32" },
+  syscall: { args: ["i64", "u64", "u64", "u64"], returns: "i32" },
+  write: { args: ["i32", "buffer", "u64"], returns: "i32" },
 });
 
 /** From the kernel's uapi headers: the same on x86-64 and arm64, but where it says otherwise. */

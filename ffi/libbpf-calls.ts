@@ -1,6 +1,6 @@
 import type { Library, Pointer } from "bun:ffi";
+import { lastErrno } from "./bind.ts";
 import { SystemError } from "./error.ts";
-import { lastErrno } from "./libc.ts";
 
 /** One row a function of libbpf 1.x that this project calls. Unless said otherwise a negative result is -errno. */
 export const functions = {
@@ -78,3 +78,4 @@ export function present(result: Address | null, call: string): Address {
   if (result === null || result === 0n) throw new SystemError(call, lastErrno());
   return result;
 }
+present(1n, "nothing"); // as `check` of libc.ts

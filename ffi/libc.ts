@@ -1,12 +1,11 @@
-import { CString, linkSymbols, type Pointer, ptr, read } from "bun:ffi";
-import { bind } from "./bind.ts";
+import { CString, linkSymbols, type Pointer, ptr } from "bun:ffi";
+import { bind, lastErrno } from "./bind.ts";
 import { ClosedError, SystemError } from "./error.ts";
 import { globalSymbol } from "./library.ts";
 
 // The C library is in every process already, so its bare name never reaches the file system; musl takes this name
 // for itself too. Only symbols that glibc had by 2.17 may stand here.
 const c = bind("libc.so.6", {
-  __errno_location: { args: [], returns: "ptr" },
   _exit: { args: ["i32"], returns: "void" },
   close: { args: ["i32"], returns: "i32" },
   malloc_usable_size: { args: ["ptr"], returns: "u64" },
@@ -54,13 +53,6 @@ export function cLibrary(): string {
   return glibc === null ? `musl ${muslVersion() ?? ""}`.trimEnd() : `glibc ${glibc}`;
 }
 
-/** The errno of the last failed call on this thread; read it before anything else runs. @throws Error where the C library has none */
-export function lastErrno(): number {
-  const location = c.__errno_location();
-  if (location === null) throw new Error("__errno_location gave no address");
-  return read.i32(location);
-}
-
 /** Arrays that native code may read or write at this moment: this reference keeps the garbage collector from freeing them. */
 const inUse = new Set<ArrayBufferView>();
 
@@ -85,6 +77,7 @@ export function check(result: number | bigint, call: string): number {
   if (result < 0) throw new SystemError(call, lastErrno());
   return Number(result);
 }
+check(0, "nothing"); // not for the first time between a call and its errno
 
 /** An open file descriptor that is closed with its scope. */
 export class FileDescriptor implements Disposable {

@@ -7,7 +7,7 @@ const c = bind("libc.so.6", {
   madvise: { args: ["u64", "u64", "i32"], returns: "i32" },
   mmap: { args: ["u64", "u64", "i32", "i32", "i32", "i64"], returns: "i64" },
   munmap: { args: ["u64", "u64"], returns: "i32" },
-  syscall: { args: ["i64", "ptr", "i64", "i64", "i64", "u64"], returns: "i64" },
+  syscall: { args: ["i64", "ptr", "i64", "i64", "i64", "u64"], returns: "i32" },
 });
 
 /** From the kernel's uapi headers: the same on x86-64 and arm64. */

@@ -1,5 +1,5 @@
 import { linkSymbols, type Pointer, ptr } from "bun:ffi";
-import { bind } from "./bind.ts";
+import { bind, lastErrno } from "./bind.ts";
 import {
   type Capabilities,
   capabilities,
@@ -11,7 +11,7 @@ import {
 } from "./confinement.ts";
 import { O_CLOEXEC, O_RDONLY, O_RDWR, open } from "./descriptors.ts";
 import { SystemError } from "./error.ts";
-import { check, FileDescriptor, lastErrno, terminated } from "./libc.ts";
+import { check, FileDescriptor, terminated } from "./libc.ts";
 import { globalSymbol } from "./library.ts";
 import { FaultingPage } from "./perf.ts";
 
@@ -32,7 +32,7 @@ const c = bind("libc.so.6", {
   pipe2: { args: ["buffer", "i32"], returns: "i32" },
   prctl: { args: ["i32", "u64", "u64", "u64", "u64"], returns: "i32" },
   rmdir: { args: ["buffer"], returns: "i32" },
-  syscall: { args: ["i64", "u64", "u64", "u64"], returns: "i64" },
+  syscall: { args: ["i64", "u64", "u64", "u64"], returns: "i32" },
   waitpid: { args: ["i32", "buffer", "i32"], returns: "i32" },
 });
 

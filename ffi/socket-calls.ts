@@ -1,6 +1,6 @@
 import { ptr } from "bun:ffi";
-import { bind as bindFunctions } from "./bind.ts";
-import { check, EINTR, FileDescriptor, lastErrno, withAddresses } from "./libc.ts";
+import { bind as bindFunctions, lastErrno } from "./bind.ts";
+import { check, EINTR, FileDescriptor, withAddresses } from "./libc.ts";
 
 // Only symbols that glibc had by 2.17 may stand here, as in libc.ts.
 const c = bindFunctions("libc.so.6", {
@@ -11,9 +11,9 @@ const c = bindFunctions("libc.so.6", {
   getsockopt: { args: ["i32", "i32", "i32", "buffer", "buffer"], returns: "i32" },
   listen: { args: ["i32", "i32"], returns: "i32" },
   poll: { args: ["buffer", "u64", "i32"], returns: "i32" },
-  recv: { args: ["i32", "buffer", "u64", "i32"], returns: "i64" },
+  recv: { args: ["i32", "buffer", "u64", "i32"], returns: "i32" },
   recvmmsg: { args: ["i32", "buffer", "u32", "i32", "ptr"], returns: "i32" },
-  send: { args: ["i32", "buffer", "u64", "i32"], returns: "i64" },
+  send: { args: ["i32", "buffer", "u64", "i32"], returns: "i32" },
   setsockopt: { args: ["i32", "i32", "i32", "buffer", "u32"], returns: "i32" },
   shutdown: { args: ["i32", "i32"], returns: "i32" },
   socket: { args: ["i32", "i32", "i32"], returns: "i32" },

@@ -5,7 +5,7 @@ import { check, FileDescriptor, withAddresses } from "./libc.ts";
 
 const c = bind("libc.so.6", {
   eventfd: { args: ["u32", "i32"], returns: "i32" },
-  syscall: { args: ["i64", "u64", "u64", "u64", "u64", "u64"], returns: "i64" },
+  syscall: { args: ["i64", "u64", "u64", "u64", "u64", "u64"], returns: "i32" },
 });
 
 /** The same numbers on x86-64 and arm64, and EFD_CLOEXEC of sys/eventfd.h. */
