@@ -26,6 +26,11 @@ async function command<Args extends ArgsDef>(
   const definition = await now(later);
   const { description = "" } = await now(definition.meta ?? {});
   const below = Object.entries(await now(definition.subCommands ?? {}));
+  // citty hands over a proxy, which looks for a flag that was not given under the name in other cases, letter by letter.
+  const plain: CommandDef<Args> = {
+    ...definition,
+    run: (context) => definition.run?.({ ...context, args: { ...context.args } }),
+  };
   return {
     name: words,
     description,
@@ -33,7 +38,7 @@ async function command<Args extends ArgsDef>(
     children: Object.fromEntries(
       below.map(([word, child]) => [word, () => command(`${words} ${word}`, child)]),
     ),
-    run: (rawArgs) => runCommand(definition, { rawArgs }),
+    run: (rawArgs) => runCommand(plain, { rawArgs }),
   };
 }
 
