@@ -650,10 +650,18 @@ describe("while foreign code runs", () => {
   const unique = basename(scratch.path);
   const library = () =>
     buildHostile({ name: `${unique}-is-there`, code: "for (;;) sleep(1000);" }, scratch.at("libraries"));
-  /** The process that has the library, while the program is at it. */
-  async function whileLoaded(command: readonly string[], act: (pid: number) => void): Promise<void> {
+  /** The process that has the library, while the program is at it. @param stdin what the program reads */
+  async function whileLoaded(
+    command: readonly string[],
+    act: (pid: number) => void,
+    stdin = "",
+  ): Promise<void> {
     const path = library();
-    const program = Bun.spawn([...command, executable, "tls", path], { stdout: "ignore", stderr: "ignore" });
+    const program = Bun.spawn([...command, executable, "tls", path], {
+      stdin: Buffer.from(stdin),
+      stdout: "ignore",
+      stderr: "ignore",
+    });
     try {
       act(await until(() => processesThatMap(path).at(-1)));
     } finally {
@@ -678,7 +686,16 @@ describe("while foreign code runs", () => {
       expect(openOf(Number(parent)).filter((one) => /^\/etc\//.test(one))).toEqual([]);
     }));
 
-  test("the first stage has one thread, no way to a right, and is looked into by nobody of its user", () =>
+  test("what whoever starts a child has open is handed on to neither stage", () => {
+    const script = 'exec 9</etc/passwd; "$1" @child isolate $$ 1 own 600000 probe 3<"$3"; true';
+    const act = (pid: number): void => {
+      const parent = /^PPid:\t(\d+)$/m.exec(readFileSync(`/proc/${pid}/status`, "utf8"))?.[1];
+      for (const stage of [pid, Number(parent)]) expect(openOf(stage)).not.toContain("/etc/passwd");
+    };
+    return whileLoaded(["sh", "-c", script, "sh"], act, JSON.stringify({ library: "openssl" }));
+  });
+
+  test("the first stage has one thread, and no way to a right", () =>
     whileLoaded([], (pid) => {
       const parent = /^PPid:\t(\d+)$/m.exec(readFileSync(`/proc/${pid}/status`, "utf8"))?.[1];
       expect(readdirSync(`/proc/${parent}/task`)).toEqual([String(parent)]);
