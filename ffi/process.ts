@@ -24,7 +24,6 @@ const c = bind("libc.so.6", {
   fchown: { args: ["i32", "u32", "u32"], returns: "i32" },
   fcntl: { args: ["i32", "i32", "i64"], returns: "i32" },
   ftruncate: { args: ["i32", "i64"], returns: "i32" },
-  futimens: { args: ["i32", "buffer"], returns: "i32" },
   ioctl: { args: ["i32", "u64", "buffer"], returns: "i32" },
   kill: { args: ["i32", "i32"], returns: "i32" },
   lseek: { args: ["i32", "i64", "i32"], returns: "i64" },
@@ -37,7 +36,6 @@ const c = bind("libc.so.6", {
 });
 
 /** From the kernel's uapi headers: the same on x86-64 and arm64. */
-export const CLONE_FS = 0x200;
 export const CLONE_NEWUSER = 0x10000000;
 export const CLONE_NEWCGROUP = 0x2000000;
 export const SIGSTOP = 19;
@@ -404,15 +402,6 @@ export const resize = ({ fd }: FileDescriptor, size: number): void =>
 /** Sets the user and group that an open file belongs to. @throws SystemError */
 export const changeOwner = ({ fd }: FileDescriptor, uid: number, gid: number): void =>
   void check(c.fchown(fd, uid, gid), "fchown");
-
-/** Times of the last access and of the last change of contents, in seconds and nanoseconds. @throws SystemError */
-export function setTimes(
-  { fd }: FileDescriptor,
-  access: readonly [bigint, bigint],
-  change: readonly [bigint, bigint],
-): void {
-  check(c.futimens(fd, new Uint8Array(new BigUint64Array([...access, ...change]).buffer)), "futimens");
-}
 
 /** The two ends of a pipe: for reading, for writing (close-on-exec). @throws SystemError */
 export function openPipe(): readonly [FileDescriptor, FileDescriptor] {
