@@ -3,7 +3,7 @@
 /* Of futex(2): waits while the word is what is told, until a time of the clock that nobody sets. */
 enum { FUTEX_WAIT_BITSET = 9, FUTEX_PRIVATE = 128, CLOCK_MONOTONIC = 1, SECOND = 1000000000 };
 
-/* More than src/whereabouts.ts has. */
+/* More than src/self/whereabouts.ts has. */
 #define WHERE_ROOM 8192
 
 static void send_all(long fd, const char *bytes, uint64_t length)
@@ -18,7 +18,7 @@ static void send_all(long fd, const char *bytes, uint64_t length)
 }
 
 /*
- * What the run is at, as src/whereabouts.ts writes it: the first word counts how often it was written, and is odd while it is. The
+ * What the run is at, as src/self/whereabouts.ts writes it: the first word counts how often it was written, and is odd while it is. The
  * thread that writes goes on meanwhile.
  */
 static uint64_t copy_where(const struct watch *run, char *to, uint64_t room)
