@@ -87,17 +87,20 @@ export function readSearchPath(root: Root): { searchPath: SearchPath; diagnostic
     refuse,
   );
   const named = [...musl, ...conf, ...standardFolders].filter((folder) => folder.startsWith("/"));
-  const folders = new Set<string>();
   const todo = named.values();
+  const found: string[] = [];
   const searchPath = {
     cache,
+    // Each walk counts by itself, so that another may begin while one is paused.
     *folders() {
-      yield* folders;
-      for (const folder of todo) {
-        const real = root.resolve(folder);
-        if (real === null || folders.has(real)) continue;
-        folders.add(real);
-        yield real;
+      for (let at = 0; ; at++) {
+        while (at === found.length) {
+          const { value: folder, done } = todo.next();
+          if (done === true) return;
+          const real = root.resolve(folder);
+          if (real !== null && !found.includes(real)) found.push(real);
+        }
+        yield found[at] ?? "";
       }
     },
   };

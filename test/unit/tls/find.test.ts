@@ -19,10 +19,12 @@ import { basename, dirname, join } from "node:path";
 import * as v from "valibot";
 import { Elf } from "../../../src/elf/elf.ts";
 import { definesStatic } from "../../../src/elf/symbols.ts";
+import { Root } from "../../../src/host/root.ts";
 import { type LibraryReport, librarySchema } from "../../../src/output/document.ts";
 import { diagnosticSchema } from "../../../src/output/schema-parts.ts";
 import type { Scope } from "../../../src/tls/find/find.ts";
 import { holdsTls } from "../../../src/tls/find/holds.ts";
+import { readSearchPath } from "../../../src/tls/find/search-path.ts";
 import { tlsReports } from "../../../src/tls/tls.ts";
 import { until } from "../../until.ts";
 import { debianPackage, fetchTimeout, loadSamples } from "./debian.ts";
@@ -48,6 +50,16 @@ function output(command: string[], env: Record<string, string> = {}): string {
   if (exitCode !== 0) throw new Error(`${command.join(" ")}: ${stderr}`);
   return stdout.toString();
 }
+
+test("a walk of the linker's folders misses none that another one looked for meanwhile", () => {
+  using root = new Root("/");
+  const { folders } = readSearchPath(root).searchPath;
+  const first = folders();
+  first.next();
+  const all = [...folders()];
+  expect(all.length).toBeGreaterThan(3);
+  expect([all[0] ?? "", ...first]).toEqual(all);
+});
 
 /** What is known of this machine, checked against the document's schema. */
 async function look(scope?: Scope) {
