@@ -5,10 +5,10 @@
  *
  * Code is compiled a last time, JavaScript as WebAssembly, when it has run fifteen times as long as Bun would wait: most runs are over
  * before that pays, and it takes a third of their processor time. The first and the second time JavaScript is compiled when it has run
- * twenty and thirty times as long, for the same reason: a fifth of it.
+ * twenty and ten times as long, for the same reason: a fifth of it.
  */
 static const char first_javascript[] = "BUN_JSC_thresholdForJITAfterWarmUp=10000";
-static const char second_javascript[] = "BUN_JSC_thresholdForOptimizeAfterWarmUp=30000";
+static const char second_javascript[] = "BUN_JSC_thresholdForOptimizeAfterWarmUp=10000";
 static const char late_javascript[] = "BUN_JSC_thresholdForFTLOptimizeAfterWarmUp=1000000";
 static const char late_wasm[] = "BUN_JSC_thresholdForOMGOptimizeAfterWarmUp=1000000";
 /*
