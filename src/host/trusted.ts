@@ -81,7 +81,7 @@ export interface OpenedFile {
   readonly path: string;
   /** Whether it lies there no longer. */
   readonly deleted?: boolean;
-  /** The way to it, where somebody has just gone it. Default: it is gone again. */
+  /** The way to it, where somebody has just walked it. Default: it is walked again. */
   readonly way?: readonly PathStep[];
 }
 
@@ -121,7 +121,7 @@ export function checkExecutable(
   isNamed: (identity: string) => boolean,
   proc = "/proc",
 ): void {
-  const { fd, tree, path, deleted = false, way: gone = null } = file;
+  const { fd, tree, path, deleted = false, way: walked = null } = file;
   const name = shownName(tree.name(path));
   const stat = statusOf(fd, name);
   const identity = identityOf(stat);
@@ -131,7 +131,7 @@ export function checkExecutable(
     checkMemory(name, fd, { stat, proc });
     return;
   }
-  const way = deleted ? null : (gone ?? tree.way(path));
+  const way = deleted ? null : (walked ?? tree.way(path));
   const last = way?.at(-1);
   const isThere = last !== undefined && identityOf(last.stat) === identity;
   try {

@@ -183,8 +183,8 @@ class Closure {
       try {
         const { isNamed, proc, seenAs } = this.#trust;
         const seen = seenAs(located.place);
-        const isGone = seen.tree === located.place.root && seen.path === located.place.path;
-        checkExecutable({ fd: located.elf.fd, ...seen, ...(isGone && { way }) }, isNamed, proc);
+        const isWalked = seen.tree === located.place.root && seen.path === located.place.path;
+        checkExecutable({ fd: located.elf.fd, ...seen, ...(isWalked && { way }) }, isNamed, proc);
         this.#check(located.elf);
       } catch (error) {
         if (!(error instanceof UntrustedError || error instanceof LoadError)) throw error;
